@@ -1,0 +1,106 @@
+"""
+Every error this library raises on purpose.
+
+Each derives from :class:`NDSamplerError` and from the builtin that a caller
+would catch, so old ``except ValueError`` lines keep working::
+
+    NDSamplerError
+    ├── ArgumentError             ValueError       a bad argument of a public call
+    ├── TargetError               ValueError       a target that cannot be sampled
+    │   └── WindowError                            ... because of its window
+    ├── UnknownIdError            KeyError         an image, annotation, video or category id
+    ├── UnknownChannelError       KeyError         a channel that an image does not have
+    ├── UnknownOptionError        KeyError         a name that is none of the listed ones
+    ├── BackendError              ValueError       an unknown backend or setting of one
+    ├── AnnotKindError            AssertionError   an unknown kind in ``with_annots``
+    ├── MissingNegativePool       AssertionError   no negatives were preselected
+    ├── SourceError               OSError          an image file that cannot be read
+    │   └── MissingSourceError    FileNotFoundError
+    ├── CacheError                OSError          a cache entry that cannot be made or read
+    ├── MissingDependencyError    ImportError      a package that must be installed
+    └── UnsupportedTaskError      NotImplementedError
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AnnotKindError",
+    "ArgumentError",
+    "BackendError",
+    "CacheError",
+    "MissingDependencyError",
+    "MissingNegativePool",
+    "MissingSourceError",
+    "NDSamplerError",
+    "SourceError",
+    "TargetError",
+    "UnknownChannelError",
+    "UnknownIdError",
+    "UnknownOptionError",
+    "UnsupportedTaskError",
+    "WindowError",
+]
+
+
+class NDSamplerError(Exception):
+    """Base of every error that this library raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError would print the repr of its message, with escaped newlines.
+        return Exception.__str__(self)
+
+
+class ArgumentError(NDSamplerError, ValueError):
+    """An argument of a public call has a value that cannot be used."""
+
+
+class TargetError(NDSamplerError, ValueError):
+    """A target does not say, or says wrongly, what is to be sampled."""
+
+
+class WindowError(TargetError):
+    """The window of a target, or a region, is malformed or absurdly large."""
+
+
+class UnknownIdError(NDSamplerError, KeyError):
+    """The dataset has no image, annotation, video or category of that id."""
+
+
+class UnknownChannelError(NDSamplerError, KeyError):
+    """The image has no channel of that name."""
+
+
+class UnknownOptionError(NDSamplerError, KeyError):
+    """A named choice is none of the listed ones."""
+
+
+class BackendError(NDSamplerError, ValueError):
+    """A backend, or a setting of one, is unknown or out of range."""
+
+
+class AnnotKindError(NDSamplerError, AssertionError):
+    """``with_annots`` asks for a kind of annotation that does not exist."""
+
+
+class MissingNegativePool(NDSamplerError, AssertionError):
+    """A negative was asked for by index before any were preselected."""
+
+
+class SourceError(NDSamplerError, OSError):
+    """An image file is damaged, of a foreign format, or cannot be read."""
+
+
+class MissingSourceError(SourceError, FileNotFoundError):
+    """An image file does not exist."""
+
+
+class CacheError(NDSamplerError, OSError):
+    """A cache entry cannot be written, verified or opened."""
+
+
+class MissingDependencyError(NDSamplerError, ImportError):
+    """A package that this operation needs is not installed."""
+
+
+class UnsupportedTaskError(NDSamplerError, NotImplementedError):
+    """A sampling task of that name does not exist."""
