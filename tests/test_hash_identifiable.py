@@ -40,7 +40,7 @@ MIXED_DEPENDENCIES = """{
 
 
 def mixed_dependencies():
-    return eval(MIXED_DEPENDENCIES)  # noqa: S307 - the same text runs in another process below
+    return eval(MIXED_DEPENDENCIES)
 
 
 plain_values = st.recursive(
