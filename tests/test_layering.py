@@ -18,7 +18,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     0: ("errors", "types", "windows", "utils"),
     1: ("backends", "resample", "annot_table", "isect_indexer", "category_tree"),
     2: ("frame_layout", "frame_cache", "negatives", "sample_grid"),
-    3: ("frame_view", "abstract_frames", "coco_frames", "coco_regions"),
+    3: ("frame_view", "frame_reader", "abstract_frames", "coco_frames", "coco_regions"),
     4: ("sampling",),
     5: ("abstract_sampler", "coco_sampler", "toydata"),
     6: ("torch_data", "preview"),
