@@ -1,0 +1,371 @@
+"""
+From an image id and a region to pixels, whatever the files and the backend.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ndsampler.backends.base import make_backend
+from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.frame_cache import FrameCache
+from ndsampler.frame_layout import Asset, FrameLayout, parse_channels
+from ndsampler.frame_reader import FrameReader, Grid
+from ndsampler.frame_view import FrameView
+from ndsampler.prepare import prepare_layouts
+from ndsampler.windows import PixelBox, wrap_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from ndsampler.backends.base import Backend
+    from ndsampler.types import AssetInfo, BackendConfig, HashidMode, PathInfo, PathLike
+
+#: The ways to tell one source from another in the cache.
+HASHID_MODES = ("PATH", "PIXELS", "GIVEN")
+
+
+class Frames:
+    """Images by id, read by region.
+
+    An inheriting class says where the images lie: it has :attr:`image_ids`, and overrides either
+    :meth:`_lookup_gpath`, for one file an image, or :meth:`layout`.
+
+    Args:
+        hashid_mode: how a source is told from others in the cache. ``'PATH'``: by absolute path, size
+            and time of change. ``'PIXELS'``: by the content of the file, which survives a move and costs
+            one read of each file a process. ``'GIVEN'``: by a hash that the dataset states.
+        workdir: folder below which entries are kept; a folder of the user's cache by default.
+        backend: None, ``'npy'``, ``'cog'``, ``'auto'`` (the same as ``'cog'``), or a dictionary such as
+            ``{'type': 'cog', 'config': {'compress': 'LZW'}}``. The settings of cog are ``compress``,
+            ``blocksize``, ``quality`` and ``overviews``: see :class:`ndsampler.backends.cog.CogBackend`.
+
+    Raises:
+        BackendError: for an unknown backend, key or setting.
+        ArgumentError: for an unknown ``hashid_mode``.
+
+    Example:
+        >>> from ndsampler.abstract_frames import SimpleFrames
+        >>> self = SimpleFrames.demo(backend='npy')
+        >>> self.load_region(1, (slice(-20), slice(-10))).shape
+        (492, 502, 3)
+    """
+
+    DEFAULT_NPY_CONFIG: ClassVar[BackendConfig] = {"config": {}, "type": "npy"}
+    DEFAULT_COG_CONFIG: ClassVar[dict[str, Any]] = {
+        "_hack_use_cli": True,
+        "config": {"compress": "auto"},
+        "type": "cog",
+    }
+
+    def __init__(
+        self, hashid_mode: HashidMode = "PATH", workdir: PathLike | None = None, backend: Any = None
+    ) -> None:
+        super().__init__()
+        if hashid_mode not in HASHID_MODES:
+            options = ", ".join(map(repr, HASHID_MODES))
+            raise ArgumentError(f"hashid_mode is {hashid_mode!r}; expected one of {options}")
+        storage = make_backend(backend)
+        self.hashid_mode = hashid_mode
+        self.workdir = _default_workdir() if workdir is None and storage.caches else workdir
+        self._cache = FrameCache(storage, _entries_dpath(self.workdir, storage), hashid_mode)
+        self._backend: BackendConfig = {
+            "type": storage.name if storage.caches else None,
+            "config": copy.deepcopy(storage.config),
+        }
+        self.reader = FrameReader(self._cache)
+        self.verbose = 0
+
+    @property
+    def cache_dpath(self) -> str | None:
+        """The folder of the cached images; None without a backend."""
+        return self._cache.dpath
+
+    @property
+    def image_ids(self) -> Any:
+        """The ids of all images.
+
+        Raises:
+            NotImplementedError: unless the inheriting class overrides this.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define image_ids")
+
+    def _lookup_gpath(self, image_id: Any) -> PathLike:
+        """Return the path of the one file of an image.
+
+        Raises:
+            NotImplementedError: unless the inheriting class overrides this.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define _lookup_gpath or layout")
+
+    def layout(self, image_id: Any) -> FrameLayout:
+        """Return the files that an image is made of.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+        """
+        return FrameLayout(image_id, (Asset(os.path.abspath(os.fspath(self._lookup_gpath(image_id)))),))
+
+    def image_dims(self, image_id: Any) -> tuple[int, int]:
+        """Return (height, width) of an image in pixels, from the dataset or else from its file.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+            SourceError: if the dataset does not state it and the file cannot be read.
+        """
+        return self.reader.dims(self.layout(image_id))
+
+    def load_region(
+        self,
+        image_id: Any,
+        region: Any = None,
+        channels: Any = None,
+        width: int | None = None,
+        height: int | None = None,
+    ) -> NDArray[Any]:
+        """Read a region of an image; it costs the same however large the image is.
+
+        Args:
+            image_id: image id.
+            region: slices as numpy has them: (rows, columns), and channels if wanted. A negative bound
+                counts from the end, an open one is the border, axes left out are whole; None is the
+                whole image. Slices with a step are refused.
+            channels: code, list or ``ChannelSpec``; the image's default channels if left out.
+            width: not needed; taken for compatibility.
+            height: not needed; taken for compatibility.
+
+        Returns:
+            (height, width, channels) pixels that belong to the caller.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+            WindowError: for a malformed region.
+            UnknownChannelError: if the image lacks a channel.
+            SourceError: if the file is missing or damaged.
+
+        Example:
+            >>> from ndsampler.abstract_frames import SimpleFrames
+            >>> self = SimpleFrames.demo(backend=None)
+            >>> self.load_region(1, (slice(10, 42), slice(None))).shape
+            (32, 512, 3)
+        """
+        layout = self.layout(image_id)
+        names = parse_channels(channels)
+        shape = self.reader.shape(layout, names)
+        (y0, y1), (x0, x1), (c0, c1) = wrap_slices(region, shape)
+        pixels = self.reader.read(layout, Grid(PixelBox(y0, y1, x0, x1)), names)
+        return pixels if (c0, c1) == (0, shape[2]) else np.ascontiguousarray(pixels[:, :, c0:c1])
+
+    def load_image(
+        self, image_id: Any, channels: Any = None, cache: bool = True, noreturn: bool = False
+    ) -> Any:
+        """Return something that slices as the image does.
+
+        Args:
+            image_id: image id.
+            channels: code, list or ``ChannelSpec``; the image's default channels if left out.
+            cache: make use of the backend, converting the image first if that has not been done. False
+                decodes the whole source.
+            noreturn: only see to it that the entry of the cache exists.
+
+        Returns:
+            A read-only memory map for npy, a :class:`ndsampler.frame_view.FrameView`, which reads when it is
+            sliced, for cog, else the pixels. An array or map of an image of one band has two axes.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+            SourceError: if a file is missing or damaged.
+            CacheError: if an entry cannot be made.
+
+        Example:
+            >>> from ndsampler.abstract_frames import SimpleFrames
+            >>> SimpleFrames.demo(backend='cog').load_image(1)[:-20, :-10].shape
+            (492, 502, 3)
+        """
+        if noreturn:
+            self.prepare([image_id])
+            return None
+        layout = self.layout(image_id)
+        names = parse_channels(channels)
+        plain = names is None and layout.is_plain
+        if plain and cache and self._cache.backend.caches:
+            return self._map_image(layout) if self._cache.backend.maps else self.load_frame(image_id)
+        reader = self.reader if cache else FrameReader(FrameCache(make_backend(None), None))
+        height, width, count = reader.shape(layout, names)
+        pixels = reader.read(layout, Grid(PixelBox(0, height, 0, width)), names)
+        return pixels[:, :, 0] if plain and count == 1 else pixels
+
+    def _map_image(self, layout: FrameLayout) -> NDArray[Any]:
+        """Return the entry of a plain image as a memory map."""
+        path = self.reader.ensure(layout)[0]
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        return mapped[:, :, 0] if mapped.ndim == 3 and mapped.shape[2] == 1 else mapped
+
+    def load_frame(self, image_id: Any) -> FrameView:
+        """Return an image that reads its pixels when it is sliced.
+
+        Args:
+            image_id: image id.
+
+        Returns:
+            A view of shape (height, width, channels).
+
+        Raises:
+            UnknownIdError: if there is no such image.
+            SourceError: if a file is missing or damaged.
+
+        Example:
+            >>> from ndsampler.abstract_frames import SimpleFrames
+            >>> SimpleFrames.demo().load_frame(1)[5, ::100].shape
+            (6, 3)
+        """
+        layout = self.layout(image_id)
+        corner = self.reader.read(layout, Grid(PixelBox(0, 1, 0, 1)))
+        read = functools.partial(_read_block, self, image_id)
+        return FrameView(read, self.reader.shape(layout), corner.dtype)
+
+    def prepare(
+        self,
+        gids: Iterable[Any] | None = None,
+        workers: int = 0,
+        use_stamp: bool = True,
+        verbose: int | None = None,
+    ) -> None:
+        """Convert images ahead of time, so that no sample has to wait for it.
+
+        Interrupted and called again, it does what is still missing.
+
+        Args:
+            gids: image ids; all images by default.
+            workers: images converted at once, in threads; decoders release Python's lock.
+            use_stamp: taken for compatibility. Whether an entry is there is looked up each time, which
+                costs microseconds an image, so there is no stamp that could be wrong.
+            verbose: 1 shows a progress bar, 0 none; by default as this object was told.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+            SourceError: if sources could not be read; the others have been converted.
+            CacheError: if entries could not be written; likewise.
+
+        Example:
+            >>> from ndsampler.abstract_frames import SimpleFrames
+            >>> SimpleFrames.demo(backend='npy').prepare(workers=2)
+        """
+        if not self._cache.backend.caches:
+            return
+        wanted = list(self.image_ids if gids is None else gids)
+        layouts = [self.layout(gid) for gid in wanted]
+        show = self.verbose if verbose is None else verbose
+        prepare_layouts(self.reader, layouts, workers, f"prepare {self._cache.backend.name}", show)
+
+    def _build_pathinfo(self, image_id: Any) -> PathInfo:
+        """Return where the files of an image and their entries lie."""
+        layout = self.layout(image_id)
+        infos = {
+            "|".join(asset.channels) if asset.channels else None: self._asset_info(asset)
+            for asset in layout.assets
+        }
+        return {
+            "id": image_id,
+            "default": next(iter(infos)) if layout.has_own_file else None,
+            "channels": infos,
+        }
+
+    def _asset_info(self, asset: Asset) -> AssetInfo:
+        """Return where one file and its entry lie."""
+        caches = self._cache.backend.caches
+        return {
+            "path": asset.path,
+            "channels": "|".join(asset.channels) if asset.channels else None,
+            "warp_aux_to_img": asset.warp_img_from_asset,
+            "hashid": self._cache.identify(asset.path, asset.given_hash).token if caches else None,
+            "hashid_mode": self.hashid_mode,
+            "cache": self._cache.entry_path(asset.path, asset.given_hash),
+            "cache_type": self._backend["type"],
+        }
+
+
+class SimpleFrames(Frames):
+    """Frames of images that are one file each.
+
+    Args:
+        id_to_path: path of each image by its id.
+        workdir: see :class:`Frames`.
+        backend: see :class:`Frames`.
+
+    Example:
+        >>> self = SimpleFrames.demo(backend='npy')
+        >>> self.load_image(1).shape
+        (512, 512, 3)
+        >>> sorted(self._build_pathinfo(1))
+        ['channels', 'default', 'id']
+    """
+
+    def __init__(
+        self, id_to_path: dict[Any, PathLike], workdir: PathLike | None = None, backend: Any = None
+    ) -> None:
+        super().__init__(hashid_mode="PATH", workdir=workdir, backend=backend)
+        self.id_to_path = id_to_path
+
+    @property
+    def image_ids(self) -> list[Any]:
+        """The ids of all images."""
+        return list(self.id_to_path)
+
+    def _lookup_gpath(self, image_id: Any) -> PathLike:
+        """Return the path of an image.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+        """
+        try:
+            return self.id_to_path[image_id]
+        except (KeyError, TypeError):
+            raise UnknownIdError(
+                f"image id is {image_id!r}; expected one of the {len(self.id_to_path)} ids in image_ids"
+            ) from None
+
+    @classmethod
+    def demo(cls, **kw: Any) -> SimpleFrames:
+        """Return frames of three photographs, 512 pixels a side or so.
+
+        Without a network they are noise of the same size.
+
+        Args:
+            **kw: arguments of :class:`SimpleFrames`.
+
+        Example:
+            >>> SimpleFrames.demo().image_ids
+            [1, 2, 3]
+        """
+        import kwimage
+
+        keys = ["astro", "carl", "paraview"]
+        id_to_path = {gid: kwimage.grab_test_image_fpath(key) for gid, key in enumerate(keys, 1)}
+        return cls(id_to_path, **kw)
+
+
+def _read_block(frames: Frames, image_id: Any, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+    """Read for a :class:`FrameView`; a plain function, so that views can be pickled."""
+    return frames.load_region(image_id, (slice(y0, y1), slice(x0, x1)))
+
+
+def _default_workdir() -> str:
+    """Return the folder of the user's cache in which this library keeps its files."""
+    import ubelt as ub
+
+    return str(ub.Path.appdir("ndsampler"))
+
+
+def _entries_dpath(workdir: PathLike | None, storage: Backend) -> str | None:
+    """Return the folder of a backend's entries, or None when it keeps none."""
+    if not storage.caches:
+        return None
+    return os.path.join(os.path.abspath(os.fspath(workdir or "")), "_cache", "frames", storage.config_id)

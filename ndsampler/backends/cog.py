@@ -1,0 +1,137 @@
+"""
+The ``'cog'`` backend: compressed tiles with overviews.
+
+Which codec and why: measured on 4096² RGB pictures, ZSTD at level 1 with a
+predictor and tiles of 128 pixels is lossless, about 0.39 of the raw size, and
+reads a window as fast as lossy JPEG does. ``make bench`` repeats the measurement.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ndsampler.backends import raster
+from ndsampler.backends.base import Backend, RegionReader, register
+from ndsampler.errors import BackendError, CacheError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Each ``compress`` setting with the options that GDAL's COG driver takes for it.
+CODECS: Mapping[str, Mapping[str, str]] = {
+    "ZSTD": {"COMPRESS": "ZSTD", "LEVEL": "1", "PREDICTOR": "YES"},
+    "DEFLATE": {"COMPRESS": "DEFLATE", "LEVEL": "6", "PREDICTOR": "YES"},
+    "LZW": {"COMPRESS": "LZW", "PREDICTOR": "YES"},
+    "JPEG": {"COMPRESS": "JPEG"},
+    "NONE": {"COMPRESS": "NONE"},
+}
+
+#: Other spellings of a codec.
+CODEC_ALIASES = {"AUTO": "ZSTD", "RAW": "NONE"}
+
+#: Overviews halve until the image is no larger than this many pixels a side.
+SMALLEST_OVERVIEW = 128
+
+
+@register("cog")
+class CogBackend(Backend):
+    """Entries are cloud-optimized GeoTIFFs.
+
+    Settings:
+
+    * ``compress``: ``'auto'`` (which is ZSTD), ``'ZSTD'``, ``'DEFLATE'``, ``'LZW'``, ``'NONE'``,
+      or ``'JPEG'``, the only one that changes pixels. JPEG holds 8-bit images of 1 or 3 bands; any
+      other image is stored as with ``'auto'``.
+    * ``blocksize``: side of a tile in pixels, a multiple of 16 (default 128).
+    * ``quality``: of JPEG, 1 to 100 (default 75).
+    * ``overviews``: ``'auto'`` writes them by area averaging, a method of GDAL such as
+      ``'NEAREST'`` writes them by it, False writes none.
+
+    A source that is a tiled TIFF, a COG among them, is used where it lies.
+
+    Example:
+        >>> CogBackend({'compress': 'DEFLATE'}).lossless
+        True
+    """
+
+    suffix = ".cog.tiff"
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "compress": "auto",
+        "blocksize": 128,
+        "quality": 75,
+        "overviews": "auto",
+    }
+    RESAMPLING = ("AVERAGE", "NEAREST", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS", "MODE", "RMS")
+
+    def check_config(self) -> None:
+        """Raise a :class:`ndsampler.errors.BackendError` for a setting out of range."""
+        config = self.config
+        if str(config["compress"]).upper() not in {*CODECS, *CODEC_ALIASES}:
+            options = ", ".join(repr(name) for name in ("auto", *CODECS, "RAW"))
+            raise BackendError(f"compress is {config['compress']!r}; expected one of {options}")
+        size = config["blocksize"]
+        if not isinstance(size, int) or isinstance(size, bool) or not 16 <= size <= 4096 or size % 16:
+            raise BackendError(f"blocksize is {size!r}; expected a multiple of 16 between 16 and 4096 pixels")
+        quality = config["quality"]
+        if not isinstance(quality, int) or isinstance(quality, bool) or not 1 <= quality <= 100:
+            raise BackendError(f"quality is {quality!r}; expected an integer from 1 to 100")
+        overviews = config["overviews"]
+        if not isinstance(overviews, bool) and str(overviews).upper() not in {"AUTO", *self.RESAMPLING}:
+            options = ", ".join(repr(name) for name in ("auto", *self.RESAMPLING))
+            raise BackendError(f"overviews is {overviews!r}; expected True, False, or one of {options}")
+
+    @property
+    def codec(self) -> str:
+        """The key of :data:`CODECS` that was asked for."""
+        name = str(self.config["compress"]).upper()
+        return CODEC_ALIASES.get(name, name)
+
+    @property
+    def lossless(self) -> bool:
+        """Whether an entry holds exactly the pixels of its source."""
+        return self.codec != "JPEG"
+
+    def usable_in_place(self, path: str) -> bool:
+        """Return True for a source that is a tiled TIFF already."""
+        return path.lower().endswith((".tif", ".tiff", ".ptif", ".gtiff")) and raster.is_tiled(path)
+
+    def convert(self, source: RegionReader, dest: str) -> None:
+        """Write an entry with GDAL's COG driver.
+
+        Raises:
+            CacheError: if GDAL cannot write it.
+        """
+        try:
+            raster.write_cog(source, dest, self.creation_options(source))
+        except OSError as ex:
+            raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
+        with open(dest, "rb+") as file:
+            os.fsync(file.fileno())
+
+    def creation_options(self, source: RegionReader) -> dict[str, str]:
+        """Return the options of GDAL's COG driver for one image."""
+        fits_jpeg = source.dtype == np.uint8 and source.shape[2] in (1, 3)
+        codec = self.codec if self.lossless or fits_jpeg else "ZSTD"
+        options = dict(CODECS[codec])
+        if codec == "JPEG":
+            options["QUALITY"] = options["OVERVIEW_QUALITY"] = str(self.config["quality"])
+        if source.dtype.kind not in "uif" or source.dtype == np.float16:
+            options.pop("PREDICTOR", None)
+        overviews = self.config["overviews"]
+        method = "AVERAGE" if overviews is True else str(overviews).upper()
+        if overviews is False or max(source.shape[:2]) <= SMALLEST_OVERVIEW:
+            options["OVERVIEWS"] = "NONE"
+        else:
+            options["OVERVIEWS"] = "IGNORE_EXISTING"
+            options["OVERVIEW_RESAMPLING"] = "AVERAGE" if method == "AUTO" else method
+        options["BLOCKSIZE"] = str(self.config["blocksize"])
+        options["BIGTIFF"] = "IF_SAFER"
+        options["NUM_THREADS"] = "ALL_CPUS"
+        return options
+
+    def open(self, path: str) -> RegionReader:
+        """Open an entry or a tiled source."""
+        return raster.RasterReader(path)

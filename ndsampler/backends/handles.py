@@ -1,0 +1,118 @@
+"""
+Open readers, bounded in number and in memory, never shared where sharing is unsafe.
+
+One GDAL handle used by two threads, or by a process and its fork, returns wrong
+pixels without an error. Here a handle that is not shareable is lent to one
+thread at a time and only to the thread that opened it, and a process never
+touches a handle that it inherited.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from ndsampler.backends.base import RegionReader
+
+#: Open files that one pool keeps at the most.
+MAX_HANDLES = 48
+
+#: Memory that decoded images of one pool may hold, in bytes. The latest is kept whatever its size.
+MAX_DECODED_BYTES = 256 * 2**20
+
+#: Handles inherited from a parent process. They are kept from being closed here, since closing
+#: runs code of GDAL whose locks another thread of the parent may have held at the fork.
+_inherited: list[Any] = []
+
+
+class HandlePool:
+    """Lends open readers, and keeps the most recently used ones open.
+
+    Args:
+        max_handles: readers kept open at the most; those on loan are not counted.
+        max_bytes: memory that shareable readers may hold in all.
+
+    Example:
+        >>> import numpy as np
+        >>> from ndsampler.backends.raw import ArrayReader
+        >>> pool = HandlePool()
+        >>> reader = pool.borrow('a', lambda: ArrayReader(np.eye(3)))
+        >>> pool.give_back('a', reader)
+        >>> len(pool)
+        1
+    """
+
+    def __init__(self, max_handles: int = MAX_HANDLES, max_bytes: int = MAX_DECODED_BYTES) -> None:
+        self.max_handles = max_handles
+        self.max_bytes = max_bytes
+        self._reset()
+
+    def _reset(self) -> None:
+        """Start empty in this process."""
+        self._lock = threading.Lock()
+        self._idle: OrderedDict[Hashable, RegionReader] = OrderedDict()
+        self._bytes = 0
+        self._pid = os.getpid()
+
+    def __len__(self) -> int:
+        return len(self._idle) if self._pid == os.getpid() else 0
+
+    def borrow(self, key: Hashable, opener: Callable[[], RegionReader]) -> RegionReader:
+        """Return an open reader, from the pool or fresh; hand it back with :meth:`give_back`.
+
+        Args:
+            key: names the file and its version.
+            opener: opens it where the pool has none for this thread.
+        """
+        if self._pid != os.getpid():
+            _inherited.append(self._idle)
+            self._reset()
+        with self._lock:
+            reader = self._idle.get(key)
+            if reader is not None:
+                self._idle.move_to_end(key)
+                return reader
+            reader = self._idle.pop((threading.get_ident(), key), None)
+        return opener() if reader is None else reader
+
+    def give_back(self, key: Hashable, reader: RegionReader) -> None:
+        """Keep a borrowed reader open for the next loan, within the bounds."""
+        if reader.shareable and self._idle.get(key) is reader:
+            return
+        own_key = key if reader.shareable else (threading.get_ident(), key)
+        with self._lock:
+            evicted = [self._idle.pop(own_key)] if own_key in self._idle else []
+            self._idle[own_key] = reader
+            self._bytes += reader.nbytes - sum(old.nbytes for old in evicted)
+            while len(self._idle) > 1 and (
+                len(self._idle) > self.max_handles or self._bytes > self.max_bytes
+            ):
+                _, oldest = self._idle.popitem(last=False)
+                self._bytes -= oldest.nbytes
+                evicted.append(oldest)
+        for old in evicted:
+            if not old.shareable:
+                old.close()
+
+    def clear(self) -> None:
+        """Close every reader that is not on loan."""
+        with self._lock:
+            readers = list(self._idle.values())
+            self._idle.clear()
+            self._bytes = 0
+        for reader in readers:
+            if not reader.shareable:
+                reader.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"max_handles": self.max_handles, "max_bytes": self.max_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.max_handles = state["max_handles"]
+        self.max_bytes = state["max_bytes"]
+        self._reset()

@@ -1,0 +1,135 @@
+"""
+The ``'npy'`` backend: uncompressed pixels that are mapped into memory.
+
+An entry is a plain ``.npy`` file, which numpy and others open as ever, with a
+small JSON trailer behind the array that keeps what the format has no room for:
+the source's nodata value.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.backends.base import Backend, RegionReader, register
+from ndsampler.errors import CacheError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+
+#: Marks the end of a file that carries a trailer.
+TRAILER_MAGIC = b"NDSAMPLER-NPY-1\n"
+
+#: Bytes of pixels held in memory while an entry is written.
+COPY_BYTES = 32 * 2**20
+
+
+class NpyReader:
+    """Reads windows from a ``.npy`` file through a memory map.
+
+    The map is read-only and no array that leaves this class refers to it.
+    """
+
+    shareable = True
+    nbytes = 0
+
+    def __init__(self, path: str) -> None:
+        with open(path, "rb") as file:
+            shape, order, dtype = _read_header(file, path)
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            offset = file.tell()
+        array: NDArray[Any] = np.ndarray(shape, dtype, self._map, offset, order=order)
+        self._array = array if array.ndim == 3 else array.reshape(*array.shape, 1)
+        self.shape = self._array.shape
+        self.dtype = dtype.newbyteorder("=")
+        self.nodata = _read_trailer(self._map).get("nodata")
+
+    def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
+        """Return a copy of a window. See :class:`ndsampler.backends.base.RegionReader`."""
+        view = self._array[y0:y1, x0:x1]
+        if bands is not None:
+            view = view[:, :, bands]
+        return np.array(view, dtype=self.dtype, order="C")
+
+    def close(self) -> None:
+        """Drop the map; it is unmapped as soon as no thread reads from it."""
+        del self._array
+        del self._map
+
+
+def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
+    """Parse the header of a ``.npy`` file and check that the file holds the whole array."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read(file)
+    except ValueError as ex:
+        raise CacheError(f"{path} is no .npy file: {ex}") from ex
+    if dtype.hasobject or len(shape) not in (2, 3):
+        raise CacheError(
+            f"{path} holds {dtype} of shape {shape}; expected an image of 2 or 3 axes of numbers"
+        )
+    end = file.tell() + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    size = os.fstat(file.fileno()).st_size
+    if size < end:
+        raise CacheError(f"{path} is cut off: {size} bytes where {end} are needed")
+    return shape, "F" if fortran else "C", dtype
+
+
+def _read_trailer(data: mmap.mmap) -> dict[str, Any]:
+    """Return what stands behind the array, or nothing for a file written elsewhere."""
+    size, mark = len(data), len(TRAILER_MAGIC)
+    if data[size - mark :] != TRAILER_MAGIC:
+        return {}
+    length = int.from_bytes(data[size - mark - 4 : size - mark], "little")
+    try:
+        trailer = json.loads(data[size - mark - 4 - length : size - mark - 4])
+    except ValueError as ex:
+        raise CacheError(f"the trailer of a .npy entry is damaged: {ex}") from ex
+    return trailer if isinstance(trailer, dict) else {}
+
+
+@register("npy")
+class NpyBackend(Backend):
+    """Uncompressed entries: the fastest reads, at the full size of the pixels on disk.
+
+    Example:
+        >>> NpyBackend().caches
+        True
+    """
+
+    suffix = ".npy"
+    maps = True
+
+    def convert(self, source: RegionReader, dest: str) -> None:
+        """Write an entry, a block of rows at a time."""
+        height, width, channels = source.shape
+        row_bytes = max(1, width * channels * source.dtype.itemsize)
+        step = max(1, COPY_BYTES // row_bytes)
+        header = {"descr": source.dtype.newbyteorder("=").str, "fortran_order": False, "shape": source.shape}
+        trailer = json.dumps({"nodata": source.nodata}).encode()
+        with open(dest, "wb") as file:
+            np.lib.format.write_array_header_2_0(file, header)
+            for y0 in range(0, height, step):
+                rows = source.read(y0, min(y0 + step, height), 0, width)
+                file.write(memoryview(np.ascontiguousarray(rows)).cast("B"))
+            file.write(trailer + len(trailer).to_bytes(4, "little") + TRAILER_MAGIC)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def usable_in_place(self, path: str) -> bool:
+        """Return True for a source that is a ``.npy`` file already."""
+        return path.lower().endswith(".npy")
+
+    def open(self, path: str) -> RegionReader:
+        """Open an entry. See :class:`NpyReader`."""
+        return NpyReader(path)

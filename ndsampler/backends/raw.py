@@ -1,0 +1,197 @@
+"""
+The backend for ``backend=None``: the source files themselves.
+
+A source that stores its pixels in tiles or strips, or plainly, is read window
+by window. Any other is decoded whole, and the pixels stay in memory within a
+bound, so that further windows of the same image cost nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.backends.base import Backend, RegionReader, register
+from ndsampler.errors import MissingSourceError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+#: Endings of formats that OpenCV decodes as whole images.
+WHOLE_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".gif")
+
+#: Endings of formats that neither OpenCV nor GDAL reads, and kwimage does with a package of their own.
+KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
+
+
+class ArrayReader:
+    """Reads windows from a decoded image in memory.
+
+    Args:
+        array: the pixels, (height, width) or (height, width, channels).
+        nodata: the value that stands for "no measurement".
+
+    Example:
+        >>> import numpy as np
+        >>> ArrayReader(np.arange(12).reshape(3, 4)).read(1, 2, 0, 2).tolist()
+        [[[4], [5]]]
+    """
+
+    shareable = True
+
+    def __init__(self, array: NDArray[Any], nodata: float | None = None) -> None:
+        self._array = array if array.ndim == 3 else array[:, :, None]
+        self.shape = self._array.shape
+        self.dtype = array.dtype
+        self.nodata = nodata
+        self.nbytes = array.nbytes
+
+    def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
+        """Return a copy of a window. See :class:`ndsampler.backends.base.RegionReader`."""
+        view = self._array[y0:y1, x0:x1]
+        if bands is not None:
+            view = view[:, :, bands]
+        return np.array(view, order="C")
+
+    def close(self) -> None:
+        """Let go of the pixels."""
+        del self._array
+
+
+def open_source(path: str) -> RegionReader:
+    """Open an image file of any kind that can be read.
+
+    Pixels are as the file stores them. In particular the orientation tag of a JPEG is not applied,
+    as annotations are drawn on the stored grid in the COCO ecosystem; an indexed image reads as its
+    colors; a gray image with alpha in a PNG reads as RGBA. PNG and JPEG read as OpenCV decodes them,
+    which is also what :func:`kwimage.imread` returns.
+
+    Args:
+        path: a local file.
+
+    Returns:
+        A reader, which holds the decoded pixels where the format has no windows.
+
+    Raises:
+        MissingSourceError: if there is no such file.
+        SourceError: if it is empty, cut off, damaged or of an unknown format.
+    """
+    lowered = path.lower()
+    try:
+        size = os.stat(path).st_size
+    except (FileNotFoundError, NotADirectoryError) as ex:
+        raise MissingSourceError(f"{path} does not exist") from ex
+    if size == 0:
+        raise SourceError(f"{path} is empty")
+    if os.path.isdir(path):
+        raise SourceError(f"{path} is a folder; expected an image file")
+    if lowered.endswith(".npy"):
+        from ndsampler.backends.npy import NpyReader
+
+        return NpyReader(path)
+    if lowered.endswith(WHOLE_IMAGE_ENDINGS):
+        return ArrayReader(decode_image(path))
+    if lowered.endswith(KWIMAGE_ENDINGS):
+        return ArrayReader(_decode_with_kwimage(path))
+    from ndsampler.backends import raster
+
+    reader = raster.RasterReader(path)
+    if raster.reads_windows(path):
+        return reader
+    height, width, _ = reader.shape
+    pixels = reader.read(0, height, 0, width)
+    reader.close()
+    return ArrayReader(pixels, reader.nodata)
+
+
+def decode_image(path: str) -> NDArray[Any]:
+    """Decode a whole PNG, JPEG or the like with OpenCV.
+
+    Args:
+        path: a local file.
+
+    Returns:
+        (height, width) or (height, width, channels) pixels, color in the order RGB or RGBA.
+
+    Raises:
+        SourceError: if the file is cut off, damaged or not an image.
+        MissingDependencyError: if no OpenCV is installed.
+    """
+    from ndsampler.utils.require import require_opencv
+
+    cv2 = require_opencv()
+    try:
+        pixels = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    except cv2.error as ex:
+        raise SourceError(f"{path} cannot be decoded: {ex}") from ex
+    if pixels is None:
+        raise SourceError(f"{path} cannot be decoded: it is damaged, cut off, or no image")
+    if path.lower().endswith((".jpg", ".jpeg", ".jpe")) and not jpeg_is_complete(path):
+        # libjpeg paints the missing part gray and goes on.
+        raise SourceError(f"{path} is cut off: the end-of-image marker is missing")
+    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
+        swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+        if pixels.dtype in (np.uint8, np.uint16, np.float32):
+            return cv2.cvtColor(pixels, swap, dst=pixels)
+        return np.ascontiguousarray(pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]])
+    return pixels
+
+
+def _decode_with_kwimage(path: str) -> NDArray[Any]:
+    """Decode a format for which kwimage knows a package."""
+    import kwimage
+
+    try:
+        return np.asarray(kwimage.imread(path))
+    except Exception as ex:  # the packages behind kwimage raise errors of many kinds
+        raise SourceError(f"{path} cannot be decoded by kwimage: {type(ex).__name__}: {ex}") from ex
+
+
+# A marker inside entropy-coded data: not a stuffed zero, a restart marker or fill.
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+
+def jpeg_is_complete(path: str) -> bool:
+    """Whether a JPEG file runs to its end-of-image marker.
+
+    Segments are skipped by their length, so that the marker of an embedded thumbnail does not count;
+    in the coded data the next marker is searched. A file that is no JPEG counts as complete.
+
+    References:
+        ITU-T T.81 (1992), annex B: compressed data formats.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    if not data.startswith(b"\xff\xd8"):
+        return True
+    position = 2
+    while position + 4 <= len(data):
+        match = _MARKER.search(data, position)
+        if match is None:
+            return False
+        marker = data[match.start() + 1]
+        if marker == 0xD9:
+            return True
+        position = match.end()
+        if marker != 0x01:
+            position += int.from_bytes(data[position : position + 2], "big")
+    return data[position : position + 2] == b"\xff\xd9"
+
+
+@register("raw")
+class RawBackend(Backend):
+    """No cache: regions come straight from the source files.
+
+    Example:
+        >>> RawBackend().caches
+        False
+    """
+
+    def open(self, path: str) -> RegionReader:
+        """Open a source. See :func:`open_source`."""
+        return open_source(path)

@@ -1,0 +1,162 @@
+"""
+The frames of a kwcoco dataset.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.abstract_frames import Frames
+from ndsampler.errors import SourceError, UnknownIdError
+from ndsampler.frame_layout import Asset, FrameLayout, parse_channels
+from ndsampler.utils.hash_identifiable import HashIdentifiable
+
+if TYPE_CHECKING:
+    import kwcoco
+    from numpy.typing import NDArray
+
+    from ndsampler.types import HashidMode, PathLike
+
+#: Layouts kept at the most; beyond, all are built anew as they are asked for.
+MAX_LAYOUTS = 20_000
+
+
+class CocoFrames(Frames, HashIdentifiable):
+    """The images of a kwcoco dataset, read by region.
+
+    Args:
+        dset: the dataset.
+        hashid_mode: ``'PATH'``, ``'PIXELS'`` or ``'GIVEN'`` (by the key ``hashid`` of each image or asset):
+            see :class:`ndsampler.Frames`.
+        workdir: folder below which converted images are kept.
+        verbose: whether :meth:`prepare` shows a progress bar.
+        backend: None, ``'npy'``, ``'cog'``, ``'auto'`` or a dictionary: see :class:`ndsampler.Frames`.
+
+    Raises:
+        BackendError: for an unknown backend, key or setting.
+
+    Example:
+        >>> import kwcoco, ubelt as ub
+        >>> dset = kwcoco.CocoDataset.demo('shapes8')
+        >>> self = CocoFrames(dset, workdir=ub.Path.appdir('ndsampler/doctest').ensuredir())
+        >>> self.load_region(1, (slice(-20), slice(-10))).shape
+        (580, 590, 3)
+    """
+
+    def __init__(
+        self,
+        dset: kwcoco.CocoDataset,
+        hashid_mode: HashidMode = "PATH",
+        workdir: PathLike | None = None,
+        verbose: int = 0,
+        backend: Any = "auto",
+    ) -> None:
+        super().__init__(hashid_mode=hashid_mode, workdir=workdir, backend=backend)
+        self.dset = dset
+        self.verbose = verbose
+        self._layouts: dict[Any, tuple[Any, FrameLayout]] = {}
+
+    @property
+    def image_ids(self) -> NDArray[np.int64]:
+        """The ids of all images, sorted."""
+        return np.array(sorted(self.dset.imgs.keys()), dtype=np.int64)
+
+    def layout(self, image_id: Any) -> FrameLayout:
+        """Return the files that an image is made of.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+            SourceError: if the dataset names no file for it.
+        """
+        imgs = self.dset.imgs
+        if not isinstance(imgs, dict) and image_id in self._layouts:
+            # A view on a database is read-only; asking it again would cost a query.
+            return self._layouts[image_id][1]
+        try:
+            img = imgs[image_id]
+        except (KeyError, TypeError):
+            raise UnknownIdError(
+                f"image id is {image_id!r}; expected one of the {len(imgs)} ids in dset.imgs"
+            ) from None
+        marks = _edit_marks(img)
+        known = self._layouts.get(image_id)
+        if known is not None and known[0] == marks:
+            return known[1]
+        if len(self._layouts) >= MAX_LAYOUTS:
+            self._layouts.clear()
+        layout = build_layout(image_id, img, os.fspath(self.dset.bundle_dpath))
+        self._layouts[image_id] = (marks, layout)
+        return layout
+
+    def _make_hashid(self) -> tuple[str, Any]:
+        """Return an id of the files and the backend."""
+        import ubelt as ub
+
+        parts = [
+            [self.hashid_mode, self._cache.backend.config_id],
+            [[int(gid), [asset.path for asset in self.layout(gid).assets]] for gid in self.image_ids],
+        ]
+        return ub.hash_data(parts), parts
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_layouts": {}}
+
+
+def _edit_marks(img: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what shows cheaply that an image's entry in the dataset has been edited."""
+    parts = img.get("auxiliary") or img.get("assets")
+    size = None if parts is None else (id(parts), len(parts))
+    return img.get("file_name"), img.get("channels"), img.get("width"), img.get("height"), size
+
+
+def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> FrameLayout:
+    """Return the files that an image's entry in a dataset names.
+
+    Args:
+        image_id: image id.
+        img: the entry; other files lie under ``auxiliary`` or ``assets``.
+        bundle_dpath: the folder that relative file names start from.
+
+    Returns:
+        The layout, the image's own file first.
+
+    Raises:
+        SourceError: if no file is named at all.
+
+    Example:
+        >>> img = {'file_name': 'a.png', 'width': 8, 'height': 6}
+        >>> build_layout(1, img, '/data').assets[0].channels is None
+        True
+    """
+    own = img.get("file_name")
+    parts = img.get("auxiliary") or img.get("assets") or []
+    assets = [_build_asset(part, bundle_dpath) for part in parts if part.get("file_name")]
+    if own:
+        assets.insert(0, _build_asset({**img, "warp_aux_to_img": None}, bundle_dpath))
+    if not assets:
+        raise SourceError(f"image {image_id} names no file; expected 'file_name', 'assets' or 'auxiliary'")
+    width, height = img.get("width"), img.get("height")
+    dims = None if width is None or height is None else (int(height), int(width))
+    return FrameLayout(image_id, tuple(assets), dims, bool(own))
+
+
+def _build_asset(obj: dict[str, Any], bundle_dpath: str) -> Asset:
+    """Return one file of an image as a value."""
+    path = os.path.abspath(os.path.join(bundle_dpath, os.fspath(obj["file_name"])))
+    channels = parse_channels(obj.get("channels"))
+    warp = _as_matrix(obj.get("warp_aux_to_img"))
+    return Asset(path, channels if isinstance(channels, tuple) else None, warp, obj.get("hashid"))
+
+
+def _as_matrix(warp: Any) -> NDArray[np.float64] | None:
+    """Return a warp of a dataset as a 3x3 matrix, or None when it changes nothing."""
+    if warp is None:
+        return None
+    import kwimage
+
+    matrix = np.asarray(kwimage.Affine.coerce(warp).matrix, dtype=float)
+    matrix = np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape == (2, 3) else matrix
+    return None if np.allclose(matrix, np.eye(3), rtol=0, atol=1e-12) else matrix

@@ -1,0 +1,203 @@
+"""
+What a frame is made of: its assets, their bands, and where each lies in the image.
+
+Reading is planned here by pure functions on small values; ``abstract_frames``
+acts on the plans.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ndsampler.errors import TargetError, UnknownChannelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Names of the bands of a file whose channels the dataset does not state, by their number.
+DEFAULT_CHANNELS = {1: ("gray",), 2: ("gray", "a"), 3: ("r", "g", "b"), 4: ("r", "g", "b", "a")}
+
+#: Asks for every channel of a frame.
+ALL_CHANNELS = "<all>"
+
+
+def default_channels(count: int) -> tuple[str, ...]:
+    """Return names for the bands of a file without stated channels.
+
+    Example:
+        >>> default_channels(3), default_channels(5)[:2]
+        (('r', 'g', 'b'), ('u0', 'u1'))
+    """
+    return DEFAULT_CHANNELS.get(count) or tuple(f"u{index}" for index in range(count))
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file of a frame."""
+
+    path: str
+    """Absolute path."""
+    channels: tuple[str, ...] | None = None
+    """A name for each band; None when the dataset states none."""
+    warp_img_from_asset: NDArray[Any] | None = None
+    """3x3 matrix from the file's pixels to the image's; None when they are the same."""
+    given_hash: str | None = None
+    """The hash that the dataset states for the file."""
+
+
+@dataclass(frozen=True)
+class FrameLayout:
+    """The assets of one frame."""
+
+    gid: Any
+    """Image id."""
+    assets: tuple[Asset, ...]
+    """In file order; the image's own file, if it has one, is the first."""
+    dims: tuple[int, int] | None = None
+    """(height, width) that the dataset states for the image; None when it states none."""
+    has_own_file: bool = True
+    """Whether the image names a file itself, whose bands then are the default channels."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the default channels are the bands of one file on the image's own grid."""
+        return self.has_own_file and self.assets[0].warp_img_from_asset is None
+
+    @property
+    def default_assets(self) -> tuple[Asset, ...]:
+        """Those that hold the default channels: the image's own file, else all."""
+        return self.assets[:1] if self.has_own_file else self.assets
+
+
+@dataclass(frozen=True)
+class BandRead:
+    """Bands to take from one asset, and where they go."""
+
+    asset: Asset
+    """The file."""
+    bands: tuple[int, ...] | None
+    """Indexes of its bands; None for all of them in order."""
+    places: tuple[int, ...]
+    """The positions of the bands among the requested channels."""
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """Everything needed to gather the channels of one frame."""
+
+    reads: tuple[BandRead, ...]
+    """One for each asset that takes part."""
+    channels: tuple[str, ...]
+    """Names in the order of the output."""
+    missing: tuple[int, ...] = field(default=())
+    """Positions of requested channels that the frame does not have."""
+
+
+def parse_channels(request: Any) -> tuple[str, ...] | str | None:
+    """Return a request for channels as names.
+
+    Args:
+        request: None (or kwcoco's ``NoParam``) for the default; ``'<all>'``; a code such as
+            ``'r|g|b'``; a list of codes; a ``ChannelSpec`` or ``FusedChannelSpec``.
+
+    Returns:
+        Names in the order asked for, :data:`ALL_CHANNELS`, or None for the default.
+
+    Raises:
+        TargetError: for anything else, for no channel at all, and for a name asked for twice.
+
+    Example:
+        >>> parse_channels('B1|B8')
+        ('B1', 'B8')
+    """
+    if request is None or type(request).__name__ == "NoParamType":
+        return None
+    if isinstance(request, str) and request == ALL_CHANNELS:
+        return ALL_CHANNELS
+    from delayed_image.channel_spec import BaseChannelSpec, FusedChannelSpec
+
+    if isinstance(request, (list, tuple)):
+        names = [name for item in request for name in parse_channels(item) or ()]
+    elif isinstance(request, (str, BaseChannelSpec)):
+        try:
+            spec = (
+                request.fuse() if isinstance(request, BaseChannelSpec) else FusedChannelSpec.coerce(request)
+            )
+            names = list(spec.normalize().as_list())
+        except (ValueError, TypeError, KeyError) as ex:
+            raise TargetError(f"channels is {request!r}; expected a code such as 'r|g|b': {ex}") from ex
+    else:
+        raise TargetError(
+            f"channels is {request!r}; expected a code such as 'r|g|b', a list or a ChannelSpec"
+        )
+    if not names or len(set(names)) != len(names):
+        raise TargetError(f"channels is {request!r}; expected one or more names, each once")
+    return tuple(names)
+
+
+def plan_reads(
+    layout: FrameLayout,
+    names: tuple[str, ...] | str | None,
+    counts: dict[str, int],
+    *,
+    allow_missing: bool = False,
+    sort_all: bool = False,
+) -> ReadPlan:
+    """Decide which bands of which assets make up the requested channels.
+
+    Args:
+        layout: the assets of the frame.
+        names: as :func:`parse_channels` returns them.
+        counts: bands of each asset, by path.
+        allow_missing: leave channels that the frame lacks open instead of raising.
+        sort_all: give ``'<all>'`` sorted by name, as for video.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UnknownChannelError: if a channel is missing and that is not allowed.
+    """
+    pool = layout.default_assets if names is None else layout.assets
+    where: dict[str, tuple[Asset, int]] = {}
+    for asset in pool:
+        for band, name in enumerate(band_names(asset, counts[asset.path])):
+            where.setdefault(name, (asset, band))
+    wanted = tuple(sorted(where) if sort_all else where) if names in (None, ALL_CHANNELS) else tuple(names)
+    missing = tuple(place for place, name in enumerate(wanted) if name not in where)
+    if missing and not allow_missing:
+        raise UnknownChannelError(
+            f"image {layout.gid} has no channel {wanted[missing[0]]!r}; it has {'|'.join(where)}"
+        )
+    reads = []
+    for asset in pool:
+        places = tuple(
+            place for place, name in enumerate(wanted) if name in where and where[name][0] is asset
+        )
+        if places:
+            bands = tuple(where[wanted[place]][1] for place in places)
+            whole = bands == tuple(range(counts[asset.path]))
+            reads.append(BandRead(asset, None if whole else bands, places))
+    return ReadPlan(tuple(reads), wanted, missing)
+
+
+def band_names(asset: Asset, count: int) -> tuple[str, ...]:
+    """Return a name for each band of a file.
+
+    Stated names win as far as they go: an RGBA file stated as ``r|g|b`` keeps its fourth band under
+    a name of its own.
+
+    Example:
+        >>> band_names(Asset('a.png', ('r', 'g', 'b')), 4)
+        ('r', 'g', 'b', 'a')
+    """
+    if asset.channels is None:
+        return default_channels(count)
+    stated = asset.channels[:count]
+    rest = (
+        name
+        for name in (*default_channels(count), *(f"u{i}" for i in range(2 * count)))
+        if name not in stated
+    )
+    return stated + tuple(next(rest) for _ in range(count - len(stated)))

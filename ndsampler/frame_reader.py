@@ -1,0 +1,273 @@
+"""
+The pixels of one frame, gathered from its assets onto a wanted grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import CacheError, SourceError
+from ndsampler.frame_layout import Asset, FrameLayout, ReadPlan, band_names, plan_reads
+from ndsampler.resample import Resampling, place, read_onto_grid
+from ndsampler.windows import PixelBox, check_affordable, embed_box
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ndsampler.frame_cache import FrameCache
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where output pixels lie, and how their values are found."""
+
+    box: PixelBox
+    """The region of the image that the output covers, in image pixels; may reach outside."""
+    warp_out_from_box: NDArray[Any] | None = None
+    """3x3 matrix from coordinates relative to the box's corner to output pixels; None when equal."""
+    dims: tuple[int, int] | None = None
+    """(height, width) of the output; None for those of the box."""
+    resampling: Resampling = field(default_factory=Resampling)
+    """How values between pixels are found."""
+    nodata: Any = None
+    """``'float'`` for the value each file declares, or a value: such pixels become NaN before
+    anything is interpolated, and so does what lies outside. None leaves pixels alone."""
+    allow_missing: bool = False
+    """Whether a channel that the frame lacks is NaN; otherwise it is an error."""
+
+    @property
+    def out_dims(self) -> tuple[int, int]:
+        """(height, width) of the output."""
+        return self.dims or self.box.dims
+
+    @property
+    def warp_out_from_img(self) -> NDArray[Any]:
+        """3x3 matrix from image to output coordinates."""
+        shift = np.array([[1.0, 0, -self.box.x0], [0, 1.0, -self.box.y0], [0, 0, 1.0]])
+        return shift if self.warp_out_from_box is None else self.warp_out_from_box @ shift
+
+
+@dataclass(frozen=True)
+class AssetShape:
+    """What an open file says of itself."""
+
+    dims: tuple[int, int]
+    """(height, width) in pixels."""
+    count: int
+    """Bands."""
+    dtype: np.dtype[Any]
+    """Type of a value."""
+    nodata: float | None
+    """The value that means "no measurement"."""
+
+
+class FrameReader:
+    """Reads frames through a cache.
+
+    Args:
+        cache: gives the pixels of single files.
+    """
+
+    def __init__(self, cache: FrameCache) -> None:
+        self._cache = cache
+
+    def asset_shape(self, layout: FrameLayout, asset: Asset) -> AssetShape:
+        """Open a file and return its shape.
+
+        Raises:
+            SourceError: if it is missing or damaged; the message names the image.
+        """
+        try:
+            with self._cache.lend(asset.path, asset.given_hash) as reader:
+                height, width, count = reader.shape
+                return AssetShape((height, width), count, reader.dtype, reader.nodata)
+        except (SourceError, CacheError) as ex:
+            raise _naming_image(ex, layout) from ex
+
+    def ensure(self, layout: FrameLayout) -> list[str]:
+        """Return the files that the backend reads fast, one for each asset, making missing entries.
+
+        Raises:
+            SourceError: if a source cannot be read; the message names the image.
+            CacheError: if an entry cannot be written; likewise.
+        """
+        try:
+            return [self._cache.ensure(asset.path, asset.given_hash) for asset in layout.assets]
+        except (SourceError, CacheError) as ex:
+            raise _naming_image(ex, layout) from ex
+
+    def is_ready(self, layout: FrameLayout) -> bool:
+        """Whether :meth:`ensure` would have nothing to do.
+
+        Raises:
+            MissingSourceError: if a source does not exist; the message names the image.
+        """
+        try:
+            return all(self._cache.is_ready(asset.path, asset.given_hash) for asset in layout.assets)
+        except (SourceError, CacheError) as ex:
+            raise _naming_image(ex, layout) from ex
+
+    def plan(
+        self, layout: FrameLayout, names: Any = None, *, allow_missing: bool = False, sort_all: bool = False
+    ) -> ReadPlan:
+        """Decide which bands to read for the requested channels. See :func:`frame_layout.plan_reads`.
+
+        Only files whose channels the dataset does not state are opened.
+        """
+        assets = layout.default_assets if names is None else layout.assets
+        counts = {
+            asset.path: self.asset_shape(layout, asset).count
+            if asset.channels is None
+            else len(asset.channels)
+            for asset in assets
+        }
+        return plan_reads(layout, names, counts, allow_missing=allow_missing, sort_all=sort_all)
+
+    def channel_names(self, layout: FrameLayout, names: Any, count: int) -> tuple[str, ...]:
+        """Return the names of the channels that a read with these arguments gives."""
+        if names is None and layout.is_plain:
+            return band_names(layout.assets[0], count)
+        return self.plan(layout, names).channels
+
+    def shape(self, layout: FrameLayout, names: Any = None) -> tuple[int, int, int]:
+        """Return (height, width, channels) of the requested channels of a frame in image space.
+
+        Raises:
+            SourceError: if a file is missing or damaged, or the size of the image is not known.
+        """
+        if names is None and layout.is_plain:
+            own = self.asset_shape(layout, layout.assets[0])
+            return (*own.dims, own.count)
+        plan = self.plan(layout, names)
+        return (*self.dims(layout), len(plan.channels))
+
+    def dims(self, layout: FrameLayout) -> tuple[int, int]:
+        """Return (height, width) of a frame in image space: as the dataset states it, else of its file."""
+        if layout.dims is not None:
+            return layout.dims
+        if layout.is_plain:
+            return self.asset_shape(layout, layout.assets[0]).dims
+        raise SourceError(
+            f"image {layout.gid} is made of several files and has no 'width' and 'height' in the dataset; add them"
+        )
+
+    def read(self, layout: FrameLayout, grid: Grid, names: Any = None) -> NDArray[Any]:
+        """Return the requested channels of a frame on a grid.
+
+        Args:
+            layout: the files of the frame.
+            grid: where the output pixels lie.
+            names: channels as :func:`ndsampler.frame_layout.parse_channels` returns them.
+
+        Returns:
+            (height, width, channels) pixels that belong to the caller. What lies outside the frame is 0,
+            or NaN where ``grid.nodata`` is given.
+
+        Raises:
+            UnknownChannelError: if a channel is missing and the grid does not allow it.
+            SourceError: if a file is missing or damaged; the message names the image.
+            WindowError: if the result is absurdly large.
+        """
+        if names is None and layout.is_plain and grid.warp_out_from_box is None and grid.nodata is None:
+            return self._read_plain(layout, grid.box)
+        plan = self.plan(layout, names, allow_missing=grid.allow_missing)
+        return self.gather(layout, plan, grid)
+
+    def _read_plain(self, layout: FrameLayout, box: PixelBox) -> NDArray[Any]:
+        """Read the image's own file without any change: the way of almost every sample."""
+        asset = layout.assets[0]
+        try:
+            with self._cache.lend(asset.path, asset.given_hash) as reader:
+                height, width, count = reader.shape
+                inside, margin = embed_box(box, height, width)
+                if inside != box:
+                    check_affordable(
+                        box.dims, reader.dtype.itemsize, count, f"the window on image {layout.gid}"
+                    )
+                pixels = reader.read(*inside)
+        except (SourceError, CacheError) as ex:
+            raise _naming_image(ex, layout) from ex
+        return pixels if inside == box else place(pixels, box.dims, margin, 0)
+
+    def gather(self, layout: FrameLayout, plan: ReadPlan, grid: Grid) -> NDArray[Any]:
+        """Read the assets of a plan and lay their bands side by side."""
+        parts = [(read.places, self._read_asset(layout, read.asset, read.bands, grid)) for read in plan.reads]
+        if len(parts) == 1 and parts[0][0] == tuple(range(len(plan.channels))):
+            return parts[0][1]
+        dtype = np.result_type(*(pixels.dtype for _, pixels in parts)) if parts else np.dtype(np.float32)
+        if plan.missing and dtype.kind != "f":
+            dtype = np.dtype(np.float64) if dtype.itemsize > 2 else np.dtype(np.float32)
+        check_affordable(
+            grid.out_dims, dtype.itemsize, len(plan.channels), f"the window on image {layout.gid}"
+        )
+        out = np.empty((*grid.out_dims, len(plan.channels)), dtype)
+        for places, pixels in parts:
+            out[..., list(places)] = pixels
+        if plan.missing:
+            out[..., list(plan.missing)] = np.nan
+        return out
+
+    def _read_asset(
+        self, layout: FrameLayout, asset: Asset, bands: Sequence[int] | None, grid: Grid
+    ) -> NDArray[Any]:
+        """Read some bands of one file on a grid."""
+        shape = self.asset_shape(layout, asset)
+        if bands is not None and max(bands) >= shape.count:
+            raise SourceError(
+                f"image {layout.gid}: {asset.path} has {shape.count} bands; the dataset states {asset.channels}"
+            )
+        if bands is not None and tuple(bands) == tuple(range(shape.count)):
+            bands = None
+        count = shape.count if bands is None else len(bands)
+        check_affordable(grid.out_dims, shape.dtype.itemsize, count, f"the window on image {layout.gid}")
+        nodata = shape.nodata if grid.nodata == "float" else grid.nodata
+
+        def read(box: PixelBox) -> NDArray[Any]:
+            try:
+                pixels = self._cache.read(asset.path, box, bands, asset.given_hash)
+            except (SourceError, CacheError) as ex:
+                raise _naming_image(ex, layout) from ex
+            return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
+
+        warp = grid.warp_out_from_img
+        if asset.warp_img_from_asset is not None:
+            warp = warp @ asset.warp_img_from_asset
+        fill = 0.0 if grid.nodata is None else float("nan")
+        return read_onto_grid(read, shape.dims, warp, grid.out_dims, grid.resampling, fill)
+
+
+def mask_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:
+    """Return pixels as floating point numbers with NaN where there is no measurement.
+
+    Types of up to 16 bits become float32, which holds them exactly; wider integers float64.
+
+    Args:
+        pixels: any array.
+        nodata: the value that means "no measurement"; None masks nothing.
+
+    Returns:
+        An array of the same shape.
+
+    Example:
+        >>> mask_nodata(np.array([3, 255], np.uint8), 255).tolist()
+        [3.0, nan]
+    """
+    small = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
+    values = pixels.astype(np.float32 if small else np.float64)
+    if nodata is not None and not np.isnan(nodata):
+        # Compared in the file's own type: float32 data rarely equal the decimal that declares it.
+        same = (
+            pixels == np.array(nodata).astype(pixels.dtype) if pixels.dtype.kind == "f" else pixels == nodata
+        )
+        values[same] = np.nan
+    return values
+
+
+def _naming_image(error: Exception, layout: FrameLayout) -> Exception:
+    """Return an error of the same kind whose message names the image."""
+    return type(error)(f"image {layout.gid}: {error}")

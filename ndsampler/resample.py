@@ -1,0 +1,239 @@
+"""
+Pixels of one file on another grid: the region that is needed, warped once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import TargetError
+from ndsampler.windows import PixelBox, embed_box
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+#: Interpolations by the names users write.
+INTERPOLATIONS = ("auto", "nearest", "linear", "cubic", "lanczos", "area")
+
+#: Pixels around the wanted region that interpolation may look at.
+KERNEL_MARGIN = 4
+
+#: How far a translation may be from whole pixels and still count as whole.
+WHOLE_PIXEL_TOLERANCE = 1e-6
+
+#: Types that OpenCV warps; any other goes through float64 and is rounded back.
+WARPABLE = frozenset({"uint8", "uint16", "int16", "float32", "float64"})
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How values between pixels are found."""
+
+    interpolation: str = "auto"
+    """One of :data:`INTERPOLATIONS`; ``'auto'`` is linear."""
+    antialias: bool = True
+    """Whether shrinking averages over the pixels that fall together."""
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in INTERPOLATIONS:
+            options = ", ".join(map(repr, INTERPOLATIONS))
+            raise TargetError(f"interpolation is {self.interpolation!r}; expected one of {options}")
+
+    def method(self, factor: float) -> str:
+        """The name of OpenCV's method for a warp that scales by a factor."""
+        if self.interpolation in ("auto", "area"):
+            return "linear"
+        return self.interpolation
+
+
+def whole_shift(warp: NDArray[Any]) -> tuple[int, int] | None:
+    """Return (x, y) when a 3x3 matrix only moves by whole pixels, else None.
+
+    Example:
+        >>> whole_shift(np.array([[1, 0, -3.0], [0, 1, 2.0], [0, 0, 1]]))
+        (-3, 2)
+        >>> whole_shift(np.diag([2.0, 2.0, 1.0])) is None
+        True
+    """
+    (a, b, tx), (c, d, ty) = warp[:2].tolist()
+    tolerance = WHOLE_PIXEL_TOLERANCE
+    if abs(a - 1) > tolerance or abs(d - 1) > tolerance or abs(b) > tolerance or abs(c) > tolerance:
+        return None
+    x, y = round(tx), round(ty)
+    return (x, y) if abs(tx - x) <= tolerance and abs(ty - y) <= tolerance else None
+
+
+def source_box(
+    warp_out_from_src: NDArray[Any], out_dims: tuple[int, int], src_dims: tuple[int, int]
+) -> PixelBox:
+    """Return the part of a source that a warp onto a grid looks at.
+
+    Args:
+        warp_out_from_src: 3x3 matrix from source to output coordinates, both (x, y) with whole
+            numbers at the corners of pixels.
+        out_dims: (height, width) of the output.
+        src_dims: (height, width) of the source.
+
+    Returns:
+        The region, clipped to the source; empty where the output lies wholly beside it.
+
+    Example:
+        >>> source_box(np.diag([2.0, 2.0, 1.0]), (10, 20), (100, 100))
+        PixelBox(y0=0, y1=9, x0=0, x1=14)
+    """
+    height, width = out_dims
+    corners = np.array([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]], float)
+    back = np.linalg.inv(warp_out_from_src)
+    xs, ys = (back @ corners)[:2]
+    # Averaging while shrinking looks farther, by the size of an output pixel.
+    reach = np.abs(back[:2, :2]).sum(axis=1)
+    margin_x, margin_y = (KERNEL_MARGIN * np.maximum(1, reach)).tolist()
+    box = PixelBox(
+        int(np.floor(ys.min() - margin_y)),
+        int(np.ceil(ys.max() + margin_y)),
+        int(np.floor(xs.min() - margin_x)),
+        int(np.ceil(xs.max() + margin_x)),
+    )
+    return box.clipped(*src_dims)
+
+
+def read_onto_grid(
+    read: Callable[[PixelBox], NDArray[Any]],
+    src_dims: tuple[int, int],
+    warp_out_from_src: NDArray[Any],
+    out_dims: tuple[int, int],
+    resampling: Resampling,
+    fill: float,
+) -> NDArray[Any]:
+    """Return the pixels of a source on an output grid.
+
+    Where the grids differ by whole pixels the pixels are copied unchanged; otherwise they are
+    interpolated once. Output pixels whose center lies outside the source are ``fill``.
+
+    Args:
+        read: returns (height, width, channels) pixels of a region inside the source.
+        src_dims: (height, width) of the source.
+        warp_out_from_src: 3x3 matrix from source to output coordinates.
+        out_dims: (height, width) of the output.
+        resampling: how values between pixels are found.
+        fill: value of pixels outside the source.
+
+    Returns:
+        (height, width, channels) pixels of the source's type.
+
+    Example:
+        >>> image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
+        >>> moved = np.array([[1.0, 0, 1], [0, 1.0, 0], [0, 0, 1]])
+        >>> out = read_onto_grid(lambda box: image[box.slices], (2, 3), moved, (2, 3), Resampling(), 9)
+        >>> out[..., 0].tolist()
+        [[9, 0, 1], [9, 3, 4]]
+    """
+    shift = whole_shift(warp_out_from_src)
+    if shift is not None:
+        return _copy_shifted(read, src_dims, shift, out_dims, fill)
+    box = source_box(warp_out_from_src, out_dims, src_dims)
+    pixels = read(box)
+    if 0 in pixels.shape[:2]:
+        return np.full((*out_dims, pixels.shape[2]), fill, pixels.dtype)
+    warp = warp_out_from_src @ np.array([[1.0, 0, box.x0], [0, 1.0, box.y0], [0, 0, 1.0]])
+    warped = warp_pixels(pixels, warp, out_dims, resampling)
+    outside = _outside(warp_out_from_src, src_dims, out_dims)
+    if outside is not None:
+        warped[outside] = fill
+    return warped
+
+
+def _copy_shifted(
+    read: Callable[[PixelBox], NDArray[Any]],
+    src_dims: tuple[int, int],
+    shift: tuple[int, int],
+    out_dims: tuple[int, int],
+    fill: float,
+) -> NDArray[Any]:
+    """Copy a region that differs from the output grid by whole pixels."""
+    x, y = shift
+    box = PixelBox(-y, out_dims[0] - y, -x, out_dims[1] - x)
+    inside, margin = embed_box(box, *src_dims)
+    pixels = read(inside)
+    return pixels if inside == box else place(pixels, out_dims, margin, fill)
+
+
+def place(
+    pixels: NDArray[Any],
+    out_dims: tuple[int, int],
+    margin: tuple[tuple[int, int], tuple[int, int]],
+    fill: float,
+) -> NDArray[Any]:
+    """Return the pixels inside a larger canvas of one value.
+
+    Args:
+        pixels: (height, width, channels).
+        out_dims: (height, width) of the canvas.
+        margin: ((top, bottom), (left, right)) pixels of the canvas around them.
+        fill: its value.
+
+    Returns:
+        (height, width, channels) of the canvas.
+    """
+    canvas = np.full((*out_dims, pixels.shape[2]), fill, pixels.dtype)
+    top, left = margin[0][0], margin[1][0]
+    canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return canvas
+
+
+def warp_pixels(
+    pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling
+) -> NDArray[Any]:
+    """Warp an image onto a grid, its border pixels continuing beyond the border.
+
+    Args:
+        pixels: (height, width, channels).
+        warp: 3x3 matrix from source to output coordinates, whole numbers at pixel corners.
+        out_dims: (height, width) of the output.
+        resampling: how values between pixels are found.
+
+    Returns:
+        (height, width, channels) of the same type.
+    """
+    import kwimage
+
+    factor = float(np.sqrt(abs(np.linalg.det(warp[:2, :2]))))
+    method = resampling.method(factor)
+    native = pixels if pixels.dtype.name in WARPABLE else pixels.astype(np.float64)
+    warped = kwimage.warp_affine(
+        native,
+        kwimage.Affine(warp),
+        dsize=(out_dims[1], out_dims[0]),
+        antialias=resampling.antialias and method != "nearest" and factor < 1,
+        interpolation=method,
+        border_mode="replicate",
+        origin_convention="corner",
+    )
+    if native is not pixels and pixels.dtype.kind in "iub":
+        limits = np.iinfo(pixels.dtype) if pixels.dtype.kind != "b" else None
+        warped = warped.round() if limits is None else np.clip(warped.round(), limits.min, limits.max)
+    warped = np.asarray(warped).astype(pixels.dtype, copy=False)
+    return warped if warped.ndim == 3 else warped[:, :, None]
+
+
+def _outside(
+    warp: NDArray[Any], src_dims: tuple[int, int], out_dims: tuple[int, int]
+) -> NDArray[np.bool_] | None:
+    """Return where the centers of output pixels lie outside the source; None when nowhere."""
+    height, width = out_dims
+    (a, b, tx), (c, d, ty) = np.linalg.inv(warp)[:2].tolist()
+    corner_x = np.array([0.5, width - 0.5, 0.5, width - 0.5])
+    corner_y = np.array([0.5, 0.5, height - 0.5, height - 0.5])
+
+    def beside(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+        src_x, src_y = a * x + b * y + tx, c * x + d * y + ty
+        return (src_x < 0) | (src_x > src_dims[1]) | (src_y < 0) | (src_y > src_dims[0])
+
+    if not beside(corner_x, corner_y).any():
+        return None
+    return beside(np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5)

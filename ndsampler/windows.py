@@ -1,0 +1,336 @@
+"""
+Slices, boxes and margins: the arithmetic between a request and array indexes.
+
+Two meanings of a negative start live side by side in this library, and each
+function here says which one it has:
+
+* :func:`wrap_slices` counts from the end, as numpy does. It serves
+  ``Frames.load_region``.
+* :func:`boundless_slices` lets it mean "before the first pixel", outside the
+  image. It serves the slices of a target.
+
+All functions are pure and work on plain integers.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ndsampler.errors import WindowError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: The largest sample that is assembled, in bytes (8 GiB). Anything above is taken for a mistake.
+MAX_SAMPLE_BYTES = 2**33
+
+#: The farthest coordinate, in pixels, that a window may touch. Doubles hold half pixels exactly here.
+MAX_COORDINATE = 2**40
+
+
+class PixelBox(NamedTuple):
+    """A placed window on a pixel grid: half-open rows and columns, perhaps outside an image."""
+
+    y0: int
+    """First row."""
+    y1: int
+    """Row after the last."""
+    x0: int
+    """First column."""
+    x1: int
+    """Column after the last."""
+
+    @property
+    def dims(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The same region as (rows, columns) slices."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def padded(self, pad: tuple[tuple[int, int], tuple[int, int]]) -> PixelBox:
+        """Grown by ((top, bottom), (left, right)) pixels."""
+        (top, bottom), (left, right) = pad
+        return PixelBox(self.y0 - top, self.y1 + bottom, self.x0 - left, self.x1 + right)
+
+    def clipped(self, height: int, width: int) -> PixelBox:
+        """The part inside an image; empty, but never inverted, when there is none."""
+        y0, y1 = min(max(self.y0, 0), height), min(max(self.y1, 0), height)
+        x0, x1 = min(max(self.x0, 0), width), min(max(self.x1, 0), width)
+        return PixelBox(y0, y1, x0, x1)
+
+
+def as_int(value: Any, what: str) -> int:
+    """Return a whole number as an ``int``.
+
+    Args:
+        value: a Python or numpy integer, or a float without a fraction.
+        what: the name of the value for the error message.
+
+    Returns:
+        The number.
+
+    Raises:
+        WindowError: if it is not a whole number of sane size.
+
+    Example:
+        >>> as_int(3.0, 'width')
+        3
+    """
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        number = int(value)
+    elif (
+        isinstance(value, Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value == int(value)
+    ):
+        number = int(value)
+    else:
+        raise WindowError(f"{what} is {value!r}; expected a whole number of pixels")
+    if abs(number) > MAX_COORDINATE:
+        raise WindowError(f"{what} is {value!r}; expected at most {MAX_COORDINATE} pixels from the origin")
+    return number
+
+
+def as_finite(value: Any, what: str) -> float:
+    """Return a number as a ``float``, refusing NaN, infinity and what is not a number.
+
+    Raises:
+        WindowError: if it is not a finite number of sane size.
+
+    Example:
+        >>> as_finite(2, 'cx')
+        2.0
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise WindowError(f"{what} is {value!r}; expected a number of pixels") from None
+    if not math.isfinite(number) or abs(number) > MAX_COORDINATE:
+        raise WindowError(
+            f"{what} is {value!r}; expected a finite number, at most {MAX_COORDINATE} pixels from 0"
+        )
+    return number
+
+
+def wrap_slices(region: Any, shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Resolve numpy-like slices against an array's shape; a negative bound counts from the end.
+
+    Args:
+        region: None for everything, one slice, or a tuple of slices, ``None`` and ``Ellipsis``
+            for the leading axes. Axes that are not named are whole.
+        shape: the lengths of the axes in pixels.
+
+    Returns:
+        A (start, stop) pair for each axis of ``shape``, inside it, with ``start <= stop``.
+
+    Raises:
+        WindowError: for more slices than axes, for a step, and for what is no slice.
+
+    Example:
+        >>> wrap_slices((slice(-20), slice(3, None)), (512, 512, 3))
+        ((0, 492), (3, 512), (0, 3))
+    """
+    parts = _as_tuple(region, len(shape))
+    resolved = []
+    for axis, length in enumerate(shape):
+        part = parts[axis] if axis < len(parts) else None
+        if part is None:
+            resolved.append((0, length))
+            continue
+        start, stop, _ = _unit_step(part, axis).indices(length)
+        resolved.append((start, max(start, stop)))
+    return tuple(resolved)
+
+
+def _as_tuple(region: Any, ndim: int) -> tuple[Any, ...]:
+    """Return the slices of a region as a tuple without an ellipsis."""
+    if region is None or region is Ellipsis:
+        return ()
+    parts = tuple(region) if isinstance(region, (tuple, list)) else (region,)
+    where = [index for index, part in enumerate(parts) if part is Ellipsis]
+    if len(where) > 1 or len(parts) - len(where) > ndim:
+        raise WindowError(f"region is {region!r}; expected at most one slice for each of the {ndim} axes")
+    if where:
+        missing = ndim - (len(parts) - 1)
+        parts = parts[: where[0]] + (None,) * missing + parts[where[0] + 1 :]
+    return parts
+
+
+def _unit_step(part: Any, axis: int) -> slice:
+    """Return the part when it is a slice without a step."""
+    if not isinstance(part, slice):
+        raise WindowError(f"axis {axis} of the region is {part!r}; expected a slice or None")
+    if part.step not in (None, 1):
+        raise WindowError(
+            f"axis {axis} of the region is {part!r}; slices with a step are not supported, use scale"
+        )
+    for name, bound in (("start", part.start), ("stop", part.stop)):
+        if bound is not None:
+            as_int(bound, f"the {name} of axis {axis}")
+    return part
+
+
+def boundless_slices(slices: Any, dims: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Resolve the slices of a target; a negative start lies outside the image.
+
+    Args:
+        slices: one slice, or None, for each axis; an open end is the border of the image.
+        dims: the lengths of the axes in pixels.
+
+    Returns:
+        A (start, stop) pair of ints for each axis.
+
+    Raises:
+        WindowError: for a wrong number of slices, a step, a fraction, or an end before its start.
+
+    Example:
+        >>> boundless_slices((slice(-2, 3), slice(None, 12)), (10, 10))
+        ((-2, 3), (0, 12))
+    """
+    if not isinstance(slices, (tuple, list)) or len(slices) != len(dims):
+        raise WindowError(f"slices is {slices!r}; expected a tuple of {len(dims)} slices")
+    resolved = []
+    for axis, (part, length) in enumerate(zip(slices, dims)):
+        part = _unit_step(slice(None) if part is None else part, axis)
+        start = 0 if part.start is None else as_int(part.start, f"the start of axis {axis}")
+        stop = length if part.stop is None else as_int(part.stop, f"the stop of axis {axis}")
+        if stop <= start:
+            raise WindowError(f"axis {axis} of slices is {part!r}; expected an end after its start")
+        resolved.append((start, stop))
+    return tuple(resolved)
+
+
+def centered_box(cx: float, cy: float, height: int, width: int) -> PixelBox:
+    """Place a window around a point.
+
+    It starts at ``floor(c - d / 2)``; its end is moved so that the size is exact.
+
+    Args:
+        cx: column of the center, in pixels.
+        cy: row of the center, in pixels.
+        height: rows of the window.
+        width: columns of the window.
+
+    Returns:
+        The region.
+
+    Example:
+        >>> centered_box(5, 2, 6, 6)
+        PixelBox(y0=-1, y1=5, x0=2, x1=8)
+    """
+    y0 = math.floor(cy - height / 2)
+    x0 = math.floor(cx - width / 2)
+    return PixelBox(y0, y0 + height, x0, x0 + width)
+
+
+def normalize_pad(pad: Any, ndim: int = 2) -> tuple[tuple[int, int], ...]:
+    """Return a (before, after) pair of margins for each axis.
+
+    Args:
+        pad: None, one number for every axis, one number for each axis, or one pair for each axis.
+        ndim: the number of axes, in the order (height, width) or (time, height, width). A pad with
+            one axis less than a video has leaves time alone.
+
+    Returns:
+        ``ndim`` pairs of pixels (frames for time), all at least 0.
+
+    Raises:
+        WindowError: for a negative margin, a fraction, or a wrong length.
+
+    Example:
+        >>> normalize_pad((1, (2, 3)))
+        ((1, 1), (2, 3))
+    """
+    if pad is None:
+        return ((0, 0),) * ndim
+    if isinstance(pad, Real):
+        pad = (pad,) * (2 if ndim == 2 else ndim)
+    parts = list(pad) if hasattr(pad, "__len__") and not isinstance(pad, (str, dict)) else None
+    if parts is not None and len(parts) == ndim - 1 and ndim > 2:
+        parts.insert(0, 0)
+    if parts is None or len(parts) != ndim:
+        raise WindowError(
+            f"pad is {pad!r}; expected one number, or one number or pair for each of {ndim} axes"
+        )
+    return tuple(_margin_pair(part, pad) for part in parts)
+
+
+def _margin_pair(part: Any, pad: Any) -> tuple[int, int]:
+    """Return one axis of a pad as a pair of non-negative ints."""
+    pair = (part, part) if not hasattr(part, "__len__") else tuple(part)
+    if len(pair) != 2:
+        raise WindowError(f"pad is {pad!r}; expected numbers or pairs of numbers")
+    before, after = as_int(pair[0], "pad"), as_int(pair[1], "pad")
+    if before < 0 or after < 0:
+        raise WindowError(f"pad is {pad!r}; expected margins of 0 or more pixels")
+    return before, after
+
+
+def embed_window(window: tuple[slice, slice], image_dims: tuple[int, int]) -> tuple[Any, Any]:
+    """Split a boundless window into the part inside the image and the margin.
+
+    Args:
+        window: (rows, columns) slices in pixels; may start below 0 or end past the image.
+        image_dims: (height, width) of the image in pixels.
+
+    Returns:
+        The clipped slices, and ((top, bottom), (left, right)) pixels to add.
+
+    Raises:
+        WindowError: if a slice has a step, or an end before its start.
+
+    Example:
+        >>> embed_window((slice(-2, 3), slice(0, 4)), (10, 10))
+        ((slice(0, 3, None), slice(0, 4, None)), ((2, 0), (0, 0)))
+    """
+    (y0, y1), (x0, x1) = boundless_slices(window, image_dims)
+    box = PixelBox(y0, y1, x0, x1)
+    inside, margin = embed_box(box, *image_dims)
+    return inside.slices, margin
+
+
+def embed_box(
+    box: PixelBox, height: int, width: int
+) -> tuple[PixelBox, tuple[tuple[int, int], tuple[int, int]]]:
+    """As :func:`embed_window`, on boxes: the part inside, and the margins that make up the size.
+
+    Example:
+        >>> embed_box(PixelBox(-2, 3, 0, 4), 10, 10)
+        (PixelBox(y0=0, y1=3, x0=0, x1=4), ((2, 0), (0, 0)))
+    """
+    inside = box.clipped(height, width)
+    rows, cols = box.dims
+    top = min(max(-box.y0, 0), rows)
+    left = min(max(-box.x0, 0), cols)
+    bottom = rows - top - (inside.y1 - inside.y0)
+    right = cols - left - (inside.x1 - inside.x0)
+    return inside, ((top, bottom), (left, right))
+
+
+def check_affordable(dims: Sequence[int], itemsize: int, channels: int, what: str) -> None:
+    """Refuse a result that would not fit into memory, before any of it is touched.
+
+    Args:
+        dims: the lengths of the result's axes.
+        itemsize: bytes of one value.
+        channels: values of one pixel.
+        what: names the request in the error message.
+
+    Raises:
+        WindowError: if the result has more than :data:`MAX_SAMPLE_BYTES`.
+
+    Example:
+        >>> check_affordable((256, 256), 1, 3, 'the window')
+    """
+    size = math.prod(int(dim) for dim in dims) * itemsize * channels
+    if size > MAX_SAMPLE_BYTES:
+        raise WindowError(
+            f"{what} has dims {tuple(dims)} and {channels} channels: {size / 2**30:.0f} GiB; "
+            f"at most {MAX_SAMPLE_BYTES / 2**30:.0f} GiB are read at once. Ask for a smaller window"
+        )
