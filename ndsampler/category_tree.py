@@ -1,0 +1,512 @@
+"""
+Probabilities and decisions on a hierarchy of categories.
+
+A network gives one number per category, its *energy*. On a tree, softmax is
+taken among siblings, and the chain rule gives the probability of every node::
+
+    energies ──softmax among siblings──▶ P(node | parent) ──chain rule──▶ P(node)
+
+A *decision* walks from the roots towards the leaves and stops where going on
+would spread the probability too thin.
+
+Every function takes numpy arrays and torch tensors and gives the same answers
+for both; torch is imported only when a tensor is passed.
+
+References:
+    Joseph Redmon and Ali Farhadi: YOLO9000: Better, Faster, Stronger. CVPR 2017.
+    https://arxiv.org/abs/1612.08242 (section 4, "Hierarchical classification").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from kwcoco.category_tree import CategoryTree as KWCOCO_CategoryTree
+from kwcoco.category_tree import sink_nodes, source_nodes
+
+from ndsampler.errors import ArgumentError, UnknownOptionError
+from ndsampler.utils.array_ops import Array, as_array, ops_for
+from ndsampler.utils.deprecation import warn_once
+from ndsampler.utils.hierarchy import Hierarchy, RefineRule, impurity_rule, probability_rule, walk_down
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import networkx as nx
+    from numpy.typing import NDArray
+
+__all__ = ["CategoryTree", "Mixin_CategoryTree_Torch", "entropy", "gini", "sink_nodes", "source_nodes"]
+
+Tree = TypeVar("Tree", bound="CategoryTree")
+
+
+def gini(probs: Array, axis: int = 1, impl: Any = None) -> Array:
+    """Return the Gini impurity ``1 - sum(p²)``: 0 when all the probability is in one place.
+
+    Args:
+        probs: probabilities, which need not sum to 1.
+        axis: over which to sum.
+        impl: ignored, the type of ``probs`` decides; programs used to pass a module here.
+
+    Returns:
+        The impurities, of the shape of ``probs`` without ``axis``.
+
+    Example:
+        >>> gini(np.array([[1.0, 0.0], [0.5, 0.5]])).tolist()
+        [0.0, 0.5]
+    """
+    del impl
+    probs = as_array(probs)
+    return 1 - (probs**2).sum(axis)
+
+
+def entropy(probs: Array, axis: int = 1, impl: Any = None) -> Array:
+    """Return the entropy ``-sum(p log2 p)`` in bits, where a probability of 0 adds nothing.
+
+    Args:
+        probs: probabilities, which need not sum to 1.
+        axis: over which to sum.
+        impl: ignored, the type of ``probs`` decides; programs used to pass a module here.
+
+    Returns:
+        The entropies, of the shape of ``probs`` without ``axis``.
+
+    Example:
+        >>> entropy(np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])).tolist()
+        [1.0, 1.5]
+    """
+    del impl
+    probs = as_array(probs)
+    return -ops_for(probs).entropy_terms(probs).sum(axis)
+
+
+#: How concentrated a set of probabilities is, by the name of the criterion.
+_IMPURITIES: dict[str, Callable[..., Array]] = {"entropy": entropy, "gini": gini}
+
+
+class Mixin_CategoryTree_Torch:
+    """
+    The arithmetic of a category tree: log-probabilities, losses and decisions.
+
+    In every function ``dim`` is the axis of the categories, in the order of ``idx_to_node``.
+    """
+
+    graph: nx.DiGraph
+    idx_to_node: list[Any]
+    node_to_idx: dict[Any, int]
+    idx_groups: list[list[int]]
+
+    def conditional_log_softmax(self, class_energy: Array, dim: int) -> Array:
+        """Return log P(node | parent): log-softmax within each group of siblings.
+
+        Args:
+            class_energy: raw output of a network, any number of axes.
+            dim: axis of the categories.
+
+        Returns:
+            Log-probabilities, of the shape of ``class_energy``.
+
+        Raises:
+            ArgumentError: if ``dim`` does not have one entry for each category.
+
+        Example:
+            >>> tree = CategoryTree.demo("btree", r=2, h=1, add_zero=False)
+            >>> np.exp(tree.conditional_log_softmax(np.zeros((1, 3)), dim=1)).tolist()
+            [[1.0, 0.5, 0.5]]
+        """
+        ops, energy, tree = self._enter(class_energy, dim)
+        parts = [ops.log_softmax(ops.take(energy, group)) for group in tree.groups]
+        return ops.moveaxis(ops.take(ops.concat(parts), tree.inverse), -1, dim)
+
+    def source_log_softmax(self, class_energy: Array, dim: int) -> Array:
+        """Return log P(node), by the chain rule from the roots down.
+
+        log P(node) = log P(node | parent) + log P(parent), as in YOLO9000.
+
+        Args:
+            class_energy: raw output of a network, any number of axes.
+            dim: axis of the categories.
+
+        Returns:
+            Log-probabilities, of the shape of ``class_energy``.
+
+        Raises:
+            ArgumentError: if ``dim`` does not have one entry for each category.
+
+        Example:
+            >>> tree = CategoryTree.demo("btree", r=2, h=2, add_zero=False)
+            >>> np.exp(tree.source_log_softmax(np.zeros((1, 7)), dim=1)).round(2).tolist()
+            [[1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]]
+        """
+        ops, energy, tree = self._enter(class_energy, dim)
+        parts: list[Array] = []
+        for group, parent in zip(tree.groups, tree.parents, strict=True):
+            part = ops.log_softmax(ops.take(energy, group))
+            if parent >= 0:
+                place = tree.offset_of[parent]
+                part = part + parts[tree.group_of[parent]][..., place : place + 1]
+            parts.append(part)
+        return ops.moveaxis(ops.take(ops.concat(parts), tree.inverse), -1, dim)
+
+    def sink_log_softmax(self, class_energy: Array, dim: int) -> Array:
+        """Return log P(node), by log-softmax over the leaves and sums from there up.
+
+        The energy of a category that has children does not count.
+
+        Args:
+            class_energy: raw output of a network, any number of axes.
+            dim: axis of the categories.
+
+        Returns:
+            Log-probabilities, of the shape of ``class_energy``.
+
+        Raises:
+            ArgumentError: if ``dim`` does not have one entry for each category.
+
+        Example:
+            >>> tree = CategoryTree.demo("btree", r=2, h=1, add_zero=False)
+            >>> np.exp(tree.sink_log_softmax(np.zeros((1, 3)), dim=1)).round(2).tolist()
+            [[1.0, 0.5, 0.5]]
+        """
+        ops, energy, tree = self._enter(class_energy, dim)
+        known = {-1: ops.log_softmax(ops.take(energy, tree.leaves))}
+        for group, parent in zip(tree.groups[:0:-1], tree.parents[:0:-1], strict=True):
+            leaf_places = tree.leaf_place_of[group]
+            children = [ops.take(known[-1], leaf_places[leaf_places >= 0])]
+            children += [known[child] for child in group[leaf_places < 0].tolist()]
+            known[parent] = ops.logsumexp(ops.concat(children))
+        inner = [idx for idx in known if idx >= 0]
+        inverse = np.argsort(np.concatenate([tree.leaves, np.array(inner, dtype=np.int64)]))
+        return ops.moveaxis(ops.take(ops.concat(list(known.values())), inverse), -1, dim)
+
+    def hierarchical_log_softmax(self, class_energy: Array, dim: int) -> Array:
+        """Return log P(node): :meth:`source_log_softmax` under the name that programs know.
+
+        Args:
+            class_energy: raw output of a network, any number of axes.
+            dim: axis of the categories.
+
+        Returns:
+            Log-probabilities, of the shape of ``class_energy``.
+        """
+        return self.source_log_softmax(class_energy, dim)
+
+    def graph_log_softmax(self, class_energy: Array, dim: int) -> Array:
+        """Return log P(node), the same as :meth:`source_log_softmax`.
+
+        Args:
+            class_energy: raw output of a network, any number of axes.
+            dim: axis of the categories.
+
+        Returns:
+            Log-probabilities, of the shape of ``class_energy``.
+        """
+        return self.source_log_softmax(class_energy, dim)
+
+    def hierarchical_softmax(self, class_energy: Array, dim: int) -> Array:
+        """Return P(node): siblings sum to the probability of their parent, roots to 1.
+
+        Args:
+            class_energy: raw output of a network, any number of axes.
+            dim: axis of the categories.
+
+        Returns:
+            Probabilities, of the shape of ``class_energy``.
+
+        Example:
+            >>> tree = CategoryTree.from_mutex(["a", "b"], bg_hack=False)
+            >>> tree.hierarchical_softmax(np.log([[1.0, 3.0]]), dim=1).round(2).tolist()
+            [[0.25, 0.75]]
+        """
+        log_probs = self.source_log_softmax(class_energy, dim)
+        return ops_for(log_probs).exp(log_probs)
+
+    def graph_softmax(self, class_energy: Array, dim: int) -> Array:
+        """Return P(node), the same as :meth:`hierarchical_softmax`.
+
+        Args:
+            class_energy: raw output of a network, any number of axes.
+            dim: axis of the categories.
+
+        Returns:
+            Probabilities, of the shape of ``class_energy``.
+        """
+        return self.hierarchical_softmax(class_energy, dim)
+
+    def hierarchical_cross_entropy(
+        self, class_energy: Array, targets: Array, reduction: str = "mean"
+    ) -> Array:
+        """Return the loss of raw energies: minus log P of the true categories.
+
+        Args:
+            class_energy: raw output of a network, (N, C) or (N, C, ...).
+            targets: index of the true category of each item, (N,) or (N, ...); -100 does not count.
+            reduction: ``'mean'``, ``'sum'``, or ``'none'`` for one loss per item.
+
+        Returns:
+            The loss, a scalar unless ``reduction`` is ``'none'``.
+
+        Raises:
+            ArgumentError: for an unknown reduction, or a wrong number of categories.
+
+        Example:
+            >>> tree = CategoryTree.from_mutex(["a", "b"], bg_hack=False)
+            >>> float(tree.hierarchical_cross_entropy(np.zeros((4, 2)), np.array([0, 1, 1, 0])).round(4))
+            0.6931
+        """
+        if reduction not in {"mean", "sum", "none"}:
+            raise ArgumentError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
+        class_energy = as_array(class_energy)
+        dim = min(1, class_energy.ndim - 1)
+        log_probs = self.hierarchical_log_softmax(class_energy, dim)
+        return ops_for(log_probs).nll_loss(log_probs, targets, reduction)
+
+    def hierarchical_nll_loss(self, class_logprobs: Array, targets: Array) -> Array:
+        """Return the mean loss of log-probabilities: minus log P of the true categories.
+
+        Args:
+            class_logprobs: as :meth:`hierarchical_log_softmax` gives, (N, C) or (N, C, ...).
+            targets: index of the true category of each item, (N,) or (N, ...); -100 does not count.
+
+        Returns:
+            The loss, a scalar.
+
+        Example:
+            >>> tree = CategoryTree.from_mutex(["a", "b"], bg_hack=False)
+            >>> float(tree.hierarchical_nll_loss(np.array([[-0.5, -1.5]]), np.array([1])))
+            1.5
+        """
+        class_logprobs = as_array(class_logprobs)
+        return ops_for(class_logprobs).nll_loss(class_logprobs, targets, "mean")
+
+    def decision(
+        self,
+        class_probs: Array,
+        dim: int,
+        thresh: float = 0.5,
+        criterion: str = "gini",
+        ignore_class_idxs: Iterable[int] | None = None,
+        always_refine_idxs: Iterable[int] | None = None,
+    ) -> tuple[NDArray[np.int64], Array]:
+        """Choose one category per item, as specific as the probabilities warrant.
+
+        The walk starts at the roots. Among siblings the most probable one is the
+        prediction. It is refined into its children when that keeps the distribution
+        simple: with h the impurity of its siblings and its children, and h_worst the
+        same if its probability were spread evenly over its children, when
+        ``1 - h / (h_worst + 1e-30) > thresh``. A single child is always refined into.
+
+        Args:
+            class_probs: probabilities, as :meth:`hierarchical_softmax` gives; any number of axes.
+            dim: axis of the categories.
+            thresh: higher values stop nearer to the roots.
+            criterion: ``'gini'`` or ``'entropy'`` impurity, or ``'prob'`` to go on to the best
+                child while its probability is above ``thresh``.
+            ignore_class_idxs: categories that do not exist for this decision, nor do their descendants.
+            always_refine_idxs: categories that are never the answer while they have children.
+
+        Returns:
+            The chosen indexes as int64, and their probabilities in the type of
+            ``class_probs``. Both are flat: one entry per item, in C order.
+
+        Raises:
+            ArgumentError: if there are no categories, all roots are ignored, an index is out
+                of range, or ``dim`` does not have one entry for each category.
+            UnknownOptionError: if there is no such criterion.
+
+        Example:
+            >>> tree = CategoryTree.demo("btree", r=2, h=1, add_zero=False)
+            >>> probs = np.array([[1.0, 0.9, 0.1], [1.0, 0.55, 0.45]])
+            >>> tree.decision(probs, dim=1)
+            (array([1, 0]), array([0.9, 1. ]))
+        """
+        rule = _refine_rule(criterion, float(thresh))
+        ops, probs, tree = self._enter(class_probs, dim, floating=False)
+        ignored = _checked_indexes("ignore_class_idxs", ignore_class_idxs, len(self.idx_to_node))
+        always = _checked_indexes("always_refine_idxs", always_refine_idxs, len(self.idx_to_node))
+        if not self.idx_to_node:
+            raise ArgumentError("the tree has 0 categories; expected one at least to choose: add them first")
+        rows = probs.reshape(-1, probs.shape[-1])
+        chosen = walk_down(ops.to_numpy(rows), tree, rule, ignored, always)
+        return chosen, ops.take_per_row(rows, chosen)
+
+    def heirarchical_softmax(self, class_energy: Array, dim: int) -> Array:
+        """Misspelled, warns once: :meth:`hierarchical_softmax`."""
+        _warn_of_spelling("softmax")
+        return self.hierarchical_softmax(class_energy, dim)
+
+    def heirarchical_log_softmax(self, class_energy: Array, dim: int) -> Array:
+        """Misspelled, warns once: :meth:`hierarchical_log_softmax`."""
+        _warn_of_spelling("log_softmax")
+        return self.hierarchical_log_softmax(class_energy, dim)
+
+    def heirarchical_cross_entropy(
+        self, class_energy: Array, targets: Array, reduction: str = "mean"
+    ) -> Array:
+        """Misspelled, warns once: :meth:`hierarchical_cross_entropy`."""
+        _warn_of_spelling("cross_entropy")
+        return self.hierarchical_cross_entropy(class_energy, targets, reduction)
+
+    def heirarchical_nll_loss(self, class_logprobs: Array, targets: Array) -> Array:
+        """Misspelled, warns once: :meth:`hierarchical_nll_loss`."""
+        _warn_of_spelling("nll_loss")
+        return self.hierarchical_nll_loss(class_logprobs, targets)
+
+    def _enter(self, data: Array, dim: int, floating: bool = True) -> tuple[Any, Array, Hierarchy]:
+        """Return the operations for the data, the data with the categories last, and the tree."""
+        tree = self._hierarchy()
+        data = as_array(data)
+        ops = ops_for(data)
+        if data.shape[dim] != len(self.idx_to_node):
+            raise ArgumentError(
+                f"axis {dim} of an array of shape {tuple(data.shape)} has {data.shape[dim]} entries; "
+                f"expected one for each of {len(self.idx_to_node)} categories: pass their axis as dim"
+            )
+        return ops, ops.moveaxis(ops.as_floating(data) if floating else data, dim, -1), tree
+
+    def _hierarchy(self) -> Hierarchy:
+        """Return the groups of siblings of the graph as it is now, edits in place included."""
+        if self.graph.nodes.keys() != self.node_to_idx.keys():
+            self._build_index()
+        edges = tuple(self.graph.edges)
+        cached: Hierarchy | None = self.__dict__.get("_cache_hierarchy")
+        if cached is None or cached.edges != edges:
+            cached = Hierarchy.of(self.graph, self.node_to_idx)
+            self.idx_groups = [group.tolist() for group in cached.groups]
+            self.__dict__["_cache_hierarchy"] = cached
+        return cached
+
+    def _build_index(self) -> None:
+        """Make the lookup tables anew; the class that holds the graph does this."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how its categories are indexed")
+
+
+class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):
+    """
+    Categories that exclude each other, or form a hierarchy.
+
+    A :class:`kwcoco.CategoryTree` with the arithmetic of hierarchical
+    classification. An edge of the graph points from a category to a more
+    specific one.
+
+    The graph may be edited in place: the functions that compute notice it; call
+    ``_build_index()`` when the lookup tables must follow at once.
+
+    Args:
+        graph (nx.DiGraph): the hierarchy; by default there are no categories.
+        checks (bool): whether to check that the graph is a forest.
+
+    Example:
+        >>> tree = CategoryTree.coerce(["cat", "dog"])
+        >>> tree.hierarchical_softmax(np.zeros((1, 2)), dim=1).tolist()
+        [[0.5, 0.5]]
+
+    Example:
+        >>> import networkx as nx
+        >>> tree = CategoryTree(nx.DiGraph([("animal", "cat"), ("animal", "dog")]))
+        >>> tree.idx_groups
+        [[0], [1, 2]]
+    """
+
+    @classmethod
+    def coerce(cls: type[Tree], data: Any, **kw: Any) -> Tree:
+        """Return a tree made of whatever describes one.
+
+        Args:
+            data: a number of categories, a list of names, a list of COCO categories, what
+                ``__json__`` gave, a directed graph, or a tree.
+            **kw: for the constructor that fits, such as ``bg_hack`` for names.
+
+        Returns:
+            The tree; ``data`` itself when it is one already.
+
+        Raises:
+            TypeError: if the data describes no tree.
+            ValueError: if ``kw`` is given with a tree.
+
+        Example:
+            >>> CategoryTree.coerce(2).idx_to_node
+            ['class_1', 'class_2']
+        """
+        if isinstance(data, KWCOCO_CategoryTree) and not isinstance(data, cls) and not kw:
+            # Ids and indexes stay, even where the graph lists its nodes in another order.
+            self = cls(_in_order(data.graph, data.idx_to_node))
+            if data.node_to_id.keys() == self.node_to_id.keys():
+                self.id_to_node = {_as_id(cid): node for cid, node in data.id_to_node.items()}
+                self.node_to_id = {node: cid for cid, node in self.id_to_node.items()}
+            return self
+        return super().coerce(data, **kw)
+
+    def _build_index(self) -> None:
+        super()._build_index()
+        for name in [*self.__dict__]:
+            if name.startswith("_cache") or name in _MEMOS:
+                del self.__dict__[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {key: value for key, value in state.items() if key not in _MEMOS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = {key: value for key, value in state.items() if key not in _MEMOS}
+        # JSON has text for keys; a category id is a whole number again.
+        state["id_to_node"] = {_as_id(cid): node for cid, node in state["id_to_node"].items()}
+        super().__setstate__(state)
+        self.graph = _in_order(self.graph, self.idx_to_node)
+
+
+#: Where kwcoco keeps, on the tree, what it has computed once; none of it is state.
+_MEMOS = frozenset(
+    {"_id_to_idx", "_idx_to_id", "idx_pairwise_distance", "idx_to_ancestor_idxs", "idx_to_descendants_idxs"}
+)
+
+
+def _in_order(graph: nx.DiGraph, nodes: Sequence[Any]) -> nx.DiGraph:
+    """Return the graph with its nodes listed in the given order; itself where they are so already."""
+    if list(graph.nodes) == list(nodes):
+        return graph
+    ordered = graph.__class__()
+    ordered.add_nodes_from((node, graph.nodes[node]) for node in nodes if node in graph)
+    ordered.add_nodes_from(graph.nodes.items())
+    ordered.add_edges_from(graph.edges(data=True))
+    return ordered
+
+
+def _as_id(cid: Any) -> Any:
+    """Return a category id as JSON could not keep it."""
+    return int(cid) if isinstance(cid, str) and cid.lstrip("-").isdigit() else cid
+
+
+def _refine_rule(criterion: str, thresh: float) -> RefineRule:
+    """Return the rule of that name.
+
+    Raises:
+        UnknownOptionError: if there is no such criterion.
+    """
+    if criterion == "prob":
+        return probability_rule(thresh)
+    if criterion not in _IMPURITIES:
+        raise UnknownOptionError(
+            f"criterion is {criterion!r}; expected one of {[*sorted(_IMPURITIES), 'prob']}"
+        )
+    return impurity_rule(_IMPURITIES[criterion], thresh)
+
+
+def _checked_indexes(name: str, idxs: Iterable[int] | None, total: int) -> frozenset[int]:
+    """Return category indexes as a set.
+
+    Raises:
+        ArgumentError: if one of them is no index of a category.
+    """
+    # Sets have no array form, and a single index no iterator.
+    listed = [] if idxs is None else [idxs] if isinstance(idxs, (int, np.integer)) else list(idxs)
+    chosen = frozenset(int(idx) for idx in listed)
+    foreign = sorted(idx for idx in chosen if not 0 <= idx < total)
+    if foreign:
+        raise ArgumentError(f"{name} holds {foreign}; expected indexes of categories, from 0 to {total - 1}")
+    return chosen
+
+
+def _warn_of_spelling(function: str) -> None:
+    warn_once(f"heirarchical_{function} is misspelled; call hierarchical_{function} instead", stacklevel=4)

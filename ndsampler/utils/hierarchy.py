@@ -1,0 +1,222 @@
+"""
+A forest of categories as arrays of indexes, and the walk down it.
+
+Numpy alone: :mod:`ndsampler.category_tree` names the nodes and offers this to programs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import networkx as nx
+    from numpy.typing import NDArray
+
+__all__ = ["Hierarchy", "RefineRule", "impurity_rule", "probability_rule", "walk_down"]
+
+#: Whether to refine a sibling into its children, for each of n items: takes the
+#: probabilities of the siblings (n, S), the place of the one to refine, and the
+#: probabilities of its children (n, K); returns (n,) booleans.
+RefineRule = Callable[[Any, int, Any], Any]
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """A forest of categories, each known by its index."""
+
+    edges: tuple[tuple[Hashable, Hashable], ...]
+    """The (parent, child) names that this was made of."""
+
+    groups: tuple[NDArray[np.int64], ...]
+    """Siblings, sorted; the roots first, and every parent in an earlier group than its children."""
+
+    parents: tuple[int, ...]
+    """The parent of each group; -1 for the roots."""
+
+    child_group: dict[int, int]
+    """Which group holds the children of a category that has any."""
+
+    group_of: list[int]
+    """Which group each category is in."""
+
+    offset_of: list[int]
+    """At which place of its group each category is."""
+
+    inverse: NDArray[np.int64]
+    """Where each category is when the groups are laid end to end."""
+
+    leaves: NDArray[np.int64]
+    """The categories without children, sorted."""
+
+    leaf_place_of: NDArray[np.int64]
+    """At which place of ``leaves`` each category is; -1 where it has children."""
+
+    @classmethod
+    def of(cls, graph: nx.DiGraph, node_to_idx: dict[Hashable, int]) -> Hierarchy:
+        """Return the arrays of a graph.
+
+        Args:
+            graph: edges point from a category to a more specific one.
+            node_to_idx: index of each node, from 0 without gaps.
+
+        Raises:
+            ArgumentError: if the graph is no forest.
+
+        Example:
+            >>> import networkx as nx
+            >>> graph = nx.DiGraph([("animal", "cat"), ("animal", "dog")])
+            >>> [group.tolist() for group in Hierarchy.of(graph, {"animal": 0, "cat": 1, "dog": 2}).groups]
+            [[0], [1, 2]]
+        """
+        groups, parents = _sibling_groups(graph, node_to_idx)
+        order = np.concatenate(groups)
+        if not np.array_equal(np.sort(order), np.arange(len(node_to_idx))):
+            raise ArgumentError(
+                f"the category graph of {len(node_to_idx)} nodes and {graph.number_of_edges()} edges is no "
+                "forest; expected at most one parent for each category and no cycle: remove an edge"
+            )
+        group_of, offset_of = [0] * len(order), [0] * len(order)
+        for place, group in enumerate(groups):
+            for offset, idx in enumerate(group.tolist()):
+                group_of[idx], offset_of[idx] = place, offset
+        child_group = {parent: place for place, parent in enumerate(parents) if parent >= 0}
+        leaves = np.array([idx for idx in range(len(order)) if idx not in child_group], dtype=np.int64)
+        leaf_place_of = np.full(len(order), -1, dtype=np.int64)
+        leaf_place_of[leaves] = np.arange(len(leaves))
+        return cls(
+            edges=tuple(graph.edges),
+            groups=groups,
+            parents=parents,
+            child_group=child_group,
+            group_of=group_of,
+            offset_of=offset_of,
+            inverse=np.argsort(order),
+            leaves=leaves,
+            leaf_place_of=leaf_place_of,
+        )
+
+
+def _sibling_groups(
+    graph: nx.DiGraph, node_to_idx: dict[Hashable, int]
+) -> tuple[tuple[NDArray[np.int64], ...], tuple[int, ...]]:
+    """Return groups of siblings, depth first from the roots, and the parent of each."""
+    groups: list[NDArray[np.int64]] = []
+    parents: list[int] = []
+    pending = [(-1, [node for node, degree in graph.in_degree() if degree == 0])]
+    # More groups than nodes means that a node is reached in more than one way.
+    while pending and len(groups) <= len(node_to_idx):
+        parent, nodes = pending.pop()
+        groups.append(np.array(sorted(node_to_idx[node] for node in nodes), dtype=np.int64))
+        parents.append(parent)
+        # Reversed, since the last one pushed is visited first.
+        pending += [(node_to_idx[node], list(graph[node])) for node in reversed(nodes) if graph[node]]
+    return tuple(groups), tuple(parents)
+
+
+def impurity_rule(impurity: Callable[[Any], Any], thresh: float) -> RefineRule:
+    """Return the rule that refines while the distribution stays simple.
+
+    With h the impurity of the other siblings and the children, and h_worst the same with
+    the probability spread evenly over the children, refine where ``1 - h / h_worst > thresh``.
+
+    Args:
+        impurity: takes probabilities (n, K), returns (n,); 0 when all is in one place.
+        thresh: higher values stop nearer to the roots.
+
+    Example:
+        >>> rule = impurity_rule(lambda probs: 1 - (probs**2).sum(axis=1), 0.5)
+        >>> rule(np.array([[1.0], [1.0]]), 0, np.array([[0.9, 0.1], [0.55, 0.45]])).tolist()
+        [True, False]
+    """
+
+    def refine(siblings: Any, place: int, children: Any) -> Any:
+        if children.shape[1] == 1:
+            return np.ones(len(children), dtype=bool)
+        others = np.delete(siblings, place, axis=1)
+        even = np.repeat(siblings[:, [place]] / children.shape[1], children.shape[1], axis=1)
+        worst = impurity(np.concatenate([others, even], axis=1))
+        found = impurity(np.concatenate([others, children], axis=1))
+        return 1 - found / (worst + 1e-30) > thresh
+
+    return refine
+
+
+def probability_rule(thresh: float) -> RefineRule:
+    """Return the rule that refines while the best child is more probable than ``thresh``.
+
+    Args:
+        thresh: a probability.
+
+    Example:
+        >>> rule = probability_rule(0.5)
+        >>> rule(np.array([[1.0], [1.0]]), 0, np.array([[0.9, 0.1], [0.5, 0.5]])).tolist()
+        [True, False]
+    """
+
+    def refine(siblings: Any, place: int, children: Any) -> Any:
+        return children.max(axis=1) > thresh
+
+    return refine
+
+
+def walk_down(
+    probs: NDArray[np.floating],
+    tree: Hierarchy,
+    rule: RefineRule,
+    ignored: Collection[int] = (),
+    always: Collection[int] = (),
+) -> NDArray[np.int64]:
+    """Return the category at which the walk from the roots stops, for every row at once.
+
+    Args:
+        probs: probability of each category, (N, C).
+        tree: of the C categories.
+        rule: whether to go on to the children.
+        ignored: categories that do not exist, nor do their descendants.
+        always: categories that are refined whatever the rule says.
+
+    Returns:
+        Indexes of categories, (N,).
+
+    Raises:
+        ArgumentError: if there is no root to start from.
+
+    Example:
+        >>> import networkx as nx
+        >>> tree = Hierarchy.of(nx.DiGraph([("animal", "cat")]), {"animal": 0, "cat": 1})
+        >>> walk_down(np.ones((2, 2)), tree, probability_rule(0.5)).tolist()
+        [1, 1]
+    """
+    kept = [
+        np.array([idx for idx in group.tolist() if idx not in ignored], dtype=np.int64)
+        for group in tree.groups
+    ]
+    if not len(kept[0]):
+        raise ArgumentError(
+            f"all of the {len(tree.groups[0])} top-level classes are ignored; expected one at least to "
+            "choose: leave a root out of ignore_class_idxs"
+        )
+    chosen = np.empty(len(probs), dtype=np.int64)
+    rows_at = {0: np.arange(len(probs))}
+    for place, siblings in enumerate(kept):
+        rows = rows_at.pop(place, np.empty(0, dtype=np.int64))
+        if not len(rows):
+            continue
+        level = probs[rows[:, None], siblings]
+        best = level.argmax(axis=1)
+        chosen[rows] = siblings[best]
+        for offset, idx in enumerate(siblings.tolist()):
+            children = tree.child_group.get(idx)
+            if children is None or not len(kept[children]):
+                continue
+            here = best == offset
+            if idx not in always:
+                here[here] = rule(level[here], offset, probs[rows[here][:, None], kept[children]])
+            rows_at[children] = rows[here]
+    return chosen
