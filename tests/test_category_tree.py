@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import json
-import math
 import pickle
 import warnings
 
@@ -13,6 +12,19 @@ import kwcoco
 import networkx as nx
 import numpy as np
 import pytest
+from helpers_categories import (
+    SOFTMAXES,
+    children_of,
+    decision_oracle,
+    entropy_oracle,
+    gini_oracle,
+    letters_tree,
+    oracle_for,
+    roots_of,
+    source_oracle,
+    trees,
+    trees_and_energies,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,134 +40,10 @@ from ndsampler.errors import ArgumentError, UnknownOptionError
 from ndsampler.utils.deprecation import warn_once
 from ndsampler.utils.hierarchy import Hierarchy
 
-MAX_NODES = 12
-MAX_ROWS = 4
-
-SOFTMAXES = [
-    "conditional_log_softmax",
-    "source_log_softmax",
-    "sink_log_softmax",
-    "hierarchical_log_softmax",
-    "graph_log_softmax",
-    "hierarchical_softmax",
-    "graph_softmax",
-]
-
-
-# --- data --------------------------------------------------------------------------------------------
-
-
-def tree_of(parents, order=None):
-    """Return a tree whose node i has the parent parents[i], or is a root where that is None."""
-    names = [f"n{i:02d}" for i in range(len(parents))]
-    graph = nx.DiGraph()
-    graph.add_nodes_from(names if order is None else [names[i] for i in order])
-    graph.add_edges_from((names[p], names[i]) for i, p in enumerate(parents) if p is not None)
-    return CategoryTree(graph)
-
-
-@st.composite
-def trees(draw):
-    count = draw(st.integers(1, MAX_NODES))
-    parents = [draw(st.none() | st.integers(0, i - 1)) if i else None for i in range(count)]
-    return tree_of(parents, draw(st.permutations(range(count))))
-
-
-@st.composite
-def trees_and_energies(draw):
-    tree = draw(trees())
-    rows = draw(st.integers(0, MAX_ROWS))
-    seed = draw(st.integers(0, 2**31))
-    scale = draw(st.sampled_from([0.3, 2.0, 8.0]))
-    return tree, np.random.RandomState(seed).randn(rows, len(tree)) * scale
-
 
 @pytest.fixture
 def letters():
-    """A tree with two roots, a, e; b and c below a; d below c."""
-    graph = nx.DiGraph()
-    graph.add_nodes_from("abcde")
-    graph.add_edges_from(["ab", "ac", "cd"])
-    return CategoryTree(graph)
-
-
-# --- oracles: one row, one node at a time ------------------------------------------------------------
-
-
-def children_of(tree, idx):
-    return sorted(tree.node_to_idx[node] for node in tree.graph.successors(tree.idx_to_node[idx]))
-
-
-def roots_of(tree):
-    return sorted(i for i, node in enumerate(tree.idx_to_node) if tree.graph.in_degree(node) == 0)
-
-
-def parent_of(tree, idx):
-    parents = list(tree.graph.predecessors(tree.idx_to_node[idx]))
-    return tree.node_to_idx[parents[0]] if parents else None
-
-
-def log_sum(values):
-    return math.log(sum(math.exp(value) for value in values))
-
-
-def conditional_oracle(tree, row, idx):
-    parent = parent_of(tree, idx)
-    siblings = roots_of(tree) if parent is None else children_of(tree, parent)
-    return row[idx] - log_sum(row[i] for i in siblings)
-
-
-def source_oracle(tree, row, idx):
-    parent = parent_of(tree, idx)
-    above = 0 if parent is None else source_oracle(tree, row, parent)
-    return conditional_oracle(tree, row, idx) + above
-
-
-def sink_oracle(tree, row, idx):
-    children = children_of(tree, idx)
-    if children:
-        return log_sum(sink_oracle(tree, row, child) for child in children)
-    leaves = [i for i in range(len(tree)) if not children_of(tree, i)]
-    return row[idx] - log_sum(row[i] for i in leaves)
-
-
-def oracle_for(name):
-    log_oracle = {"conditional_log_softmax": conditional_oracle, "sink_log_softmax": sink_oracle}.get(
-        name, source_oracle
-    )
-    if "log" in name:
-        return log_oracle
-    return lambda tree, row, idx: math.exp(log_oracle(tree, row, idx))
-
-
-def gini_oracle(probs):
-    return 1 - sum(p * p for p in probs)
-
-
-def entropy_oracle(probs):
-    return -sum(p * math.log2(p) for p in probs if p)
-
-
-def is_refined(tree, probs, siblings, best, children, thresh, criterion):
-    if criterion == "prob":
-        return max(probs[i] for i in children) > thresh
-    if len(children) == 1:
-        return True
-    impurity = {"gini": gini_oracle, "entropy": entropy_oracle}[criterion]
-    others = [probs[i] for i in siblings if i != best]
-    found = impurity(others + [probs[i] for i in children])
-    worst = impurity(others + [probs[best] / len(children)] * len(children))
-    return 1 - found / (worst + 1e-30) > thresh
-
-
-def decision_oracle(tree, probs, thresh, criterion, ignored=(), always=(), siblings=None):
-    """Return the decision for one row by the definition, calling itself for each level."""
-    siblings = [i for i in (roots_of(tree) if siblings is None else siblings) if i not in ignored]
-    best = max(siblings, key=lambda i: (probs[i], -i))
-    children = [i for i in children_of(tree, best) if i not in ignored]
-    if children and (best in always or is_refined(tree, probs, siblings, best, children, thresh, criterion)):
-        return decision_oracle(tree, probs, thresh, criterion, ignored, always, children)
-    return best
+    return letters_tree()
 
 
 # --- softmax -----------------------------------------------------------------------------------------
@@ -367,110 +255,6 @@ def test_impurities_take_lists_and_keep_the_precision():
     assert gini([[0.5, 0.5]]).tolist() == [0.5]
     assert entropy([[0.5, 0.5]]).tolist() == [1.0]
     assert gini(np.ones((2, 1), "float32")).dtype == entropy(np.ones((2, 1), "float32")).dtype == "float32"
-
-
-# --- torch -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", SOFTMAXES)
-@pytest.mark.parametrize("dim", [0, 1, -1])
-def test_tensors_get_the_same_probabilities_as_arrays(letters, name, dim):
-    torch = pytest.importorskip("torch")
-    energy = np.moveaxis(np.random.RandomState(0).randn(3, 4, 5), -1, dim)
-    found = getattr(letters, name)(torch.from_numpy(energy), dim=dim)
-    assert isinstance(found, torch.Tensor)
-    np.testing.assert_allclose(found.numpy(), getattr(letters, name)(energy, dim=dim), atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "row", [[-np.inf] * 5, [np.inf, 0, 0, 0, 0], [np.nan, 0, 0, 0, 0], [-np.inf, 0, 0, 0, 0]]
-)
-@pytest.mark.parametrize("name", SOFTMAXES)
-def test_tensors_and_arrays_agree_on_infinities(letters, name, row):
-    torch = pytest.importorskip("torch")
-    energy = np.array([row])
-    found = getattr(letters, name)(torch.from_numpy(energy), dim=1).numpy()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_allclose(getattr(letters, name)(energy, dim=1), found)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_tensors_keep_their_type(letters, dtype):
-    torch = pytest.importorskip("torch")
-    energy = torch.randn(3, 5).to(getattr(torch, dtype))
-    for name in SOFTMAXES:
-        assert getattr(letters, name)(energy, dim=1).dtype == energy.dtype
-    assert letters.hierarchical_softmax(torch.ones(3, 5, dtype=torch.long), dim=1).dtype == torch.float64
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_tensors_get_the_same_losses_as_arrays(letters, reduction):
-    torch = pytest.importorskip("torch")
-    energy = np.random.RandomState(0).randn(2, 5, 3)
-    targets = np.array([[0, 3, -100], [4, 2, 1]])
-    expected = letters.hierarchical_cross_entropy(energy, targets, reduction)
-    for tensor_targets in [torch.from_numpy(targets), targets]:
-        found = letters.hierarchical_cross_entropy(torch.from_numpy(energy), tensor_targets, reduction)
-        np.testing.assert_allclose(found.numpy(), expected)
-    log_probs = letters.hierarchical_log_softmax(energy, dim=1)
-    found = letters.hierarchical_nll_loss(torch.from_numpy(log_probs), torch.from_numpy(targets))
-    np.testing.assert_allclose(found.numpy(), letters.hierarchical_nll_loss(log_probs, targets))
-
-
-@pytest.mark.parametrize("name", [*SOFTMAXES, "hierarchical_cross_entropy"])
-def test_gradients_of_tensors_are_right(letters, name):
-    torch = pytest.importorskip("torch")
-    energy = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
-    arg = torch.tensor([1, 3]) if name == "hierarchical_cross_entropy" else 1
-    assert torch.autograd.gradcheck(lambda data: getattr(letters, name)(data, arg), (energy,))
-
-
-@settings(max_examples=40)
-@given(case=trees_and_energies(), criterion=st.sampled_from(["gini", "entropy", "prob"]))
-def test_tensors_get_the_same_decisions_as_arrays(case, criterion):
-    torch = pytest.importorskip("torch")
-    tree, energy = case
-    probs = tree.hierarchical_softmax(energy, dim=1)
-    for dtype in ["float32", "float64"]:
-        given_probs = probs.astype(dtype)
-        idxs, conf = tree.decision(given_probs, 1, 0.2, criterion)
-        tensor_idxs, tensor_conf = tree.decision(torch.from_numpy(given_probs), 1, 0.2, criterion)
-        assert isinstance(tensor_idxs, np.ndarray)
-        assert tensor_idxs.tolist() == idxs.tolist()
-        np.testing.assert_array_equal(tensor_conf.numpy(), conf)
-
-
-def test_the_confidence_of_a_tensor_can_be_differentiated(letters):
-    torch = pytest.importorskip("torch")
-    probs = torch.tensor([[0.6, 0.2, 0.4, 0.4, 0.4]], requires_grad=True)
-    letters.decision(probs, dim=1, thresh=-1)[1].sum().backward()
-    assert probs.grad.tolist() == [[0, 0, 0, 1, 0]]
-
-
-def test_tensors_stay_on_their_device(letters):
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    energy = torch.randn(4, 5, device="cuda")
-    for name in SOFTMAXES:
-        found = getattr(letters, name)(energy, dim=1)
-        assert found.device == energy.device
-        np.testing.assert_allclose(found.cpu(), getattr(letters, name)(energy.cpu(), dim=1), rtol=1e-4)
-    assert letters.hierarchical_cross_entropy(energy, np.array([0, 1, 2, 3])).device == energy.device
-    probs = letters.hierarchical_softmax(energy, dim=1)
-    idxs, conf = letters.decision(probs, dim=1)
-    assert conf.device == energy.device
-    assert idxs.tolist() == letters.decision(probs.cpu(), dim=1)[0].tolist()
-
-
-def test_tensors_get_the_same_impurities_as_arrays():
-    torch = pytest.importorskip("torch")
-    probs = np.array([[0.5, 0.5, 0], [0.2, 0.2, 0.6]])
-    for impurity in [gini, entropy]:
-        for axis in [0, 1]:
-            found = impurity(torch.from_numpy(probs), axis=axis)
-            np.testing.assert_allclose(found.numpy(), impurity(probs, axis=axis))
 
 
 # --- the tree itself ---------------------------------------------------------------------------------
