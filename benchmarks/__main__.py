@@ -1,0 +1,114 @@
+"""Command line of the benchmarks: ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+# The block cache of GDAL is a setting of the process, and has to stand before GDAL is loaded.
+os.environ.setdefault("GDAL_CACHEMAX", "64")
+
+from benchmarks import cases_cold, cases_pools, cases_windows, report
+from benchmarks.data import Workload
+from benchmarks.timing import Pair, Result, Row, measure
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line as values."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", default="*", help="pattern of row names or groups: windows, cold, pools")
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="rounds in which rows and limits change places"
+    )
+    parser.add_argument("--sizes", default="20000,200000,1000000", help="annotation counts of the pool rows")
+    parser.add_argument(
+        "--data-dir",
+        default=str(Path(tempfile.gettempdir()) / "ndsampler_benchmarks"),
+        help="where test data is kept between runs",
+    )
+    parser.add_argument("--json", help="write the rows to this file")
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny data, every row once; non-zero exit on any error"
+    )
+    parser.add_argument("--no-limits", action="store_true", help="measure the library alone")
+    parser.add_argument(
+        "--against", metavar="PYTHON", help="an interpreter with another release, shown beside ours"
+    )
+    return parser.parse_args(argv)
+
+
+def choose_rows(args: argparse.Namespace, sizes: tuple[int, ...]) -> list[Row]:
+    """The rows whose name or group matches, without limits when these are not wanted."""
+    every = [*cases_windows.rows(), *cases_cold.rows(), *cases_pools.rows(sizes)]
+    chosen = [r for r in every if args.only == r.group or fnmatch.fnmatch(r.name, args.only)]
+    return [_without_limit(row) for row in chosen] if args.no_limits else chosen
+
+
+def _without_limit(row: Row) -> Row:
+    return replace(row, build=lambda work: Pair(row.build(work).ours))
+
+
+def run_other(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The same rows measured by another interpreter, from a copy that lies beside no library."""
+    with tempfile.TemporaryDirectory() as dpath:
+        shutil.copytree(Path(__file__).parent, Path(dpath) / "benchmarks")
+        fpath = Path(dpath) / "rows.json"
+        command = [
+            args.against,
+            "-m",
+            "benchmarks",
+            "--no-limits",
+            "--only",
+            args.only,
+            "--json",
+            str(fpath),
+            "--rounds",
+            str(args.rounds),
+            "--sizes",
+            args.sizes,
+            "--data-dir",
+            str(Path(args.data_dir).resolve()),
+        ]
+        command += ["--smoke"] if args.smoke else []
+        subprocess.run(command, cwd=dpath, check=False)
+        return report.read_json(fpath)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, write; returns the exit code."""
+    args = parse(argv)
+    warnings.simplefilter("ignore")
+    work = Workload(Path(args.data_dir), args.smoke, tuple(int(s) for s in args.sizes.split(",")))
+    results: list[Result] = []
+    start = time.perf_counter()
+    rows = choose_rows(args, work.sizes)
+    if not args.no_limits and any(row.group == "windows" for row in rows):
+        cases_windows.check_pixels(work)
+    print(report.COLUMNS, flush=True)
+    for row in rows:
+        results.append(measure(row, work, args.rounds))
+        print(report.line(results[-1], None), flush=True)
+    print(f"{len(results)} rows in {time.perf_counter() - start:.0f} s")
+    if args.json:
+        report.write_json(Path(args.json), results)
+    if args.against:
+        others = run_other(args)
+        print(f"{report.COLUMNS}  the other", flush=True)
+        for result in results:
+            print(report.line(result, others.get(result.row.name, {"error": "not run"})))
+    failed = [r for r in results if r.error]
+    return 1 if args.smoke and failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

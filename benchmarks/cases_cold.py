@@ -1,0 +1,179 @@
+"""What a new process pays, and what two of them give together."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import limits
+from benchmarks.data import Workload
+from benchmarks.timing import Pair, Row, Step
+
+
+def _process(*args: str) -> float:
+    """Wall seconds of an interpreter that runs ``args``."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *args], check=True, cwd=_root(), capture_output=True)
+    return time.perf_counter() - start
+
+
+def _root() -> Path:
+    return Path(__file__).resolve().parents[1]
+
+
+def _probe(kind: str, *args: str) -> float:
+    """Seconds that a probe in a new process reports of itself."""
+    cmd = [sys.executable, "-m", "benchmarks.probe", kind, *args]
+    out = subprocess.run(cmd, check=True, cwd=_root(), capture_output=True, text=True)
+    return float(out.stdout.split()[-1])
+
+
+def import_time(work: Workload) -> Pair:
+    """A process that imports the library; limit: one that does nothing."""
+    return Pair(lambda k: _process("-c", "import ndsampler"), lambda k: _process("-c", "pass"))
+
+
+def first_sample(work: Workload) -> Pair:
+    """A process that opens a dataset and takes one npy sample; limit: it opens it and copies a window."""
+    work.sampler("png", "npy")
+    work.memmap(0)
+    dataset, workdir = str(work.dataset_path("png")), str(work.workdir)
+    array = str(work.dpath / "image0.npy")
+    return Pair(
+        lambda k: _process("-m", "benchmarks.probe", "sample", dataset, workdir),
+        lambda k: _process("-m", "benchmarks.probe", "sample-limit", dataset, array),
+    )
+
+
+def first_query(work: Workload, n_annots: int = 200_000) -> Pair:
+    """The first overlap query of a process that has loaded a dataset; limit: columns and one comparison."""
+    fpath = str(work.boxes_path(2_000 if work.smoke else n_annots))
+    return Pair(lambda k: _probe("query", fpath), lambda k: _probe("query-limit", fpath))
+
+
+class Pool:
+    """Two spawned processes that run a step many times on command."""
+
+    def __init__(self, worker: Any, payload: bytes):
+        context = multiprocessing.get_context("spawn")
+        self.pipes = []
+        self.processes = []
+        for seed in range(2):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=worker, args=(theirs, payload, seed), daemon=True)
+            process.start()
+            self.pipes.append(ours)
+            self.processes.append(process)
+
+    def seconds_per_sample(self, count: int) -> float:
+        """Seconds for one sample of ``count`` in each process, both at work."""
+        for pipe in self.pipes:
+            pipe.send(count)
+        return max(pipe.recv() for pipe in self.pipes) / (2 * count)
+
+
+def _serve(pipe: Any, step: Step) -> None:
+    step(0)
+    while True:
+        try:
+            count = pipe.recv()
+        except EOFError:
+            return
+        start = time.perf_counter()
+        for index in range(count):
+            step(index)
+        pipe.send(time.perf_counter() - start)
+
+
+def sample_worker(pipe: Any, payload: bytes, seed: int) -> None:
+    """A loader: samples with annotations, as often as it is told."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    sampler, targets = pickle.loads(payload)
+    targets = targets[seed::2]
+    _serve(pipe, lambda k: sampler.load_sample(targets[k % len(targets)], with_annots=True)["im"].shape)
+
+
+def limit_worker(pipe: Any, payload: bytes, seed: int) -> None:
+    """The least a loader does: a memory-mapped copy, and six polygons moved."""
+    import numpy as np
+
+    fpaths, places, size = pickle.loads(payload)
+    maps = [np.load(fpath, mmap_mode="r") for fpath in fpaths]
+    dets = limits.six_detections()
+
+    def step(index: int) -> None:
+        image, top, left = places[(2 * index + seed) % len(places)]
+        limits.read_memmap(maps[image], max(top, 0), max(left, 0), size)
+        dets.translate((1.0, 1.0))
+
+    _serve(pipe, step)
+
+
+def two_loaders(work: Workload) -> Pair:
+    """Samples a second of two processes, npy with annotations."""
+    from benchmarks.cases_windows import _target
+
+    size = work.window(256)
+    places = work.crowded_places(size)
+    for index in range(work.n_images):
+        work.memmap(index)
+    fpaths = [str(work.dpath / f"image{index}.npy") for index in range(work.n_images)]
+    targets = [_target(place, size) for place in places]
+    ours = Pool(sample_worker, pickle.dumps((work.sampler("png", "npy"), targets)))
+    limit = Pool(limit_worker, pickle.dumps((fpaths, places, size)))
+    count = 20 if work.smoke else 1500
+    return Pair(lambda k: ours.seconds_per_sample(count), lambda k: limit.seconds_per_sample(count))
+
+
+def rows() -> list[Row]:
+    """All rows of this module."""
+    return [
+        Row(
+            "import ndsampler, process",
+            "cold",
+            import_time,
+            "s",
+            reach=0.06 / 0.017,
+            number=1,
+            rounds=11,
+            self_timed=True,
+        ),
+        Row(
+            "process to first npy sample",
+            "cold",
+            first_sample,
+            "s",
+            reach=0.40 / 0.34,
+            number=1,
+            rounds=7,
+            self_timed=True,
+        ),
+        Row(
+            "two loaders, npy, annotations",
+            "cold",
+            two_loaders,
+            "/s",
+            reach=31 / 12,
+            number=1,
+            rounds=9,
+            self_timed=True,
+        ),
+        Row(
+            "first query of a process, 200k",
+            "pools",
+            functools.partial(first_query),
+            "s",
+            reach=0.15 / 0.1,
+            number=1,
+            rounds=5,
+            self_timed=True,
+        ),
+    ]

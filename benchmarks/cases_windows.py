@@ -1,0 +1,258 @@
+"""Windows of images: sizes, backends, sources, annotations, conversion."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import limits
+from benchmarks.data import Workload
+from benchmarks.timing import Pair, Row, Step
+
+
+def _target(place: tuple[int, int, int], size: int) -> dict[str, Any]:
+    index, top, left = place
+    return {"gid": index + 1, "cx": left + size // 2, "cy": top + size // 2, "width": size, "height": size}
+
+
+def _samples(
+    sampler: Any, places: list[tuple[int, int, int]], size: int, annots: bool, consume: bool
+) -> Step:
+    """One sample a step. To consume its pixels is to copy them once more, as a batch does."""
+    targets = [_target(place, size) for place in places]
+
+    def step(index: int) -> Any:
+        sample = sampler.load_sample(targets[index % len(targets)], with_annots=annots)
+        return sample["im"].copy() if consume else None
+
+    return step
+
+
+def window_of_npy(work: Workload, size: int, annots: bool = False, consume: bool = False) -> Pair:
+    """A sample from the npy backend; limit: a memory-mapped copy."""
+    size = work.window(size)
+    places = work.crowded_places(size) if annots else work.places(size)
+    maps = [work.memmap(index) for index in range(work.n_images)]
+
+    def limit(step: int) -> None:
+        index, top, left = places[step % len(places)]
+        limits.read_memmap(maps[index], max(top, 0), max(left, 0), size)
+
+    return Pair(_samples(work.sampler("png", "npy"), places, size, annots, consume), limit)
+
+
+def window_of_cog(work: Workload, size: int, annots: bool = False) -> Pair:
+    """A sample from the cog backend, lossless; limit: one open handle on ZSTD blocks of 128."""
+    size = work.window(size)
+    places = work.crowded_places(size) if annots else work.places(size)
+    return Pair(
+        _samples(work.sampler("png", "cog"), places, size, annots, False),
+        _handles(work, "zstd", places, size),
+    )
+
+
+def window_of_source(work: Workload, kind: str, size: int) -> Pair:
+    """A sample without a cache, straight from the file; limit: one open handle."""
+    size = work.window(size)
+    places = work.places(size)
+    return Pair(
+        _samples(work.sampler(kind, None), places, size, False, False), _handles(work, kind, places, size)
+    )
+
+
+def _handles(work: Workload, kind: str, places: list[tuple[int, int, int]], size: int) -> Step:
+    last = work.image_size - size
+
+    def limit(step: int) -> None:
+        index, top, left = places[step % len(places)]
+        limits.read_handle(work.handle(kind, index), min(max(top, 0), last), min(max(left, 0), last), size)
+
+    return limit
+
+
+def png_first(work: Workload) -> Pair:
+    """The first window of a PNG without a cache; limit: decoding it."""
+    import ndsampler
+
+    size = work.window(256)
+    dset, fpath = work.dataset("png"), work.source("png", 0)
+
+    def step(index: int) -> None:
+        sampler = ndsampler.CocoSampler(dset, workdir=None, backend=None)
+        sampler.load_sample(_target((0, 5, 5), size), with_annots=False)
+
+    return Pair(step, lambda index: limits.decode(fpath))
+
+
+def png_again(work: Workload) -> Pair:
+    """Another window of a PNG whose pixels are still held; limit: a copy."""
+    size = work.window(256)
+    places = [(0, top, left) for _, top, left in work.places(size)]
+    pixels = work.pixels(0)
+    step = _samples(work.sampler("png", None), places, size, False, False)
+    step(0)
+    return Pair(
+        step,
+        lambda k: limits.read_memmap(pixels, places[k % len(places)][1], places[k % len(places)][2], size),
+    )
+
+
+def _fresh_frames(work: Workload, kind: str, backend: str, workdir: Path) -> Any:
+    import ndsampler
+
+    shutil.rmtree(workdir, ignore_errors=True)
+    return ndsampler.CocoFrames(work.dataset(kind), workdir=str(workdir), backend=backend)
+
+
+def prepare(work: Workload, backend: str) -> Pair:
+    """Conversion of a PNG; limit: decoding it and writing the pixels."""
+    import time
+
+    workdir = work.dpath / f"prepare_{backend}_{work.workdir.name}"
+    convert = {"npy": limits.convert_to_npy, "cog": limits.convert_to_cog}[backend]
+    product = work.dpath / f"limit_prepare.{'npy' if backend == 'npy' else 'tif'}"
+
+    def step(index: int) -> float:
+        frames = _fresh_frames(work, "png", backend, workdir)
+        start = time.perf_counter()
+        frames.prepare(gids=[1], workers=0, use_stamp=False)
+        return time.perf_counter() - start
+
+    def limit(index: int) -> float:
+        product.unlink(missing_ok=True)
+        start = time.perf_counter()
+        convert(work.source("png", 0), product)
+        return time.perf_counter() - start
+
+    return Pair(step, limit)
+
+
+def prepare_in_place(work: Workload) -> Pair:
+    """Preparation of a source that is tiled already; nothing needs to be done."""
+    import time
+
+    workdir = work.dpath / f"prepare_in_place_{work.workdir.name}"
+
+    def step(index: int) -> float:
+        frames = _fresh_frames(work, "zstd", "cog", workdir)
+        start = time.perf_counter()
+        frames.prepare(gids=[1], workers=0, use_stamp=False)
+        return time.perf_counter() - start
+
+    return Pair(step)
+
+
+def whole_to_thumbnail(work: Workload) -> Pair:
+    """A whole image at 224 from cog; limit: a small overview read whole, then resized."""
+    import cv2
+
+    side = work.image_size
+    sampler = work.sampler("png", "cog")
+    target = {"gid": 1, "slices": (slice(0, side), slice(0, side)), "scale": 224 / side}
+
+    def limit(index: int) -> None:
+        small = limits.read_handle(work.overview(), 0, 0, side // 16)
+        cv2.resize(small, (224, 224), interpolation=cv2.INTER_AREA)
+
+    return Pair(lambda index: sampler.load_sample(dict(target), with_annots=False), limit)
+
+
+def _windows(
+    backend: str, build: Any, reaches: dict[tuple[int, str], tuple[float, float]], number: int
+) -> list[Row]:
+    """Rows of one backend. A reach is given as (aim, limit) in milliseconds, as measured when it was set."""
+    rows = []
+    for (size, kind), (aim, limit) in reaches.items():
+        flags = {"annots": kind == "annots", "consume": kind == "consumed"}
+        flags = {key: True for key, value in flags.items() if value}
+        many = max(number * 256 // size, 5) if size > 256 else number
+        rows.append(
+            Row(
+                f"{backend} {size}² {kind}",
+                "windows",
+                functools.partial(build, size=size, **flags),
+                reach=aim / limit,
+                number=many,
+            )
+        )
+    return rows
+
+
+#: (window, what is done with it): (aim, limit) in milliseconds, as measured when the aim was set.
+NPY_AIMS = {
+    (64, "plain"): (0.025, 0.004),
+    (64, "annots"): (0.08, 0.004),
+    (256, "plain"): (0.035, 0.015),
+    (256, "consumed"): (0.06, 0.015),
+    (256, "annots"): (0.12, 0.015),
+    (1024, "consumed"): (0.35, 0.223),
+}
+COG_AIMS = {
+    (64, "plain"): (0.17, 0.16),
+    (256, "plain"): (0.52, 0.48),
+    (256, "annots"): (0.58, 0.48),
+    (1024, "plain"): (3.8, 2.9),
+}
+
+
+def rows() -> list[Row]:
+    """All rows of this module."""
+
+    def row(
+        name: str,
+        aim: tuple[float, float] | None,
+        build: Any,
+        number: int,
+        rounds: int | None = None,
+        self_timed: bool = False,
+        **kwargs: Any,
+    ) -> Row:
+        return Row(
+            name,
+            "windows",
+            functools.partial(build, **kwargs),
+            reach=aim[0] / aim[1] if aim else None,
+            number=number,
+            rounds=rounds,
+            self_timed=self_timed,
+        )
+
+    in_place = Row(
+        "prepare, source tiled already",
+        "windows",
+        prepare_in_place,
+        reach_absolute=1.0,
+        number=1,
+        rounds=15,
+        self_timed=True,
+    )
+    return [
+        *_windows("npy", window_of_npy, NPY_AIMS, 200),
+        *_windows("cog", window_of_cog, COG_AIMS, 60),
+        row("no cache, tiled 256²", (1.2, 1.04), window_of_source, 30, kind="tiled", size=256),
+        row("no cache, tiled 1024²", (8.5, 7.7), window_of_source, 6, kind="tiled", size=1024),
+        row("no cache, striped 256²", (4.5, 4.1), window_of_source, 10, kind="striped", size=256),
+        row("no cache, striped 1024²", (17, 16), window_of_source, 4, kind="striped", size=1024),
+        row("no cache, PNG 256², first", (230, 170), png_first, 1, 7),
+        row("no cache, PNG 256², again", (0.05, 0.015), png_again, 200),
+        row("prepare PNG to npy", (270, 259), prepare, 1, 7, True, backend="npy"),
+        row("prepare PNG to cog", (330, 318), prepare, 1, 7, True, backend="cog"),
+        in_place,
+        row("whole image to 224² from cog", (0.6, 0.22), whole_to_thumbnail, 20),
+    ]
+
+
+def check_pixels(work: Workload) -> None:
+    """Raise unless both backends give the bytes that the limits read."""
+    size = work.window(256)
+    for place in work.places(size, 4):
+        index, top, left = place
+        want = limits.read_memmap(work.memmap(index), top, left, size)
+        for backend in ("npy", "cog"):
+            got = work.sampler("png", backend).load_sample(_target(place, size), with_annots=False)["im"]
+            if not np.array_equal(got, want):
+                raise ValueError(f"backend {backend} differs from the source at {place}")

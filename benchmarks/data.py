@@ -1,0 +1,292 @@
+"""What the rows are measured on: textured images in several formats, and large annotation sets."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import limits
+
+#: Wavelengths in pixels and their strength. With :data:`NOISE` the images take about
+#: 0.38 bytes a sample as ZSTD 1 with predictor in blocks of 128, as photographs do.
+TEXTURE = ((512, 25.0), (64, 20.0), (8, 4.0))
+NOISE = 0.8
+
+#: Objects in a window of 256, each with a polygon and keypoints.
+OBJECTS_PER_CELL = 6
+CELL = 256
+
+
+def texture(size: int, seed: int) -> np.ndarray:
+    """An RGB image that compresses like a photograph.
+
+    Args:
+        size: rows and columns.
+        seed: of the pattern.
+
+    Returns:
+        uint8 array of shape (size, size, 3).
+    """
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    out = np.full((size, size, 3), 110, dtype=np.float32)
+    for wavelength, strength in TEXTURE:
+        cells = max(size // wavelength, 2)
+        low = rng.standard_normal((cells, cells, 3)).astype(np.float32) * strength
+        out += cv2.resize(low, (size, size), interpolation=cv2.INTER_CUBIC)
+    out += rng.standard_normal((size, size, 1)).astype(np.float32) * NOISE
+    return np.clip(out, 0, 255).astype(np.uint8)
+
+
+def write_geotiff(fpath: Path, pixels: np.ndarray, **options: Any) -> None:
+    """Write (h, w, 3) pixels with GDAL; ``options`` are creation options."""
+    import rasterio
+
+    height, width, bands = pixels.shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(
+            fpath,
+            "w",
+            driver="GTiff",
+            width=width,
+            height=height,
+            count=bands,
+            dtype=pixels.dtype,
+            interleave="pixel",
+            **options,
+        ) as file:
+            file.write(pixels.transpose(2, 0, 1))
+
+
+#: Formats of the sources, each with its creation options for GDAL.
+SOURCES: dict[str, dict[str, Any] | None] = {
+    "png": None,
+    "tiled": {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "DEFLATE", "predictor": 2},
+    "striped": {"compress": "DEFLATE", "predictor": 2, "blockysize": 16},
+    "zstd": {
+        "tiled": True,
+        "blockxsize": 128,
+        "blockysize": 128,
+        "compress": "ZSTD",
+        "zstd_level": 1,
+        "predictor": 2,
+    },
+}
+
+
+class Workload:
+    """Files, datasets and samplers that rows share; made when first asked for.
+
+    Args:
+        dpath: where the data lies; kept from run to run.
+        smoke: tiny data and single repetitions.
+        sizes: annotation counts of the pool rows.
+    """
+
+    def __init__(
+        self, dpath: Path, smoke: bool = False, sizes: tuple[int, ...] = (20_000, 200_000, 1_000_000)
+    ):
+        self.smoke = smoke
+        self.dpath = dpath / ("smoke" if smoke else "full")
+        self.dpath.mkdir(parents=True, exist_ok=True)
+        self.image_size = 512 if smoke else 4096
+        self.n_images = 2 if smoke else 4
+        self.sizes = (2_000,) if smoke else sizes
+
+    def rounds(self, rounds: int) -> int:
+        """Rounds of a row in this run."""
+        return 1 if self.smoke else rounds
+
+    def number(self, number: int) -> int:
+        """Calls in a round of a row in this run."""
+        return min(number, 2) if self.smoke else number
+
+    def window(self, size: int) -> int:
+        """The window of a row in this run; smoke images are small."""
+        return max(size // 8, 8) if self.smoke else size
+
+    def source(self, kind: str, index: int) -> Path:
+        """One of the images in one of the formats of :data:`SOURCES`."""
+        fpath = self.dpath / f"image{index}_{kind}{'.png' if kind == 'png' else '.tif'}"
+        if not fpath.exists():
+            partial = fpath.with_name(f"partial_{fpath.name}")
+            self._write_source(partial, kind, texture(self.image_size, index))
+            os.replace(partial, fpath)
+        return fpath
+
+    def _write_source(self, fpath: Path, kind: str, pixels: np.ndarray) -> None:
+        import cv2
+
+        options = SOURCES[kind]
+        if options is None:
+            cv2.imwrite(str(fpath), pixels[..., ::-1])
+        else:
+            write_geotiff(fpath, pixels, **options)
+
+    @functools.cache  # noqa: B019 -- the workload lives as long as the program
+    def dataset_path(self, kind: str) -> Path:
+        """A kwcoco file over all images in a format, with six objects in every window of 256."""
+        fpath = self.dpath / f"data_{kind}.kwcoco.json"
+        sources = [str(self.source(kind, index)) for index in range(self.n_images)]
+        if not fpath.exists():
+            fpath.write_text(json.dumps(image_dataset(sources, self.image_size)))
+        return fpath
+
+    @functools.cache  # noqa: B019
+    def dataset(self, kind: str) -> Any:
+        """The kwcoco dataset of a format."""
+        import kwcoco
+
+        return kwcoco.CocoDataset(str(self.dataset_path(kind)))
+
+    @functools.cache  # noqa: B019
+    def sampler(self, kind: str, backend: str | None) -> Any:
+        """A sampler whose cache is complete."""
+        import ndsampler
+
+        sampler = ndsampler.CocoSampler(self.dataset(kind), workdir=str(self.workdir), backend=backend)
+        if backend is not None:
+            sampler.frames.prepare(workers=0)
+        return sampler
+
+    @property
+    def workdir(self) -> Path:
+        """Where this release of the library keeps its cache."""
+        import importlib.metadata
+
+        return self.dpath / f"work_{importlib.metadata.version('ndsampler')}"
+
+    @functools.cache  # noqa: B019
+    def pixels(self, index: int) -> np.ndarray:
+        """An image as an array in memory."""
+        return limits.decode(self.source("png", index))
+
+    @functools.cache  # noqa: B019
+    def memmap(self, index: int) -> np.ndarray:
+        """An image as a memory-mapped npy file."""
+        fpath = self.dpath / f"image{index}.npy"
+        if not fpath.exists():
+            np.save(fpath, self.pixels(index))
+        return np.load(fpath, mmap_mode="r")
+
+    @functools.cache  # noqa: B019
+    def handle(self, kind: str, index: int) -> Any:
+        """An open GDAL handle of a source, kept."""
+        import rasterio
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            return rasterio.open(self.source(kind, index))
+
+    @functools.cache  # noqa: B019
+    def overview(self) -> Any:
+        """An open GDAL handle of the first image at a sixteenth of its size."""
+        import cv2
+        import rasterio
+
+        fpath = self.dpath / "overview.tif"
+        small = cv2.resize(self.pixels(0), (self.image_size // 16,) * 2, interpolation=cv2.INTER_AREA)
+        write_geotiff(fpath, small, **(SOURCES["zstd"] or {}))
+        return rasterio.open(fpath)
+
+    def places(self, size: int, count: int = 4096) -> list[tuple[int, int, int]]:
+        """Random (image index, row, column) of windows inside the images."""
+        rng = np.random.default_rng(size)
+        index = rng.integers(0, self.n_images, count)
+        corners = rng.integers(0, max(self.image_size - size, 1), (count, 2))
+        return [(int(i), int(y), int(x)) for i, (y, x) in zip(index, corners)]
+
+    def crowded_places(self, size: int, count: int = 4096) -> list[tuple[int, int, int]]:
+        """As :meth:`places`; a window of 256 holds the objects of one cell, whole, and no others."""
+        rng = np.random.default_rng(size)
+        index = rng.integers(0, self.n_images, count)
+        cells = rng.integers(0, self.image_size // CELL, (count, 2)) * CELL + CELL // 2
+        corners = cells + rng.integers(-30, 31, (count, 2)) - size // 2
+        return [(int(i), int(y), int(x)) for i, (y, x) in zip(index, corners)]
+
+    @functools.cache  # noqa: B019
+    def boxes_path(self, n_annots: int, per_image: int = 100) -> Path:
+        """A kwcoco file of boxes alone, over images that do not exist."""
+        fpath = self.dpath / f"boxes_{n_annots}_{per_image}.kwcoco.json"
+        if not fpath.exists():
+            fpath.write_text(json.dumps(box_dataset(n_annots, per_image)))
+        return fpath
+
+    @functools.cache  # noqa: B019
+    def boxes(self, n_annots: int, per_image: int = 100) -> Any:
+        """The kwcoco dataset of :meth:`boxes_path`."""
+        import kwcoco
+
+        return kwcoco.CocoDataset(box_dataset(n_annots, per_image))
+
+
+def image_dataset(sources: list[str], size: int) -> dict[str, Any]:
+    """A coco dictionary with :data:`OBJECTS_PER_CELL` objects in each cell of each image."""
+    rng = np.random.default_rng(0)
+    images, anns = [], []
+    for gid, source in enumerate(sources, start=1):
+        images.append({"id": gid, "file_name": source, "width": size, "height": size})
+        for top in range(0, size, CELL):
+            for left in range(0, size, CELL):
+                anns += [_object(rng, gid, left, top) for _ in range(OBJECTS_PER_CELL)]
+    for aid, ann in enumerate(anns, start=1):
+        ann["id"] = aid
+    return {
+        "images": images,
+        "annotations": anns,
+        "categories": [
+            {"id": k, "name": f"class{k}", "keypoints": ["tip", "base", "side"]} for k in range(1, 4)
+        ],
+        "keypoint_categories": [{"id": k, "name": n} for k, n in enumerate(["tip", "base", "side"], start=1)],
+    }
+
+
+def _object(rng: np.random.Generator, gid: int, left: int, top: int) -> dict[str, Any]:
+    width, height = (int(v) for v in rng.integers(12, 40, 2))
+    x = left + 50 + int(rng.integers(0, 156 - width))
+    y = top + 50 + int(rng.integers(0, 156 - height))
+    angles = np.linspace(0, 2 * np.pi, 9)[:-1]
+    xs = np.round(x + width / 2 * (1 + np.cos(angles)), 1)
+    ys = np.round(y + height / 2 * (1 + np.sin(angles)), 1)
+    outline = np.stack([xs, ys], axis=1).tolist()
+    points = [
+        {"xy": [float(x), float(y)], "keypoint_category_id": 1, "visible": 2},
+        {"xy": [float(x + width), float(y + height)], "keypoint_category_id": 2, "visible": 2},
+    ]
+    return {
+        "image_id": gid,
+        "category_id": int(rng.integers(1, 4)),
+        "bbox": [x, y, width, height],
+        "segmentation": {"exterior": outline, "interiors": []},
+        "keypoints": points,
+    }
+
+
+def box_dataset(n_annots: int, per_image: int, size: int = 4096) -> dict[str, Any]:
+    """A coco dictionary of random boxes, ``per_image`` in each image of ``size`` squared."""
+    rng = np.random.default_rng(n_annots)
+    n_images = max(n_annots // per_image, 1)
+    corner = rng.integers(0, size - 64, (n_annots, 2))
+    dims = rng.integers(8, 64, (n_annots, 2))
+    boxes = np.concatenate([corner, dims], axis=1).astype(float).tolist()
+    images = [
+        {"id": g, "file_name": f"none{g}.png", "width": size, "height": size} for g in range(1, n_images + 1)
+    ]
+    anns = [
+        {"id": k + 1, "image_id": 1 + k // per_image, "category_id": 1 + k % 3, "bbox": box}
+        for k, box in enumerate(boxes)
+        if k // per_image < n_images
+    ]
+    return {
+        "images": images,
+        "annotations": anns,
+        "categories": [{"id": k, "name": f"class{k}"} for k in range(1, 4)],
+    }

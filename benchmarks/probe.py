@@ -1,0 +1,77 @@
+"""What a new process runs: ``python -m benchmarks.probe KIND ARGS``. Some kinds print their seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+WINDOW = 64
+
+
+def sample(dataset: str, workdir: str) -> None:
+    """Open a dataset and take one sample."""
+    import kwcoco
+
+    import ndsampler
+
+    sampler = ndsampler.CocoSampler(kwcoco.CocoDataset(dataset), workdir=workdir, backend="npy")
+    target = {"gid": 1, "cx": 100, "cy": 100, "width": WINDOW, "height": WINDOW}
+    sampler.load_sample(target, with_annots=False)
+
+
+def sample_limit(dataset: str, array: str) -> None:
+    """Open a dataset and copy one window of a memory-mapped file."""
+    import kwcoco
+    import numpy as np
+
+    kwcoco.CocoDataset(dataset)
+    np.array(np.load(array, mmap_mode="r")[68:132, 68:132])
+
+
+def query(dataset: str) -> float:
+    """Seconds from a loaded dataset to the first overlap query."""
+    import kwcoco
+    import kwimage
+
+    import ndsampler
+
+    dset = kwcoco.CocoDataset(dataset)
+    box = kwimage.Boxes([[100.0, 100.0, 356.0, 356.0]], "ltrb")
+    regions_class = ndsampler.CocoRegions
+    start = time.perf_counter()
+    regions_class(dset, verbose=0).overlapping_aids(1, box)
+    return time.perf_counter() - start
+
+
+def query_limit(dataset: str) -> float:
+    """Seconds from a loaded dataset to columns and one comparison."""
+    import kwcoco
+    import numpy as np
+
+    from benchmarks import limits
+
+    dset = kwcoco.CocoDataset(dataset)
+    start = time.perf_counter()
+    columns = limits.gather_columns(dset)
+    limits.overlapping(
+        columns["boxes"][: columns["starts"][1] if len(columns["starts"]) > 1 else None],
+        np.array([100.0, 100.0, 356.0, 356.0]),
+    )
+    return time.perf_counter() - start
+
+
+KINDS: dict[str, Callable[..., float | None]] = {
+    "sample": sample,
+    "sample-limit": sample_limit,
+    "query": query,
+    "query-limit": query_limit,
+}
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    seconds = KINDS[sys.argv[1]](*sys.argv[2:])
+    if seconds is not None:
+        print(seconds)
