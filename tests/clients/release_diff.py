@@ -1,0 +1,139 @@
+"""Differences between the answers of two releases, those that are meant set apart."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from pathlib import Path
+
+#: (pattern of cases, pattern of leaves, pattern of theirs, pattern of ours, reason). A reason names
+#: the defect of earlier releases ("defect 4") as CHANGELOG.md counts them, or says why in words.
+Expected = tuple[str, str, str, str, str]
+
+EXPECTED: list[Expected] = [
+    ("*", "warnings", "*", "*", "one warning per process and form, none for modern calls"),
+    ("*", "error_message", "*", "*", "messages say the value, what was expected and the way out"),
+    ("*", "error", "TypeError", "ValueError", "a bad value is a ValueError everywhere"),
+    ("*", "error", "OverflowError", "ValueError", "a bad value is a ValueError everywhere"),
+    ("*", "error", "AttributeError", "ValueError", "a bad value is a ValueError everywhere"),
+    ("target/centre*size", "error", "KeyError", "ValueError", "an incomplete window is a ValueError"),
+    ("target/size without centre", "error", "KeyError", "ValueError", "an incomplete window is a ValueError"),
+    ("target/window *", "error", "KeyError", "ValueError", "an unknown window is a ValueError"),
+    ("*", "*aids", "* float64[[]0[]]*", "* int64[[]0[]]*", "ids are integers, even of none"),
+    ("*", "*cids", "* float64[[]0[]]*", "* int64[[]0[]]*", "ids are integers, even of none"),
+    (
+        "*",
+        "*rel_frame_index",
+        "* float64[[]0[]]*",
+        "* int64[[]0[]]*",
+        "ids are integers, even of none",
+    ),
+    ("touching/*", "", "* float64[[]0[]]*", "* int64[[]0[]]*", "ids are integers, even of none"),
+    (
+        "visible_thresh/*",
+        "",
+        "* float64[[]0[]]*",
+        "* int64[[]0[]]*",
+        "ids are integers, even of none",
+    ),
+    ("target/slices step", "*", "*", "*", "a step is refused; it was ignored"),
+    ("target/slices empty", "*", "*", "*", "an empty window is refused"),
+    ("target/slices three", "*", "*", "*", "slices of the wrong number are refused"),
+    ("target/window three", "*", "*", "*", "window_dims of the wrong number are refused"),
+    ("target/w* zero", "*", "*", "*", "an empty window is refused"),
+    ("target/pad negative", "*", "*", "*", "a negative pad is refused"),
+    ("target/dtype", "*im", "*", "*", "defect 4: dtype was ignored"),
+    ("target/nodata*", "*im", "*", "*", "defect 4: nodata was ignored"),
+    (
+        "target/padkw*",
+        "*",
+        "*",
+        "*",
+        "defect 4: modes failed, the caller's dict was written to",
+    ),
+    ("target/channels*", "*", "*", "*", "defect 4: channels failed on stills"),
+    ("target/scale", "*", "*", "*", "defect 4: scale failed on stills"),
+    ("call/old dtype", "*im", "*", "*", "defect 4: dtype was ignored"),
+    ("call/old padkw", "*padkw*", "*", "*", "defect 4: the caller's padkw was written to"),
+    ("call/load_target_annots", "*", "*", "*", "works on targets of every form, as documented"),
+    ("frames */none", "*", "*", "*", "defect 3"),
+    ("frames */open", "*", "*", "*", "defect 3"),
+    ("frames */channels", "*", "*", "*", "defect 3"),
+    ("frames */empty tuple", "*", "*", "*", "defect 3"),
+    ("frames */step", "*", "*", "*", "steps are those of numpy; they were ignored"),
+    ("frames */ellipsis", "*", "*", "*", "every slice form that numpy has"),
+    ("frames */bare slice", "*", "*", "*", "every slice form that numpy has"),
+    ("frames */integer", "*", "*", "*", "every slice form that numpy has"),
+    ("frames */three", "*", "*", "*", "a third slice chooses channels; it was ignored"),
+    ("frames cog/*", "*", "*ndarray uint8*", "*ndarray uint8*", "defect 6: cog was lossy"),
+    ("frames cog/sample", "im", "*", "*", "defect 6: cog was lossy"),
+    ("frames cog/gray shape", "*", "*", "*", "every backend gives gray images two axes"),
+    ("frames cog/type", "*", "*", "*", "cog images are read when sliced"),
+    ("without *category_id/*", "*", "*", "*", "defect 12"),
+    ("without bbox*/aid", "error", "KeyError", "ValueError", "defect 12: a clear error"),
+    ("video/still of video", "*", "*", "*", "defect 5"),
+    ("auxiliary video/still of video", "*", "*", "*", "defect 5"),
+    ("video positive", "*", "*", "*", "defect 5"),
+    ("video load_image", "*", "*", "*", "defect 5"),
+    ("video frames", "*", "*", "*", "defect 5"),
+    ("*video/nodata int", "*", "*", "*", "defect 11"),
+    ("*video/pad *", "*", "*", "*", "defect 11"),
+    ("*video/time *", "*", "*", "*", "defect 11"),
+    ("*video/gids empty", "*", "*", "*", "defect 11"),
+    ("*video/padkw*", "*", "*", "*", "defect 4: video samples ignored padkw"),
+    ("preselect*/pos*", "*", "*", "*", "defect 2"),
+    ("preselect*/both", "*", "*", "*", "defect 2"),
+    ("preselect*/ratio*", "*", "*", "*", "defect 2"),
+    ("preselect*/window and pos", "*", "*", "*", "defect 2"),
+    ("preselect*/* negative", "*", "*", "*", "a negative count is refused"),
+    ("index/ious some", "*", "*", "*", "defect 10"),
+    ("index/iooas *", "*", "*", "*", "defect 10"),
+    ("index/negatives *", "*", "*", "*", "negatives are found by other draws; no result is an empty one"),
+    ("*grid/*", "positives_indexes*", "*", "*", "defect 1"),
+    ("*grid/*", "negatives_indexes*", "*", "*", "defect 1"),
+    ("select/*", "", "*", "*", "the choice between equals is drawn differently"),
+    ("names/*", "*", "*", "*", "more names"),
+]
+
+
+def differences(theirs: dict, ours: dict) -> list[tuple[str, str, str, str, str | None]]:
+    """All leaves that differ: (case, leaf, theirs, ours, reason or None)."""
+    found = []
+    for case in [*theirs, *(c for c in ours if c not in theirs)]:
+        if case == "meta":
+            continue
+        left, right = theirs.get(case, {}), ours.get(case, {})
+        for leaf in [*left, *(k for k in right if k not in left)]:
+            old, new = left.get(leaf, "(absent)"), right.get(leaf, "(absent)")
+            if old != new:
+                found.append((case, leaf, old, new, reason_of(case, leaf, old, new)))
+    return found
+
+
+def reason_of(case: str, leaf: str, old: str, new: str) -> str | None:
+    """Why a difference is meant; None when nothing says so."""
+    if re.match(r"tr(/|$)", leaf):
+        return "the same object as target"
+    for case_pattern, leaf_pattern, old_pattern, new_pattern, reason in EXPECTED:
+        pairs = ((case, case_pattern), (leaf, leaf_pattern), (old, old_pattern), (new, new_pattern))
+        if all(fnmatch.fnmatchcase(text, pattern) for text, pattern in pairs):
+            return reason
+    return None
+
+
+def report(theirs_path: str, ours_path: str, everything: bool = False) -> int:
+    """Print the differences; returns 1 when one is left that nothing expects."""
+    theirs, ours = (json.loads(Path(p).read_text()) for p in (theirs_path, ours_path))
+    found = differences(theirs, ours)
+    open_ones = [d for d in found if d[4] is None]
+    shown = found if everything else open_ones
+    last = None
+    for case, leaf, old, new, reason in shown:
+        if case != last:
+            print(f"## {case}")
+            last = case
+        print(f"    {leaf}: {old}\n        -> {new}" + (f"   [{reason}]" if reason else ""))
+    cases = {d[0] for d in open_ones}
+    print(f"{len(found)} leaves differ, {len(open_ones)} of them in {len(cases)} cases are not expected")
+    return 1 if open_ones else 0
