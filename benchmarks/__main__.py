@@ -92,8 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     results: list[Result] = []
     start = time.perf_counter()
     rows = choose_rows(args, work.sizes)
-    if not args.no_limits and any(row.group == "windows" for row in rows):
-        cases_windows.check_pixels(work)
+    work.verify = not args.no_limits
     print(report.COLUMNS, flush=True)
     for row in rows:
         results.append(measure(row, work, args.rounds))

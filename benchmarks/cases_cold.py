@@ -111,7 +111,7 @@ def limit_worker(pipe: Any, payload: bytes, seed: int) -> None:
 
     def step(index: int) -> None:
         image, top, left = places[(2 * index + seed) % len(places)]
-        limits.read_memmap(maps[image], max(top, 0), max(left, 0), size)
+        limits.read_memmap(maps[image], top, left, size)
         dets.translate((1.0, 1.0))
 
     _serve(pipe, step)

@@ -95,6 +95,7 @@ class Workload:
         self, dpath: Path, smoke: bool = False, sizes: tuple[int, ...] = (20_000, 200_000, 1_000_000)
     ):
         self.smoke = smoke
+        self.verify = True
         self.dpath = dpath / ("smoke" if smoke else "full")
         self.dpath.mkdir(parents=True, exist_ok=True)
         self.image_size = 512 if smoke else 4096
@@ -210,6 +211,7 @@ class Workload:
         index = rng.integers(0, self.n_images, count)
         cells = rng.integers(0, self.image_size // CELL, (count, 2)) * CELL + CELL // 2
         corners = cells + rng.integers(-30, 31, (count, 2)) - size // 2
+        corners = np.clip(corners, 0, max(self.image_size - size, 0))
         return [(int(i), int(y), int(x)) for i, (y, x) in zip(index, corners)]
 
     @functools.cache  # noqa: B019

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import statistics
 import time
 from collections.abc import Callable
@@ -96,8 +98,9 @@ def measure(row: Row, workload: Any, rounds: int) -> Result:
         The medians of both sides; only ``error`` is set when a side raises.
     """
     try:
-        pair = row.build(workload)
-        ours, limits = _run(row, pair, workload.rounds(row.rounds or rounds), workload.number(row.number))
+        with contextlib.redirect_stdout(io.StringIO()):  # progress bars are none of the table's business
+            pair = row.build(workload)
+            ours, limits = _run(row, pair, workload.rounds(row.rounds or rounds), workload.number(row.number))
     except Exception as ex:  # a row that fails is a line of the table; smoke runs exit non-zero
         return Result(row, None, None, f"{type(ex).__name__}: {ex}")
     return Result(row, _in_unit(row, ours), _in_unit(row, limits))
