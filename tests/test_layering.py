@@ -17,8 +17,8 @@ ROOT = pathlib.Path(ndsampler.__file__).parent
 LAYERS: dict[int, tuple[str, ...]] = {
     0: ("errors", "types", "windows", "utils"),
     1: ("backends", "resample", "annot_table", "category_tree"),
-    2: ("frame_layout", "frame_cache", "negatives", "isect_indexer", "sample_grid"),
-    3: ("frame_view", "frame_reader", "abstract_frames", "coco_frames", "coco_regions"),
+    2: ("frame_layout", "frame_cache", "free_space", "negatives", "isect_indexer", "sample_grid"),
+    3: ("frame_view", "frame_reader", "prepare", "abstract_frames", "coco_frames", "coco_regions"),
     4: ("sampling",),
     5: ("abstract_sampler", "coco_sampler", "toydata"),
     6: ("torch_data", "preview"),
