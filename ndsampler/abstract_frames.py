@@ -18,6 +18,7 @@ from ndsampler.frame_layout import Asset, FrameLayout, parse_channels
 from ndsampler.frame_reader import FrameReader, Grid
 from ndsampler.frame_view import FrameView
 from ndsampler.prepare import prepare_layouts
+from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import PixelBox, wrap_slices
 
 if TYPE_CHECKING:
@@ -334,7 +335,7 @@ class SimpleFrames(Frames):
 
     @classmethod
     def demo(cls, **kw: Any) -> SimpleFrames:
-        """Return frames of three photographs, 512 pixels a side or so.
+        """Return frames of three photographs, the first of 512 x 512 pixels.
 
         Without a network they are noise of the same size.
 
@@ -348,7 +349,8 @@ class SimpleFrames(Frames):
         import kwimage
 
         keys = ["astro", "carl", "paraview"]
-        id_to_path = {gid: kwimage.grab_test_image_fpath(key) for gid, key in enumerate(keys, 1)}
+        with stdout_to_log():
+            id_to_path = {gid: kwimage.grab_test_image_fpath(key) for gid, key in enumerate(keys, 1)}
         return cls(id_to_path, **kw)
 
 

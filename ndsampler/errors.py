@@ -6,6 +6,7 @@ would catch, so old ``except ValueError`` lines keep working::
 
     NDSamplerError
     ├── ArgumentError             ValueError       a bad argument of a public call
+    ├── ArgumentTypeError         TypeError        an argument that cannot be understood at all
     ├── TargetError               ValueError       a target that cannot be sampled
     │   └── WindowError                            ... because of its window
     ├── UnknownIdError            KeyError         an image, annotation, video or category id
@@ -18,7 +19,7 @@ would catch, so old ``except ValueError`` lines keep working::
     │   └── MissingSourceError    FileNotFoundError
     ├── CacheError                OSError          a cache entry that cannot be made or read
     ├── MissingDependencyError    ImportError      a package that must be installed
-    └── UnsupportedTaskError      NotImplementedError
+    └── UnsupportedTaskError      NotImplementedError  a task, or a change, that does not exist
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from __future__ import annotations
 __all__ = [
     "AnnotKindError",
     "ArgumentError",
+    "ArgumentTypeError",
     "BackendError",
     "CacheError",
     "MissingDependencyError",
@@ -52,6 +54,10 @@ class NDSamplerError(Exception):
 
 class ArgumentError(NDSamplerError, ValueError):
     """An argument of a public call has a value that cannot be used."""
+
+
+class ArgumentTypeError(NDSamplerError, TypeError):
+    """An argument of a public call is of a type that cannot be understood."""
 
 
 class TargetError(NDSamplerError, ValueError):
@@ -103,4 +109,4 @@ class MissingDependencyError(NDSamplerError, ImportError):
 
 
 class UnsupportedTaskError(NDSamplerError, NotImplementedError):
-    """A sampling task of that name does not exist."""
+    """A sampling task of that name does not exist, or what was asked cannot be applied here."""

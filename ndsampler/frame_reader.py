@@ -153,7 +153,8 @@ class FrameReader:
         if layout.is_plain:
             return self.asset_shape(layout, layout.assets[0]).dims
         raise SourceError(
-            f"image {layout.gid} is made of several files and has no 'width' and 'height' in the dataset; add them"
+            f"image {layout.gid} is made of several files and the dataset states no 'width' and 'height' "
+            "for it; add them"
         )
 
     def read(self, layout: FrameLayout, grid: Grid, names: Any = None) -> NDArray[Any]:
@@ -219,7 +220,8 @@ class FrameReader:
         shape = self.asset_shape(layout, asset)
         if bands is not None and max(bands) >= shape.count:
             raise SourceError(
-                f"image {layout.gid}: {asset.path} has {shape.count} bands; the dataset states {asset.channels}"
+                f"image {layout.gid}: {asset.path} has {shape.count} bands; "
+                f"the dataset states {'|'.join(asset.channels or ())}"
             )
         if bands is not None and tuple(bands) == tuple(range(shape.count)):
             bands = None

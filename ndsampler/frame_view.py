@@ -74,7 +74,8 @@ class FrameView:
             for axis in (0, 1)
         )
         block = self._read(y0, y1, x0, x1)
-        return block[(rows, cols, *parts[2:])]
+        local = (rows, cols, *parts[2:])
+        return block[local]
 
 
 def _expand_ellipsis(parts: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -98,7 +99,7 @@ def _covering_block(part: Any, length: int, axis: int) -> tuple[int, int, Any]:
         if chosen.step > 0:
             return low, high + 1, slice(0, None, chosen.step)
         return low, high + 1, slice(None, None, chosen.step)
-    if hasattr(part, "__len__") or getattr(part, "ndim", 0):
+    if hasattr(part, "__len__") or getattr(part, "ndim", False):
         return 0, length, part
     place = operator.index(part)
     if not -length <= place < length:

@@ -4,23 +4,22 @@ The dictionaries that cross the public border, and the names of options.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union
+import os
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
-    import os
-
     import kwimage
     import numpy as np
     from numpy.typing import NDArray
 
 #: How a window may be given in ``Target.window_dims``.
-WindowDims = Union[tuple[int, int], Literal["square", "extent"], None]
+WindowDims = tuple[int, int] | Literal["square", "extent"] | None
 
 #: How the images of a dataset are told apart in the cache.
 HashidMode = Literal["PATH", "PIXELS", "GIVEN"]
 
 #: Wherever a path is taken.
-PathLike = Union[str, "os.PathLike[str]"]
+PathLike = str | os.PathLike[str]
 
 
 class BackendConfig(TypedDict, total=False):

@@ -15,7 +15,7 @@ All functions are pure and work on plain integers.
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ndsampler.errors import WindowError
@@ -81,16 +81,9 @@ def as_int(value: Any, what: str) -> int:
         >>> as_int(3.0, 'width')
         3
     """
-    if isinstance(value, Integral) and not isinstance(value, bool):
-        number = int(value)
-    elif (
-        isinstance(value, Real)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value == int(value)
-    ):
-        number = int(value)
-    else:
+    whole = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    number = int(value) if whole else 0  # type: ignore[call-overload]
+    if not whole or number != value:
         raise WindowError(f"{what} is {value!r}; expected a whole number of pixels")
     if abs(number) > MAX_COORDINATE:
         raise WindowError(f"{what} is {value!r}; expected at most {MAX_COORDINATE} pixels from the origin")

@@ -121,7 +121,7 @@ class NpyBackend(Backend):
             np.lib.format.write_array_header_2_0(file, header)
             for y0 in range(0, height, step):
                 rows = source.read(y0, min(y0 + step, height), 0, width)
-                file.write(memoryview(np.ascontiguousarray(rows)).cast("B"))
+                file.write(np.ascontiguousarray(rows).data)
             file.write(trailer + len(trailer).to_bytes(4, "little") + TRAILER_MAGIC)
             file.flush()
             os.fsync(file.fileno())

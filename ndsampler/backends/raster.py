@@ -136,7 +136,8 @@ class RasterReader:
                 )
             except RasterioIOError as ex:
                 raise SourceError(
-                    f"rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
+                    f"rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: "
+                    f"{ex.__cause__ or ex}"
                 ) from ex
         return out
 

@@ -1,0 +1,513 @@
+"""
+The sampler: windows with their annotations from the images of a kwcoco dataset.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import ubelt as ub
+
+from ndsampler.abstract_sampler import AbstractSampler
+from ndsampler.coco_frames import CocoFrames
+from ndsampler.coco_regions import CocoRegions
+from ndsampler.errors import ArgumentTypeError, UnknownIdError, UnsupportedTaskError
+from ndsampler.sampling.annots import AnnotRequest, GeometryStore, find_annots, parse_request, warp_annots
+from ndsampler.sampling.assemble import assemble_annots, assemble_sample
+from ndsampler.sampling.read import read_frames
+from ndsampler.sampling.region import resolve_region
+from ndsampler.sampling.target import normalize_target, take_arguments
+from ndsampler.utils.hash_identifiable import HashIdentifiable
+from ndsampler.utils.quiet import stdout_to_log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import kwcoco
+
+    from ndsampler.category_tree import CategoryTree
+    from ndsampler.types import PathLike, Sample
+
+
+class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
+    """Samples windows with their annotations from the images of a kwcoco dataset.
+
+    It is made of :attr:`frames`, which read regions of images, and :attr:`regions`, which hold the pools
+    of positive and negative targets. :meth:`load_sample` loads any target; :meth:`load_positive`,
+    :meth:`load_negative` and :meth:`load_item` load those of the pools.
+
+    Samplers survive pickling and forking: open files and caches in memory are left behind.
+
+    Args:
+        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+        workdir: folder for converted images; a folder of the user's cache by default.
+        autoinit: False leaves :attr:`frames` and :attr:`regions` None until :meth:`init` is called.
+        backend: None reads the source files; ``'cog'`` and ``'npy'`` convert each image once: see
+            :class:`ndsampler.Frames`.
+        verbose: whether long work shows a progress bar.
+
+    Raises:
+        BackendError: for an unknown backend, key or setting.
+
+    Example:
+        >>> import ndsampler
+        >>> self = ndsampler.CocoSampler.demo('shapes8')
+        >>> sample = self.load_sample({'gid': 1, 'cx': 300, 'cy': 300, 'width': 64, 'height': 32})
+        >>> sample['im'].shape
+        (32, 64, 3)
+    """
+
+    def __init__(
+        self,
+        dset: kwcoco.CocoDataset,
+        workdir: PathLike | None = None,
+        autoinit: bool = True,
+        backend: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__()
+        self.dset = dset
+        self.workdir = workdir
+        self.verbose = verbose
+        self._backend = backend
+        self.regions: CocoRegions = None  # type: ignore[assignment]
+        self.frames: CocoFrames = None  # type: ignore[assignment]
+        if autoinit:
+            self.init()
+
+    def init(self) -> None:
+        """Make :attr:`frames` and :attr:`regions`; called by the constructor unless told otherwise."""
+        self.regions = CocoRegions(self.dset, workdir=self.workdir, verbose=self.verbose)
+        self.frames = CocoFrames(self.dset, workdir=self.workdir, backend=self._backend, verbose=self.verbose)
+
+    @classmethod
+    def demo(
+        cls, key: str = "shapes", workdir: PathLike | None = None, backend: Any = None, **kw: Any
+    ) -> CocoSampler:
+        """Return a sampler of a toy dataset.
+
+        Args:
+            key: see :meth:`kwcoco.CocoDataset.demo`: ``'shapes8'``, ``'vidshapes2'``, ``'photos'``, ...
+            workdir: see :class:`CocoSampler`; a folder of the user's cache by default.
+            backend: see :class:`CocoSampler`.
+            **kw: further arguments of :meth:`kwcoco.CocoDataset.demo`.
+
+        Example:
+            >>> CocoSampler.demo('shapes8').n_images
+            8
+        """
+        import kwcoco
+
+        with stdout_to_log():
+            dset = kwcoco.CocoDataset.demo(key, **kw)
+            if key == "photos":
+                _complete_photos(dset)
+        workdir = ub.Path.appdir("ndsampler").ensuredir() if workdir is None else workdir
+        return cls(dset, workdir=workdir, backend=backend)
+
+    @classmethod
+    def coerce(cls, data: Any, **kwargs: Any) -> CocoSampler:
+        """Return a sampler made of whatever can be understood as one.
+
+        Args:
+            data: a sampler, a kwcoco dataset, the path of one, or a key of its demo sets.
+            **kwargs: arguments of :class:`CocoSampler`; none with a sampler, which is returned as it is.
+
+        Raises:
+            UnsupportedTaskError: for keywords that cannot be applied to a finished sampler.
+            ArgumentTypeError: for data that cannot be understood.
+
+        Example:
+            >>> sampler = CocoSampler.coerce('shapes8')
+            >>> CocoSampler.coerce(sampler) is sampler
+            True
+        """
+        if isinstance(data, CocoSampler):
+            if kwargs:
+                raise UnsupportedTaskError(
+                    f"{', '.join(sorted(kwargs))} cannot be changed on a finished sampler; "
+                    "make a new one with CocoSampler(sampler.dset, ...)"
+                )
+            return data
+        import kwcoco
+
+        if not hasattr(data, "imgs"):
+            try:
+                with stdout_to_log():
+                    data = kwcoco.CocoDataset.coerce(data)
+            except TypeError as ex:
+                raise ArgumentTypeError(
+                    f"data is {data!r}; expected a sampler, a kwcoco dataset, a path or a key of a demo set"
+                ) from ex
+        return cls(data, **kwargs)
+
+    def __nice__(self) -> str:
+        return str(len(self))
+
+    def __len__(self) -> int:
+        return self.n_samples
+
+    def _depends(self) -> list[Any]:
+        """Return what determines the samples."""
+        return [self.regions.hashid, self.frames.hashid]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state.pop("_geometries", None)
+        return state
+
+    @property
+    def BACKGROUND_CLASS_ID(self) -> int:
+        """Id of the category named background, else 0."""
+        return self.regions.BACKGROUND_CLASS_ID
+
+    @property
+    def classes(self) -> CategoryTree:
+        """The categories and their hierarchy."""
+        return self.regions.classes
+
+    @property
+    def catgraph(self) -> CategoryTree:
+        """The same as :attr:`classes`, under its old name."""
+        return self.regions.classes
+
+    @cached_property
+    def kp_classes(self) -> CategoryTree:
+        """The categories of keypoints; an empty tree when the dataset has none."""
+        from ndsampler.category_tree import CategoryTree
+
+        return CategoryTree.coerce(self.dset.keypoint_categories())
+
+    @cached_property
+    def _geometries(self) -> GeometryStore:
+        """Polygons and keypoints that have been parsed."""
+        return GeometryStore(self.dset, self.kp_classes)
+
+    @property
+    def n_positives(self) -> int:
+        """Targets in the positive pool."""
+        return self.regions.n_positives
+
+    @property
+    def n_annots(self) -> int:
+        """Annotations of the dataset."""
+        return self.regions.n_annots
+
+    @property
+    def n_samples(self) -> int:
+        """Targets in both pools."""
+        return self.regions.n_samples
+
+    @property
+    def n_images(self) -> int:
+        """Images of the dataset."""
+        return self.regions.n_images
+
+    @property
+    def n_categories(self) -> int:
+        """Categories of the dataset."""
+        return self.regions.n_categories
+
+    @property
+    def class_ids(self) -> list[int]:
+        """Category ids in the order of the dataset."""
+        return self.regions.class_ids
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Image ids, sorted."""
+        return self.regions.image_ids
+
+    def lookup_class_name(self, class_id: int) -> str:
+        """Return the name of a category.
+
+        Raises:
+            UnknownIdError: if there is no such category.
+        """
+        return self.regions.lookup_class_name(class_id)
+
+    def lookup_class_id(self, class_name: str) -> int:
+        """Return the id of a category.
+
+        Raises:
+            UnknownIdError: if there is no such category.
+        """
+        return self.regions.lookup_class_id(class_name)
+
+    def preselect(self, **kwargs: Any) -> tuple[int, int]:
+        """Choose the pools of positives and negatives: see :meth:`ndsampler.CocoRegions.preselect`.
+
+        Returns:
+            The numbers of positives and negatives.
+
+        Example:
+            >>> CocoSampler.demo('shapes8').preselect(n_pos=2, n_neg=3, rng=0)
+            (2, 3)
+        """
+        return self.regions.preselect(**kwargs)
+
+    def new_sample_grid(
+        self, task: str, window_dims: Any, window_overlap: float | Sequence[float] = 0, **kwargs: Any
+    ) -> Any:
+        """Return targets of sliding windows: see :meth:`ndsampler.CocoRegions.new_sample_grid`.
+
+        Raises:
+            UnsupportedTaskError: for an unknown task.
+        """
+        return self.regions.new_sample_grid(task, window_dims, window_overlap, **kwargs)
+
+    def load_image(self, image_id: int, cache: bool = True) -> Any:
+        """Return the pixels of an image, or something that slices like them.
+
+        Args:
+            image_id: image id.
+            cache: True gives the fast form of the backend, which reads when it is sliced; False decodes
+                the whole image.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+            SourceError: if its file is missing or damaged.
+
+        Example:
+            >>> CocoSampler.demo('shapes8').load_image(1).shape
+            (600, 600, 3)
+        """
+        return self.frames.load_image(image_id, cache=cache)
+
+    def load_annotations(self, image_id: int) -> list[dict[str, Any]]:
+        """Return the annotations of an image as the dataset holds them.
+
+        Args:
+            image_id: image id.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+
+        Example:
+            >>> [ann['id'] for ann in CocoSampler.demo('shapes8').load_annotations(1)]
+            [1, 2]
+        """
+        if image_id not in self.dset.imgs:
+            raise UnknownIdError(f"image id is {image_id!r}; the dataset has no such image")
+        return [self.dset.anns[aid] for aid in sorted(self.dset.index.gid_to_aids[image_id])]
+
+    def load_image_with_annots(
+        self, image_id: int, cache: bool = True
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return an image's entry of the dataset with its pixels, and its annotations.
+
+        Args:
+            image_id: image id.
+            cache: see :meth:`load_image`.
+
+        Returns:
+            A copy of the image's dictionary with the pixels under ``imdata``, and the dictionaries of its
+            annotations.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+            SourceError: if its file is missing or damaged.
+
+        Example:
+            >>> img, anns = CocoSampler.demo('shapes8').load_image_with_annots(1)
+            >>> img['imdata'].shape, len(anns)
+            ((600, 600, 3), 2)
+        """
+        anns = self.load_annotations(image_id)
+        return {**self.dset.imgs[image_id], "imdata": self.load_image(image_id, cache=cache)}, anns
+
+    def load_item(  # type: ignore[override]
+        self,
+        index: int,
+        with_annots: Any = True,
+        target: dict[str, Any] | None = None,
+        rng: Any = None,
+        **kw: Any,
+    ) -> Sample:
+        """Load an item of the pools: positives come first, then negatives.
+
+        Args:
+            index: row in the pools; None draws one at random.
+            with_annots: see :meth:`load_sample`.
+            target: keys that are laid over those of the pool's target, such as ``window_dims`` or ``pad``.
+            rng: seed or random state, used only without an index.
+            **kw: further arguments of :meth:`load_sample`.
+
+        Returns:
+            See :meth:`load_sample`.
+
+        Raises:
+            MissingNegativePool: if the index lies behind the pools.
+
+        Example:
+            >>> CocoSampler.demo('shapes8').load_item(0)['im'].ndim
+            3
+        """
+        return self._load_pooled(self.regions.get_item(index, rng=rng), with_annots, target, kw)
+
+    def load_positive(  # type: ignore[override]
+        self,
+        index: int | None = None,
+        with_annots: Any = True,
+        target: dict[str, Any] | None = None,
+        rng: Any = None,
+        **kw: Any,
+    ) -> Sample:
+        """Load an item of the positive pool.
+
+        Args:
+            index: row in the pool; None draws one at random.
+            with_annots: see :meth:`load_sample`.
+            target: keys that are laid over those of the pool's target.
+            rng: seed or random state, used only without an index.
+            **kw: further arguments of :meth:`load_sample`.
+
+        Returns:
+            See :meth:`load_sample`.
+
+        Example:
+            >>> sampler = CocoSampler.demo('shapes8')
+            >>> sample = sampler.load_positive(target={'window_dims': (3, 3), 'pad': (10, 10)}, rng=0)
+            >>> sample['im'].shape
+            (23, 23, 3)
+        """
+        return self._load_pooled(self.regions.get_positive(index, rng=rng), with_annots, target, kw)
+
+    def load_negative(  # type: ignore[override]
+        self,
+        index: int | None = None,
+        with_annots: Any = True,
+        target: dict[str, Any] | None = None,
+        rng: Any = None,
+        **kw: Any,
+    ) -> Sample:
+        """Load an item of the negative pool, or a negative drawn for the occasion.
+
+        Args:
+            index: row in the pool; None draws a negative at random.
+            with_annots: see :meth:`load_sample`.
+            target: keys that are laid over those of the negative's target.
+            rng: seed or random state, used only without an index.
+            **kw: further arguments of :meth:`load_sample`.
+
+        Returns:
+            See :meth:`load_sample`.
+
+        Raises:
+            MissingNegativePool: for an index where no negatives were preselected.
+
+        Example:
+            >>> sample = CocoSampler.demo('shapes8').load_negative(target={'window_dims': (64, 64)}, rng=0)
+            >>> sample['im'].shape
+            (64, 64, 3)
+        """
+        return self._load_pooled(self.regions.get_negative(index, rng=rng), with_annots, target, kw)
+
+    def _load_pooled(
+        self, pooled: dict[str, Any], with_annots: Any, target: dict[str, Any] | None, kw: dict[str, Any]
+    ) -> Sample:
+        """Load a target of a pool with the caller's keys laid over it."""
+        if "tr" in kw:
+            target = take_arguments(target, {"tr": kw.pop("tr")})
+        return self.load_sample({**pooled, **(target or {})}, with_annots, **kw)
+
+    def load_sample(  # type: ignore[override]
+        self,
+        target: dict[str, Any] | None = None,
+        with_annots: Any = True,
+        annot_ids: Any = None,
+        visible_thresh: float = 0.0,
+        **kwargs: Any,
+    ) -> Sample:
+        """Load the window that a target describes, with its annotations.
+
+        Args:
+            target: what to sample; :class:`ndsampler.types.Target` lists every key. It names an image
+                (``gid``) or an annotation (``aid``), and a window: a center and size (``cx, cy, width,
+                height``, or ``window_dims``), or ``slices``; without one, the whole image. It may state how
+                to read: ``pad, padkw, channels, scale, interpolation, antialias, nodata, dtype, as_xarray``.
+            with_annots: True for all annotations in the window, False for none, or some of ``'boxes'``,
+                ``'segmentation'`` and ``'keypoints'``, in a list or joined by ``+``. Ids, categories and
+                boxes come with any.
+            annot_ids: annotations to take instead of looking for them.
+            visible_thresh: leave out annotations unless more than this share of their box is in the window;
+                0 keeps all that touch it.
+            **kwargs: arguments that are keys of the target now; each warns once.
+
+        Returns:
+            ``im``: (height, width, channels) pixels of the caller's own; ``target``: the target and what
+            was inferred of it; ``params``: how sample and image coordinates relate, ``tf_rel_to_abs`` among
+            them; ``annots``: annotations in sample coordinates; ``classes``; ``kp_classes``; and ``tr``, the
+            same object as ``target``.
+
+        Raises:
+            TargetError: if the target is incomplete or contradicts itself.
+            WindowError: a TargetError, if the window is malformed or absurdly large.
+            UnknownIdError: if an id does not exist.
+            UnknownChannelError: if the image lacks a channel.
+            AnnotKindError: for an unknown kind of annotation.
+            SourceError: if an image file is missing or damaged; the message names both.
+
+        Example:
+            >>> import ndsampler
+            >>> self = ndsampler.CocoSampler.demo()
+            >>> sample = self.load_sample({'gid': 1, 'cx': 5, 'cy': 2, 'width': 6, 'height': 6})
+            >>> sample['im'].shape
+            (6, 6, 3)
+            >>> sample['params']['offset'].tolist()
+            [-2, 1]
+        """
+        if kwargs:
+            target = take_arguments(target, kwargs)
+        request = parse_request(with_annots, annot_ids, visible_thresh)
+        region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
+        frames = read_frames(region, self.frames)
+        annots = None
+        if request is not None:
+            aids = find_annots(region, self.regions, request)
+            annots = warp_annots(region, aids, self.regions, self._geometries, request)
+        return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
+
+    def load_target_annots(
+        self,
+        target: dict[str, Any],
+        with_annots: Any = True,
+        annot_ids: Any = None,
+        visible_thresh: float = 0.0,
+    ) -> dict[str, Any]:
+        """Return the annotations that a target would give, without reading any pixels.
+
+        Args:
+            target: see :meth:`load_sample`.
+            with_annots: see :meth:`load_sample`.
+            annot_ids: see :meth:`load_sample`.
+            visible_thresh: see :meth:`load_sample`.
+
+        Returns:
+            What :meth:`load_sample` returns under ``annots``.
+
+        Raises:
+            TargetError: as :meth:`load_sample`.
+
+        Example:
+            >>> sampler = CocoSampler.demo('shapes8')
+            >>> sampler.load_target_annots({'gid': 1})['aids'].tolist()
+            [1, 2]
+        """
+        request = parse_request(with_annots, annot_ids, visible_thresh) or AnnotRequest(frozenset())
+        region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
+        aids = find_annots(region, self.regions, request)
+        annots = warp_annots(region, aids, self.regions, self._geometries, request)
+        return assemble_annots(annots, resolved, self.classes)
+
+    def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:
+        """Return a target with all that can be inferred of it, ``space_slice`` among others."""
+        return resolve_region(normalize_target(target, self.dset), self.frames)[1]
+
+
+def _complete_photos(dset: kwcoco.CocoDataset) -> None:
+    """Give the photographs of the demo sizes, boxes on every annotation, and a background category."""
+    dset.remove_annotations([ann for ann in dset.anns.values() if ann.get("bbox") is None])
+    dset.add_category("background", id=0)
+    dset._ensure_imgsize()

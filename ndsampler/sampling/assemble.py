@@ -1,0 +1,161 @@
+"""
+Step 6: the dictionary that the user sees.
+
+The one module that knows the keys which only programs of earlier releases read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import kwimage
+
+    from ndsampler.sampling.annots import FrameAnnots
+    from ndsampler.sampling.read import FramePixels
+    from ndsampler.sampling.region import SampleRegion
+
+
+def assemble_sample(
+    region: SampleRegion,
+    target: dict[str, Any],
+    frames: list[FramePixels],
+    annots: list[FrameAnnots] | None,
+    classes: Any,
+    kp_classes: Any,
+) -> dict[str, Any]:
+    """Return a sample.
+
+    Args:
+        region: what was sampled.
+        target: the resolved target; keys are added to it.
+        frames: pixels of each frame.
+        annots: annotations of each frame; None when they were not asked for.
+        classes: tree of the categories.
+        kp_classes: tree of the keypoint categories.
+
+    Returns:
+        See :class:`ndsampler.types.Sample`.
+    """
+    if target.get("cx") is not None and target.get("cy") is not None:
+        _add_relative_center(target, region)
+    sample: dict[str, Any] = {"im": _pixels(region, frames), "target": target, "params": _params(region)}
+    if target.get("legacy_target", True):
+        sample["tr"] = target
+    if annots is not None:
+        sample["annots"] = assemble_annots(annots, target, classes)
+    if target.get("legacy_annots", True):
+        target["annot_idx"] = (
+            -1 if annots is None else _annot_idx(target.get("aid"), sample["annots"]["aids"])
+        )
+    sample["classes"] = classes
+    sample["kp_classes"] = kp_classes
+    return sample
+
+
+def assemble_annots(annots: list[FrameAnnots], target: dict[str, Any], classes: Any) -> dict[str, Any]:
+    """Return the annotations of a sample as the user sees them.
+
+    Args:
+        annots: annotations of each frame.
+        target: says whether the arrays that older programs read are wanted.
+        classes: tree of the categories.
+
+    Returns:
+        See :class:`ndsampler.types.Annots`.
+    """
+    detections = [_detections(frame, index, classes) for index, frame in enumerate(annots)]
+    if target.get("legacy_annots", True):
+        return _legacy_annots(annots, detections)
+    return {"frame_dets": detections}
+
+
+def _add_relative_center(target: dict[str, Any], region: SampleRegion) -> None:
+    """State where the center of the target lies in the sample."""
+    box, (scale_x, scale_y) = region.padded_box, region.options.scale
+    target["rel_cx"] = (target["cx"] - box.x0) * scale_x
+    target["rel_cy"] = (target["cy"] - box.y0) * scale_y
+
+
+def _pixels(region: SampleRegion, frames: list[FramePixels]) -> Any:
+    """Return the pixels of a sample as they were asked for."""
+    frame = frames[0]
+    if not region.options.as_xarray:
+        return frame.pixels
+    import xarray
+
+    height, width, _ = frame.pixels.shape
+    matrix = region.warp_space_from_sample
+    # Positions of pixel centers, counted so that the first pixel of the image lies at 0.
+    y = (np.arange(height) + 0.5) * matrix[1, 1] + matrix[1, 2] - 0.5
+    x = (np.arange(width) + 0.5) * matrix[0, 0] + matrix[0, 2] - 0.5
+    coords = {"y": y, "x": x, "c": list(frame.channels or ())}
+    return xarray.DataArray(frame.pixels, dims=("y", "x", "c"), coords=coords)
+
+
+def _params(region: SampleRegion) -> dict[str, Any]:
+    """Return how sample and image coordinates relate."""
+    import kwimage
+
+    box = region.padded_box
+    (top, bottom), (left, right) = region.pad
+    return {
+        "offset": np.array([-box.x0, -box.y0]),
+        "tf_rel_to_abs": region.warp_space_from_sample,
+        "sample_tlbr": kwimage.Boxes(np.array([box.x0, box.y0, box.x1, box.y1]), "ltrb", check=False),
+        "st_dims": [(box.y0, box.y1), (box.x0, box.x1)],
+        "data_dims": region.data_dims,
+        "pad": (top, left) if top == bottom and left == right else region.pad,
+    }
+
+
+def _detections(frame: FrameAnnots, index: int, classes: Any) -> kwimage.Detections:
+    """Return the annotations of one frame as kwimage has them."""
+    import kwimage
+
+    data = {
+        "boxes": kwimage.Boxes(frame.boxes, "xywh", check=False),
+        "keypoints": kwimage.PointsList(frame.keypoints),
+        "segmentations": kwimage.SegmentationList(frame.segmentations),
+        "aids": frame.aids,
+        "cids": frame.cids,
+    }
+    meta = {"classes": classes, "gid": frame.gid, "rel_frame_index": index}
+    return kwimage.Detections(data=data, meta=meta, checks=False)
+
+
+def _legacy_annots(annots: list[FrameAnnots], detections: list[kwimage.Detections]) -> dict[str, Any]:
+    """Return the annotations of all frames one after the other, and by frame."""
+    import kwimage
+
+    first = annots[0]
+    if len(annots) == 1:
+        aids, cids, boxes = first.aids, first.cids, first.boxes
+        index = np.zeros(len(aids), dtype=np.int64)
+        ssegs, kpts = list(first.segmentations), list(first.keypoints)
+    else:
+        aids = np.concatenate([frame.aids for frame in annots])
+        cids = np.concatenate([frame.cids for frame in annots])
+        boxes = np.concatenate([frame.boxes for frame in annots])
+        index = np.repeat(np.arange(len(annots)), [len(frame.aids) for frame in annots])
+        ssegs = [sseg for frame in annots for sseg in frame.segmentations]
+        kpts = [points for frame in annots for points in frame.keypoints]
+    return {
+        "aids": aids,
+        "cids": cids,
+        "rel_frame_index": index,
+        "rel_boxes": kwimage.Boxes(boxes, "xywh", check=False),
+        "rel_ssegs": kwimage.PolygonList(ssegs),
+        "rel_kpts": kwimage.PointsList(kpts),
+        "frame_dets": detections,
+    }
+
+
+def _annot_idx(aid: Any, aids: Any) -> int:
+    """Return the position of the target's annotation among those of the sample, -1 where it is not."""
+    if aid is None:
+        return -1
+    where = np.flatnonzero(aids == aid)
+    return int(where[0]) if len(where) else -1

@@ -1,0 +1,128 @@
+"""
+Step 1: the user's dictionary, copied and under canonical names.
+
+The one module that knows aliases of keys and arguments that have moved into
+the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ndsampler.errors import TargetError, UnknownIdError
+from ndsampler.utils.deprecation import warn_once
+
+if TYPE_CHECKING:
+    import kwcoco
+
+#: Other names of keys of a target; the canonical one wins when both are given.
+ALIASES = {"image_id": "gid", "video_id": "vidid", "image_ids": "gids"}
+
+#: Arguments of earlier releases that are keys of the target now.
+MOVED_ARGUMENTS = ("pad", "padkw", "dtype", "nodata")
+
+#: What an annotation gives to a target that names it, where the target does not say otherwise.
+SIZE_KEYS = ("cx", "cy", "width", "height")
+
+
+def normalize_target(target: Any, dset: kwcoco.CocoDataset) -> dict[str, Any]:
+    """Return a copy of a target with canonical keys and its annotation expanded.
+
+    Args:
+        target: the user's dictionary, which is never written to.
+        dset: knows the annotations.
+
+    Returns:
+        A new dictionary: the given keys in their order, then what was inferred.
+
+    Raises:
+        TargetError: if it is no dictionary, names no image, or names an annotation without a box and
+            no window.
+        UnknownIdError: if there is no such annotation.
+
+    Example:
+        >>> import kwcoco
+        >>> dset = kwcoco.CocoDataset.demo('shapes8')
+        >>> normalize_target({'image_id': 3, 'cx': 5}, dset)
+        {'image_id': 3, 'cx': 5, 'gid': 3}
+    """
+    if not isinstance(target, Mapping):
+        raise TargetError(f"target is {target!r}; expected a dictionary such as {{'gid': 1, 'slices': ...}}")
+    normal = dict(target)
+    aid = normal.get("aid")
+    if aid is not None and not _is_placeholder(aid):
+        _expand_annotation(normal, aid, dset)
+    for alias, key in ALIASES.items():
+        if alias in normal and normal.get(key) is None:
+            normal[key] = normal[alias]
+    if all(normal.get(key) is None for key in ("gid", "vidid", "gids")):
+        raise TargetError(
+            f"target {_brief(normal)} names no image; expected a key 'gid', 'vidid', 'gids' or 'aid'"
+        )
+    return normal
+
+
+def _is_placeholder(aid: Any) -> bool:
+    """Whether an annotation id is the -1 that negatives carry."""
+    return bool(isinstance(aid, int) or hasattr(aid, "__index__")) and int(aid) < 0
+
+
+def _expand_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset) -> None:
+    """Fill in the image and the box of an annotation where the target does not state them."""
+    has_window = any(target.get(key) is not None for key in ("slices", "space_slice"))
+    needed = () if has_window else SIZE_KEYS
+    if "gid" in target and "category_id" in target and all(key in target for key in needed):
+        return
+    try:
+        ann = dset.anns[aid]
+    except (KeyError, TypeError):
+        raise UnknownIdError(f"aid is {aid!r}; expected an annotation id of the dataset") from None
+    if not any(key in target for key in ("gid", *(alias for alias, key in ALIASES.items() if key == "gid"))):
+        target["gid"] = ann["image_id"]
+    missing = [key for key in needed if key not in target]
+    box = ann.get("bbox")
+    if missing and box is None:
+        raise TargetError(
+            f"annotation {aid} of image {ann['image_id']} has no 'bbox', so the target does not say where "
+            f"its window lies; give {', '.join(missing)}, or 'slices'"
+        )
+    if missing:
+        x, y, width, height = (float(value) for value in box)
+        stated = {"cx": x + width / 2, "cy": y + height / 2, "width": width, "height": height}
+        target.update((key, stated[key]) for key in missing)
+    target.setdefault("category_id", ann.get("category_id"))
+
+
+def take_arguments(target: Any, kwargs: dict[str, Any]) -> Any:
+    """Return the target with arguments of earlier releases laid into it.
+
+    Args:
+        target: the user's dictionary, or None.
+        kwargs: keyword arguments that are not in today's signature.
+
+    Returns:
+        The target itself when there are none, else a new dictionary. An argument beats a key.
+
+    Warns:
+        FutureWarning: once a process for each such argument, naming its replacement.
+        UserWarning: for an argument that never existed; it is ignored.
+    """
+    if "tr" in kwargs:
+        warn_once("the argument tr is now called target", stacklevel=4)
+        target = kwargs["tr"] if target is None else target
+    moved = {key: kwargs[key] for key in MOVED_ARGUMENTS if key in kwargs}
+    for key in moved:
+        warn_once(f"the argument {key} is now the key {key!r} of the target", stacklevel=4)
+    unknown = sorted(set(kwargs) - set(MOVED_ARGUMENTS) - {"tr"})
+    if unknown:
+        import warnings
+
+        warnings.warn(f"unknown arguments are ignored: {', '.join(unknown)}", UserWarning, stacklevel=3)
+    return {**(target or {}), **moved} if moved else target
+
+
+def _brief(target: dict[str, Any]) -> str:
+    """Return a target for an error message."""
+    text = repr(target)
+    return text if len(text) <= 200 else text[:200] + "…"

@@ -1,0 +1,32 @@
+"""Keeping what other libraries print out of the user's way, and in the log."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["stdout_to_log"]
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def stdout_to_log() -> Iterator[None]:
+    """Send what the block prints to the log, at level debug.
+
+    Example:
+        >>> with stdout_to_log():
+        ...     print("downloading ...")
+    """
+    buffer = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(buffer):
+            yield
+    finally:
+        for line in buffer.getvalue().splitlines():
+            logger.debug("%s", line)
