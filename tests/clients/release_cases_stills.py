@@ -360,8 +360,16 @@ def _coerce_cases(ctx: Any, s: Any) -> Iterator[Case]:
 
 
 def _demo(ctx: Any, key: str) -> Any:
+    """What does not depend on the demo data, which kwcoco draws anew in every process."""
     s = ctx.demo(key)
-    return {"counts": (s.n_images, s.n_annots, s.n_categories), "sample": s.load_positive(0)}
+    sample = s.load_positive(0)
+    return {
+        "counts": (s.n_images, s.n_annots, s.n_categories),
+        "keys": list(sample),
+        "annots": list(sample["annots"]),
+        "dtype": str(sample["im"].dtype),
+        "classes": list(sample["classes"]),
+    }
 
 
 def frame_cases(ctx: Any) -> Iterator[Case]:
