@@ -16,13 +16,22 @@ ROOT = pathlib.Path(ndsampler.__file__).parent
 #: standing before it in its own. docs/source/concepts/layout.rst tells what each is for.
 LAYERS: dict[int, tuple[str, ...]] = {
     0: ("errors", "types", "windows", "utils"),
-    1: ("backends", "resample", "annot_table", "category_tree"),
-    2: ("frame_layout", "frame_cache", "free_space", "negatives", "isect_indexer", "sample_grid"),
+    1: ("backends", "resample", "annot_table", "box_tree", "window_grid", "category_tree"),
+    2: (
+        "frame_layout",
+        "frame_cache",
+        "positives",
+        "free_space",
+        "negatives",
+        "isect_indexer",
+        "sample_grid",
+        "target_pools",
+    ),
     3: ("frame_view", "frame_reader", "prepare", "abstract_frames", "coco_frames", "coco_regions"),
     4: ("sampling",),
     5: ("abstract_sampler", "coco_sampler", "toydata"),
     6: ("torch_data", "preview"),
-    7: ("cli", "__main__", "__init__"),
+    7: ("__init__", "cli", "__main__"),
 }
 
 RANK = {name: (layer, place) for layer, row in LAYERS.items() for place, name in enumerate(row)}
@@ -70,7 +79,7 @@ def wrong_imports(path: pathlib.Path, root: pathlib.Path = ROOT) -> list[str]:
     return [
         f"{path.name}:{line} imports ndsampler.{other}"
         for line, other in imported_rooms(path, root)
-        if other != room and RANK.get(other, RANK["__init__"]) >= RANK[room]
+        if other != room and RANK.get(other, (99, 0)) >= RANK[room]
     ]
 
 
