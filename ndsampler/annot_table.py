@@ -130,7 +130,7 @@ class ImageTable(_Columns):
         try:
             return self._index[gid]
         except KeyError:
-            raise UnknownIdError(_unknown("image", gid, self.gids)) from None
+            raise UnknownIdError(self.unknown(gid)) from None
 
     def find(self, gids: ArrayLike) -> NDArray[np.int64]:
         """Return the row of each image, -1 for an id that the dataset does not have.
@@ -152,8 +152,16 @@ class ImageTable(_Columns):
         wanted = np.asarray(gids, dtype=np.int64)
         rows = self.find(wanted)
         if (rows < 0).any():
-            raise UnknownIdError(_unknown("image", wanted[rows < 0][0], self.gids))
+            raise UnknownIdError(self.unknown(wanted[rows < 0][0]))
         return rows
+
+    def unknown(self, gid: Any) -> str:
+        """Return what to say of an id that no image has.
+
+        Args:
+            gid: the id.
+        """
+        return _unknown("image", gid, self.gids)
 
     def require_sizes(self, rows: NDArray[np.int64] | None = None) -> None:
         """Check that the dataset says how large these images are.
@@ -280,7 +288,8 @@ class AnnotTable(_Columns):
         return np.logical_not(np.isnan(self.boxes).any(axis=1))
 
     @cached_property
-    def _bounds(self) -> dict[int, tuple[int, int]]:
+    def spans(self) -> dict[int, tuple[int, int]]:
+        """Image id to the first row of that image, and the row after its last one."""
         starts = self.offsets.tolist()
         return dict(zip(self.images.gids.tolist(), pairwise(starts), strict=True))
 
@@ -294,9 +303,9 @@ class AnnotTable(_Columns):
             UnknownIdError: if the dataset has no such image.
         """
         try:
-            return self._bounds[gid]
+            return self.spans[gid]
         except KeyError:
-            raise UnknownIdError(_unknown("image", gid, self.images.gids)) from None
+            raise UnknownIdError(self.images.unknown(gid)) from None
 
     def rows_of_image(self, gid: int) -> NDArray[np.int64]:
         """Return the rows of the annotations of an image.

@@ -1,0 +1,646 @@
+"""
+Pools of targets: positives around annotations, negatives away from them.
+
+Everything works on the columns of :mod:`ndsampler.annot_table`, which are built when first needed
+and anew when the dataset shows that it was edited.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ubelt as ub
+
+from ndsampler.annot_table import AnnotTable, dataset_state
+from ndsampler.box_tree import NO_ROWS
+from ndsampler.errors import (
+    ArgumentError,
+    MissingNegativePool,
+    UnknownIdError,
+    UnsupportedTaskError,
+)
+from ndsampler.isect_indexer import FrameIntersectionIndex
+from ndsampler.positives import (
+    select_positive_regions,
+    tabular_coco_targets,
+    targets_of_table,
+    window_pair,
+)
+from ndsampler.sample_grid import image_grid, new_image_sample_grid, new_video_sample_grid, video_grid
+from ndsampler.target_pools import NegativePool, NegativeSource, Targets, random_index
+from ndsampler.utils.hash_identifiable import HashIdentifiable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import kwarray
+    import kwimage
+    from numpy.typing import NDArray
+
+    from ndsampler.category_tree import CategoryTree
+
+    Rng = int | np.random.RandomState | None
+
+__all__ = [
+    "CocoRegions",
+    "MissingNegativePool",
+    "Targets",
+    "new_image_sample_grid",
+    "new_video_sample_grid",
+    "select_positive_regions",
+    "tabular_coco_targets",
+]
+
+logger = logging.getLogger(__name__)
+
+#: Window sizes that negatives take after, at most.
+_MAX_ANCHORS = 1000
+
+#: Share of a preselected negative's area that an annotation may cover when there are too few without any.
+_NEGATIVE_THRESH = 0.3
+
+
+class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
+    """
+    Positive and negative targets of a dataset, as a pool that can be indexed.
+
+    The positives come first, then the negatives. Without :meth:`preselect` the pool is all positives.
+
+    An edit of the dataset is noticed where its size or kwcoco's counters show it; preselected pools are
+    then dropped. Call :meth:`refresh` after changing a box in place.
+
+    Args:
+        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+        workdir: a folder for temporary files; nothing is written to it here.
+        verbose: whether to log what is built.
+
+    Attributes:
+        dset: the dataset.
+        workdir: as given.
+        verbose: as given.
+        BACKGROUND_CLASS_ID: id of the category named background, else 0: that of negatives.
+
+    Example:
+        >>> self = CocoRegions.demo()
+        >>> positive = self.get_positive(0)
+        >>> sorted(positive)
+        ['aid', 'category_id', 'cx', 'cy', 'gid', 'height', 'img_height', 'img_width', 'width']
+        >>> self.get_negative(rng=0)["aid"]
+        -1
+    """
+
+    def __init__(self, dset: Any, workdir: Any = None, verbose: int = 1) -> None:
+        super().__init__()
+        self.dset = dset
+        self.workdir = workdir
+        self.verbose = verbose
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop everything that was derived from the dataset."""
+        self._state: tuple[Any, ...] = dataset_state(self.dset)
+        self._hashid = None
+        self._hashid_parts = None
+        self._table: AnnotTable | None = None
+        self._classes: CategoryTree | None = None
+        self._neg_anchors: NDArray[np.float64] | None = None
+        self._pos_select_idxs: NDArray[np.int64] | None = None
+        self._negative_pool: NegativePool | None = None
+        # Programs put their own targets and index here; those are theirs to renew.
+        if not hasattr(self, "_targets") or self._targets is self._own_targets:
+            self._targets: kwarray.DataFrameArray | None = None
+        if not hasattr(self, "_isect_index") or self._isect_index is self._own_index:
+            self._isect_index: FrameIntersectionIndex | None = None
+        self._own_targets: kwarray.DataFrameArray | None = None
+        self._own_index: FrameIntersectionIndex | None = None
+        background = [cat["id"] for cat in _categories(self.dset) if cat["name"] == "background"]
+        self.BACKGROUND_CLASS_ID: int = background[0] if background else 0
+
+    def refresh(self) -> None:
+        """Read the dataset anew: after an edit that neither its size nor kwcoco's counters show.
+
+        Preselected pools are dropped. Targets and index set from outside are kept.
+
+        Example:
+            >>> self = CocoRegions.demo()
+            >>> self.dset.anns[1]["bbox"] = [1, 2, 3, 4]
+            >>> self.refresh()
+            >>> float(self.targets["width"][0])
+            3.0
+        """
+        if self._pos_select_idxs is not None or self._negative_pool is not None:
+            logger.warning("the dataset was read anew, which drops the preselected targets; preselect again")
+        self._forget()
+
+    def _notice_edits(self) -> None:
+        if dataset_state(self.dset) != self._state:
+            self.refresh()
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._notice_edits()
+        return dict(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._state = dataset_state(self.dset)
+
+    def __nice__(self) -> str:
+        n_pos = None if self._pos_select_idxs is None else len(self._pos_select_idxs)
+        n_neg = None if self._negative_pool is None else len(self._negative_pool)
+        viable = None if self._targets is None else len(self._targets)
+        stats = ", ".join(f"{key}={value}" for key, value in self.dset.basic_stats().items())
+        return f"{{nPos={n_pos}, nNeg={n_neg}}} ∼ {{nViable={viable}}} ⊆ {{{stats}}}"
+
+    @classmethod
+    def demo(cls) -> CocoRegions:
+        """Return the regions of a demo dataset of eight images.
+
+        Example:
+            >>> CocoRegions.demo().n_images
+            8
+        """
+        import kwcoco
+
+        return cls(kwcoco.CocoDataset.demo("shapes8", verbose=0))
+
+    # --- what the dataset holds -----------------------------------------
+
+    @property
+    def annot_table(self) -> AnnotTable:
+        """The annotations and images as columns."""
+        self._notice_edits()
+        if self._table is None:
+            self._table = AnnotTable.from_coco(self.dset)
+            if self.verbose:
+                logger.debug("read %d annotations of %d images", len(self._table), len(self._table.images))
+        return self._table
+
+    def _sized_table(self) -> AnnotTable:
+        """Return the columns, read anew if sizes of images were missing when they were made."""
+        table = self.annot_table
+        if len(table.images) and table.images.widths.min() < 0:
+            self._table = table = AnnotTable.from_coco(self.dset)
+        return table
+
+    @property
+    def isect_index(self) -> FrameIntersectionIndex:
+        """The spatial index of all annotations; a few milliseconds to make, so never stored on disk."""
+        if dataset_state(self.dset) != self._state:
+            self.refresh()
+        if self._isect_index is None:
+            self._isect_index = self._own_index = FrameIntersectionIndex.from_table(self.annot_table)
+        return self._isect_index
+
+    @property
+    def targets(self) -> kwarray.DataFrameArray:
+        """Every annotation with a box as a positive target, one row each, in the order of the dataset.
+
+        Raises:
+            ArgumentError: if the size of an image with annotations is not known.
+        """
+        self._notice_edits()
+        if self._targets is None:
+            self._targets = self._own_targets = targets_of_table(self._sized_table())
+        return self._targets
+
+    @property
+    def neg_anchors(self) -> NDArray[np.float64]:
+        """(A, 2) widths and heights that negatives take after: those of at most 1000 targets.
+
+        They are shares of the smaller side of the image, in random order.
+        """
+        import kwarray
+
+        targets = self.targets
+        if self._neg_anchors is None:
+            smaller = np.minimum(targets["img_width"], targets["img_height"])
+            anchors = np.stack([targets["width"] / smaller, targets["height"] / smaller], axis=1)
+            kwarray.ensure_rng(0).shuffle(anchors)
+            self._neg_anchors = anchors[:_MAX_ANCHORS]
+        return self._neg_anchors
+
+    @property
+    def classes(self) -> CategoryTree:
+        """The categories of the dataset, with their hierarchy."""
+        self._notice_edits()
+        if self._classes is None:
+            self._classes = _category_tree(self.dset)
+        return self._classes
+
+    @property
+    def catgraph(self) -> CategoryTree:
+        """The same as :attr:`classes`."""
+        return self.classes
+
+    @property
+    def class_ids(self) -> list[int]:
+        """Category ids, in the order of the dataset."""
+        return [cat["id"] for cat in _categories(self.dset)]
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Image ids, ascending."""
+        return self.annot_table.images.gids.tolist()
+
+    @property
+    def n_annots(self) -> int:
+        """Number of annotations in the dataset."""
+        return len(self.dset.anns)
+
+    @property
+    def n_images(self) -> int:
+        """Number of images in the dataset."""
+        return len(self.dset.imgs)
+
+    @property
+    def n_categories(self) -> int:
+        """Number of categories in the dataset."""
+        return len(self.dset.cats)
+
+    def lookup_class_name(self, class_id: int) -> str:
+        """Return the name of a category.
+
+        Args:
+            class_id: its id.
+
+        Raises:
+            UnknownIdError: if the dataset has no such category.
+
+        Example:
+            >>> self = CocoRegions.demo()
+            >>> self.lookup_class_name(self.lookup_class_id("star"))
+            'star'
+        """
+        try:
+            return self.classes.id_to_node[class_id]
+        except KeyError:
+            raise UnknownIdError(self._unknown_category("id", class_id, self.classes.id_to_node)) from None
+
+    def lookup_class_id(self, class_name: str) -> int:
+        """Return the id of a category.
+
+        Args:
+            class_name: its name.
+
+        Raises:
+            UnknownIdError: if the dataset has no such category.
+        """
+        try:
+            return self.classes.node_to_id[class_name]
+        except KeyError:
+            raise UnknownIdError(
+                self._unknown_category("name", class_name, self.classes.node_to_id)
+            ) from None
+
+    @staticmethod
+    def _unknown_category(what: str, value: Any, known: Any) -> str:
+        return f"no category has the {what} {value!r}; expected one of {list(known)[:20]}; see class_ids"
+
+    def get_segmentations(self, aids: Sequence[int]) -> list[kwimage.MultiPolygon | None]:
+        """Return the segmentations of annotations, None for those without.
+
+        Args:
+            aids: annotation ids.
+
+        Returns:
+            One entry per id, in image pixels.
+
+        Raises:
+            UnknownIdError: if the dataset lacks one of the annotations.
+
+        Example:
+            >>> self = CocoRegions.demo()
+            >>> [type(sseg).__name__ for sseg in self.get_segmentations([1, 2])]
+            ['MultiPolygon', 'MultiPolygon']
+        """
+        import kwimage
+
+        ssegs = []
+        for aid in aids:
+            try:
+                sseg = self.dset.anns[aid].get("segmentation")
+            except KeyError:
+                raise UnknownIdError(
+                    f"no annotation has the id {aid!r}; expected one of the dataset's {self.n_annots}"
+                ) from None
+            ssegs.append(sseg and kwimage.Segmentation.coerce(sseg).to_multi_polygon())
+        return [sseg or None for sseg in ssegs]
+
+    # --- overlap --------------------------------------------------------
+
+    def overlapping_aids(  # type: ignore[override]
+        self, gid: int, region: kwimage.Boxes, visible_thresh: float = 0.0
+    ) -> list[int]:
+        """Return the annotations of an image that a region shows.
+
+        Args:
+            gid: an image id.
+            region: the region, in image pixels.
+            visible_thresh: share of an annotation's box that must be visible, exceeded strictly; with 0
+                touching is enough.
+
+        Returns:
+            Annotation ids, ascending.
+
+        Raises:
+            UnknownIdError: if the dataset has no such image.
+
+        Example:
+            >>> import kwimage
+            >>> self = CocoRegions.demo()
+            >>> self.overlapping_aids(1, kwimage.Boxes([0, 0, 600, 600], "xywh"))
+            [1]
+        """
+        edges = np.asarray(region.to_ltrb().data, dtype=np.float64).reshape(-1, 4).tolist()
+        found = [self.find_aids(gid, (x1, y1, x2, y2), visible_thresh) for x1, y1, x2, y2 in edges]
+        return found[0].tolist() if len(found) == 1 else np.unique(np.concatenate([NO_ROWS, *found])).tolist()
+
+    def find_aids(
+        self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
+    ) -> NDArray[np.int64]:
+        """Return the annotations of an image that a box shows: the fast path of sampling.
+
+        Args:
+            gid: an image id.
+            ltrb: left, top, right and bottom in image pixels.
+            visible_thresh: share of an annotation's box that must be visible, exceeded strictly; with 0
+                touching is enough.
+
+        Returns:
+            Annotation ids, ascending.
+
+        Raises:
+            UnknownIdError: if the dataset has no such image.
+
+        Example:
+            >>> CocoRegions.demo().find_aids(1, (0, 0, 600, 600)).tolist()
+            [1]
+        """
+        if self._isect_index is None or dataset_state(self.dset) != self._state:
+            index = self.isect_index
+        else:
+            index = self._isect_index
+        table = index.columns
+        rows = index.overlapping_rows(gid, ltrb)
+        if visible_thresh > 0 and len(rows):
+            left, top, right, bottom = table.ltrb.take(rows, axis=1)
+            width = np.minimum(right, ltrb[2]) - np.maximum(left, ltrb[0])
+            height = np.minimum(bottom, ltrb[3]) - np.maximum(top, ltrb[1])
+            rows = rows[width * height > visible_thresh * ((right - left) * (bottom - top))]
+        return table.aids[rows]
+
+    # --- the pool -------------------------------------------------------
+
+    @property
+    def n_positives(self) -> int:
+        """Number of positives in the pool."""
+        self._notice_edits()
+        return len(self.targets) if self._pos_select_idxs is None else len(self._pos_select_idxs)
+
+    @property
+    def n_negatives(self) -> int:
+        """Number of negatives in the pool."""
+        self._notice_edits()
+        return 0 if self._negative_pool is None else len(self._negative_pool)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of targets in the pool."""
+        return self.n_positives + self.n_negatives
+
+    def get_item(self, index: int | None, rng: Rng = None) -> dict[str, Any]:
+        """Return a target of the pool: the positives come first, then the negatives.
+
+        Args:
+            index: position in the pool; a random one when None.
+            rng: decides which, when ``index`` is None.
+
+        Raises:
+            IndexError: if the pool is not that long.
+            MissingNegativePool: if it lies past the positives and no negatives were preselected.
+            ArgumentError: if ``index`` is None and the pool is empty.
+
+        Example:
+            >>> self = CocoRegions.demo()
+            >>> n_pos, n_neg = self.preselect(n_neg=2, window_dims=(50, 50), rng=0)
+            >>> self.get_item(n_pos + 1)["aid"]
+            -1
+        """
+        n_positives = self.n_positives
+        if index is None:
+            index = random_index(n_positives + self.n_negatives, rng, "targets")
+        if index < n_positives:
+            return self.get_positive(index)
+        if not n_positives and self._negative_pool is None:
+            raise IndexError(f"index {index} is out of bounds: the dataset has no annotations with boxes")
+        return self.get_negative(index - n_positives)
+
+    def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
+        """Return a positive target.
+
+        Args:
+            index: position among the positives of the pool; a random one when None.
+            rng: decides which, when ``index`` is None.
+
+        Returns:
+            The row of :attr:`targets` as a dictionary.
+
+        Raises:
+            IndexError: if there are not that many positives.
+            ArgumentError: if ``index`` is None and there are none.
+
+        Example:
+            >>> self = CocoRegions.demo()
+            >>> self.get_positive(rng=0) == self.get_positive(rng=0)
+            True
+        """
+        targets = self.targets
+        if index is None:
+            index = random_index(self.n_positives, rng, "positives")
+        if self._pos_select_idxs is not None:
+            index = self._pos_select_idxs[index]
+        return targets.iloc[index]
+
+    def get_negative(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
+        """Return a negative target.
+
+        Args:
+            index: position among the preselected negatives. When None, the next one of them, and once
+                all were given, one of a fresh lot of as many; without any, a random one.
+            rng: decides what is drawn, when ``index`` is None.
+
+        Raises:
+            IndexError: if there are not that many negatives.
+            MissingNegativePool: if ``index`` is given and none were preselected.
+            ArgumentError: if ``index`` is None and no negative can be found.
+
+        Example:
+            >>> self = CocoRegions.demo()
+            >>> self.get_negative(rng=0) == self.get_negative(rng=0)
+            True
+        """
+        self._notice_edits()
+        if index is None:
+            if self._negative_pool:
+                return self._negative_pool.next(rng)
+            return NegativePool(self._negative_source(None), 1, rng, exact=True)[0]
+        if self._negative_pool is None:
+            raise MissingNegativePool(
+                f"negative {index} is asked for and there are none to count; expected a pool of negatives; "
+                "make one by preselect(n_neg=...), or leave out the index for a random negative"
+            )
+        return self._negative_pool[index]
+
+    def preselect(
+        self,
+        n_pos: int | None = None,
+        n_neg: int | None = None,
+        neg_to_pos_ratio: float | None = None,
+        window_dims: Sequence[int] | None = None,
+        rng: Rng = None,
+        verbose: int = 0,
+    ) -> tuple[int, int]:
+        """Choose the positives and negatives that make up the pool.
+
+        Fewer positives than there are targets are chosen by coverage when ``window_dims`` is given
+        (:func:`select_positive_regions`, and at random from the rest should that give too few),
+        else at random.
+
+        Args:
+            n_pos: number of positives; all when None.
+            n_neg: number of negatives; none when None. There may be fewer where room is scarce.
+            neg_to_pos_ratio: number of negatives for each chosen positive, rounded down, instead of
+                ``n_neg``.
+            window_dims: height and width in pixels of the negatives, and of the windows that cover
+                positives. None takes the sizes of targets for negatives.
+            rng: decides what is left to chance.
+            verbose: whether to log what was chosen.
+
+        Returns:
+            Number of positives and of negatives in the pool.
+
+        Raises:
+            ArgumentError: if both ``n_neg`` and ``neg_to_pos_ratio`` are given, if a number is below 0,
+                or if ``window_dims`` is not a pair above 0.
+
+        Example:
+            >>> self = CocoRegions.demo()
+            >>> self.preselect(n_pos=4, neg_to_pos_ratio=1.5, rng=0)
+            (4, 6)
+        """
+        import kwarray
+
+        if n_neg is not None and neg_to_pos_ratio is not None:
+            raise ArgumentError(
+                f"Cannot specify both neg_to_pos_ratio={neg_to_pos_ratio} and n_neg={n_neg}; "
+                "expected one of them; leave out the other"
+            )
+        if min(n_pos or 0, n_neg or 0, neg_to_pos_ratio or 0) < 0:
+            raise ArgumentError(
+                f"got n_pos={n_pos}, n_neg={n_neg}, neg_to_pos_ratio={neg_to_pos_ratio}; "
+                "expected none of them below 0; leave out what should have its default"
+            )
+        state = kwarray.ensure_rng(rng)
+        self._notice_edits()
+        if isinstance(window_dims, str):  # a window of each target's own size, as without
+            window_dims = None
+        n_pos = self._preselect_positives(n_pos, window_dims, state)
+        if neg_to_pos_ratio is not None:
+            n_neg = int(n_pos * neg_to_pos_ratio)
+        n_neg = self._preselect_negatives(n_neg or 0, window_dims, state)
+        if verbose:
+            logger.info("preselected %d positives and %d negatives", n_pos, n_neg)
+        return n_pos, n_neg
+
+    def _preselect_positives(
+        self, num: int | None, window_dims: Sequence[int] | None, rng: np.random.RandomState
+    ) -> int:
+        n_targets = len(self.targets)
+        if num is None or num >= n_targets:
+            self._pos_select_idxs = np.arange(n_targets)
+            return n_targets
+        chosen = np.empty(0, np.int64)
+        if window_dims is not None:
+            chosen = select_positive_regions(self.targets, window_dims, rng=rng)
+            chosen = rng.permutation(chosen)[:num]
+        rest = np.setdiff1d(np.arange(n_targets), chosen)
+        chosen = np.concatenate([chosen, rng.permutation(rest)[: num - len(chosen)]])
+        self._pos_select_idxs = np.sort(chosen)
+        return num
+
+    def _preselect_negatives(
+        self, num: int, window_dims: Sequence[int] | None, rng: np.random.RandomState
+    ) -> int:
+        window = None if window_dims is None else window_pair(window_dims, "negatives")
+        self._negative_pool = NegativePool(self._negative_source(window) if num else None, num, rng)
+        return len(self._negative_pool)
+
+    def _negative_source(self, window: tuple[float, float] | None) -> NegativeSource:
+        anchors = np.empty((0, 2)) if window else self.neg_anchors
+        return NegativeSource.of(self.isect_index, window, anchors, self.BACKGROUND_CLASS_ID)
+
+    def new_sample_grid(
+        self, task: str, window_dims: Any, window_overlap: float | Sequence[float] = 0, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Return targets that cover the whole dataset, side by side.
+
+        Args:
+            task: ``'image_detection'`` or ``'video_detection'``.
+            window_dims: (height, width) for images, (time, height, width) for videos; ``'full'`` for all.
+            window_overlap: share of a window that the next one repeats.
+            **kwargs: for :func:`new_image_sample_grid` or :func:`new_video_sample_grid`.
+
+        Raises:
+            UnsupportedTaskError: if there is no such task.
+
+        Example:
+            >>> grid = CocoRegions.demo().new_sample_grid("image_detection", (300, 300))
+            >>> len(grid["targets"]), len(grid["positives_indexes"]) + len(grid["negatives_indexes"])
+            (32, 32)
+        """
+        grids = {"image_detection": image_grid, "video_detection": video_grid}
+        if task not in grids:
+            raise UnsupportedTaskError(
+                f"no grid is made for the task {task!r}; expected one of {sorted(grids)}; "
+                "choose 'image_detection' to sample single images"
+            )
+        return grids[task](
+            self.dset, self._sized_table(), window_dims=window_dims, window_overlap=window_overlap, **kwargs
+        )
+
+    # --- identity -------------------------------------------------------
+
+    def _depends(self) -> list[Any]:
+        return [self._make_hashid()[0]]
+
+    def _make_hashid(self) -> tuple[str, None]:
+        """Return the hash id of the dataset; of the columns where the dataset has none of its own."""
+        known = getattr(self.dset, "hashid", None)
+        if known:
+            return known, None
+        if hasattr(self.dset, "_build_hashid"):
+            return self.dset._build_hashid(), None
+        table = self.annot_table
+        columns = [table.images.gids, table.aids, table.cids, table.boxes, table.offsets]
+        return ub.hash_data([ub.hash_data(np.ascontiguousarray(column)) for column in columns]), None
+
+    @property
+    def hashid(self) -> str:
+        """Hex id of the dataset as it is now."""
+        self._notice_edits()
+        return super().hashid
+
+
+def _categories(dset: Any) -> Sequence[dict[str, Any]]:
+    """Return the categories of a dataset, in its order; none if it has no such section."""
+    return list(dset.dataset.get("categories", []))
+
+
+def _category_tree(dset: Any) -> CategoryTree:
+    from ndsampler.category_tree import CategoryTree
+
+    if not _categories(dset):
+        return CategoryTree()
+    return CategoryTree.coerce(dset.object_categories())

@@ -1,0 +1,293 @@
+"""
+Where a window fits among obstacles.
+
+A window is placed by its left top corner. The corners that are not allowed form one open
+rectangle per obstacle: the obstacle, grown by the window to the left and to the top (the
+configuration space of T. Lozano-Pérez, "Spatial planning: a configuration space approach", IEEE
+Transactions on Computers C-32, 1983). What no rectangle covers is free. It is found
+by halving the space of corners until a tile meets few rectangles, and cutting that tile along
+their edges: every piece is then wholly free or wholly not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+__all__ = ["ValidArea", "free_corners"]
+
+#: Pieces that one tile is cut into at most, unless halving it no longer helps.
+_PIECES = 10_000
+
+#: Halvings after which a tile is cut into as many pieces as it takes.
+_DEEPEST = 40
+
+#: Tiles with free space after which the search has seen enough.
+_ENOUGH_TILES = 32
+
+#: Steps that stand for the rounded corners of what a threshold above 0 forbids.
+_STEPS = 6
+
+#: Cells to a side in which a valid region that is no rectangle is looked at.
+_REGION_CELLS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class ValidArea:
+    """
+    The part of an image that holds data.
+
+    Example:
+        >>> area = ValidArea.from_coco([[0, 0, 40, 0, 0, 40]], np.array([50.0, 50.0]))
+        >>> area.bounds.tolist()
+        [0.0, 0.0, 40.0, 40.0]
+        >>> area.holds(np.array([[1.0, 1, 9, 9], [30, 30, 39, 39]])).tolist()
+        [True, False]
+    """
+
+    polygon: Any
+    """A shapely geometry, in image pixels."""
+
+    bounds: NDArray[np.float64]
+    """(4,) its extent as ltrb, within the image."""
+
+    @classmethod
+    def from_coco(cls, region: Any, dsize: NDArray[np.float64]) -> ValidArea:
+        """Return the area that a dataset calls the valid region of an image.
+
+        Args:
+            region: a segmentation in any form that ``kwimage.MultiPolygon.coerce`` takes.
+            dsize: (2,) width and height of the image.
+        """
+        import kwimage
+        import shapely
+
+        image = shapely.box(0, 0, *dsize)
+        polygon = shapely.make_valid(kwimage.MultiPolygon.coerce(region).to_shapely())
+        polygon = shapely.intersection(polygon, image)
+        if shapely.is_empty(polygon):
+            return cls(polygon, np.zeros(4))
+        return cls(polygon, np.array(polygon.bounds))
+
+    @cached_property
+    def _is_rectangle(self) -> bool:
+        import shapely
+
+        return bool(shapely.equals(self.polygon, shapely.box(*self.bounds)))
+
+    def holds(self, ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which boxes lie wholly inside, their edges included.
+
+        Args:
+            ltrb: (N, 4) boxes in image pixels.
+        """
+        import shapely
+
+        if self._is_rectangle:
+            return np.all((ltrb[:, :2] >= self.bounds[:2]) & (ltrb[:, 2:] <= self.bounds[2:]), axis=1)
+        shapely.prepare(self.polygon)
+        return shapely.covers(self.polygon, shapely.box(*ltrb.T))
+
+    @cached_property
+    def gaps(self) -> NDArray[np.float64]:
+        """(4, n) rectangles, as ltrb, that hold everything within the extent which is not valid.
+
+        They may hold a little more: the region is looked at in 64 x 64 cells.
+        """
+        if self._is_rectangle:
+            return np.empty((4, 0))
+        xs = np.linspace(self.bounds[0], self.bounds[2], _REGION_CELLS + 1)
+        ys = np.linspace(self.bounds[1], self.bounds[3], _REGION_CELLS + 1)
+        rows, cols = (part.ravel() for part in np.indices((_REGION_CELLS, _REGION_CELLS)))
+        cells = np.stack([xs[cols], ys[rows], xs[cols + 1], ys[rows + 1]], axis=1)
+        outside = ~self.holds(cells).reshape(_REGION_CELLS, _REGION_CELLS)
+        edges = np.diff(np.pad(outside, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+        row, first = np.nonzero(edges == 1)
+        stop = np.nonzero(edges == -1)[1]
+        return np.stack([xs[first], ys[row], xs[stop], ys[row + 1]])
+
+
+def free_corners(
+    bounds: NDArray[np.float64],
+    size: NDArray[np.float64],
+    obstacles: NDArray[np.float64],
+    num: int,
+    rng: np.random.RandomState,
+    thresh: float = 0.0,
+    area: ValidArea | None = None,
+) -> NDArray[np.float64]:
+    """Return random left top corners at which a window fits.
+
+    With a threshold of 0 none that fits is overlooked. Above 0, and in a valid region that
+    is no rectangle, a narrow margin of what fits may be.
+
+    Args:
+        bounds: (4,) ltrb that the window must keep inside.
+        size: (2,) width and height of the window.
+        obstacles: (4, n) ltrb of what it must keep off.
+        num: how many corners.
+        rng: decides which.
+        thresh: share of the window's area that one obstacle may cover.
+        area: what else the window must keep inside.
+
+    Returns:
+        (num, 2) x and y, drawn evenly from the free space that was seen; (0, 2) if there is none.
+
+    Example:
+        >>> obstacles = np.array([[0.0, 0, 70, 100]]).T
+        >>> rng = np.random.RandomState(0)
+        >>> corners = free_corners(np.array([0.0, 0, 100, 100]), np.array([30.0, 30]), obstacles, 4, rng)
+        >>> corners[:, 0].tolist()
+        [70.0, 70.0, 70.0, 70.0]
+    """
+    first, last = bounds[:2], bounds[2:] - size
+    if (last < first).any():
+        return np.empty((0, 2))
+    forbidden = _forbidden(obstacles, size, thresh)
+    if area is not None:
+        forbidden = np.concatenate([forbidden, _forbidden(area.gaps, size, 0.0)], axis=1)
+    tiles = []
+    for tile in _free_tiles(np.concatenate([first, last]), forbidden, rng):
+        tiles.append(tile)
+        if len(tiles) == _ENOUGH_TILES:
+            break
+    return _drawn(tiles, num, rng)
+
+
+def _forbidden(
+    obstacles: NDArray[np.float64], size: NDArray[np.float64], thresh: float
+) -> NDArray[np.float64]:
+    """Return (4, m) open rectangles of corners at which an obstacle covers too much of the window.
+
+    Above 0 the true shape has rounded corners: a window may go further in along one axis the
+    less it does along the other. Steps from outside stand for them.
+    """
+    if thresh <= 0:
+        return np.concatenate([obstacles[:2] - size[:, None], obstacles[2:]])
+    allowed = thresh * size.prod()
+    deepest = np.minimum(obstacles[2:] - obstacles[:2], size[:, None])
+    bad = deepest.prod(axis=0) > allowed
+    obstacles, deepest = obstacles[:, bad], deepest[:, bad]
+    # Depths along x from the least that matters to the most that is possible.
+    depths = np.linspace(allowed / deepest[1], deepest[0], _STEPS + 1)
+    steps = []
+    for near, far in pairwise(depths):
+        inset = np.stack([near, allowed / far])
+        steps.append(np.concatenate([obstacles[:2] - size[:, None] + inset, obstacles[2:] - inset]))
+    return np.concatenate(steps, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tile:
+    """A tile cut along the edges in it: points and the intervals between them, on both axes."""
+
+    starts: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """First coordinate of each element of an axis: of x, and of y."""
+
+    lengths: tuple[NDArray[np.float64], NDArray[np.float64]]
+    """Length of each element, 0 for a point."""
+
+    free: NDArray[np.bool_]
+    """(x elements, y elements) whether a window fits with its corner there."""
+
+    def weights(self, dimension: int) -> NDArray[np.float64]:
+        """Return the area (2), length (1) or number (0) of each free piece of that dimension."""
+        (x, y), (px, py) = self.lengths, (length == 0 for length in self.lengths)
+        if dimension == 2:
+            return np.outer(x, y) * self.free
+        if dimension == 1:
+            return (np.outer(x, py) + np.outer(px, y)) * self.free
+        return np.outer(px, py) * self.free
+
+
+def _free_tiles(
+    span: NDArray[np.float64], forbidden: NDArray[np.float64], rng: np.random.RandomState
+) -> Iterator[_Tile]:
+    """Yield tiles of the space of corners that have free space in them, in random order."""
+    pending = [(span, forbidden, 0)]
+    while pending:
+        span, forbidden, depth = pending.pop()
+        low, high = span[:2, None], span[2:, None]
+        forbidden = forbidden[:, ((forbidden[:2] < high) & (forbidden[2:] > low)).all(axis=0)]
+        if ((forbidden[:2] < low) & (forbidden[2:] > high)).all(axis=0).any():
+            continue
+        edges = [_edges_within(forbidden[axis::2].ravel(), span[axis], span[axis + 2]) for axis in (0, 1)]
+        if 4 * len(edges[0]) * len(edges[1]) <= _PIECES or depth == _DEEPEST:
+            tile = _cut(edges, forbidden)
+            if tile.free.any():
+                yield tile
+            continue
+        axis = int(len(edges[1]) > len(edges[0]))
+        middle = edges[axis][len(edges[axis]) // 2]
+        halves = [span.copy(), span.copy()]
+        halves[0][axis + 2] = halves[1][axis] = middle
+        pending += [(halves[i], forbidden, depth + 1) for i in rng.permutation(2)]
+
+
+def _edges_within(edges: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Return the distinct edges within an interval, and its ends, ascending."""
+    inside = edges[(edges > low) & (edges < high)]
+    return np.unique(np.concatenate([[low, high], inside]))
+
+
+def _cut(edges: list[NDArray[np.float64]], forbidden: NDArray[np.float64]) -> _Tile:
+    """Return the tile cut along its edges, with the pieces that no rectangle covers marked as free."""
+    shape = tuple(2 * len(part) - 1 for part in edges)
+    spans = [_covered_elements(part, *forbidden[axis::2]) for axis, part in enumerate(edges)]
+    change = np.zeros((shape[0] + 1, shape[1] + 1), dtype=np.int32)
+    (x0, x1), (y0, y1) = spans
+    for xs, ys, sign in ((x0, y0, 1), (x1, y0, -1), (x0, y1, -1), (x1, y1, 1)):
+        np.add.at(change, (xs, ys), sign)
+    free = change.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] == 0
+    starts = tuple(np.repeat(part, 2)[:-1] for part in edges)
+    lengths = tuple(_element_lengths(part) for part in edges)
+    return _Tile(starts, lengths, free)  # type: ignore[arg-type]
+
+
+def _covered_elements(
+    edges: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first element each open interval covers, and the one after its last.
+
+    Element 2 i is the point ``edges[i]``, element 2 i + 1 the interval after it.
+    """
+    first = np.where(low < edges[0], 0, 2 * np.searchsorted(edges, low) + 1)
+    stop = np.where(high > edges[-1], 2 * len(edges) - 1, 2 * np.searchsorted(edges, high))
+    return first, np.maximum(first, stop)
+
+
+def _element_lengths(edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the length of each element; slivers that rounding makes count as points."""
+    lengths = np.zeros(2 * len(edges) - 1)
+    lengths[1::2] = np.diff(edges)
+    lengths[lengths < 1e-9 * max(1.0, float(np.abs(edges).max()))] = 0
+    return lengths
+
+
+def _drawn(tiles: list[_Tile], num: int, rng: np.random.RandomState) -> NDArray[np.float64]:
+    """Return corners drawn evenly from the free pieces: areas if there are any, else lines, else points."""
+    for dimension in (2, 1, 0):
+        weights = [tile.weights(dimension) for tile in tiles]
+        totals = np.array([part.sum() for part in weights])
+        if totals.sum() > 0:
+            chosen = rng.choice(len(tiles), size=num, p=totals / totals.sum())
+            corners = np.empty((num, 2))
+            for i in np.unique(chosen):
+                mine = np.nonzero(chosen == i)[0]
+                flat = weights[i].ravel().cumsum()
+                piece = np.searchsorted(flat, rng.rand(len(mine)) * flat[-1], side="right")
+                index = np.unravel_index(np.minimum(piece, len(flat) - 1), tiles[i].free.shape)
+                for axis in (0, 1):
+                    start, length = tiles[i].starts[axis][index[axis]], tiles[i].lengths[axis][index[axis]]
+                    corners[mine, axis] = start + rng.rand(len(mine)) * length
+            return corners
+    return np.empty((0, 2))

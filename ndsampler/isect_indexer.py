@@ -1,0 +1,521 @@
+"""
+Which annotations touch a box.
+
+Every image has its own index. Up to about a thousand boxes it is the columns themselves, which are compared
+with the query at once, as fast as any tree; above that a tree is built the first time the image is asked
+about (:mod:`ndsampler.box_tree`). ``USE_RTREE=1`` in the environment, when an index is made, takes rtree for
+every image instead.
+
+Edges count: a box that only touches the query overlaps it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import ubelt as ub
+
+from ndsampler.annot_table import AnnotTable
+from ndsampler.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
+from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.negatives import NegativeRequest, WindowSizes, draw_negatives
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import kwimage
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["FrameIntersectionIndex", "ImageView"]
+
+#: Boxes in one image from which a tree answers faster than comparing all of them.
+_TREE_FROM = 1000
+
+#: Boxes that the trees kept at one time may hold together, about 200 bytes each.
+_TREES_HOLD = 500_000
+
+
+class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
+    """
+    Finds the annotations that touch a box, and boxes that touch none.
+
+    Made by :meth:`from_coco`. It holds the columns of the dataset as they were then,
+    pickles as arrays, and builds the index of an image when that image is first asked about.
+
+    Attributes:
+        table: the annotations as columns; None before :meth:`from_coco`.
+        all_gids: ids of all images, ascending; None before :meth:`from_coco`.
+
+    Example:
+        >>> import kwimage
+        >>> self = FrameIntersectionIndex.demo("shapes8")
+        >>> box = kwimage.Boxes([0, 0, 600, 600], "xywh")
+        >>> self.overlapping_aids(1, box)
+        [1]
+        >>> aids, ious = self.ious(1, box)
+        >>> ious.shape
+        (1,)
+    """
+
+    def __init__(self) -> None:
+        self.table: AnnotTable | None = None
+        self.all_gids: list[int] | None = None
+        self._trees: OrderedDict[int, BoxTree] = OrderedDict()
+
+    def __nice__(self) -> str:
+        return str(None if self.all_gids is None else len(self.all_gids))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"table": self.table}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+        if state["table"] is not None:
+            self._hold(state["table"])
+
+    @classmethod
+    def from_coco(cls, dset: Any, verbose: int = 0) -> FrameIntersectionIndex:
+        """Return an index of the annotations of a dataset.
+
+        Args:
+            dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+            verbose: kept for old programs; the index is built too fast for a progress bar.
+
+        Example:
+            >>> import kwcoco
+            >>> dset = kwcoco.CocoDataset.demo("shapes8")
+            >>> len(FrameIntersectionIndex.from_coco(dset).all_gids)
+            8
+        """
+        return cls.from_table(AnnotTable.from_coco(dset))
+
+    @classmethod
+    def from_table(cls, table: AnnotTable) -> FrameIntersectionIndex:
+        """Return an index of annotations that are columns already.
+
+        Args:
+            table: the annotations; kept, not copied.
+
+        Example:
+            >>> import kwcoco
+            >>> table = AnnotTable.from_coco(kwcoco.CocoDataset.demo("shapes8"))
+            >>> FrameIntersectionIndex.from_table(table)._support(1).shape
+            (1, 4)
+        """
+        self = cls()
+        self._hold(table)
+        return self
+
+    @classmethod
+    def demo(cls, *args: Any, **kwargs: Any) -> FrameIntersectionIndex:
+        """Return an index of a demo dataset.
+
+        Args:
+            *args: as for ``kwcoco.CocoDataset.demo``.
+            **kwargs: as for ``kwcoco.CocoDataset.demo``.
+
+        Example:
+            >>> FrameIntersectionIndex.demo("shapes3").all_gids
+            [1, 2, 3]
+        """
+        import kwcoco
+
+        dset = kwcoco.CocoDataset.demo(*args, **{"verbose": 0, **kwargs})
+        dset._ensure_imgsize()
+        return cls.from_coco(dset)
+
+    def _hold(self, table: AnnotTable) -> None:
+        self.table = table
+        self.all_gids = table.images.gids.tolist()
+        self._uses_rtree = rtree_asked()
+        self._tree_from = 1 if self._uses_rtree else _TREE_FROM
+
+    @property
+    def columns(self) -> AnnotTable:
+        """The annotations as columns.
+
+        Raises:
+            ArgumentError: if the index was not made from a dataset.
+        """
+        if self.table is None:
+            raise ArgumentError(
+                "this index is empty; expected one that was built from a dataset; "
+                "make it by FrameIntersectionIndex.from_coco(dset)"
+            )
+        return self.table
+
+    @cached_property
+    def _hot(self) -> tuple[Mapping[int, tuple[int, int]], NDArray[np.float64]]:
+        """What every query needs: the rows of each image, and the edges of all boxes."""
+        return self.columns.spans, self.columns.ltrb
+
+    @property
+    def qtrees(self) -> Mapping[int, ImageView] | None:
+        """Image id to the index of that image, which has ``width`` and ``height``.
+
+        Example:
+            >>> self = FrameIntersectionIndex.demo("shapes8")
+            >>> self.qtrees[1].width, self.qtrees[1].height
+            (600, 600)
+        """
+        return None if self.table is None else _ImageViews(self)
+
+    # --- queries --------------------------------------------------------
+
+    def overlapping_rows(self, gid: int, ltrb: tuple[float, float, float, float]) -> NDArray[np.int64]:
+        """Return the rows of :attr:`table` whose boxes touch a box: the fast path.
+
+        Args:
+            gid: an image id.
+            ltrb: left, top, right and bottom in image pixels.
+
+        Returns:
+            The rows, ascending, and so the annotation ids ascending as well.
+
+        Raises:
+            UnknownIdError: if the dataset has no such image.
+
+        Example:
+            >>> self = FrameIntersectionIndex.demo("shapes8")
+            >>> self.overlapping_rows(1, (0, 0, 600, 600)).tolist()
+            [0]
+        """
+        spans, edges = self._hot
+        try:
+            first, stop = spans[gid]
+        except KeyError:
+            raise UnknownIdError(self.columns.images.unknown(gid)) from None
+        if stop - first >= self._tree_from:
+            return self._tree(gid).query(ltrb) + first
+        left, top, right, bottom = edges[:, first:stop]
+        hit = left <= ltrb[2]
+        hit &= right >= ltrb[0]
+        hit &= top <= ltrb[3]
+        hit &= bottom >= ltrb[1]
+        return hit.nonzero()[0] + first
+
+    def overlapping_pairs(
+        self, gids: ArrayLike, boxes: kwimage.Boxes | NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return every pair of a query box and an annotation that touches it: many queries at once.
+
+        Args:
+            gids: (Q,) the image of each query, or one id for all.
+            boxes: Q boxes; an array is taken as (Q, 4) ltrb in image pixels.
+
+        Returns:
+            (P,) index of the query, ascending, and (P,) annotation id, ascending within a query.
+
+        Raises:
+            UnknownIdError: if the dataset lacks one of the images.
+            ArgumentError: if there are not as many images as boxes.
+
+        Example:
+            >>> self = FrameIntersectionIndex.demo("shapes8")
+            >>> query, aids = self.overlapping_pairs([1, 2], np.array([[0, 0, 600, 600], [0, 0, 600, 600]]))
+            >>> np.bincount(query).tolist() == [len(self._support(1)), len(self._support(2))]
+            True
+        """
+        queries = _ltrb_array(boxes)
+        gids = np.asarray(gids, dtype=np.int64)
+        if gids.shape not in {(), (len(queries),)}:
+            raise ArgumentError(
+                f"got images of shape {gids.shape} for {len(queries)} boxes; expected one image per box; "
+                "repeat the image ids, or give a single one for all"
+            )
+        rows = self.columns.images.indices_of(np.broadcast_to(gids, (len(queries),)))
+        query, found = self._row_pairs(rows, queries)
+        return query, self.columns.aids[found]
+
+    def _row_pairs(
+        self, image_rows: NDArray[np.int64], queries: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (query, annotation row) of all touching pairs, sorted; images are given by row."""
+        table = self.columns
+        counts = np.diff(table.offsets)[image_rows]
+        by_tree = counts >= self._tree_from
+        parts = [compared_pairs(table, image_rows, queries, np.nonzero(~by_tree)[0])]
+        for image_row in np.unique(image_rows[by_tree]):
+            mine = np.nonzero(image_rows == image_row)[0]
+            gid = int(table.images.gids[image_row])
+            query, rows = self._tree(gid).query_many(queries[mine])
+            parts.append((mine[query], rows + table.offsets[image_row]))
+        query, found = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((found, query))
+        return query[order], found[order]
+
+    def overlapping_aids(self, gid: int, box: kwimage.Boxes) -> list[int]:
+        """Return the annotations of an image that touch a box.
+
+        Args:
+            gid: an image id.
+            box: the box, in image pixels; of several, whatever touches any of them.
+
+        Returns:
+            Annotation ids, ascending.
+
+        Raises:
+            UnknownIdError: if the dataset has no such image.
+
+        Example:
+            >>> import kwimage
+            >>> self = FrameIntersectionIndex.demo("shapes8")
+            >>> self.overlapping_aids(2, kwimage.Boxes([0, 0, 1, 1], "xywh"))
+            []
+        """
+        queries = _ltrb_array(box).tolist()
+        rows = [self.overlapping_rows(gid, tuple(query)) for query in queries]
+        found = rows[0] if len(rows) == 1 else np.unique(np.concatenate([NO_ROWS, *rows]))
+        return self.columns.aids[found].tolist()
+
+    def ious(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
+        """Return the annotations that touch a box, and their intersection over union with it.
+
+        Args:
+            gid: an image id.
+            box: the box, in image pixels.
+
+        Returns:
+            N annotation ids, ascending, and (N,) overlaps from 0 to 1; (Q, N) for Q > 1 boxes.
+
+        Raises:
+            UnknownIdError: if the dataset has no such image.
+
+        Example:
+            >>> self = FrameIntersectionIndex.demo("shapes8")
+            >>> aids, ious = self.ious(1, self._support(1))
+            >>> aids, ious.tolist()
+            ([1], [1.0])
+        """
+        aids, inter, query_areas, areas = self._intersections(gid, box)
+        return aids, _one_row(_share(inter, query_areas[:, None] + areas - inter))
+
+    def iooas(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
+        """Return the annotations that touch a box, and how much of each lies in it.
+
+        Intersection over the other's area: not symmetric, however large the box is.
+
+        Args:
+            gid: an image id.
+            box: the box, in image pixels.
+
+        Returns:
+            N annotation ids, ascending, and (N,) shares from 0 to 1; (Q, N) for Q > 1 boxes.
+
+        Raises:
+            UnknownIdError: if the dataset has no such image.
+
+        Example:
+            >>> import kwimage
+            >>> self = FrameIntersectionIndex.demo("shapes8")
+            >>> self.iooas(1, kwimage.Boxes([0, 0, 600, 600], "xywh"))
+            ([1], array([1.]))
+        """
+        aids, inter, _, areas = self._intersections(gid, box)
+        return aids, _one_row(_share(inter, areas))
+
+    def _intersections(
+        self, gid: int, box: kwimage.Boxes
+    ) -> tuple[list[int], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the ids that touch, the (Q, N) intersections, and both kinds of areas."""
+        table = self.columns
+        aids = self.overlapping_aids(gid, box)
+        found = table.ltrb[:, table.rows_of_aids(aids)]
+        queries = _ltrb_array(box).T[:, :, None]
+        sides = np.minimum(queries[2:], found[2:, None]) - np.maximum(queries[:2], found[:2, None])
+        inter = np.clip(sides, 0, None).prod(axis=0)
+        areas = [(edges[2] - edges[0]) * (edges[3] - edges[1]) for edges in (queries, found)]
+        return aids, inter, areas[0][:, 0], areas[1]
+
+    def _support(self, gid: int) -> kwimage.Boxes:
+        """Return all boxes of an image, as ltrb, ascending by annotation id.
+
+        Args:
+            gid: an image id.
+
+        Raises:
+            UnknownIdError: if the dataset has no such image.
+        """
+        import kwimage
+
+        first, stop = self.columns.span(gid)
+        edges = self.columns.ltrb[:, first:stop].T
+        return kwimage.Boxes(edges[~np.isnan(edges).any(axis=1)], "ltrb")
+
+    # --- negatives ------------------------------------------------------
+
+    def random_negatives(
+        self,
+        num: int,
+        anchors: ArrayLike | None = None,
+        window_size: ArrayLike | None = None,
+        gids: Sequence[int] | None = None,
+        thresh: float = 0.0,
+        exact: bool | Literal["warn"] = True,
+        rng: int | np.random.RandomState | None = None,
+        patience: int | None = None,
+    ) -> tuple[NDArray[np.int64], kwimage.Boxes]:
+        """Return random boxes that annotations do not cover, or cover little.
+
+        Every image has the same chance. A box that comes to lie on an annotation is drawn anew;
+        where that keeps failing, the free space of the image is worked out and the box
+        is drawn from there. An image without room is passed over, which the log says.
+        The seed alone decides: the same one gives the same boxes, in any process.
+
+        Args:
+            num: how many boxes.
+            anchors: (A, 2) widths and heights as shares of the image's, one of which is drawn
+                for each box. Either this or ``window_size``.
+            window_size: width and height in pixels of every box. Either this or ``anchors``.
+            gids: ids of the images to draw from; all when None.
+            thresh: share of the *negative's own* area that any one annotation may cover: 0 allows no
+                overlap, 1 allows any.
+            exact: what happens when fewer than ``num`` are found: True is an error, ``'warn'`` a
+                warning, False is silent.
+            rng: seed or random state.
+            patience: rounds in succession without a new negative after which to give up; None
+                is 10.
+
+        Returns:
+            (n,) image ids, ascending, and n boxes as ltrb, wholly inside their images and
+            inside the images' valid regions where the dataset gives some.
+
+        Raises:
+            ArgumentError: if both or none of ``anchors`` and ``window_size`` are given, if a number
+                is out of range, if an image needed has no size, or if ``exact`` is True and
+                too few are found.
+            UnknownIdError: if the dataset lacks one of the images.
+
+        Example:
+            >>> self = FrameIntersectionIndex.demo("shapes8")
+            >>> gids, boxes = self.random_negatives(5, window_size=(50, 40), rng=0)
+            >>> len(gids), boxes.width.ravel().round(6).tolist()
+            (5, [50.0, 50.0, 50.0, 50.0, 50.0])
+        """
+        import kwarray
+        import kwimage
+
+        request = NegativeRequest.checked(
+            self.columns, num, WindowSizes.checked(anchors, window_size), gids, thresh, patience
+        )
+        rows, ltrb = draw_negatives(request, self._row_pairs, kwarray.ensure_rng(rng), exact)
+        return self.columns.images.gids[rows], kwimage.Boxes(ltrb, "ltrb")
+
+    # --- trees ----------------------------------------------------------
+
+    def _tree(self, gid: int) -> BoxTree:
+        """Return the tree of an image, built when first asked for; the least used are dropped."""
+        tree = self._trees.get(gid)
+        if tree is None:
+            first, stop = self.columns.span(gid)
+            tree = self._trees[gid] = BoxTree(self.columns.ltrb[:, first:stop], self._uses_rtree)
+            while len(self._trees) > 1 and sum(map(len, self._trees.values())) > _TREES_HOLD:
+                self._trees.popitem(last=False)
+        else:
+            self._trees.move_to_end(gid)
+        return tree
+
+
+class ImageView(ub.NiceRepr):  # type: ignore[misc]
+    """
+    The index of one image.
+
+    Args:
+        index: the index of all images.
+        gid: an image id.
+
+    Example:
+        >>> view = FrameIntersectionIndex.demo("shapes8").qtrees[1]
+        >>> view.intersect((0, 0, 600, 600))
+        [1]
+    """
+
+    def __init__(self, index: FrameIntersectionIndex, gid: int) -> None:
+        self._index = index
+        self._gid = gid
+
+    def __nice__(self) -> str:
+        return f"gid={self._gid}, {len(self)} annotations"
+
+    def __len__(self) -> int:
+        first, stop = self._index.columns.span(self._gid)
+        return stop - first
+
+    @property
+    def width(self) -> int:
+        """Width of the image in pixels.
+
+        Raises:
+            ArgumentError: if the dataset does not say.
+        """
+        return int(self._sized(self._index.columns.images.widths))
+
+    @property
+    def height(self) -> int:
+        """Height of the image in pixels.
+
+        Raises:
+            ArgumentError: if the dataset does not say.
+        """
+        return int(self._sized(self._index.columns.images.heights))
+
+    def _sized(self, column: NDArray[np.int32]) -> np.int32:
+        images = self._index.columns.images
+        row = images.index_of(self._gid)
+        images.require_sizes(np.array([row]))
+        return column[row]
+
+    @property
+    def aid_to_ltrb(self) -> dict[int, tuple[float, float, float, float]]:
+        """Annotation id to left, top, right, bottom in image pixels."""
+        table = self._index.columns
+        first, stop = table.span(self._gid)
+        boxes = map(tuple, table.ltrb[:, first:stop].T.tolist())
+        return dict(zip(table.aids[first:stop].tolist(), boxes, strict=True))
+
+    def intersect(self, ltrb: tuple[float, float, float, float]) -> list[int]:
+        """Return the annotations that touch a box.
+
+        Args:
+            ltrb: left, top, right, bottom in image pixels.
+        """
+        rows = self._index.overlapping_rows(self._gid, ltrb)
+        return self._index.columns.aids[rows].tolist()
+
+
+class _ImageViews(Mapping[int, ImageView]):
+    """Image id to the index of that image, in ascending order of the ids."""
+
+    def __init__(self, index: FrameIntersectionIndex) -> None:
+        self._index = index
+
+    def __getitem__(self, gid: int) -> ImageView:
+        self._index.columns.span(gid)
+        return ImageView(self._index, gid)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._index.columns.images.gids.tolist())
+
+    def __len__(self) -> int:
+        return len(self._index.columns.images)
+
+
+def _ltrb_array(boxes: kwimage.Boxes | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (Q, 4) left, top, right, bottom."""
+    data = boxes if isinstance(boxes, np.ndarray) else boxes.to_ltrb().data
+    return np.asarray(data, dtype=np.float64).reshape(-1, 4)
+
+
+def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return part / whole, 0 where the whole has no area."""
+    whole = np.broadcast_to(whole, part.shape)
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+
+
+def _one_row(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the answers for a single box without the axis of the boxes."""
+    return values[0] if len(values) == 1 else values

@@ -1,0 +1,215 @@
+"""
+A regular grid of windows over images or videos, and what touches each window.
+
+Windows form a regular grid, so the ones that a box touches are a range on each axis: they are found by
+binary search, for all boxes at once, rather than by a query for each window.
+"""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["PlacedBoxes", "Slider", "WindowGrid", "union_area"]
+
+
+@dataclass(frozen=True)
+class Slider:
+    """The size of a window, and how far it moves: one entry per axis."""
+
+    window: tuple[int | None, ...]
+    """Size along each axis, None for all there is."""
+
+    overlap: tuple[float, ...]
+    """Share of the window that the next one repeats."""
+
+    @classmethod
+    def checked(cls, window_dims: Any, overlap: Any, axes: tuple[str, ...]) -> Slider:
+        """Return the slider that two arguments describe.
+
+        Args:
+            window_dims: one entry per axis; or None or ``'full'`` for all of them.
+            overlap: one number, or one per axis.
+            axes: what the axes are called.
+
+        Raises:
+            ArgumentError: if an entry is missing or out of range.
+        """
+        if window_dims is None or isinstance(window_dims, str):
+            window_dims = [window_dims] * len(axes)
+        window = [
+            None if _is_full(dim) else dim for dim in np.atleast_1d(np.array(window_dims, dtype=object))
+        ]
+        if len(window) != len(axes) or not all(dim is None or _is_count(dim) for dim in window):
+            raise ArgumentError(
+                f"window_dims is {window_dims!r}; expected ({', '.join(axes)}), whole numbers above 0, or "
+                "'full' for all there is; give one per axis"
+            )
+        try:
+            overlaps = np.broadcast_to(np.asarray(overlap, dtype=np.float64), (len(axes),)).tolist()
+        except (TypeError, ValueError):
+            overlaps = [np.nan]
+        if not all(0 <= part < 1 for part in overlaps):
+            raise ArgumentError(
+                f"window_overlap is {overlap!r}; fractional overlaps must be in the range [0, 1), "
+                f"one for all axes or one each for ({', '.join(axes)}); give 0 for windows side by side"
+            )
+        return cls(tuple(None if dim is None else int(dim) for dim in window), tuple(overlaps))
+
+    def starts(self, axis: int, length: int) -> tuple[NDArray[np.int64], int]:
+        """Return where windows start along an axis, and how long they are.
+
+        Args:
+            axis: which.
+            length: of what the windows are to cover.
+
+        Raises:
+            ArgumentError: if the overlap leaves no step to the next window.
+        """
+        size = self.window[axis]
+        if size is None:
+            size = length
+        step = round(size - size * self.overlap[axis])
+        if step < 1:
+            raise ArgumentError(
+                f"an overlap of {self.overlap[axis]} moves a window of {size} by less than a pixel; "
+                f"expected a step of 1 at least; take an overlap up to {1 - 1 / max(size, 1)}"
+            )
+        if size >= length:
+            return np.zeros(1, np.int64), size
+        starts = np.arange(0, length - size + 1, step)
+        return (starts if starts[-1] == length - size else np.append(starts, length - size)), size
+
+
+@dataclass(frozen=True, eq=False)
+class WindowGrid:
+    """
+    Windows over a number of sources, images or videos, on three axes: time, rows and columns.
+
+    Windows are numbered source by source, and within one along columns, then rows, then time.
+    """
+
+    shape_of: NDArray[np.int64]
+    """(sources,) which of the distinct shapes each source has."""
+
+    sizes: NDArray[np.int64]
+    """(sources, 3) how large each source is."""
+
+    starts: list[tuple[NDArray[np.int64], ...]]
+    """Of each shape: where windows start along each axis."""
+
+    window: NDArray[np.int64]
+    """(shapes, 3) size of the windows."""
+
+    counts: NDArray[np.int64]
+    """(shapes, 3) number of windows along each axis."""
+
+    base: NDArray[np.int64]
+    """(sources + 1) number of the first window of each source."""
+
+    @classmethod
+    def laid(cls, sizes: NDArray[np.int64], slider: Slider) -> WindowGrid:
+        """Return the windows over sources of these sizes, (sources, 3)."""
+        shapes, shape_of = np.unique(sizes, axis=0, return_inverse=True)
+        shape_of = shape_of.reshape(-1)
+        starts, window = [], np.empty((len(shapes), 3), np.int64)
+        for i, shape in enumerate(shapes.tolist()):
+            axes = [slider.starts(axis, length) for axis, length in enumerate(shape)]
+            starts.append(tuple(part for part, _ in axes))
+            window[i] = [size for _, size in axes]
+        counts = np.array([[len(part) for part in parts] for parts in starts], np.int64).reshape(-1, 3)
+        base = np.concatenate([[0], np.cumsum(counts.prod(axis=1)[shape_of])]).astype(np.int64)
+        return cls(shape_of, sizes, starts, window, counts, base)
+
+    def __len__(self) -> int:
+        return int(self.base[-1])
+
+    def placed(
+        self, windows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the source of each window, and (n, 3) where it starts and ends."""
+        source = np.searchsorted(self.base, windows, side="right") - 1
+        shape = self.shape_of[source]
+        low = np.empty((len(windows), 3), np.int64)
+        for i in np.unique(shape).tolist():
+            mine = np.nonzero(shape == i)[0]
+            index = np.unravel_index(windows[mine] - self.base[source[mine]], self.counts[i])
+            for axis in range(3):
+                low[mine, axis] = self.starts[i][axis][index[axis]]
+        return source, low, low + self.window[shape]
+
+    def touching(self, frames: PlacedBoxes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return all pairs (window, annotation) that touch, ascending by window, then annotation."""
+        exists = (frames.source >= 0) & ~np.isnan(frames.ltrb).any(axis=0)
+        rows = np.nonzero(exists)[0]
+        shape = self.shape_of[frames.source[rows]]
+        parts = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        parts += [self._touching_in_shape(i, frames, rows[shape == i]) for i in range(len(self.starts))]
+        window, row = (np.concatenate(part) for part in zip(*parts, strict=True))
+        order = np.lexsort((row, window))
+        return window[order], row[order]
+
+    def _touching_in_shape(
+        self, shape: int, frames: PlacedBoxes, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        left, top, right, bottom = frames.ltrb[:, rows]
+        frame = frames.position[rows]
+        # A frame lies within [start, start + size), a box may touch either edge.
+        spans = ((frame + 1, frame), (top, bottom), (left, right))
+        first, number = np.empty((3, len(rows)), np.int64), np.empty((3, len(rows)), np.int64)
+        for axis, (low, high) in enumerate(spans):
+            starts, size = self.starts[shape][axis], self.window[shape, axis]
+            first[axis] = np.searchsorted(starts, low - size)
+            number[axis] = np.searchsorted(starts, high, side="right") - first[axis]
+        number = np.clip(number, 0, None)
+        per_row = number.prod(axis=0)
+        pair_row = np.repeat(np.arange(len(rows)), per_row)
+        rank = np.arange(len(pair_row)) - np.repeat(np.cumsum(per_row) - per_row, per_row)
+        rank, column = np.divmod(rank, number[2, pair_row])
+        time, line = np.divmod(rank, number[1, pair_row])
+        index = first[:, pair_row] + np.stack([time, line, column])
+        _, n_lines, n_columns = self.counts[shape]
+        window = (index[0] * n_lines + index[1]) * n_columns + index[2]
+        return self.base[frames.source[rows[pair_row]]] + window, rows[pair_row]
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedBoxes:
+    """Where annotations lie among the sources of a grid."""
+
+    source: NDArray[np.int64]
+    """(N,) the source, -1 for none."""
+
+    position: NDArray[np.int64]
+    """(N,) the frame within the source."""
+
+    ltrb: NDArray[np.float64]
+    """(4, N) the box, in the space of the source."""
+
+
+def _is_full(dim: Any) -> bool:
+    return dim is None or (isinstance(dim, str) and dim == "full")
+
+
+def _is_count(dim: Any) -> bool:
+    return isinstance(dim, numbers.Real) and float(dim).is_integer() and float(dim) > 0
+
+
+def union_area(ltrb: NDArray[np.float64]) -> float:
+    """Return the area that (4, n) boxes cover together: the plane is cut along all their edges."""
+    left, top, right, bottom = ltrb
+    if ltrb.shape[1] == 1:
+        return float((right - left)[0] * (bottom - top)[0])
+    xs, ys = np.unique(ltrb[::2]), np.unique(ltrb[1::2])
+    in_x = (left[:, None] <= xs[:-1]) & (xs[1:] <= right[:, None])
+    in_y = (top[:, None] <= ys[:-1]) & (ys[1:] <= bottom[:, None])
+    covered = (in_y.T.astype(np.float64) @ in_x) > 0
+    return float(np.diff(ys) @ covered @ np.diff(xs))
