@@ -148,9 +148,9 @@ class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: igno
     def __len__(self) -> int:
         return self.n_samples
 
-    def _depends(self) -> list[Any]:
+    def _depends(self) -> dict[str, Any]:
         """Return what determines the samples."""
-        return [self.regions.hashid, self.frames.hashid]
+        return {"regions_hashid": self.regions.hashid, "frames_hashid": self.frames.hashid}
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

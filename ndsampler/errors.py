@@ -10,6 +10,7 @@ would catch, so old ``except ValueError`` lines keep working::
     ├── TargetError               ValueError       a target that cannot be sampled
     │   └── WindowError                            ... because of its window
     ├── UnknownIdError            KeyError         an image, annotation, video or category id
+    │   └── UnknownTargetError    ValueError       ... that a target names: also a TargetError
     ├── UnknownChannelError       KeyError         a channel that an image does not have
     ├── UnknownOptionError        KeyError         a name that is none of the listed ones
     ├── BackendError              ValueError       an unknown backend or setting of one
@@ -39,6 +40,7 @@ __all__ = [
     "UnknownChannelError",
     "UnknownIdError",
     "UnknownOptionError",
+    "UnknownTargetError",
     "UnsupportedTaskError",
     "WindowError",
 ]
@@ -70,6 +72,10 @@ class WindowError(TargetError):
 
 class UnknownIdError(NDSamplerError, KeyError):
     """The dataset has no image, annotation, video or category of that id."""
+
+
+class UnknownTargetError(UnknownIdError, TargetError):
+    """A target names an annotation or a video that the dataset does not have."""
 
 
 class UnknownChannelError(NDSamplerError, KeyError):

@@ -38,7 +38,7 @@ def prepare_layouts(
 
     failures: list[SourceError | CacheError] = []
     outcomes = _outcomes(reader, layouts, workers)
-    for failure in ub.ProgIter(outcomes, desc=desc, total=len(layouts), enabled=bool(verbose), verbose=1):
+    for failure in ub.ProgIter(outcomes, desc=desc, total=len(layouts), verbose=verbose):
         if failure is not None:
             failures.append(failure)
     if len(failures) == 1:

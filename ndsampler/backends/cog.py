@@ -32,9 +32,6 @@ CODECS: Mapping[str, Mapping[str, str]] = {
 #: Other spellings of a codec.
 CODEC_ALIASES = {"AUTO": "ZSTD", "RAW": "NONE"}
 
-#: Overviews halve until the image is no larger than this many pixels a side.
-SMALLEST_OVERVIEW = 128
-
 
 @register("cog")
 class CogBackend(Backend):
@@ -122,7 +119,7 @@ class CogBackend(Backend):
             options.pop("PREDICTOR", None)
         overviews = self.config["overviews"]
         method = "AVERAGE" if overviews is True else str(overviews).upper()
-        if overviews is False or max(source.shape[:2]) <= SMALLEST_OVERVIEW:
+        if overviews is False or max(source.shape[:2]) <= raster.SMALLEST_OVERVIEW:
             options["OVERVIEWS"] = "NONE"
         else:
             options["OVERVIEWS"] = "IGNORE_EXISTING"

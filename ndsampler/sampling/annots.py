@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -277,6 +278,11 @@ class _Move:
     scale_x: float
     scale_y: float
 
+    @cached_property
+    def offset(self) -> NDArray[np.int64]:
+        """The shift as an array, which shapes add to their points without converting it each time."""
+        return np.array([self.x, self.y])
+
     def boxes(self, xywh: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return moved (N, 4) boxes."""
         shifted = np.add(xywh, (self.x, self.y, 0, 0))
@@ -287,7 +293,7 @@ class _Move:
     def shape(self, shape: Any) -> Any:
         """Return a moved polygon or set of points."""
         if self.scale_x == self.scale_y == 1:
-            return shape.translate((self.x, self.y))
+            return shape.translate(self.offset)
         moved = [
             [self.scale_x, 0, self.scale_x * self.x],
             [0, self.scale_y, self.scale_y * self.y],

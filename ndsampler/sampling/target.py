@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.errors import TargetError, UnknownIdError
+from ndsampler.errors import TargetError, UnknownTargetError
 from ndsampler.utils.deprecation import warn_once
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def normalize_target(target: Any, dset: kwcoco.CocoDataset) -> dict[str, Any]:
     Raises:
         TargetError: if it is no dictionary, names no image, or names an annotation without a box and
             no window.
-        UnknownIdError: if there is no such annotation.
+        UnknownTargetError: if there is no such annotation.
 
     Example:
         >>> import kwcoco
@@ -77,7 +77,7 @@ def _expand_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDatase
     try:
         ann = dset.anns[aid]
     except (KeyError, TypeError):
-        raise UnknownIdError(f"aid is {aid!r}; expected an annotation id of the dataset") from None
+        raise UnknownTargetError(f"aid is {aid!r}; expected an annotation id of the dataset") from None
     if not any(key in target for key in ("gid", *(alias for alias, key in ALIASES.items() if key == "gid"))):
         target["gid"] = ann["image_id"]
     missing = [key for key in needed if key not in target]
