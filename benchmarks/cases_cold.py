@@ -40,7 +40,7 @@ def import_time(work: Workload) -> Pair:
 
 
 def first_sample(work: Workload) -> Pair:
-    """A process that opens a dataset and takes one npy sample; limit: it opens it and copies a window."""
+    """A process that opens a dataset and takes one npy sample; limit: it does this by hand."""
     work.sampler("png", "npy")
     work.memmap(0)
     dataset, workdir = str(work.dataset_path("png")), str(work.workdir)

@@ -96,13 +96,14 @@ def image_grid(work: Workload, n_annots: int) -> Pair:
     dset, columns = work.boxes(count), _columns(work, count)
     return Pair(
         lambda k: new_image_sample_grid(dset, (1024, 1024), verbose=0),
-        lambda k: limits.grid_overlaps(columns, 1024, 4096),
+        lambda k: limits.grid_targets(columns, 1024, 4096),
     )
 
 
 def video_grid(work: Workload) -> Pair:
     """Windows through the frames of videos."""
     import kwcoco
+
     from ndsampler.coco_regions import new_video_sample_grid
 
     dset = kwcoco.CocoDataset(video_dataset(2 if work.smoke else 20))
@@ -141,9 +142,8 @@ def video_dataset(n_videos: int, n_frames: int = 20, size: int = 512) -> dict[st
 
 def selection(work: Workload, n_annots: int) -> Pair:
     """Positives chosen by coverage, windows of 300."""
-    from ndsampler.coco_regions import tabular_coco_targets
-
     import ndsampler
+    from ndsampler.coco_regions import tabular_coco_targets
 
     targets = tabular_coco_targets(work.boxes(_count(work, n_annots)))
     return Pair(lambda k: ndsampler.select_positive_regions(targets, (300, 300), rng=0))

@@ -104,19 +104,41 @@ def _touch(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return np.asarray(~apart.all(axis=1))
 
 
-def grid_overlaps(columns: dict[str, np.ndarray], window: int, image_size: int) -> int:
-    """Annotations of every window of a regular grid: boxes are put into the cells they cover."""
+def grid_targets(columns: dict[str, np.ndarray], window: int, image_size: int) -> list[dict[str, Any]]:
+    """Targets of a regular grid with their annotations: boxes are put into the cells they cover."""
+    across = -(-image_size // window)
+    n_images = len(columns["starts"])
+    cells, rows = _cells_of_boxes(columns, window, across)
+    order = np.argsort(cells, kind="stable")
+    ends = np.searchsorted(cells[order], np.arange(n_images * across * across + 1))
+    aids = columns["aids"][rows[order]].tolist()
+    gids = columns["gids"][columns["starts"]].tolist()
+    places = [slice(k * window, (k + 1) * window) for k in range(across)]
+    bounds = iter(ends.tolist())
+    start, targets = next(bounds), []
+    for gid in gids:
+        for y in places:
+            for x in places:
+                stop = next(bounds)
+                targets.append({"gid": gid, "slices": (y, x), "aids": aids[start:stop]})
+                start = stop
+    return targets
+
+
+def _cells_of_boxes(
+    columns: dict[str, np.ndarray], window: int, across: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the cells that boxes cover, and the row of the box of each."""
     boxes = columns["boxes"]
     first = (boxes[:, :2] // window).astype(np.int64)
-    last = ((boxes[:, :2] + boxes[:, 2:]) // window).astype(np.int64)
-    across = int(np.ceil(image_size / window))
+    last = np.minimum((boxes[:, :2] + boxes[:, 2:]) // window, across - 1).astype(np.int64)
     image = np.searchsorted(columns["starts"], np.arange(len(boxes)), side="right") - 1
-    cells = []
-    for dx in range(int((last - first).max()) + 1):
-        for dy in range(int((last - first).max()) + 1):
+    reach = int((last - first).max()) + 1
+    cells, rows = [], []
+    for dy in range(reach):
+        for dx in range(reach):
             x, y = first[:, 0] + dx, first[:, 1] + dy
-            keep = (x <= last[:, 0]) & (y <= last[:, 1]) & (x < across) & (y < across)
+            keep = np.flatnonzero((x <= last[:, 0]) & (y <= last[:, 1]))
             cells.append((image[keep] * across + y[keep]) * across + x[keep])
-    flat = np.concatenate(cells)
-    order = np.argsort(flat, kind="stable")
-    return len(np.split(order, np.flatnonzero(np.diff(flat[order])) + 1))
+            rows.append(keep)
+    return np.concatenate(cells), np.concatenate(rows)

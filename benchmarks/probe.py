@@ -22,12 +22,15 @@ def sample(dataset: str, workdir: str) -> None:
 
 
 def sample_limit(dataset: str, array: str) -> None:
-    """Open a dataset and copy one window of a memory-mapped file."""
+    """Open a dataset, copy one window of a memory-mapped file, and make the values that a sample holds."""
     import kwcoco
+    import kwimage
     import numpy as np
 
-    kwcoco.CocoDataset(dataset)
+    dset = kwcoco.CocoDataset(dataset)
     np.array(np.load(array, mmap_mode="r")[68:132, 68:132])
+    kwimage.Boxes(np.array([68, 68, 132, 132]), "ltrb")
+    dset.object_categories()
 
 
 def query(dataset: str) -> float:
