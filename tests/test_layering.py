@@ -30,7 +30,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
     3: ("frame_view", "frame_reader", "prepare", "abstract_frames", "coco_frames", "coco_regions"),
     4: ("sampling",),
     5: ("abstract_sampler", "coco_sampler", "toydata"),
-    6: ("torch_data", "preview"),
+    6: ("preview",),
     7: ("__init__", "cli", "__main__"),
 }
 

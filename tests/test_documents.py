@@ -1,0 +1,67 @@
+"""What README.rst and docs/ show is what happens."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+from helpers_documents import failures_of, python_blocks, write_dataset
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+README = ROOT / "README.rst"
+
+DOCUMENTS = [README, *sorted((ROOT / "docs" / "source").rglob("*.rst"))]
+
+COMMANDS = [
+    'python3 -m venv .venv && .venv/bin/pip install -e ".[headless]" && .venv/bin/python -m ndsampler demo',
+    'python3 -m venv .venv && .venv/bin/pip install -e ".[headless,tests]" && .venv/bin/python run_tests.py',
+]
+
+
+@pytest.fixture
+def beside_a_dataset(tmp_path, monkeypatch):
+    """A current folder with ``my.kwcoco.json``; backends that a document registers are forgotten again."""
+    from ndsampler.backends import base
+
+    monkeypatch.setattr(base, "REGISTRY", dict(base.REGISTRY))
+    write_dataset(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_examples_of_a_document_give_what_it_shows(document, beside_a_dataset):
+    if ">>>" not in document.read_text(encoding="utf-8"):
+        pytest.skip("no examples")
+    assert failures_of(document) == ""
+
+
+def test_the_readme_gives_its_two_commands_in_one_line_each():
+    lines = [line.strip() for line in README.read_text(encoding="utf-8").splitlines()]
+    assert [line for line in lines if line.startswith("python3 -m venv")] == COMMANDS
+
+
+def test_the_script_of_the_readme_writes_a_picture_of_each_object(beside_a_dataset):
+    (script,) = [block for block in python_blocks(README) if "sys.argv" in block]
+    path = beside_a_dataset / "crops.py"
+    path.write_text(script, encoding="utf-8")
+    command = [sys.executable, str(path), "my.kwcoco.json", "crops"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list((beside_a_dataset / "crops").glob("*.png"))) == 12
+
+
+def test_links_between_documents_lead_to_files():
+    for document in DOCUMENTS:
+        for target in re.findall(r":doc:`(?:[^`<]*<)?([^`>]+)>?`", document.read_text(encoding="utf-8")):
+            base = ROOT / "docs" / "source" if target.startswith("/") else document.parent
+            assert (base / f"{target.lstrip('/')}.rst").is_file(), f"{document.name} refers to {target}"
+
+
+def test_pictures_of_the_readme_exist():
+    for target in re.findall(r"\.\. (?:image|figure):: (\S+)", README.read_text(encoding="utf-8")):
+        assert (ROOT / target).is_file()
