@@ -1,0 +1,518 @@
+"""
+A sampler that makes up its images while it is asked for them.
+
+Every image is a function of the seed and of its id alone, so nothing is stored,
+and any process draws the same picture. An image is planned first (which object
+lies where) and drawn afterwards.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.abstract_sampler import AbstractSampler
+from ndsampler.errors import ArgumentError, TargetError, UnknownIdError, UnknownOptionError, WindowError
+from ndsampler.utils.toy_images import DRAWABLE, MIN_SIDE, draw_objects, mix_bits, plan_boxes
+from ndsampler.windows import as_int, check_affordable, normalize_pad
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ndsampler.category_tree import CategoryTree
+
+    Rng = int | np.random.RandomState | None
+
+__all__ = ["DynamicToySampler"]
+
+#: Least and most objects in an image whose centre is one, and in one whose centre is free.
+POSITIVE_COUNTS = (1, 12)
+NEGATIVE_COUNTS = (0, 6)
+
+#: Ids set aside for the annotations of one image.
+AIDS_PER_IMAGE = 16
+
+
+class DynamicToySampler(AbstractSampler):
+    """
+    Samples of noisy images with simple shapes, made on the fly.
+
+    A positive has an object at the centre of its window; a negative has none there.
+    There are as many negatives as positives, and each sample is an image of its own:
+    images of even ids are positives, those of odd ids negatives.
+
+    For a dataset that lies on disk see :meth:`kwcoco.CocoDataset.demo`.
+
+    Args:
+        n_positives: how many different positives there are.
+        seed: seed or generator; equal seeds give equal images. None gives different ones each time.
+        gsize: (width, height) of an image in pixels, and of the windows unless asked otherwise.
+        categories: names of shapes, or COCO categories named like them; by default star, eff
+            and superstar. A category for the background is added.
+
+    Raises:
+        ArgumentError: if ``n_positives`` is negative, or ``categories`` is empty.
+        UnknownOptionError: if there is no shape of that name.
+        WindowError: if ``gsize`` is no pair of sane sizes.
+
+    Example:
+        >>> sampler = DynamicToySampler(10, seed=0, gsize=(80, 60))
+        >>> sample = sampler.load_positive(3)
+        >>> sample["im"].shape
+        (60, 80, 3)
+        >>> bool((sample["im"] == DynamicToySampler(10, seed=0, gsize=(80, 60)).load_positive(3)["im"]).all())
+        True
+    """
+
+    def __init__(
+        self,
+        n_positives: float = 1e5,
+        seed: Rng = None,
+        gsize: tuple[int, int] = (416, 416),
+        categories: Sequence[str | dict[str, Any]] | None = None,
+    ) -> None:
+        import kwarray
+
+        if n_positives < 0:
+            raise ArgumentError(f"n_positives is {n_positives!r}; expected 0 or more")
+        self.seed = seed
+        self._n_positives = int(n_positives)
+        self._dims = _as_dims(tuple(gsize)[::-1], "gsize")
+        self._cats = _object_categories(categories)
+        self._background = _background_category(self._cats)
+        self._cats = [cat for cat in self._cats if cat["name"] != "background"]
+        self._rng = kwarray.ensure_rng(seed)
+        self._key = int(self._rng.randint(0, 2**31 - 1))
+
+    @property
+    def BACKGROUND_CLASS_ID(self) -> int:
+        """Id of the category that negatives have."""
+        return int(self._background["id"])
+
+    @property
+    def catgraph(self) -> CategoryTree:
+        """The categories, background last: the older name of :attr:`classes`."""
+        return self.classes
+
+    @property
+    def classes(self) -> CategoryTree:
+        """The categories, background last."""
+        from ndsampler.category_tree import CategoryTree
+
+        return CategoryTree.from_coco([{"name": c["name"], "id": c["id"]} for c in self._all_cats])
+
+    @property
+    def class_ids(self) -> list[int]:
+        """Category ids, background last."""
+        return [cat["id"] for cat in self._all_cats]
+
+    @property
+    def image_ids(self) -> list[int]:
+        """Ids of the images: one for each positive and each negative."""
+        return list(range(self.n_images))
+
+    @property
+    def n_positives(self) -> int:
+        """Number of different positives; there are as many negatives."""
+        return self._n_positives
+
+    @property
+    def n_images(self) -> int:
+        """Number of different images, one for each positive and each negative."""
+        return 2 * self._n_positives
+
+    @property
+    def n_annots(self) -> int:
+        """Number of objects in all images."""
+        return int(self._counts(np.arange(self.n_images)).sum())
+
+    @property
+    def n_categories(self) -> int:
+        """Number of categories, the background included."""
+        return len(self._all_cats)
+
+    def lookup_class_name(self, class_id: int) -> str:
+        """Return the name of a category.
+
+        Args:
+            class_id: id of the category.
+
+        Raises:
+            UnknownIdError: if there is none.
+
+        Example:
+            >>> DynamicToySampler(1).lookup_class_name(3)
+            'star'
+        """
+        return str(self._lookup("id", class_id)["name"])
+
+    def lookup_class_id(self, class_name: str) -> int:
+        """Return the id of a category.
+
+        Args:
+            class_name: name of the category.
+
+        Raises:
+            UnknownIdError: if there is none.
+
+        Example:
+            >>> DynamicToySampler(1).lookup_class_id("star")
+            3
+        """
+        return int(self._lookup("name", class_name)["id"])
+
+    def preselect(  # type: ignore[override]
+        self,
+        n_pos: int | None = None,
+        n_neg: int | None = None,
+        neg_to_pos_ratio: float | None = None,
+        window_dims: tuple[int, int] | None = None,
+        rng: Rng = None,
+        verbose: int = 0,
+    ) -> tuple[int, int]:
+        """Return how many positives and negatives there are to load; nothing needs setting up.
+
+        Args:
+            n_pos: ignored, there are always ``n_positives``.
+            n_neg: how many negatives will be asked for.
+            neg_to_pos_ratio: the same as a share of the positives, rounded down.
+            window_dims: ignored.
+            rng: ignored.
+            verbose: ignored.
+
+        Returns:
+            The number of positives and of negatives; as many negatives as positives by default.
+
+        Example:
+            >>> DynamicToySampler(10).preselect(n_pos=3, neg_to_pos_ratio=0.25)
+            (10, 2)
+        """
+        if n_neg is None:
+            n_neg = int(self._n_positives * (1 if neg_to_pos_ratio is None else neg_to_pos_ratio))
+        return self._n_positives, n_neg
+
+    def load_image(self, image_id: int | None = None, rng: Rng = None) -> NDArray[np.uint8]:
+        """Return the pixels of an image.
+
+        Args:
+            image_id: id of the image; None draws one.
+            rng: seed or generator of the draw.
+
+        Returns:
+            (height, width, 3) values, of the size ``gsize``.
+
+        Raises:
+            UnknownIdError: if the id is no whole number of 0 or more.
+
+        Example:
+            >>> DynamicToySampler(10, gsize=(80, 60)).load_image(4).shape
+            (60, 80, 3)
+        """
+        image: NDArray[np.uint8] = self.load_image_with_annots(image_id, rng)[0]["imdata"]
+        return image
+
+    def load_image_with_annots(
+        self, image_id: int | None = None, rng: Rng = None
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return an image and its annotations, as COCO dictionaries.
+
+        Args:
+            image_id: id of the image; None draws one.
+            rng: seed or generator of the draw.
+
+        Returns:
+            The image, its pixels under ``imdata``, and the annotations in it.
+
+        Raises:
+            UnknownIdError: if the id is no whole number of 0 or more.
+
+        Example:
+            >>> img, anns = DynamicToySampler(10, seed=0).load_image_with_annots(4)
+            >>> anns[0]["image_id"]
+            4
+        """
+        gid = self._draw(self.n_images, rng) if image_id is None else _as_index(image_id, "image id")
+        height, width = self._dims
+        imdata, anns = self._make_image(gid, self._dims, (width / 2, height / 2))
+        img = {"id": gid, "file_name": f"{gid}.png", "width": width, "height": height, "channels": "rgb"}
+        return {**img, "imdata": imdata}, anns
+
+    def load_sample(  # type: ignore[override]
+        self,
+        tr: dict[str, Any],
+        pad: Any = None,
+        window_dims: tuple[int, int] | None = None,
+    ) -> dict[str, Any]:
+        """Return the sample of a target that this sampler gave, made again.
+
+        Args:
+            tr: the target; its ``gid`` says which, its ``width`` and ``height`` how large.
+            pad: pixels to add on each side: a number, or (height, width).
+            window_dims: (height, width) of the window in pixels, in place of the target's.
+
+        Returns:
+            As :meth:`load_positive`.
+
+        Raises:
+            TargetError: if the target has no ``gid``.
+            UnknownIdError: if its ``gid`` is no whole number of 0 or more.
+            WindowError: if the size of the window, or the pad, is no sane size.
+
+        Example:
+            >>> sampler = DynamicToySampler(10)
+            >>> first = sampler.load_negative()
+            >>> bool((sampler.load_sample(first["target"])["im"] == first["im"]).all())
+            True
+        """
+        if "gid" not in tr:
+            raise TargetError(
+                f"the target has the keys {sorted(tr)}; expected a gid: pass one this sampler gave"
+            )
+        if window_dims is None and {"width", "height"} <= tr.keys():
+            window_dims = (tr["height"], tr["width"])
+        sample = self._make_sample(_as_index(tr["gid"], "gid"), pad, window_dims)
+        return {**sample, "target": {**tr, **sample["target"]}}
+
+    def load_item(
+        self, index: int, pad: Any = None, window_dims: tuple[int, int] | None = None
+    ) -> dict[str, Any]:
+        """Return a positive, or past the last of them a negative.
+
+        Args:
+            index: from 0; ``n_positives`` is the first negative.
+            pad: pixels to add on each side: a number, or (height, width).
+            window_dims: (height, width) of the window in pixels; by default those of ``gsize``.
+
+        Returns:
+            As :meth:`load_positive`.
+
+        Raises:
+            UnknownIdError: if the index is no whole number of 0 or more.
+            WindowError: if the size of the window, or the pad, is no sane size.
+
+        Example:
+            >>> sampler = DynamicToySampler(10)
+            >>> [sampler.load_item(index)["target"]["aid"] >= 0 for index in (9, 10)]
+            [True, False]
+        """
+        index = _as_index(index, "index")
+        if index < self._n_positives:
+            return self.load_positive(index, pad=pad, window_dims=window_dims)
+        return self.load_negative(index - self._n_positives, pad=pad, window_dims=window_dims)
+
+    def load_positive(
+        self,
+        index: int | None = None,
+        pad: Any = None,
+        window_dims: tuple[int, int] | None = None,
+        rng: Rng = None,
+    ) -> dict[str, Any]:
+        """Return a window with an object at its centre.
+
+        Args:
+            index: which one, from 0; None draws one. Equal indexes give equal samples.
+            pad: pixels to add on each side: a number, or (height, width).
+            window_dims: (height, width) of the window in pixels; by default those of ``gsize``.
+            rng: seed or generator of the draw.
+
+        Returns:
+            ``im`` (height, width, 3), the ``target``, and ``annots`` relative to the sample:
+            ``aids, cids, rel_cxywh, rel_boxes, rel_kpts, rel_ssegs``, the object at the centre first.
+
+        Raises:
+            ArgumentError: if one is to be drawn and there are none.
+            UnknownIdError: if the index is no whole number of 0 or more.
+            WindowError: if the size of the window, or the pad, is no sane size.
+
+        Example:
+            >>> sample = DynamicToySampler(10).load_positive(pad=(10, 20), window_dims=(64, 100))
+            >>> sample["im"].shape
+            (84, 140, 3)
+            >>> sample["target"]["category_id"] == sample["annots"]["cids"][0]
+            np.True_
+        """
+        index = self._draw(self._n_positives, rng) if index is None else _as_index(index, "index")
+        return self._make_sample(2 * index, pad, window_dims)
+
+    def load_negative(
+        self,
+        index: int | None = None,
+        pad: Any = None,
+        window_dims: tuple[int, int] | None = None,
+        rng: Rng = None,
+    ) -> dict[str, Any]:
+        """Return a window without an object at its centre.
+
+        Args:
+            index: which one, from 0; None draws one. Equal indexes give equal samples.
+            pad: pixels to add on each side: a number, or (height, width).
+            window_dims: (height, width) of the window in pixels; by default those of ``gsize``.
+            rng: seed or generator of the draw.
+
+        Returns:
+            As :meth:`load_positive`; the target's ``aid`` is -1, its category the background.
+
+        Raises:
+            ArgumentError: if one is to be drawn and there are none.
+            UnknownIdError: if the index is no whole number of 0 or more.
+            WindowError: if the size of the window, or the pad, is no sane size.
+
+        Example:
+            >>> sampler = DynamicToySampler(10)
+            >>> target = sampler.load_negative()["target"]
+            >>> (target["aid"], sampler.lookup_class_name(target["category_id"]))
+            (-1, 'background')
+        """
+        index = self._draw(self._n_positives, rng) if index is None else _as_index(index, "index")
+        return self._make_sample(2 * index + 1, pad, window_dims)
+
+    @property
+    def _all_cats(self) -> list[dict[str, Any]]:
+        return [*self._cats, self._background]
+
+    def _depends(self) -> list[Any]:
+        """Return what determines the images of this sampler."""
+        return [self._n_positives, self._key, self._dims, [(c["name"], c["id"]) for c in self._all_cats]]
+
+    def _lookup(self, key: str, value: Any) -> dict[str, Any]:
+        for cat in self._all_cats:
+            if cat[key] == value:
+                return cat
+        known = [cat[key] for cat in self._all_cats]
+        raise UnknownIdError(f"there is no category of {key} {value!r}; expected one of {known}")
+
+    def _draw(self, total: int, rng: Rng) -> int:
+        """Return a random number below ``total``, from this sampler's own generator if none is given."""
+        import kwarray
+
+        if total == 0:
+            raise ArgumentError(
+                "a sampler of 0 positives has none to draw; pass an index, or n_positives > 0"
+            )
+        return int((self._rng if rng is None else kwarray.ensure_rng(rng)).randint(0, total))
+
+    def _counts(self, gids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of objects in each image."""
+        noise = mix_bits(self._key, gids, stream=1)
+        lows, highs = np.array([POSITIVE_COUNTS, NEGATIVE_COUNTS], dtype=np.uint64).T
+        kind = gids % 2
+        return (lows[kind] + noise % (highs[kind] - lows[kind] + np.uint64(1))).astype(np.int64)
+
+    def _make_image(
+        self, gid: int, dims: tuple[int, int], center: tuple[float, float]
+    ) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
+        """Return the pixels of an image and its annotations, the one at the centre first."""
+        gids = np.array([gid])
+        rng = np.random.RandomState(mix_bits(self._key, gids, stream=0).astype(np.uint32))
+        boxes = plan_boxes(rng, dims, center, int(self._counts(gids)[0]), with_center=gid % 2 == 0)
+        cats = [self._cats[i] for i in rng.randint(0, len(self._cats), size=len(boxes))]
+        imdata, anns = draw_objects(rng, dims, boxes, [cat["name"] for cat in cats])
+        for offset, (ann, cat) in enumerate(zip(anns, cats, strict=True)):
+            ann.update(id=gid * AIDS_PER_IMAGE + offset, image_id=gid, category_id=cat["id"])
+        return imdata, anns
+
+    def _make_sample(self, gid: int, pad: Any, window_dims: tuple[int, int] | None) -> dict[str, Any]:
+        """Return the sample whose window, with its margins, is the whole of an image."""
+        height, width = self._dims if window_dims is None else _as_dims(window_dims, "window_dims")
+        (top, bottom), (left, right) = normalize_pad(pad)
+        dims = (height + top + bottom, width + left + right)
+        check_affordable(dims, np.dtype(np.float32).itemsize, 3, "the window with its pad")
+        center = (left + width / 2, top + height / 2)
+        imdata, anns = self._make_image(gid, dims, center)
+        positive = gid % 2 == 0
+        target = {
+            "aid": anns[0]["id"] if positive else -1,
+            "gid": gid,
+            "rel_cx": center[0],
+            "rel_cy": center[1],
+            "cx": center[0],
+            "cy": center[1],
+            "width": width,
+            "height": height,
+            "category_id": anns[0]["category_id"] if positive else self.BACKGROUND_CLASS_ID,
+        }
+        return {"im": imdata, "target": target, "annots": _as_annots(anns, self._keypoint_names())}
+
+    def _keypoint_names(self) -> list[str]:
+        """Return the names of the keypoints that the shapes of this sampler have, sorted."""
+        return sorted({name for cat in self._cats for name in cat.get("keypoints", [])})
+
+
+def _as_annots(anns: list[dict[str, Any]], keypoint_names: list[str]) -> dict[str, Any]:
+    """Return annotations the way samples hold them."""
+    import kwimage
+
+    boxes = kwimage.Boxes(np.array([ann["bbox"] for ann in anns], dtype=np.float64).reshape(-1, 4), "xywh")
+    boxes = boxes.to_cxywh()
+    points = [kwimage.Points.from_coco(ann["keypoints"], classes=keypoint_names) for ann in anns]
+    polys = [kwimage.MultiPolygon.coerce(ann["segmentation"]) for ann in anns]
+    return {
+        "aids": np.array([ann["id"] for ann in anns], dtype=np.int64),
+        "cids": np.array([ann["category_id"] for ann in anns], dtype=np.int64),
+        "rel_cxywh": boxes.data,
+        "rel_boxes": boxes,
+        "rel_kpts": kwimage.PointsList(points, meta={"classes": keypoint_names}),
+        "rel_ssegs": kwimage.PolygonList(polys),
+    }
+
+
+def _as_dims(dims: Any, what: str) -> tuple[int, int]:
+    """Return two sides in pixels as ints.
+
+    Raises:
+        WindowError: if they are not two whole numbers of sane size.
+    """
+    sides = tuple(dims) if isinstance(dims, Iterable) and not isinstance(dims, str) else ()
+    if len(sides) != 2:
+        raise WindowError(f"{what} is {dims!r}; expected a pair of whole numbers of pixels")
+    height, width = (as_int(side, what) for side in sides)
+    if min(height, width) < MIN_SIDE:
+        raise WindowError(
+            f"{what} is {dims!r}; expected sides of {MIN_SIDE} pixels or more, to draw shapes in"
+        )
+    check_affordable((height, width), np.dtype(np.float32).itemsize, 3, what)
+    return height, width
+
+
+def _as_index(value: Any, what: str) -> int:
+    """Return a whole number of 0 or more.
+
+    Raises:
+        UnknownIdError: if it is none.
+    """
+    if isinstance(value, (int, np.integer)) and operator.index(value) >= 0:
+        return operator.index(value)
+    raise UnknownIdError(f"{what} is {value!r}; expected a whole number of 0 or more")
+
+
+def _object_categories(categories: Any) -> list[dict[str, Any]]:
+    """Return the categories to draw as COCO dictionaries.
+
+    Raises:
+        ArgumentError: if there are none.
+        UnknownOptionError: if there is no shape of one of the names.
+    """
+    from kwcoco.demo.toypatterns import CategoryPatterns
+
+    given = None if categories is None else list(categories)
+    names = [cat if isinstance(cat, str) else cat["name"] for cat in given or []]
+    foreign = sorted(set(names) - {*DRAWABLE, "background"})
+    if foreign:
+        raise UnknownOptionError(f"there are no shapes named {foreign}; expected some of {list(DRAWABLE)}")
+    if given is not None and not set(names) - {"background"}:
+        raise ArgumentError(f"categories are {categories!r}; expected one shape at least: {list(DRAWABLE)}")
+    return list(CategoryPatterns.coerce(given).categories)
+
+
+def _background_category(cats: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the category of negatives: the given one, else one of the first free id."""
+    used = {cat["id"]: cat["name"] for cat in cats}
+    given = [cid for cid, name in used.items() if name == "background"]
+    return {
+        "name": "background",
+        "id": given[0] if given else next(i for i in itertools.count() if i not in used),
+    }
