@@ -339,6 +339,13 @@ class AnnotTable(_Columns):
             raise UnknownIdError(_unknown("annotation", wanted[found < 0][0], ascending))
         return order[found]
 
+    def hash_columns(self) -> str:
+        """Return a hash of ids, categories and boxes, equal in every process."""
+        import ubelt as ub
+
+        columns = (self.images.gids, self.offsets, self.aids, self.cids, self.boxes)
+        return ub.hash_data([column.tobytes() for column in columns])
+
     def rows_in_dataset_order(self) -> NDArray[np.int64]:
         """Return the rows in the order in which the dataset lists its annotations."""
         return np.arange(len(self)) if self.order is None else self.order

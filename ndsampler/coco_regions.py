@@ -23,6 +23,7 @@ from ndsampler.errors import (
 )
 from ndsampler.isect_indexer import FrameIntersectionIndex
 from ndsampler.positives import (
+    choose_positives,
     select_positive_regions,
     tabular_coco_targets,
     targets_of_table,
@@ -74,7 +75,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
         workdir: a folder for temporary files; nothing is written to it here.
-        verbose: whether to log what is built.
+        verbose: kept for old programs; what is slow or surprising is logged in any case.
 
     Attributes:
         dset: the dataset.
@@ -165,16 +166,12 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
 
         return cls(kwcoco.CocoDataset.demo("shapes8", verbose=0))
 
-    # --- what the dataset holds -----------------------------------------
-
     @property
     def annot_table(self) -> AnnotTable:
         """The annotations and images as columns."""
         self._notice_edits()
         if self._table is None:
             self._table = AnnotTable.from_coco(self.dset)
-            if self.verbose:
-                logger.debug("read %d annotations of %d images", len(self._table), len(self._table.images))
         return self._table
 
     def _sized_table(self) -> AnnotTable:
@@ -217,8 +214,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         if self._neg_anchors is None:
             smaller = np.minimum(targets["img_width"], targets["img_height"])
             anchors = np.stack([targets["width"] / smaller, targets["height"] / smaller], axis=1)
-            kwarray.ensure_rng(0).shuffle(anchors)
-            self._neg_anchors = anchors[:_MAX_ANCHORS]
+            shuffled = kwarray.ensure_rng(0).permutation(len(anchors))
+            self._neg_anchors = anchors[shuffled[:_MAX_ANCHORS]]
         return self._neg_anchors
 
     @property
@@ -226,13 +223,14 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """The categories of the dataset, with their hierarchy."""
         self._notice_edits()
         if self._classes is None:
-            self._classes = _category_tree(self.dset)
+            from ndsampler.category_tree import CategoryTree
+
+            known = _categories(self.dset)
+            self._classes = CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
         return self._classes
 
-    @property
-    def catgraph(self) -> CategoryTree:
-        """The same as :attr:`classes`."""
-        return self.classes
+    #: The same as :attr:`classes`.
+    catgraph = classes
 
     @property
     def class_ids(self) -> list[int]:
@@ -273,10 +271,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> self.lookup_class_name(self.lookup_class_id("star"))
             'star'
         """
-        try:
-            return self.classes.id_to_node[class_id]
-        except KeyError:
-            raise UnknownIdError(self._unknown_category("id", class_id, self.classes.id_to_node)) from None
+        return _looked_up(self.classes.id_to_node, "id", class_id)
 
     def lookup_class_id(self, class_name: str) -> int:
         """Return the id of a category.
@@ -287,16 +282,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         Raises:
             UnknownIdError: if the dataset has no such category.
         """
-        try:
-            return self.classes.node_to_id[class_name]
-        except KeyError:
-            raise UnknownIdError(
-                self._unknown_category("name", class_name, self.classes.node_to_id)
-            ) from None
-
-    @staticmethod
-    def _unknown_category(what: str, value: Any, known: Any) -> str:
-        return f"no category has the {what} {value!r}; expected one of {list(known)[:20]}; see class_ids"
+        return _looked_up(self.classes.node_to_id, "name", class_name)
 
     def get_segmentations(self, aids: Sequence[int]) -> list[kwimage.MultiPolygon | None]:
         """Return the segmentations of annotations, None for those without.
@@ -328,8 +314,6 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             ssegs.append(sseg and kwimage.Segmentation.coerce(sseg).to_multi_polygon())
         return [sseg or None for sseg in ssegs]
 
-    # --- overlap --------------------------------------------------------
-
     def overlapping_aids(  # type: ignore[override]
         self, gid: int, region: kwimage.Boxes, visible_thresh: float = 0.0
     ) -> list[int]:
@@ -346,12 +330,6 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
 
         Raises:
             UnknownIdError: if the dataset has no such image.
-
-        Example:
-            >>> import kwimage
-            >>> self = CocoRegions.demo()
-            >>> self.overlapping_aids(1, kwimage.Boxes([0, 0, 600, 600], "xywh"))
-            [1]
         """
         edges = np.asarray(region.to_ltrb().data, dtype=np.float64).reshape(-1, 4).tolist()
         found = [self.find_aids(gid, (x1, y1, x2, y2), visible_thresh) for x1, y1, x2, y2 in edges]
@@ -382,16 +360,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             index = self.isect_index
         else:
             index = self._isect_index
-        table = index.columns
-        rows = index.overlapping_rows(gid, ltrb)
-        if visible_thresh > 0 and len(rows):
-            left, top, right, bottom = table.ltrb.take(rows, axis=1)
-            width = np.minimum(right, ltrb[2]) - np.maximum(left, ltrb[0])
-            height = np.minimum(bottom, ltrb[3]) - np.maximum(top, ltrb[1])
-            rows = rows[width * height > visible_thresh * ((right - left) * (bottom - top))]
-        return table.aids[rows]
-
-    # --- the pool -------------------------------------------------------
+        return index.visible_aids(gid, ltrb, visible_thresh)
 
     @property
     def n_positives(self) -> int:
@@ -546,29 +515,14 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         self._notice_edits()
         if isinstance(window_dims, str):  # a window of each target's own size, as without
             window_dims = None
-        n_pos = self._preselect_positives(n_pos, window_dims, state)
+        self._pos_select_idxs = choose_positives(self.targets, n_pos, window_dims, state)
+        n_pos = len(self._pos_select_idxs)
         if neg_to_pos_ratio is not None:
             n_neg = int(n_pos * neg_to_pos_ratio)
         n_neg = self._preselect_negatives(n_neg or 0, window_dims, state)
         if verbose:
             logger.info("preselected %d positives and %d negatives", n_pos, n_neg)
         return n_pos, n_neg
-
-    def _preselect_positives(
-        self, num: int | None, window_dims: Sequence[int] | None, rng: np.random.RandomState
-    ) -> int:
-        n_targets = len(self.targets)
-        if num is None or num >= n_targets:
-            self._pos_select_idxs = np.arange(n_targets)
-            return n_targets
-        chosen = np.empty(0, np.int64)
-        if window_dims is not None:
-            chosen = select_positive_regions(self.targets, window_dims, rng=rng)
-            chosen = rng.permutation(chosen)[:num]
-        rest = np.setdiff1d(np.arange(n_targets), chosen)
-        chosen = np.concatenate([chosen, rng.permutation(rest)[: num - len(chosen)]])
-        self._pos_select_idxs = np.sort(chosen)
-        return num
 
     def _preselect_negatives(
         self, num: int, window_dims: Sequence[int] | None, rng: np.random.RandomState
@@ -610,8 +564,6 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             self.dset, self._sized_table(), window_dims=window_dims, window_overlap=window_overlap, **kwargs
         )
 
-    # --- identity -------------------------------------------------------
-
     def _depends(self) -> list[Any]:
         return [self._make_hashid()[0]]
 
@@ -622,9 +574,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             return known, None
         if hasattr(self.dset, "_build_hashid"):
             return self.dset._build_hashid(), None
-        table = self.annot_table
-        columns = [table.images.gids, table.aids, table.cids, table.boxes, table.offsets]
-        return ub.hash_data([ub.hash_data(np.ascontiguousarray(column)) for column in columns]), None
+        return self.annot_table.hash_columns(), None
 
     @property
     def hashid(self) -> str:
@@ -638,9 +588,10 @@ def _categories(dset: Any) -> Sequence[dict[str, Any]]:
     return list(dset.dataset.get("categories", []))
 
 
-def _category_tree(dset: Any) -> CategoryTree:
-    from ndsampler.category_tree import CategoryTree
-
-    if not _categories(dset):
-        return CategoryTree()
-    return CategoryTree.coerce(dset.object_categories())
+def _looked_up(known: dict[Any, Any], what: str, value: Any) -> Any:
+    try:
+        return known[value]
+    except KeyError:
+        raise UnknownIdError(
+            f"no category has the {what} {value!r}; expected one of {list(known)[:20]}; see class_ids"
+        ) from None

@@ -198,6 +198,35 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         hit &= bottom >= ltrb[1]
         return hit.nonzero()[0] + first
 
+    def visible_aids(
+        self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
+    ) -> NDArray[np.int64]:
+        """Return the annotations of which a box shows more than a share.
+
+        Args:
+            gid: an image id.
+            ltrb: left, top, right and bottom in image pixels.
+            visible_thresh: share of an annotation's box that must be exceeded; with 0 touching is enough.
+
+        Returns:
+            Annotation ids, ascending.
+
+        Raises:
+            UnknownIdError: if the dataset has no such image.
+
+        Example:
+            >>> self = FrameIntersectionIndex.demo("shapes8")
+            >>> self.visible_aids(1, (0, 0, 600, 600), 0.5).tolist()
+            [1]
+        """
+        rows = self.overlapping_rows(gid, ltrb)
+        if visible_thresh > 0 and len(rows):
+            left, top, right, bottom = self.columns.ltrb.take(rows, axis=1)
+            width = np.minimum(right, ltrb[2]) - np.maximum(left, ltrb[0])
+            height = np.minimum(bottom, ltrb[3]) - np.maximum(top, ltrb[1])
+            rows = rows[width * height > visible_thresh * ((right - left) * (bottom - top))]
+        return self.columns.aids[rows]
+
     def overlapping_pairs(
         self, gids: ArrayLike, boxes: kwimage.Boxes | NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

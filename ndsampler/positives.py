@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "choose_positives",
     "select_disparate",
     "select_positive_regions",
     "tabular_coco_targets",
@@ -54,7 +55,7 @@ def tabular_coco_targets(dset: Any) -> kwarray.DataFrameArray:
 
     Example:
         >>> import kwcoco
-        >>> targets = tabular_coco_targets(kwcoco.CocoDataset.demo("shapes8"))
+        >>> targets = tabular_coco_targets(kwcoco.CocoDataset.demo("shapes8", verbose=0))
         >>> len(targets), targets["cx"].dtype.name
         (71, 'float32')
     """
@@ -120,7 +121,7 @@ def select_positive_regions(
 
     Example:
         >>> import kwcoco
-        >>> targets = tabular_coco_targets(kwcoco.CocoDataset.demo("shapes8"))
+        >>> targets = tabular_coco_targets(kwcoco.CocoDataset.demo("shapes8", verbose=0))
         >>> rows = select_positive_regions(targets, (300, 300), rng=0)
         >>> 8 <= len(rows) < len(targets)
         True
@@ -136,6 +137,39 @@ def select_positive_regions(
     if verbose:
         logger.info("selected %d of %d targets", len(rows), len(gids))
     return rows
+
+
+def choose_positives(
+    targets: Any, num: int | None, window_dims: Any, rng: np.random.RandomState
+) -> NDArray[np.int64]:
+    """Return which targets are to be the positives of a pool.
+
+    Args:
+        targets: a table as :func:`tabular_coco_targets` returns.
+        num: how many; all when None, or when there are no more.
+        window_dims: height and width of windows, to choose by coverage; None to choose at random.
+        rng: decides which.
+
+    Returns:
+        Rows of the targets, ascending. Where coverage leaves too few, the rest is random.
+
+    Raises:
+        ArgumentError: if ``window_dims`` is neither None nor a pair above 0.
+
+    Example:
+        >>> import kwcoco
+        >>> targets = tabular_coco_targets(kwcoco.CocoDataset.demo("shapes8", verbose=0))
+        >>> choose_positives(targets, 5, (50, 50), np.random.RandomState(0)).shape
+        (5,)
+    """
+    every = np.arange(len(targets))
+    if num is None or num >= len(every):
+        return every
+    chosen = every[:0]
+    if window_dims is not None:
+        chosen = rng.permutation(select_positive_regions(targets, window_dims, rng=rng))[:num]
+    rest = rng.permutation(np.setdiff1d(every, chosen))
+    return np.sort(np.concatenate([chosen, rest[: num - len(chosen)]]))
 
 
 def window_pair(window_dims: Any, purpose: str) -> tuple[float, float]:

@@ -28,7 +28,7 @@ __all__ = ["GridTargets", "image_grid", "new_image_sample_grid", "new_video_samp
 logger = logging.getLogger(__name__)
 
 #: Targets from which a grid makes each dictionary when it is asked for, instead of all at once.
-_LAZY_FROM = 200_000
+_LAZY_FROM = 10_000
 
 _NEGATIVE_CLASSES = frozenset({"ignore", "background"})
 
@@ -88,8 +88,8 @@ def new_image_sample_grid(
     Returns:
         ``targets``, each with ``gid``, ``slices`` and ``aids`` (what the window touches, ascending);
         ``positives_indexes`` and ``negatives_indexes`` into them; with ``legacy`` also ``positives`` and
-        ``negatives``. From 200,000 windows on the targets are a :class:`GridTargets`, which
-        makes each dictionary when it is asked for.
+        ``negatives``. From 10,000 windows on these lists of dictionaries are a
+        :class:`GridTargets`, which makes each dictionary when it is asked for.
 
     Raises:
         ArgumentError: if the window or the overlap cannot be used, or an image has no size.
@@ -299,8 +299,11 @@ class GridTargets(Sequence[dict[str, Any]]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return GridTargets(self._grid, self._keep[index], self._aids, self._bounds, self._build)
-        window = self._keep[[index]]
-        return next(iter(self._made(window)))
+        window = int(self._keep[index])
+        source, low, high = self._grid.place(window)
+        aids = None if self._aids is None else self._aids[self._bounds[window] : self._bounds[window + 1]]
+        slices = slice(low[1], high[1]), slice(low[2], high[2])
+        return self._build(source, (low[0], high[0]), slices, None if aids is None else aids.tolist())
 
     def __iter__(self) -> Any:
         for first in range(0, len(self._keep), _LAZY_FROM):

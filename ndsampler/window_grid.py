@@ -132,6 +132,25 @@ class WindowGrid:
     def __len__(self) -> int:
         return int(self.base[-1])
 
+    def place(self, window: int) -> tuple[int, list[int], list[int]]:
+        """Return the source of a window, and where it starts and ends along each axis.
+
+        Args:
+            window: its number.
+        """
+        source = int(self.base.searchsorted(window, side="right")) - 1
+        shape = int(self.shape_of[source])
+        _, n_lines, n_columns = self.counts[shape].tolist()
+        rank, column = divmod(window - int(self.base[source]), n_columns)
+        time, line = divmod(rank, n_lines)
+        starts = self.starts[shape]
+        low = [int(starts[0][time]), int(starts[1][line]), int(starts[2][column])]
+        return (
+            source,
+            low,
+            [first + size for first, size in zip(low, self.window[shape].tolist(), strict=True)],
+        )
+
     def placed(
         self, windows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
