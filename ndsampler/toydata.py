@@ -332,8 +332,8 @@ class DynamicToySampler(AbstractSampler):
             >>> sample = DynamicToySampler(10).load_positive(pad=(10, 20), window_dims=(64, 100))
             >>> sample["im"].shape
             (84, 140, 3)
-            >>> sample["target"]["category_id"] == sample["annots"]["cids"][0]
-            np.True_
+            >>> bool(sample["target"]["category_id"] == sample["annots"]["cids"][0])
+            True
         """
         index = self._draw(self._n_positives, rng) if index is None else _as_index(index, "index")
         return self._make_sample(2 * index, pad, window_dims)
