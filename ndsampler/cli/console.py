@@ -1,0 +1,102 @@
+"""What commands share: opening a dataset, and numbers and tables for the screen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ndsampler.errors import ArgumentError, MissingSourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def open_dataset(path: str | os.PathLike[str]) -> Any:
+    """Open a kwcoco dataset.
+
+    Args:
+        path: of a ``.kwcoco.json`` file, or of another form that kwcoco reads.
+
+    Returns:
+        A ``kwcoco.CocoDataset``.
+
+    Raises:
+        MissingSourceError: if there is no such file.
+        ArgumentError: if it is no kwcoco dataset, or one without images.
+    """
+    import kwcoco
+
+    if not Path(path).is_file():
+        raise MissingSourceError(f"{path} does not exist, or is no file; expected a kwcoco file")
+    try:
+        dset = kwcoco.CocoDataset.coerce(os.fspath(path))
+    except (ValueError, LookupError, TypeError, AttributeError, NotImplementedError, OSError) as ex:
+        reason = f"{type(ex).__name__}: {ex}"
+        raise ArgumentError(f"{path} cannot be read as a kwcoco file ({reason[:200]})") from ex
+    if not dset.n_images:
+        raise ArgumentError(f"{path} holds no images; expected a kwcoco file with at least one")
+    return dset
+
+
+def format_bytes(count: float) -> str:
+    """Return a number of bytes for people.
+
+    Example:
+        >>> format_bytes(805306368), format_bytes(52_000), format_bytes(1.8e9)
+        ('805 MB', '0.1 MB', '1.8 GB')
+    """
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e7 else f"{count / 1e6:.1f} MB"
+
+
+def format_rate(rate: float) -> str:
+    """Return a number of events a second for people.
+
+    Example:
+        >>> format_rate(12345.6), format_rate(432.1), format_rate(3.21)
+        ('12,346', '432', '3.2')
+    """
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people.
+
+    Example:
+        >>> format_duration(0.00042), format_duration(0.031), format_duration(2.5)
+        ('0.42 ms', '31.00 ms', '2.50 s')
+    """
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"
+
+
+def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table, the first column flush left and the others flush right.
+
+    Args:
+        head: the names of the columns.
+        rows: as many cells each.
+
+    Example:
+        >>> print(format_table(['backend', 'speed'], [['npy', '12']]))
+        backend  speed
+        -------  -----
+        npy         12
+    """
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    rule = ["-" * width for width in widths]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs)
+        )
+        for pairs in (list(zip(row, widths)) for row in (head, rule, *rows))
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def folder_bytes(folder: str | os.PathLike[str] | None) -> int:
+    """Return the size of all files below a folder; 0 if there is none."""
+    if folder is None or not os.path.isdir(folder):
+        return 0
+    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())

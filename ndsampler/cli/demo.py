@@ -1,0 +1,341 @@
+"""
+The command ``demo``: samples of large images as a picture, and what each backend costs.
+
+Without ``--data`` it makes a dataset to sample from: see :mod:`ndsampler.cli.demodata`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ndsampler.cli.console import (
+    folder_bytes,
+    format_bytes,
+    format_duration,
+    format_rate,
+    format_table,
+    open_dataset,
+)
+from ndsampler.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ndsampler.cli.speed import Speed
+    from ndsampler.coco_sampler import CocoSampler
+
+#: What can be measured, by the name it is typed and printed with.
+BACKENDS: dict[str, str | None] = {"none": None, "npy": "npy", "cog": "cog"}
+
+#: Windows given to each backend; few computers use them up in the time that is theirs.
+MOST_WINDOWS = 30_000
+
+#: The share of samples on the sheet that are positives.
+POSITIVES = 0.75
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command to argparse.
+
+    Args:
+        commands: what ``ArgumentParser.add_subparsers`` returned.
+    """
+    parser = commands.add_parser(
+        "demo",
+        help="make a picture of samples, and a table of speeds",
+        description="Draw random samples, with their annotations, into one picture, and measure how many "
+        "samples a second each backend gives. Without --data, a dataset with one very "
+        "large image is made first.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--out", default="ndsampler_demo", metavar="DIR", help="folder for all that is made")
+    add("--data", metavar="FILE", help="a kwcoco dataset of your own (default: make one)")
+    add("--workdir", metavar="DIR", help="folder for converted images (default: 'cache' in --out)")
+    add(
+        "--backend",
+        default="cog",
+        choices=list(BACKENDS),
+        help="the backend that the picture is sampled with",
+    )
+    add("--samples", type=_count, default=24, metavar="N", help="samples in the picture")
+    add("--window", type=_count, default=256, metavar="PIXELS", help="side of a sample")
+    add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the large image that is made")
+    add("--images", type=int, default=16, metavar="N", help="images of --data to use; 0 for all")
+    add(
+        "--seconds",
+        type=float,
+        default=4.0,
+        metavar="S",
+        help="time to measure each backend; 0 measures none",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="another number gives other images and samples")
+    parser.set_defaults(run=run)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
+@dataclass
+class Demo:
+    """One run of the command."""
+
+    args: argparse.Namespace
+    out: Path
+    workdir: Path
+    data: Path
+    gids: list[int]
+    """The images in use, sorted."""
+    samplers: dict[str, CocoSampler] = field(default_factory=dict)
+    """Those that were made, by the name of their backend."""
+
+    def sampler(self, dset: Any, name: str) -> CocoSampler:
+        """Return a sampler with the backend of that name, its cache prepared."""
+        from ndsampler.coco_sampler import CocoSampler
+
+        if name in self.samplers:
+            return self.samplers[name]
+        sampler = self.samplers[name] = CocoSampler(dset, workdir=self.workdir, backend=BACKENDS[name])
+        if BACKENDS[name] is not None:
+            begin = time.perf_counter()
+            sampler.frames.prepare(verbose=1)
+            seconds = time.perf_counter() - begin
+            size = format_bytes(folder_bytes(sampler.frames.cache_dpath))
+            say(f"  {name} cache: {size} in {sampler.frames.cache_dpath} ({seconds:.1f} s)")
+        return sampler
+
+
+def say(text: str = "") -> None:
+    """Print a line at once, also where the output is a file or a pipe."""
+    print(text, flush=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command and return its exit code.
+
+    Args:
+        args: as parsed by the options of :func:`add_parser`.
+
+    Raises:
+        ArgumentError: for an option out of range.
+        NDSamplerError: if the data or the cache cannot be used.
+    """
+    import numpy as np
+
+    begin = time.perf_counter()
+    if args.seed < 0 or args.images < 0 or not 0 <= args.seconds < 3600:
+        raise ArgumentError(
+            f"--seed is {args.seed}, --images {args.images}, --seconds {args.seconds}; expected none of them "
+            "below 0, and less than an hour"
+        )
+    out = Path(args.out).absolute()
+    workdir = Path(args.workdir).absolute() if args.workdir else out / "cache"
+    say(f"Everything is written to {out}")
+    out.mkdir(parents=True, exist_ok=True)
+    workdir.mkdir(parents=True, exist_ok=True)
+    data = Path(args.data).absolute() if args.data else make_data(args, out)
+    dset = open_dataset(data)
+    rng = np.random.default_rng(args.seed)
+    dset = choose_images(dset, args.images if args.data else 0, rng)
+    demo = Demo(args, out, workdir, data, sorted(int(gid) for gid in dset.imgs))
+    sizes = [(img.get("width") or 0, img.get("height") or 0) for img in dset.imgs.values()]
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    say(f"  {dset.n_images} images, the largest {width} x {height}; {dset.n_annots} annotations")
+    sheet = draw(demo, dset, rng)
+    if args.seconds:
+        compare(demo, dset, rng)
+    say_goodbye(demo, sheet, time.perf_counter() - begin)
+    return 0
+
+
+def make_data(args: argparse.Namespace, out: Path) -> Path:
+    """Return the path of the demo's own dataset, made now if it is not there yet."""
+    import ubelt as ub
+
+    from ndsampler.cli.demodata import DemoSettings, ensure_demodata
+
+    settings = DemoSettings(args.size, args.seed)
+    say(f"Dataset with an image of {args.size} x {args.size} pixels")
+    done = 0
+    bar = ub.ProgIter(total=100, desc="painting", verbose=1)
+    began = False
+
+    def progress(name: str, share: float) -> None:
+        nonlocal done, began
+        if not began:
+            bar.begin()
+            began = True
+        percent = int(100 * share) if name.startswith("city") else 0
+        bar.step(max(0, percent - done))
+        done = max(done, percent)
+
+    path = ensure_demodata(out, settings, progress)
+    if began:
+        bar.end()
+    say(f"  {path}, {format_bytes(folder_bytes(path.parent))}" + ("" if began else ", from an earlier run"))
+    return path
+
+
+def choose_images(dset: Any, most: int, rng: np.random.Generator) -> Any:
+    """Return a dataset with no more than some images, annotated ones first.
+
+    Args:
+        dset: a kwcoco dataset.
+        most: how many images; 0 for all.
+        rng: decides which.
+    """
+    gids = sorted(dset.imgs)
+    if not most or len(gids) <= most:
+        return dset
+    shuffled = [gids[index] for index in rng.permutation(len(gids))]
+    chosen = sorted(shuffled, key=lambda gid: not dset.index.gid_to_aids[gid])[:most]
+    say(f"  using {most} of {len(gids)} images; --images 0 uses all")
+    return dset.subset(sorted(chosen))
+
+
+def draw(demo: Demo, dset: Any, rng: np.random.Generator) -> Path:
+    """Write the sheet of samples and return its path."""
+    from ndsampler.preview import write_sheet
+
+    args = demo.args
+    say(f"Samples with backend {args.backend}")
+    sampler = demo.sampler(dset, args.backend)
+    begin = time.perf_counter()
+    samples = draw_samples(sampler, args.samples, args.window, rng)
+    path = demo.out / "samples.png"
+    where = "the demo dataset" if not args.data else demo.data.name
+    title = f"ndsampler: {len(samples)} random windows of {where}, {args.window} x {args.window} pixels each"
+    write_sheet(path, samples, sampler.classes, title=title)
+    say(f"  {len(samples)} samples drawn to {path} ({time.perf_counter() - begin:.1f} s)")
+    return path
+
+
+def draw_samples(sampler: CocoSampler, count: int, window: int, rng: np.random.Generator) -> list[Any]:
+    """Return random positives, of each category in turn, and then random negatives.
+
+    Args:
+        sampler: where they come from.
+        count: how many; where a dataset lacks annotations, or room for negatives, the others are more.
+        window: side of a sample in pixels.
+        rng: decides which.
+    """
+    dims = (window, window)
+    wished = round(count * POSITIVES) if sampler.n_positives else 0
+    _, n_neg = sampler.preselect(n_neg=count - wished, window_dims=dims, rng=int(rng.integers(1 << 31)))
+    n_pos = count - n_neg if sampler.n_positives else 0
+    rows = by_turns(sampler.regions.targets["category_id"], n_pos, rng)
+    samples = [sampler.load_positive(row, target={"window_dims": dims}) for row in rows]
+    samples += [sampler.load_negative(index) for index in range(n_neg)]
+    return samples or [sampler.load_sample(target) for target in anywhere(sampler, count, window, rng)]
+
+
+def by_turns(kinds: Any, count: int, rng: np.random.Generator) -> list[int]:
+    """Return random rows such that every kind comes up before one comes up again.
+
+    Args:
+        kinds: the kind of each row.
+        count: how many rows to return, if there are as many.
+        rng: decides which.
+    """
+    import numpy as np
+
+    order = rng.permutation(len(kinds))
+    shuffled = np.asarray(kinds)[order]
+    turn = np.empty(len(order), np.int64)
+    for kind in np.unique(shuffled):
+        (where,) = np.nonzero(shuffled == kind)
+        turn[where] = np.arange(len(where))
+    return [int(row) for row in order[np.argsort(turn, kind="stable")[:count]]]
+
+
+def anywhere(sampler: CocoSampler, count: int, window: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Return targets of windows inside the images, each pixel of which is as likely as any other."""
+    import numpy as np
+
+    gids = sampler.image_ids
+    sizes = np.array([sampler.frames.image_dims(gid)[::-1] for gid in gids], float)
+    area = sizes.prod(1)
+    chosen = rng.choice(len(gids), count, p=area / area.sum())
+    margin = np.minimum(window, sizes[chosen]) / 2
+    centers = rng.uniform(margin, sizes[chosen] - margin)
+    return [
+        {"gid": int(gids[index]), "cx": float(x), "cy": float(y), "window_dims": [window, window]}
+        for index, (x, y) in zip(chosen, centers)
+    ]
+
+
+def compare(demo: Demo, dset: Any, rng: np.random.Generator) -> None:
+    """Measure each backend, and print a table."""
+    from ndsampler.cli.speed import Task, measure
+
+    args = demo.args
+    say(f"Speed: {args.window} x {args.window} windows with annotations, each backend for {args.seconds:g} s")
+    rows = []
+    targets: list[dict[str, Any]] = []
+    for name, backend in BACKENDS.items():
+        sampler = demo.sampler(dset, name)
+        targets = targets or speed_targets(sampler, args.window, rng)
+        task = Task(str(demo.data), demo.gids, str(demo.workdir), backend, args.seconds, targets)
+        rows.append(_row(name, measure(task), sampler.frames.cache_dpath))
+    head = ["backend", "samples/s", "first sample", "cache on disk", "memory", "mapped files"]
+    say()
+    say(format_table(head, rows))
+    say()
+    say("Memory is the most that a new process had to itself while sampling, Python and its libraries")
+    say("included. Mapped files are pages of files, which the system takes back when it needs room.")
+
+
+def _row(name: str, speed: Speed, cache: str | None) -> list[str]:
+    size = folder_bytes(cache)
+    return [
+        name,
+        format_rate(speed.rate),
+        format_duration(speed.first),
+        format_bytes(size) if size else "-",
+        format_bytes(speed.own_bytes),
+        format_bytes(speed.mapped_bytes),
+    ]
+
+
+def speed_targets(sampler: CocoSampler, window: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Return windows in random order: one half on annotations, the other half anywhere."""
+    count = MOST_WINDOWS // 2
+    targets = anywhere(sampler, count, window, rng)
+    table = sampler.regions.targets
+    if len(table):
+        rows = rng.integers(len(table), size=count)
+        columns = [table[name] for name in ("gid", "cx", "cy")]
+        targets += [
+            {"gid": int(columns[0][row]), "cx": float(columns[1][row]), "cy": float(columns[2][row]),
+             "window_dims": [window, window]}
+            for row in rows
+        ]  # fmt: skip
+    return [targets[index] for index in rng.permutation(len(targets))]
+
+
+def say_goodbye(demo: Demo, sheet: Path, seconds: float) -> None:
+    """Say where the results are, what to type next, and how to be rid of them."""
+    python = "python" if os.path.basename(sys.executable).startswith("python") else sys.executable
+    say()
+    say(f"Done in {seconds:.0f} s. Look at {sheet}")
+    say()
+    say("What to type next:")
+    if not demo.args.data:
+        say(f"  {python} -m ndsampler demo --data my.kwcoco.json      the same on your own dataset")
+    say(f"  {python}                                              and then:")
+    say("    import kwcoco, ndsampler")
+    say(f"    dset = kwcoco.CocoDataset({str(demo.data)!r})")
+    say(f"    sampler = ndsampler.CocoSampler(dset, workdir={str(demo.workdir)!r}, backend='cog')")
+    say("    sample = sampler.load_positive(target={'window_dims': (256, 256)})")
+    say("    sample['im'].shape, sample['annots']['frame_dets'][0]")
+    say(f"All of it takes {format_bytes(folder_bytes(demo.out))}; delete {demo.out} to be rid of it.")

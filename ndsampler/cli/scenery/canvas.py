@@ -1,0 +1,331 @@
+"""
+One tile of a landscape while it is painted.
+
+A tile has three planes: plain colors, which material each pixel is made of,
+and how much light falls on it. :meth:`Canvas.develop` turns them into a picture.
+
+Points are (x, y) pixels of the whole landscape, (0, 0) being the outer corner
+of its first pixel, as in annotations. OpenCV counts from that pixel's centre.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Color = tuple[int, int, int]
+
+#: Side of a tile, and the period of every texture, in pixels.
+TILE = 1024
+
+#: What is painted around a tile and cut off, since lines that leave a picture end in odd ways.
+RIM = 16
+
+#: Fractional bits of the coordinates given to OpenCV.
+SHIFT = 4
+
+# Materials, by the number that stands in a canvas's plane.
+PLAIN, GRASS, SOIL, ASPHALT, WATER, SAND, ROOF, FOREST = range(8)
+
+#: The first of the materials with furrows, each in another direction.
+FURROWS = 8
+DIRECTIONS = 8
+
+#: The color of the grass where nothing is painted.
+VERGE: Color = (118, 124, 90)
+
+#: A light of 255 leaves a color as it is; shadows lie below.
+SHADOW = 135
+
+
+def octave(rng: np.random.Generator, size: int, cell: int) -> NDArray[np.float32]:
+    """Return smooth periodic noise of mean 0 and standard deviation 1.
+
+    Args:
+        rng: the source of randomness.
+        size: side of the result in pixels, a multiple of ``cell``.
+        cell: pixels from one random value to the next.
+
+    Returns:
+        A (size, size) array, which continues seamlessly when laid side by side.
+    """
+    import cv2
+
+    lattice = rng.standard_normal((size // cell, size // cell)).astype(np.float32)
+    wrapped = np.pad(lattice, 3, mode="wrap")
+    large = cv2.resize(wrapped, None, fx=cell, fy=cell, interpolation=cv2.INTER_CUBIC)
+    noise = large[3 * cell : -3 * cell, 3 * cell : -3 * cell]
+    return (noise - noise.mean()) / noise.std()
+
+
+def _mix(rng: np.random.Generator, *layers: tuple[float, int]) -> NDArray[np.float32]:
+    """Return a texture from octaves given as (strength in grey levels, cell)."""
+    return sum(
+        (strength * octave(rng, TILE, cell) for strength, cell in layers), np.full((TILE, TILE), 128.0)
+    )
+
+
+def _furrows(rng: np.random.Generator, direction: int) -> NDArray[np.float32]:
+    """Return rows of a crop. Whole numbers of waves in x and y keep them periodic."""
+    angle = np.pi * direction / DIRECTIONS
+    waves = 1024 / (11 + 3 * (direction % 3))
+    kx, ky = np.rint(waves * np.cos(angle)), np.rint(waves * np.sin(angle))
+    y, x = np.mgrid[:TILE, :TILE].astype(np.float32) * (2 * np.pi / TILE)
+    return 11 * np.sin(kx * x + ky * y + 0.7 * octave(rng, TILE, 32)) + _mix(rng, (4, 4), (4, 32), (4, 128))
+
+
+@dataclass(frozen=True)
+class Textures:
+    """What materials look like, as factors of a color (128 leaves it as it is)."""
+
+    tones: tuple[NDArray[np.uint8], ...]
+    """One array for each material, as large as a tile with its rim."""
+
+    canopy: NDArray[np.uint8]
+    """The colors of a forest, of that size too, with three channels."""
+
+    @classmethod
+    def make(cls, rng: np.random.Generator) -> Textures:
+        """Draw all textures.
+
+        Args:
+            rng: the source of randomness.
+        """
+        tones = [
+            _mix(rng, (1.5, 2)),
+            _mix(rng, (5, 2), (5, 4), (4, 16), (5, 64)),
+            _mix(rng, (4, 2), (5, 8), (6, 64)),
+            _mix(rng, (2.5, 2), (2, 16), (3, 64)),
+            _mix(rng, (1.5, 4), (2.5, 8), (2, 32)),
+            _mix(rng, (2.5, 2), (2, 8), (3, 64)),
+            _mix(rng, (4, 2), (2, 8)),
+            _mix(rng, (2, 2), (6, 64), (6, 128)),
+            *(_furrows(rng, direction) for direction in range(DIRECTIONS)),
+        ]
+        as_bytes = tuple(_with_rim(np.clip(np.rint(tone), 40, 250).astype(np.uint8)) for tone in tones)
+        return cls(as_bytes, _with_rim(_draw_canopy(rng)))
+
+
+def _with_rim(texture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Continue a periodic texture over the rim of a tile."""
+    return np.pad(texture, ((RIM, RIM), (RIM, RIM), (0, 0))[: texture.ndim], mode="wrap")
+
+
+def _draw_canopy(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return tree tops side by side, seamless at the edges."""
+    canvas = Canvas(0, 0, TILE)
+    canvas.colors[:] = (38, 58, 34)
+    for _ in range(4200):
+        sprite = crown(int(rng.integers(CROWNS)), int(rng.integers(11, 25)))
+        x, y = rng.integers(0, TILE, 2)
+        for dx in (-TILE, 0, TILE):
+            for dy in (-TILE, 0, TILE):
+                canvas.stamp(sprite, x + dx, y + dy)
+    return canvas.colors
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """A small picture with soft edges."""
+
+    colors: NDArray[np.uint8]
+    """(n, n, 3), n odd."""
+
+    cover: NDArray[np.float32]
+    """(n, n), from 0 (nothing) to 1 (opaque)."""
+
+
+#: How many shapes of tree tops there are.
+CROWNS = 24
+
+
+def crown_radius(variant: int, angles: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the radius of a tree top in each direction, relative to its mean.
+
+    Args:
+        variant: which of the ``CROWNS`` shapes.
+        angles: directions in radians.
+    """
+    radius = np.ones(angles.shape)
+    for k, size, phase in _crown_waves(variant):
+        radius += size * np.cos(k * angles + phase)
+    return radius
+
+
+@lru_cache(maxsize=CROWNS)
+def _crown_waves(variant: int) -> list[tuple[int, float, float]]:
+    rng = np.random.default_rng(variant)
+    return [(k, rng.uniform(0.02, 0.16 / k**0.5), rng.uniform(0, 2 * np.pi)) for k in range(2, 7)]
+
+
+@lru_cache(maxsize=2048)
+def crown(variant: int, radius: int) -> Sprite:
+    """Return a tree top as seen from above, lit from the upper left.
+
+    Args:
+        variant: which of the ``CROWNS`` shapes; it determines the color too.
+        radius: in pixels.
+    """
+    rng = np.random.default_rng((variant, 1))
+    half = int(radius * 1.35) + 2
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64) / radius
+    reach = np.hypot(x, y) / crown_radius(variant, np.arctan2(y, x))
+    cover = np.clip((1 - reach) * radius + 0.5, 0, 1).astype(np.float32)
+    window = np.s_[: 2 * half + 1, : 2 * half + 1]
+    leaves = 0.13 * octave(rng, 128, 4)[window] + 0.09 * octave(rng, 128, 8)[window]
+    light = 0.98 - 0.30 * (x + y) * 0.7 - 0.22 * reach**3 + leaves
+    tint = np.array([(74, 104, 52), (92, 116, 58), (60, 92, 56), (104, 120, 66)][variant % 4]) * rng.uniform(
+        0.9, 1.1
+    )
+    colors = np.clip(light[..., None] * tint, 0, 255).astype(np.uint8)
+    return Sprite(colors, cover)
+
+
+@dataclass
+class Canvas:
+    """A tile to paint on.
+
+    Args:
+        x0: left edge of the canvas in the landscape, in pixels.
+        y0: upper edge.
+        size: its side in pixels, that of a tile with its rim.
+    """
+
+    x0: int
+    y0: int
+    size: int = TILE + 2 * RIM
+    colors: NDArray[np.uint8] = field(init=False)
+    material: NDArray[np.uint8] = field(init=False)
+    light: NDArray[np.uint8] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.colors = np.empty((self.size, self.size, 3), np.uint8)
+        self.colors[:] = VERGE
+        self.material = np.full((self.size, self.size), GRASS, np.uint8)
+        self.light = np.full((self.size, self.size), 255, np.uint8)
+
+    def _place(self, points: NDArray[Any]) -> NDArray[np.int32]:
+        return np.rint((points - (self.x0 + 0.5, self.y0 + 0.5)) * (1 << SHIFT)).astype(np.int32)
+
+    def fill(self, color: Color, *rings: NDArray[Any], material: int = PLAIN) -> None:
+        """Fill a polygon, and let the light fall on it.
+
+        Args:
+            color: red, green, blue.
+            rings: the outline, (n, 2), and holes in it.
+            material: what it is made of.
+        """
+        import cv2
+
+        placed = [self._place(ring) for ring in rings]
+        cv2.fillPoly(self.colors, placed, color, cv2.LINE_AA, SHIFT)
+        cv2.fillPoly(self.material, placed, material, cv2.LINE_8, SHIFT)
+        cv2.fillPoly(self.light, placed, 255, cv2.LINE_8, SHIFT)
+
+    def stroke(
+        self, color: Color, points: NDArray[Any], width: float, material: int = PLAIN, closed: bool = False
+    ) -> None:
+        """Draw a line of some width through points.
+
+        Args:
+            color: red, green, blue.
+            points: (n, 2).
+            width: in pixels.
+            material: what it is made of.
+            closed: whether the last point is joined to the first.
+        """
+        import cv2
+
+        placed = [self._place(points)]
+        thickness = max(1, round(width))
+        cv2.polylines(self.colors, placed, closed, color, thickness, cv2.LINE_AA, SHIFT)
+        cv2.polylines(self.material, placed, closed, material, thickness, cv2.LINE_8, SHIFT)
+
+    def dash(self, color: Color, points: NDArray[Any], width: float) -> None:
+        """Draw the given pairs of points, (n, 2, 2), as separate lines."""
+        import cv2
+
+        cv2.polylines(
+            self.colors, list(self._place(points)), False, color, max(1, round(width)), cv2.LINE_AA, SHIFT
+        )
+
+    def shade(self, outline: NDArray[Any], reach: tuple[float, float], light: int = SHADOW) -> None:
+        """Darken what lies in the shadow of something.
+
+        Args:
+            outline: what casts the shadow, (n, 2).
+            reach: where the shadow of its top falls, (x, y) from there.
+            light: what is left of the light, of 255.
+        """
+        import cv2
+
+        steps = max(2, int(np.hypot(*reach) / 6))
+        for step in range(steps + 1):
+            moved = outline + np.asarray(reach) * (step / steps)
+            cv2.fillPoly(self.light, [self._place(moved)], light, cv2.LINE_8, SHIFT)
+
+    def stamp(self, sprite: Sprite, x: int, y: int) -> None:
+        """Put a sprite with its middle on the pixel (x, y) of the landscape."""
+        import cv2
+
+        half = len(sprite.cover) // 2
+        left, top = int(x) - self.x0 - half, int(y) - self.y0 - half
+        x0, y0 = max(left, 0), max(top, 0)
+        x1, y1 = min(left + 2 * half + 1, self.size), min(top + 2 * half + 1, self.size)
+        if x0 >= x1 or y0 >= y1:
+            return
+        here = np.s_[y0:y1, x0:x1]
+        there = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        cover = np.ascontiguousarray(sprite.cover[there])
+        under = np.ascontiguousarray(self.colors[here])
+        self.colors[here] = cv2.blendLinear(
+            np.ascontiguousarray(sprite.colors[there]), under, cover, 1 - cover
+        )
+        opaque = cover > 0.5
+        self.material[here][opaque] = PLAIN
+        self.light[here][opaque] = 255
+
+    def develop(self, textures: Textures, tint: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the tile as a picture.
+
+        Args:
+            textures: of the materials.
+            tint: (size, size, 3) factors of the color, 128 leaving it as it is.
+
+        Returns:
+            (TILE, TILE, 3) uint8, red first: the canvas without its rim.
+        """
+        import cv2
+
+        tone = np.empty_like(self.material)
+        present = np.flatnonzero(cv2.calcHist([self.material], [0], None, [256], [0, 256]))
+        for material in present:
+            mask = cv2.compare(self.material, int(material), cv2.CMP_EQ)
+            cv2.copyTo(textures.tones[material], mask, tone)
+            if material == FOREST:
+                cv2.copyTo(textures.canopy, mask, self.colors)
+        light = cv2.blur(self.light, (3, 3))
+        shaded = cv2.cvtColor(cv2.multiply(tone, light, scale=1 / 255), cv2.COLOR_GRAY2RGB)
+        tinted = cv2.multiply(self.colors, tint, scale=1 / 128)
+        picture = cv2.GaussianBlur(cv2.multiply(tinted, shaded, scale=1 / 128), (3, 3), 0.6)
+        return np.asarray(picture[RIM:-RIM, RIM:-RIM])
+
+
+def bounds_of(points: Sequence[NDArray[Any]], margin: float = 0) -> tuple[float, float, float, float]:
+    """Return (left, top, right, bottom) around some points and a margin.
+
+    Args:
+        points: arrays of (x, y).
+        margin: in pixels.
+    """
+    stacked = np.concatenate(points)
+    low, high = stacked.min(0) - margin, stacked.max(0) + margin
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])

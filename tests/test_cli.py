@@ -1,0 +1,502 @@
+"""The command line, the demo, and the dataset that the demo makes."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import cv2
+import kwcoco
+import kwimage
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ndsampler
+from ndsampler.__main__ import main
+from ndsampler.cli import console, demo, demodata
+from ndsampler.cli.demodata import DemoSettings, ensure_demodata
+from ndsampler.cli.scenery import CATEGORIES, make_scene, things
+from ndsampler.cli.scenery.canvas import TILE
+from ndsampler.cli.tiff import STRIP_ROWS, StripedTiff, encode_strips
+from ndsampler.errors import ArgumentError, SourceError
+
+SIZE = 1200
+
+
+@pytest.fixture(scope="module")
+def demo_run(tmp_path_factory):
+    """Run the whole command once, small; return its folder and what it printed."""
+    out = tmp_path_factory.mktemp("demo run")
+    command = [sys.executable, "-m", "ndsampler", "demo", "--out", str(out), "--size", str(SIZE)]
+    done = subprocess.run(
+        [*command, "--samples", "6", "--seconds", "0.2"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+@pytest.fixture(scope="module")
+def dset(demo_run):
+    """Return the dataset that the command made."""
+    return kwcoco.CocoDataset(str(demo_run[0] / f"data_{SIZE}_0" / "demo.kwcoco.json"))
+
+
+def run_cli(capsys, *argv):
+    """Return exit code, stdout and stderr of a command run in this process."""
+    code = main([str(word) for word in argv])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def write_dataset(folder, annotations=(), categories=(), videos=(), size=(90, 70), count=3, dtype=np.uint8):
+    """Write some images and a kwcoco file; return its path."""
+    folder.mkdir(exist_ok=True)
+    images = []
+    for number in range(1, count + 1):
+        name = f"frame_{number}.png"
+        pixels = np.random.default_rng(number).integers(0, 200, (size[1], size[0], 3)).astype(dtype)
+        (folder / name).write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+        image = {
+            "id": number,
+            "name": f"frame_{number}",
+            "file_name": name,
+            "width": size[0],
+            "height": size[1],
+        }
+        if videos:
+            image |= {"video_id": 1, "frame_index": number}
+        images.append(image)
+    path = folder / "data.kwcoco.json"
+    parts = {"images": images, "annotations": list(annotations), "categories": list(categories)}
+    path.write_text(json.dumps({**parts, "videos": list(videos)}))
+    return path
+
+
+def decode(path):
+    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+class TestDemoCommand:
+    def test_the_sheet_is_a_picture_of_six_samples(self, demo_run):
+        sheet = decode(demo_run[0] / "samples.png")
+        assert sheet.shape[1] > 3 * 300
+        assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1000
+
+    def test_the_table_has_speed_cache_and_memory_of_each_backend(self, demo_run):
+        rows = {line.split()[0]: line for line in demo_run[1].splitlines() if line.strip()}
+        for name in ("none", "npy", "cog"):
+            cells = re.split(r"  +", rows[name].strip())
+            assert float(cells[1].replace(",", "")) > 0
+            assert cells[2].endswith("s")
+            assert (cells[3] == "-") == (name == "none")
+            assert cells[4].endswith("B")
+
+    def test_it_says_where_all_is_and_what_to_type_next(self, demo_run):
+        out, text = demo_run
+        assert f"Everything is written to {out}" in text
+        assert "prepare cog" in text
+        assert "demo --data my.kwcoco.json" in text
+        assert f"Look at {out / 'samples.png'}" in text
+        assert f"delete {out}" in text
+
+    def test_the_python_lines_that_it_ends_with_work(self, demo_run):
+        lines = [line[4:] for line in demo_run[1].splitlines() if line.startswith("    ")]
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(lines[:-1]) + f"\nprint(({lines[-1]})[0])"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.strip() == "(256, 256, 3)", done.stderr
+
+    def test_a_second_run_uses_what_is_there(self, demo_run, capsys):
+        out = demo_run[0]
+        files = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".png"]
+        before = {path: path.stat().st_mtime_ns for path in files}
+        code, text, _ = run_cli(
+            capsys, "demo", "--out", out, "--size", SIZE, "--seconds", "0", "--samples", "2"
+        )
+        assert code == 0
+        assert "from an earlier run" in text
+        assert {path: path.stat().st_mtime_ns for path in files} == before
+
+    def test_no_half_written_file_remains(self, demo_run):
+        assert not list(demo_run[0].rglob("*.partial"))
+
+
+class TestOwnData:
+    ANNOTS = (
+        {"id": 1, "image_id": 1, "category_id": 4, "bbox": [10, 10, 20, 15]},
+        {"id": 2, "image_id": 2, "category_id": 4, "bbox": [40, 30, 12, 12]},
+    )
+
+    def sheet_of(self, capsys, path, tmp_path, *more):
+        arguments = ["--data", path, "--out", tmp_path / "out", "--samples", "4", "--window", "48"]
+        code, text, err = run_cli(capsys, "demo", *arguments, "--seconds", "0", *more)
+        assert code == 0, err
+        assert decode(tmp_path / "out" / "samples.png").size
+        return text
+
+    @pytest.mark.parametrize("backend", ["none", "npy", "cog"])
+    def test_each_backend_draws_a_sheet(self, capsys, tmp_path, backend):
+        path = write_dataset(tmp_path / "data", self.ANNOTS, [{"id": 4, "name": "cat"}])
+        text = self.sheet_of(capsys, path, tmp_path, "--backend", backend)
+        assert "3 images, the largest 90 x 70; 2 annotations" in text
+        assert "my.kwcoco.json" not in text
+
+    def test_no_annotations_give_windows_anywhere(self, capsys, tmp_path):
+        path = write_dataset(tmp_path / "data")
+        assert "4 samples drawn" in self.sheet_of(capsys, path, tmp_path)
+
+    def test_images_smaller_than_the_window_are_no_error(self, capsys, tmp_path):
+        path = write_dataset(tmp_path / "data", size=(20, 30))
+        assert "4 samples drawn" in self.sheet_of(capsys, path, tmp_path)
+
+    def test_no_categories_are_no_error(self, capsys, tmp_path):
+        bare = [{key: value for key, value in ann.items() if key != "category_id"} for ann in self.ANNOTS]
+        self.sheet_of(capsys, write_dataset(tmp_path / "data", bare), tmp_path)
+
+    def test_annotations_without_boxes_are_no_error(self, capsys, tmp_path):
+        bare = [{"id": 1, "image_id": 1, "category_id": 4}]
+        path = write_dataset(tmp_path / "data", bare, [{"id": 4, "name": "cat"}])
+        self.sheet_of(capsys, path, tmp_path)
+
+    def test_images_full_of_annotations_leave_no_negatives(self, capsys, tmp_path):
+        full = [{"id": n, "image_id": n, "category_id": 4, "bbox": [0, 0, 90, 70]} for n in (1, 2, 3)]
+        path = write_dataset(tmp_path / "data", full, [{"id": 4, "name": "cat"}])
+        assert "samples drawn" in self.sheet_of(capsys, path, tmp_path)
+
+    def test_the_frames_of_a_video_are_sampled_as_images(self, capsys, tmp_path):
+        video = {"id": 1, "name": "film", "width": 90, "height": 70}
+        path = write_dataset(tmp_path / "data", self.ANNOTS, [{"id": 4, "name": "cat"}], [video])
+        self.sheet_of(capsys, path, tmp_path)
+
+    def test_sixteen_bits_are_no_error(self, capsys, tmp_path):
+        path = write_dataset(tmp_path / "data", self.ANNOTS, [{"id": 4, "name": "cat"}], dtype=np.uint16)
+        self.sheet_of(capsys, path, tmp_path)
+
+    def test_no_more_images_are_used_than_asked_for_annotated_ones_first(self, capsys, tmp_path):
+        path = write_dataset(tmp_path / "data", self.ANNOTS, [{"id": 4, "name": "cat"}], count=6)
+        text = self.sheet_of(capsys, path, tmp_path, "--images", "2")
+        assert "using 2 of 6 images" in text
+        assert "2 images, the largest 90 x 70; 2 annotations" in text
+
+    def test_speed_is_measured_on_the_chosen_images(self, capsys, tmp_path):
+        path = write_dataset(tmp_path / "data", self.ANNOTS, [{"id": 4, "name": "cat"}])
+        text = self.sheet_of(capsys, path, tmp_path, "--images", "2", "--seconds", "0.05")
+        assert text.index("samples/s") < text.index("npy  ")
+
+    def test_the_workdir_holds_the_cache(self, capsys, tmp_path):
+        path = write_dataset(tmp_path / "data", self.ANNOTS, [{"id": 4, "name": "cat"}])
+        self.sheet_of(capsys, path, tmp_path, "--workdir", tmp_path / "elsewhere")
+        assert list((tmp_path / "elsewhere").rglob("*.cog.tiff"))
+        assert not (tmp_path / "out" / "cache").exists()
+
+
+class TestBadInput:
+    def one_line(self, capsys, *argv):
+        code, _, err = run_cli(capsys, *argv)
+        assert code == 2
+        assert err.startswith("ndsampler: error: ")
+        assert err.count("\n") == 1
+        return err
+
+    def test_missing_data_is_one_line_that_names_the_file(self, capsys, tmp_path):
+        err = self.one_line(capsys, "demo", "--data", tmp_path / "none.json", "--out", tmp_path)
+        assert "none.json does not exist" in err
+
+    def test_a_folder_is_no_dataset(self, capsys, tmp_path):
+        assert str(tmp_path) in self.one_line(capsys, "demo", "--data", tmp_path, "--out", tmp_path)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"not json",
+            b"[1, 2]",
+            b"3",
+            b'"text"',
+            b'{"images": 7}',
+            b'{"images": [{"id": 1}, 5]}',
+            b"\x00\xff" * 9,
+        ],
+    )
+    def test_a_file_that_is_no_dataset_is_named(self, capsys, tmp_path, content):
+        path = tmp_path / "bad.kwcoco.json"
+        path.write_bytes(content)
+        assert "bad.kwcoco.json" in self.one_line(capsys, "demo", "--data", path, "--out", tmp_path)
+
+    def test_a_dataset_without_images_is_named(self, capsys, tmp_path):
+        path = write_dataset(tmp_path, count=0)
+        err = self.one_line(capsys, "demo", "--data", path, "--out", tmp_path)
+        assert "data.kwcoco.json holds no images" in err
+
+    def test_a_missing_image_file_is_named(self, capsys, tmp_path):
+        path = write_dataset(tmp_path)
+        (tmp_path / "frame_2.png").unlink()
+        err = self.one_line(capsys, "demo", "--data", path, "--out", tmp_path / "out", "--seconds", "0")
+        assert "frame_2.png" in err
+
+    def test_an_output_folder_that_is_a_file_is_named(self, capsys, tmp_path):
+        (tmp_path / "file").write_text("")
+        assert "file" in self.one_line(capsys, "demo", "--out", tmp_path / "file")
+
+    @pytest.mark.parametrize(
+        ("option", "value", "message"),
+        [
+            ("--size", 100, "the size is 100; expected"),
+            ("--size", 10**6, "the size is 1000000; expected"),
+            ("--seed", -1, "--seed is -1"),
+            ("--images", -1, "--images -1"),
+            ("--seconds", -1, "--seconds -1"),
+            ("--seconds", "nan", "--seconds nan"),
+        ],
+    )
+    def test_a_number_out_of_range_is_named(self, capsys, tmp_path, option, value, message):
+        assert message in self.one_line(capsys, "demo", option, value, "--out", tmp_path)
+
+    @pytest.mark.parametrize("words", [["--samples", "0"], ["--backend", "zip"], ["--window", "x"]])
+    def test_what_argparse_refuses_ends_with_the_same_code(self, capsys, words):
+        with pytest.raises(SystemExit) as stopped:
+            main(["demo", *words])
+        assert stopped.value.code == 2
+
+    def test_a_full_disk_is_noticed_before_anything_is_written(self, capsys, tmp_path, monkeypatch):
+        usage = demodata.shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(demodata.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+        err = self.one_line(capsys, "demo", "--out", tmp_path)
+        assert re.search(r"0\.0 GB left, and the demo needs .* GB: choose another folder with --out", err)
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+class TestMain:
+    def test_the_version_is_told(self, capsys):
+        with pytest.raises(SystemExit) as stopped:
+            main(["--version"])
+        assert stopped.value.code == 0
+        assert capsys.readouterr().out == f"ndsampler {ndsampler.__version__}\n"
+
+    @pytest.mark.parametrize("argv", [["--help"], ["demo", "--help"]])
+    def test_help_names_what_can_be_typed(self, capsys, argv):
+        with pytest.raises(SystemExit) as stopped:
+            main(argv)
+        assert stopped.value.code == 0
+        assert "demo" in capsys.readouterr().out
+
+    def test_no_command_shows_the_help(self, capsys):
+        code, out, _ = run_cli(capsys)
+        assert code == 0
+        assert "usage: python -m ndsampler" in out
+
+    def test_an_interruption_is_one_line(self, capsys, monkeypatch, tmp_path):
+        def interrupt(*args):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(demo, "make_data", interrupt)
+        code, _, err = run_cli(capsys, "demo", "--out", tmp_path)
+        assert (code, err) == (130, "ndsampler: stopped\n")
+
+    def test_a_child_that_fails_is_told_with_its_reason(self, tmp_path):
+        from ndsampler.cli.speed import Task, measure
+
+        task = Task(str(tmp_path / "none.json"), [1], str(tmp_path), None, 0.1, [{"gid": 1}])
+        with pytest.raises(SourceError, match=r"backend None failed: .*none\.json does not exist"):
+            measure(task)
+
+
+class TestDemoDataset:
+    def test_kwcoco_finds_nothing_to_complain_about(self, dset):
+        result = dset.validate(missing=True, corrupted=True, verbose=0)
+        assert not result["errors"]
+
+    def test_it_has_one_large_image_and_ordinary_ones_of_three_formats(self, dset):
+        sizes = [(img["width"], img["height"]) for img in dset.imgs.values()]
+        assert sizes[-1] == (SIZE, SIZE)
+        assert {img["file_name"].split(".")[-1] for img in dset.imgs.values()} == {"png", "jpg", "tif"}
+
+    def test_the_large_image_has_to_be_converted(self, dset):
+        with rasterio.open(dset.get_image_fpath(7)) as image:
+            assert not image.profile["tiled"]
+            assert image.dtypes == ("uint8",) * 3
+            assert image.block_shapes == [(STRIP_ROWS, SIZE)] * 3
+
+    def test_boxes_surround_polygons_and_keypoints_inside_their_image(self, dset):
+        for ann in dset.anns.values():
+            img = dset.imgs[ann["image_id"]]
+            x, y, w, h = ann["bbox"]
+            points = np.array(ann["segmentation"]["exterior"])
+            assert np.allclose([points.min(0), points.max(0)], [(x, y), (x + w, y + h)], atol=0.11)
+            assert 0 <= x < x + w <= img["width"]
+            assert 0 <= y < y + h <= img["height"]
+            for point in ann.get("keypoints", []):
+                outline = np.float32(points)
+                assert cv2.pointPolygonTest(outline, tuple(np.float32(point["xy"]).tolist()), False) > 0
+
+    def test_several_categories_have_keypoints(self, dset):
+        named = {
+            dset._resolve_to_cat(a["category_id"])["name"] for a in dset.anns.values() if "keypoints" in a
+        }
+        assert {"car", "building"} <= named
+
+    def test_polygons_sit_on_what_is_drawn(self, dset):
+        """Colors inside an outline differ from those of the ring around it."""
+        clear = []
+        for gid in dset.imgs:
+            pixels = decode(dset.get_image_fpath(gid)).astype(float)
+            for ann in dset.annots(gid=gid).objs:
+                mask = np.zeros(pixels.shape[:2], np.uint8)
+                cv2.fillPoly(mask, [np.rint(np.array(ann["segmentation"]["exterior"]) - 0.5).astype(int)], 1)
+                x, y, w, h = (int(part) for part in ann["bbox"])
+                near = np.s_[max(y - 5, 0) : y + h + 5, max(x - 5, 0) : x + w + 5]
+                inside = cv2.erode(mask[near], np.ones((3, 3))) > 0
+                ring = (cv2.dilate(mask[near], np.ones((5, 5))) > 0) & (mask[near] == 0)
+                here = pixels[near]
+                step = np.abs(np.median(here[inside], 0) - np.median(here[ring], 0)).max()
+                clear.append(step > 8)
+        assert len(clear) > 50
+        assert np.mean(clear) > 0.9
+
+    def test_equal_settings_give_equal_files_and_another_seed_others(self, demo_run, tmp_path):
+        made = ensure_demodata(tmp_path, DemoSettings(SIZE, 0)).parent
+        for path in made.iterdir():
+            assert path.read_bytes() == (demo_run[0] / f"data_{SIZE}_0" / path.name).read_bytes()
+        other = ensure_demodata(tmp_path, DemoSettings(256, 1)).parent
+        again = ensure_demodata(tmp_path, DemoSettings(256, 0)).parent
+        assert (other / "city_256.tif").read_bytes() != (again / "city_256.tif").read_bytes()
+
+    def test_what_is_missing_or_damaged_is_made_anew(self, tmp_path, caplog):
+        path = ensure_demodata(tmp_path, DemoSettings(256))
+        whole = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+        spoil = [
+            lambda: (path.parent / "park.jpg").unlink(),
+            lambda: (path.parent / "fields.png").write_bytes(b"cut off"),
+            lambda: path.write_bytes(b"{}"),
+            lambda: path.write_bytes(b"{"),
+            lambda: path.unlink(),
+        ]
+        for damage in spoil:
+            damage()
+            assert ensure_demodata(tmp_path, DemoSettings(256)) == path
+            assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == whole
+
+    def test_a_failure_leaves_no_dataset_and_no_half_file(self, tmp_path, monkeypatch):
+        def fail(*args):
+            raise OSError("no space left")
+
+        monkeypatch.setattr(demodata.StripedTiff, "finish", fail)
+        with pytest.raises(OSError, match="no space left"):
+            ensure_demodata(tmp_path, DemoSettings(256))
+        assert not list(tmp_path.rglob("*.json"))
+        assert not list(tmp_path.rglob("*.partial"))
+
+    def test_progress_ends_at_one_for_every_picture(self, tmp_path):
+        told: dict[str, list[float]] = {}
+        ensure_demodata(
+            tmp_path, DemoSettings(256), lambda name, share: told.setdefault(name, []).append(share)
+        )
+        assert len(told) == len(demodata.ORDINARY) + 1
+        for shares in told.values():
+            assert shares == sorted(shares)
+            assert shares[-1] == 1
+
+    def test_a_picture_of_unknown_format_is_refused(self):
+        with pytest.raises((ArgumentError, cv2.error)):
+            demodata.write_picture(io.BytesIO(), make_scene(64, 64), ".xyz", lambda share: None)
+
+
+class TestScenery:
+    def test_tiles_join_without_a_seam(self):
+        pixels = make_scene(TILE + 200, 300, seed=4).rows(0, 300).astype(float)
+        steps = np.abs(np.diff(pixels, axis=1)).mean((0, 2))
+        around = np.concatenate([steps[TILE - 60 : TILE - 1], steps[TILE : TILE + 60]])
+        assert steps[TILE - 1] < around.mean() + 4 * around.std()
+
+    def test_a_landscape_is_no_noise(self):
+        pixels = make_scene(512, 512, seed=2).rows(0, 512).astype(float)
+        steps = np.abs(np.diff(pixels, axis=1)).mean()
+        assert steps < 0.35 * pixels.std()
+
+    @pytest.mark.parametrize("size", [(300, 200), (200, 300), (64, 64), (1030, 40)])
+    def test_any_shape_can_be_painted(self, size):
+        width, height = size
+        scene = make_scene(width, height)
+        assert scene.rows(0, height).shape == (height, width, 3)
+
+    def test_every_category_occurs_in_a_large_landscape(self):
+        scene = make_scene(6000, 6000)
+        assert {thing.category for thing in scene.annotated} == set(CATEGORIES)
+        assert len(scene.annotated) > 1000
+
+    def test_annotated_things_hardly_overlap(self):
+        scene = make_scene(3000, 3000, seed=1)
+        count = np.zeros((3000, 3000), np.uint8)
+        for thing in scene.annotated:
+            rings = [np.rint(ring).astype(np.int32) for ring in (thing.outline, *thing.holes)]
+            one = np.zeros_like(count)
+            cv2.fillPoly(one, rings, 1)
+            count += one
+        assert (count > 1).sum() < 0.03 * (count > 0).sum()
+
+    def test_a_courtyard_is_a_hole(self):
+        court = things.Court(400.0, 400.0, 0.3, 500.0, 450.0, 1)
+        polygon = kwimage.Polygon(exterior=court.outline, interiors=court.holes)
+        assert polygon.area < 500 * 450 - 300 * 250
+        assert polygon.area == pytest.approx(500 * 450 - (500 - 148) * (450 - 148), rel=1e-6)
+
+
+class TestTiff:
+    @given(st.integers(1, 40), st.integers(1, 70), st.integers(0, 99))
+    @settings(max_examples=25, deadline=None)
+    def test_what_was_written_is_read_back(self, width, height, seed):
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+        file = io.BytesIO()
+        tiff = StripedTiff(file, width, height)
+        for top in range(0, height, 2 * STRIP_ROWS):
+            tiff.write(encode_strips(pixels[top : top + 2 * STRIP_ROWS]))
+        tiff.finish()
+        decoded = cv2.imdecode(np.frombuffer(file.getvalue(), np.uint8), cv2.IMREAD_COLOR)
+        assert (decoded[..., ::-1] == pixels).all()
+
+    def test_missing_rows_are_refused(self):
+        with pytest.raises(ArgumentError, match="0 strips were written; expected 3"):
+            StripedTiff(io.BytesIO(), 10, 40).finish()
+
+    def test_more_than_the_format_can_hold_is_refused(self):
+        class Huge(io.BytesIO):
+            def tell(self):
+                return 2**32
+
+        tiff = StripedTiff(Huge(), 4, 4)
+        tiff._offsets = [8]
+        with pytest.raises(ArgumentError, match="do not fit a TIFF, which ends at 4 GB"):
+            tiff.finish()
+
+
+class TestConsole:
+    def test_a_folder_counts_all_files_below_it(self, tmp_path):
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "x").write_bytes(b"123")
+        (tmp_path / "y").write_bytes(b"45")
+        assert console.folder_bytes(tmp_path) == 5
+        assert console.folder_bytes(tmp_path / "none") == console.folder_bytes(None) == 0
+
+    @given(st.lists(st.lists(st.text("abc", min_size=1, max_size=9), min_size=3, max_size=3), max_size=5))
+    def test_columns_of_a_table_line_up(self, rows):
+        lines = console.format_table(["name", "x", "y"], rows).splitlines()
+        assert len(lines) == 2 + len(rows)
+        assert {len(line) for line in lines} == {len(lines[1])}
+
+    @given(st.lists(st.integers(0, 3), max_size=40), st.integers(0, 50))
+    def test_every_kind_comes_up_before_one_comes_up_again(self, kinds, count):
+        rows = demo.by_turns(np.array(kinds, int), count, np.random.default_rng(0))
+        assert len(rows) == len(set(rows)) == min(count, len(kinds))
+        got = Counter(kinds[row] for row in rows)
+        unfinished = [got[kind] for kind in set(kinds) if got[kind] < kinds.count(kind)]
+        assert all(most <= least + 1 for most in got.values() for least in unfinished)
