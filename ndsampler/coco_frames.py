@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.abstract_frames import Frames
-from ndsampler.errors import SourceError, UnknownIdError
+from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frame_layout import Asset, FrameLayout, parse_channels
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 
@@ -91,6 +91,48 @@ class CocoFrames(Frames, HashIdentifiable):
         self._layouts[image_id] = (marks, layout)
         return layout
 
+    def video_of(self, image_id: Any) -> Any:
+        """Return the id of the video that an image belongs to, or None.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+        """
+        self.layout(image_id)
+        return self.dset.imgs[image_id].get("video_id")
+
+    def video_gids(self, vidid: Any) -> list[Any]:
+        """Return the image ids of a video in the order of their frame index.
+
+        Raises:
+            UnknownTargetError: if there is no such video.
+        """
+        try:
+            return list(self.dset.index.vidid_to_gids[vidid])
+        except (KeyError, TypeError):
+            raise UnknownTargetError(f"vidid is {vidid!r}; expected a video id of the dataset") from None
+
+    def video_dims(self, vidid: Any, image_id: Any) -> tuple[int, int]:
+        """Return (height, width) of the space that frames are aligned in.
+
+        Args:
+            vidid: id of the video, or None.
+            image_id: a frame, which says it where the video does not.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+        """
+        video = {} if vidid is None else self.dset.index.videos[vidid]
+        width, height = video.get("width"), video.get("height")
+        if width is not None and height is not None:
+            return int(height), int(width)
+        height, width = self.image_dims(image_id)
+        warp = self.layout(image_id).warp_vid_from_img
+        if warp is None:
+            return height, width
+        corners = np.array([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]])
+        right, bottom = (warp @ corners)[:2].max(axis=1)
+        return int(np.ceil(bottom - 1e-6)), int(np.ceil(right - 1e-6))
+
     def _make_hashid(self) -> tuple[str, Any]:
         """Return an id of the files and the backend."""
         import ubelt as ub
@@ -109,7 +151,8 @@ def _edit_marks(img: dict[str, Any]) -> tuple[Any, ...]:
     """Return what shows cheaply that an image's entry in the dataset has been edited."""
     parts = img.get("auxiliary") or img.get("assets")
     size = None if parts is None else (id(parts), len(parts))
-    return img.get("file_name"), img.get("channels"), img.get("width"), img.get("height"), size
+    warp = img.get("warp_img_to_vid")
+    return img.get("file_name"), img.get("channels"), img.get("width"), img.get("height"), size, id(warp)
 
 
 def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> FrameLayout:
@@ -140,7 +183,7 @@ def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> Frame
         raise SourceError(f"image {image_id} names no file; expected 'file_name', 'assets' or 'auxiliary'")
     width, height = img.get("width"), img.get("height")
     dims = None if width is None or height is None else (int(height), int(width))
-    return FrameLayout(image_id, tuple(assets), dims, bool(own))
+    return FrameLayout(image_id, tuple(assets), dims, _as_matrix(img.get("warp_img_to_vid")), bool(own))
 
 
 def _build_asset(obj: dict[str, Any], bundle_dpath: str) -> Asset:

@@ -172,17 +172,15 @@ class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: igno
         """The same as :attr:`classes`, under its old name."""
         return self.regions.classes
 
-    @cached_property
+    @property
     def kp_classes(self) -> CategoryTree:
         """The categories of keypoints; an empty tree when the dataset has none."""
-        from ndsampler.category_tree import CategoryTree
-
-        return CategoryTree.coerce(self.dset.keypoint_categories())
+        return self._geometries.kp_classes
 
     @cached_property
     def _geometries(self) -> GeometryStore:
         """Polygons and keypoints that have been parsed."""
-        return GeometryStore(self.dset, self.kp_classes)
+        return GeometryStore(self.dset)
 
     @property
     def n_positives(self) -> int:

@@ -56,6 +56,8 @@ class FrameLayout:
     """In file order; the image's own file, if it has one, is the first."""
     dims: tuple[int, int] | None = None
     """(height, width) that the dataset states for the image; None when it states none."""
+    warp_vid_from_img: NDArray[Any] | None = None
+    """3x3 matrix from the image's pixels to the video's; None when they are the same."""
     has_own_file: bool = True
     """Whether the image names a file itself, whose bands then are the default channels."""
 

@@ -27,7 +27,7 @@ class Grid:
     """Where output pixels lie, and how their values are found."""
 
     box: PixelBox
-    """The region of the image that the output covers, in image pixels; may reach outside."""
+    """The region that the output covers, in pixels of the image or video; may reach outside."""
     warp_out_from_box: NDArray[Any] | None = None
     """3x3 matrix from coordinates relative to the box's corner to output pixels; None when equal."""
     dims: tuple[int, int] | None = None
@@ -39,6 +39,10 @@ class Grid:
     anything is interpolated, and so does what lies outside. None leaves pixels alone."""
     allow_missing: bool = False
     """Whether a channel that the frame lacks is NaN; otherwise it is an error."""
+    warp_space_from_img: NDArray[Any] | None = None
+    """3x3 matrix from the image to the space that the box lies in; None when they are the same."""
+    nan_outside: bool = False
+    """Whether floating point pixels outside are NaN rather than 0."""
 
     @property
     def out_dims(self) -> tuple[int, int]:
@@ -48,8 +52,19 @@ class Grid:
     @property
     def warp_out_from_img(self) -> NDArray[Any]:
         """3x3 matrix from image to output coordinates."""
-        shift = np.array([[1.0, 0, -self.box.x0], [0, 1.0, -self.box.y0], [0, 0, 1.0]])
-        return shift if self.warp_out_from_box is None else self.warp_out_from_box @ shift
+        warp = np.array([[1.0, 0, -self.box.x0], [0, 1.0, -self.box.y0], [0, 0, 1.0]])
+        if self.warp_out_from_box is not None:
+            warp = self.warp_out_from_box @ warp
+        return warp if self.warp_space_from_img is None else warp @ self.warp_space_from_img
+
+    @property
+    def is_crop(self) -> bool:
+        """Whether the output is a region of the image, pixel by pixel."""
+        return self.warp_out_from_box is None and self.warp_space_from_img is None and self.nodata is None
+
+    def fill(self, dtype: np.dtype[Any]) -> float:
+        """The value of pixels outside, for a type."""
+        return float("nan") if self.nodata is not None or (self.nan_outside and dtype.kind == "f") else 0.0
 
 
 @dataclass(frozen=True)
@@ -174,14 +189,14 @@ class FrameReader:
             SourceError: if a file is missing or damaged; the message names the image.
             WindowError: if the result is absurdly large.
         """
-        if names is None and layout.is_plain and grid.warp_out_from_box is None and grid.nodata is None:
-            return self._read_plain(layout, grid.box)
+        if names is None and layout.is_plain and grid.is_crop:
+            return self._read_plain(layout, grid)
         plan = self.plan(layout, names, allow_missing=grid.allow_missing)
         return self.gather(layout, plan, grid)
 
-    def _read_plain(self, layout: FrameLayout, box: PixelBox) -> NDArray[Any]:
+    def _read_plain(self, layout: FrameLayout, grid: Grid) -> NDArray[Any]:
         """Read the image's own file without any change: the way of almost every sample."""
-        asset = layout.assets[0]
+        asset, box = layout.assets[0], grid.box
         try:
             with self._cache.lend(asset.path, asset.given_hash) as reader:
                 height, width, count = reader.shape
@@ -193,7 +208,7 @@ class FrameReader:
                 pixels = reader.read(*inside)
         except (SourceError, CacheError) as ex:
             raise _naming_image(ex, layout) from ex
-        return pixels if inside == box else place(pixels, box.dims, margin, 0)
+        return pixels if inside == box else place(pixels, box.dims, margin, grid.fill(pixels.dtype))
 
     def gather(self, layout: FrameLayout, plan: ReadPlan, grid: Grid) -> NDArray[Any]:
         """Read the assets of a plan and lay their bands side by side."""
@@ -239,8 +254,7 @@ class FrameReader:
         warp = grid.warp_out_from_img
         if asset.warp_img_from_asset is not None:
             warp = warp @ asset.warp_img_from_asset
-        fill = 0.0 if grid.nodata is None else float("nan")
-        return read_onto_grid(read, shape.dims, warp, grid.out_dims, grid.resampling, fill)
+        return read_onto_grid(read, shape.dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
 
 
 def mask_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:

@@ -44,8 +44,9 @@ class Resampling:
             options = ", ".join(map(repr, INTERPOLATIONS))
             raise TargetError(f"interpolation is {self.interpolation!r}; expected one of {options}")
 
-    def method(self, factor: float) -> str:
-        """The name of OpenCV's method for a warp that scales by a factor."""
+    @property
+    def method(self) -> str:
+        """The name of OpenCV's method."""
         if self.interpolation in ("auto", "area"):
             return "linear"
         return self.interpolation
@@ -202,14 +203,14 @@ def warp_pixels(
     """
     import kwimage
 
-    factor = float(np.sqrt(abs(np.linalg.det(warp[:2, :2]))))
-    method = resampling.method(factor)
+    smallest = float(np.linalg.svd(warp[:2, :2], compute_uv=False).min())
+    method = resampling.method
     native = pixels if pixels.dtype.name in WARPABLE else pixels.astype(np.float64)
     warped = kwimage.warp_affine(
         native,
         kwimage.Affine(warp),
         dsize=(out_dims[1], out_dims[0]),
-        antialias=resampling.antialias and method != "nearest" and factor < 1,
+        antialias=resampling.antialias and method != "nearest" and smallest < 1,
         interpolation=method,
         border_mode="replicate",
         origin_convention="corner",

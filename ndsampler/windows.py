@@ -15,7 +15,7 @@ All functions are pure and work on plain integers.
 from __future__ import annotations
 
 import math
-from numbers import Real
+import operator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ndsampler.errors import WindowError
@@ -81,13 +81,22 @@ def as_int(value: Any, what: str) -> int:
         >>> as_int(3.0, 'width')
         3
     """
-    whole = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    number = int(value) if whole else 0  # type: ignore[call-overload]
-    if not whole or number != value:
-        raise WindowError(f"{what} is {value!r}; expected a whole number of pixels")
+    number = _whole(value, what)
     if abs(number) > MAX_COORDINATE:
-        raise WindowError(f"{what} is {value!r}; expected at most {MAX_COORDINATE} pixels from the origin")
+        raise WindowError(f"{what} is {_shown(value)}; expected at most {MAX_COORDINATE} pixels from 0")
     return number
+
+
+def _whole(value: Any, what: str) -> int:
+    """Return a whole number of any size."""
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        number = as_finite(value, what)
+        if number == int(number):
+            return int(number)
+    raise WindowError(f"{what} is {value!r}; expected a whole number of pixels")
 
 
 def as_finite(value: Any, what: str) -> float:
@@ -101,14 +110,37 @@ def as_finite(value: Any, what: str) -> float:
         2.0
     """
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise WindowError(f"{what} is {value!r}; expected a number of pixels") from None
+        number = math.nan if isinstance(value, (str, bytes)) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise WindowError(f"{what} is {_shown(value)}; expected a finite number of pixels") from None
     if not math.isfinite(number) or abs(number) > MAX_COORDINATE:
         raise WindowError(
-            f"{what} is {value!r}; expected a finite number, at most {MAX_COORDINATE} pixels from 0"
+            f"{what} is {_shown(value)}; expected a finite number, at most {MAX_COORDINATE} pixels from 0"
         )
     return number
+
+
+def is_sequence(value: Any) -> bool:
+    """Whether a value has items; a string, a dictionary and an array without axes have none here.
+
+    Example:
+        >>> is_sequence((1, 2)), is_sequence(3), is_sequence('ab')
+        (True, False, False)
+    """
+    return (
+        hasattr(value, "__len__")
+        and not isinstance(value, (str, bytes, dict))
+        and getattr(value, "ndim", 1) > 0
+    )
+
+
+def _shown(value: Any) -> str:
+    """Return a value for an error message; Python refuses to print huge integers."""
+    return (
+        f"a number of {value.bit_length()} bits"
+        if isinstance(value, int) and value.bit_length() > 200
+        else repr(value)
+    )
 
 
 def wrap_slices(region: Any, shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -156,17 +188,16 @@ def _as_tuple(region: Any, ndim: int) -> tuple[Any, ...]:
 
 
 def _unit_step(part: Any, axis: int) -> slice:
-    """Return the part when it is a slice without a step."""
+    """Return the part with whole bounds when it is a slice without a step."""
     if not isinstance(part, slice):
         raise WindowError(f"axis {axis} of the region is {part!r}; expected a slice or None")
     if part.step not in (None, 1):
         raise WindowError(
             f"axis {axis} of the region is {part!r}; slices with a step are not supported, use scale"
         )
-    for name, bound in (("start", part.start), ("stop", part.stop)):
-        if bound is not None:
-            as_int(bound, f"the {name} of axis {axis}")
-    return part
+    start = None if part.start is None else _whole(part.start, f"the start of axis {axis}")
+    stop = None if part.stop is None else _whole(part.stop, f"the stop of axis {axis}")
+    return slice(start, stop)
 
 
 def boundless_slices(slices: Any, dims: Sequence[int]) -> tuple[tuple[int, int], ...]:
@@ -226,7 +257,7 @@ def normalize_pad(pad: Any, ndim: int = 2) -> tuple[tuple[int, int], ...]:
     """Return a (before, after) pair of margins for each axis.
 
     Args:
-        pad: None, one number for every axis, one number for each axis, or one pair for each axis.
+        pad: None, one number for both axes of space, one number for each axis, or one pair for each.
         ndim: the number of axes, in the order (height, width) or (time, height, width). A pad with
             one axis less than a video has leaves time alone.
 
@@ -242,12 +273,12 @@ def normalize_pad(pad: Any, ndim: int = 2) -> tuple[tuple[int, int], ...]:
     """
     if pad is None:
         return ((0, 0),) * ndim
-    if isinstance(pad, Real):
-        pad = (pad,) * (2 if ndim == 2 else ndim)
-    parts = list(pad) if hasattr(pad, "__len__") and not isinstance(pad, (str, dict)) else None
-    if parts is not None and len(parts) == ndim - 1 and ndim > 2:
+    if not is_sequence(pad):
+        pad = (pad,) * 2
+    parts = list(pad)
+    if len(parts) == ndim - 1 and ndim > 2:
         parts.insert(0, 0)
-    if parts is None or len(parts) != ndim:
+    if len(parts) != ndim:
         raise WindowError(
             f"pad is {pad!r}; expected one number, or one number or pair for each of {ndim} axes"
         )
@@ -256,7 +287,7 @@ def normalize_pad(pad: Any, ndim: int = 2) -> tuple[tuple[int, int], ...]:
 
 def _margin_pair(part: Any, pad: Any) -> tuple[int, int]:
     """Return one axis of a pad as a pair of non-negative ints."""
-    pair = (part, part) if not hasattr(part, "__len__") else tuple(part)
+    pair = tuple(part) if is_sequence(part) else (part, part)
     if len(pair) != 2:
         raise WindowError(f"pad is {pad!r}; expected numbers or pairs of numbers")
     before, after = as_int(pair[0], "pad"), as_int(pair[1], "pad")

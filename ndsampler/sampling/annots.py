@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import AnnotKindError, ArgumentError, UnknownIdError
+from ndsampler.utils.rle import decode_counts
 
 if TYPE_CHECKING:
     import kwcoco
     import kwimage
     from numpy.typing import NDArray
 
+    from ndsampler.annot_table import AnnotTable
+    from ndsampler.category_tree import CategoryTree
     from ndsampler.coco_regions import CocoRegions
-    from ndsampler.sampling.region import SampleRegion
+    from ndsampler.sampling.window import SampleRegion
 
 #: What ``with_annots`` may ask for. Boxes, ids and categories always come.
 KINDS = frozenset({"boxes", "segmentation", "keypoints"})
@@ -61,24 +64,34 @@ def parse_request(with_annots: Any, annot_ids: Any, visible_thresh: Any) -> Anno
     """
     if with_annots is True and annot_ids is None and visible_thresh == 0:
         return ALL_ANNOTS
-    iterable = isinstance(with_annots, Iterable)
-    if not with_annots and (not iterable or isinstance(with_annots, str)):
+    if isinstance(with_annots, str):
+        parts = with_annots.split("+") if with_annots else None
+    elif isinstance(with_annots, Iterable):
+        parts = list(with_annots)
+    else:
+        parts = list(KINDS) if with_annots else None
+    if parts is None:
         return None
-    if not isinstance(visible_thresh, (int, float, np.integer, np.floating)):
-        raise ArgumentError(f"visible_thresh is {visible_thresh!r}; expected a number from 0 to 1")
-    parts = (
-        with_annots.split("+") if isinstance(with_annots, str) else list(with_annots) if iterable else KINDS
-    )
-    unknown = [part for part in parts if part not in KINDS]
+    unknown = [part for part in parts if not isinstance(part, str) or part not in KINDS]
     if unknown:
         options = ", ".join(map(repr, sorted(KINDS)))
         raise AnnotKindError(
-            f"with_annots asks for {unknown[0]!r}; expected True, False, or some of {options}"
+            f"with_annots asks for {unknown[0]!r}; expected True, False or some of {options}"
         )
-    if annot_ids is not None and not isinstance(annot_ids, Iterable):
-        raise ArgumentError(f"annot_ids is {annot_ids!r}; expected a list of annotation ids")
-    chosen = None if annot_ids is None else tuple(annot_ids)
+    if not isinstance(visible_thresh, (int, float, np.integer, np.floating)) or np.isnan(visible_thresh):
+        raise ArgumentError(f"visible_thresh is {visible_thresh!r}; expected a number from 0 to 1")
+    chosen = None if annot_ids is None else _whole_ids(annot_ids)
     return AnnotRequest(frozenset(parts), chosen, float(visible_thresh))
+
+
+def _whole_ids(annot_ids: Any) -> tuple[int, ...]:
+    """Return annotation ids as integers."""
+    listed = (
+        list(annot_ids) if isinstance(annot_ids, Iterable) and getattr(annot_ids, "ndim", 1) > 0 else None
+    )
+    if listed is None or not all(isinstance(aid, (int, np.integer)) for aid in listed):
+        raise ArgumentError(f"annot_ids is {annot_ids!r}; expected a list of annotation ids")
+    return tuple(int(aid) for aid in listed)
 
 
 ALL_ANNOTS = AnnotRequest()
@@ -101,9 +114,49 @@ def find_annots(region: SampleRegion, regions: CocoRegions, request: AnnotReques
     """
     if request.annot_ids is not None:
         return [_given_ids(gid, regions, request.annot_ids) for gid in region.gids]
+    return [
+        _visible_ids(gid, warp, region, regions, request.visible_thresh)
+        for gid, warp in zip(region.gids, region.warps_space_from_img)
+    ]
+
+
+def _visible_ids(
+    gid: Any, warp: NDArray[Any] | None, region: SampleRegion, regions: CocoRegions, thresh: float
+) -> NDArray[np.int64]:
+    """Return the annotations of one frame that the window shows."""
     box = region.padded_box
-    ltrb = (box.x0, box.y0, box.x1, box.y1)
-    return [regions.find_aids(gid, ltrb, request.visible_thresh) for gid in region.gids]
+    if gid is None:
+        return np.zeros(0, dtype=np.int64)
+    if warp is None:
+        return regions.find_aids(gid, (box.x0, box.y0, box.x1, box.y1), thresh)
+    # What touches the window's outline in the image is a superset; the boxes are
+    # compared where the window is upright.
+    xs, ys = _warped_corners(np.linalg.inv(warp), np.array([[box.x0, box.y0, *box.dims[::-1]]], float))
+    aids = regions.find_aids(gid, (xs.min(), ys.min(), xs.max(), ys.max()), 0.0)
+    table = regions.annot_table
+    x, y, width, height = _warped_boxes(warp, table.boxes[table.rows_of_aids(aids)]).T
+    inner_width = np.minimum(x + width, box.x1) - np.maximum(x, box.x0)
+    inner_height = np.minimum(y + height, box.y1) - np.maximum(y, box.y0)
+    shown = (inner_width >= 0) & (inner_height >= 0)
+    if thresh > 0:
+        shown &= inner_width * inner_height > thresh * width * height
+    return aids[shown]
+
+
+def _warped_corners(warp: NDArray[Any], xywh: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return x and y, (N, 4) each, of the corners of boxes under a 3x3 matrix."""
+    x, y, width, height = xywh.T
+    xs = np.stack([x, x + width, x + width, x], axis=1)
+    ys = np.stack([y, y, y + height, y + height], axis=1)
+    (a, b, tx), (c, d, ty) = warp[:2]
+    return a * xs + b * ys + tx, c * xs + d * ys + ty
+
+
+def _warped_boxes(warp: NDArray[Any], xywh: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the upright (N, 4) boxes around boxes under a 3x3 matrix."""
+    xs, ys = _warped_corners(warp, xywh)
+    left, top = xs.min(axis=1), ys.min(axis=1)
+    return np.stack([left, top, xs.max(axis=1) - left, ys.max(axis=1) - top], axis=1)
 
 
 def _given_ids(gid: Any, regions: CocoRegions, annot_ids: tuple[int, ...]) -> NDArray[np.int64]:
@@ -118,18 +171,40 @@ class GeometryStore:
 
     Args:
         dset: holds the annotations.
-        kp_classes: tree of the keypoint categories.
         limit: annotations kept at the most.
     """
 
-    def __init__(self, dset: kwcoco.CocoDataset, kp_classes: Any, limit: int = MAX_GEOMETRIES) -> None:
+    def __init__(self, dset: kwcoco.CocoDataset, limit: int = MAX_GEOMETRIES) -> None:
         self._dset = dset
-        self._kp_classes = kp_classes
         self._limit = limit
+        self._table: Any = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Parse everything anew."""
         self._known: dict[int, tuple[Any, Any, Any, Any]] = {}
+        self._kp_classes: CategoryTree | None = None
+
+    def follow(self, table: AnnotTable) -> None:
+        """Forget what was parsed before the columns of the dataset were built anew."""
+        if self._table is not table:
+            self.forget()
+            self._table = table
+
+    @property
+    def kp_classes(self) -> CategoryTree:
+        """The categories of keypoints; an empty tree when the dataset has none."""
+        if self._kp_classes is None:
+            from ndsampler.category_tree import CategoryTree
+
+            self._kp_classes = CategoryTree.coerce(self._dset.keypoint_categories())
+        return self._kp_classes
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_known": {}}
+        return {"_dset": self._dset, "_limit": self._limit}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_dset"], state["_limit"])  # type: ignore[misc]
 
     def __getitem__(self, aid: int) -> tuple[kwimage.MultiPolygon | None, kwimage.Points | None]:
         """Return polygons and keypoints of an annotation in image coordinates; they must not be changed.
@@ -179,18 +254,18 @@ class GeometryStore:
 
         old_style = isinstance(raw, (list, tuple, np.ndarray)) and not isinstance(raw[0], dict)
         class_idxs = self._old_style_classes(ann) if old_style else None
-        return kwimage.Points.from_coco(list(raw) if old_style else raw, class_idxs, self._kp_classes)
+        return kwimage.Points.from_coco(list(raw) if old_style else raw, class_idxs, self.kp_classes)
 
-    def _old_style_classes(self, ann: dict[str, Any]) -> list[int] | None:
+    def _old_style_classes(self, ann: dict[str, Any]) -> NDArray[np.int64] | None:
         """Return the keypoint categories that an object category lists, or inherits from its parents."""
         by_name = self._dset.index.name_to_cat
         cat = self._dset.cats.get(ann.get("category_id")) if ann.get("category_id") is not None else None
         while cat is not None and not cat.get("keypoints"):
             cat = by_name.get(cat.get("supercategory")) if cat.get("supercategory") else None
-        known = self._kp_classes.node_to_idx
+        known = self.kp_classes.node_to_idx
         if cat is None or any(name not in known for name in cat["keypoints"]):
             return None
-        return [known[name] for name in cat["keypoints"]]
+        return np.array([known[name] for name in cat["keypoints"]])
 
 
 def parse_segmentation(ann: dict[str, Any], raw: Any) -> kwimage.MultiPolygon:
@@ -209,6 +284,9 @@ def parse_segmentation(ann: dict[str, Any], raw: Any) -> kwimage.MultiPolygon:
     """
     import kwimage
 
+    if isinstance(raw, dict) and isinstance(raw.get("counts"), (str, bytes)):
+        # kwimage reads this form only where a package of compiled code is installed.
+        raw = {**raw, "counts": decode_counts(raw["counts"])}
     return kwimage.MultiPolygon.coerce(raw)
 
 
@@ -249,56 +327,97 @@ def warp_annots(
     Returns:
         One value for each frame.
     """
-    box, (scale_x, scale_y) = region.padded_box, region.options.scale
-    move = _Move(-box.x0, -box.y0, scale_x, scale_y)
     table = regions.annot_table
-    wants_sseg, wants_kpts = "segmentation" in request.kinds, "keypoints" in request.kinds
+    geometries.follow(table)
+    to_sample = np.linalg.inv(region.warp_space_from_sample) if region.needs_warp else None
     frames = []
-    for gid, aids in zip(region.gids, aids_of_frames):
+    for gid, warp, aids in zip(region.gids, region.warps_space_from_img, aids_of_frames):
+        move = _move(region, warp, to_sample)
         rows = table.rows_of_aids(aids)
-        ssegs: list[Any] = [None] * len(aids)
-        kpts: list[Any] = [None] * len(aids)
-        if wants_sseg or wants_kpts:
-            for place, aid in enumerate(aids.tolist()):
-                sseg, points = geometries[aid]
-                if wants_sseg and sseg is not None:
-                    ssegs[place] = move.shape(sseg)
-                if wants_kpts and points is not None:
-                    kpts[place] = move.shape(points)
+        ssegs, kpts = _moved_shapes(move, aids, geometries, request)
         frames.append(FrameAnnots(gid, aids, table.cids[rows], move.boxes(table.boxes[rows]), ssegs, kpts))
     return frames
 
 
+def _moved_shapes(
+    move: _Shift | _Warp, aids: NDArray[np.int64], geometries: GeometryStore, request: AnnotRequest
+) -> tuple[list[Any], list[Any]]:
+    """Return the moved polygons and keypoints of annotations, None for each that is not wanted."""
+    wants_sseg, wants_kpts = "segmentation" in request.kinds, "keypoints" in request.kinds
+    ssegs: list[Any] = [None] * len(aids)
+    kpts: list[Any] = [None] * len(aids)
+    if wants_sseg or wants_kpts:
+        for place, aid in enumerate(aids.tolist()):
+            sseg, points = geometries[aid]
+            if wants_sseg and sseg is not None:
+                ssegs[place] = move.shape(sseg)
+            if wants_kpts and points is not None:
+                kpts[place] = move.points(points)
+    return ssegs, kpts
+
+
+def _move(region: SampleRegion, warp: NDArray[Any] | None, to_sample: NDArray[Any] | None) -> _Shift | _Warp:
+    """Return how geometry of one frame's image moves into the sample."""
+    if to_sample is None and warp is None:
+        return _Shift(np.array([-region.padded_box.x0, -region.padded_box.y0]))
+    if to_sample is None:
+        to_sample = np.linalg.inv(region.warp_space_from_sample)
+    return _Warp(to_sample if warp is None else to_sample @ warp)
+
+
 @dataclass(frozen=True)
-class _Move:
-    """A shift, then a scale."""
+class _Shift:
+    """A move by whole pixels, under which whole numbers stay whole."""
 
-    x: int
-    y: int
-    scale_x: float
-    scale_y: float
-
-    @cached_property
-    def offset(self) -> NDArray[np.int64]:
-        """The shift as an array, which shapes add to their points without converting it each time."""
-        return np.array([self.x, self.y])
+    offset: NDArray[np.int64]
+    """(x, y)."""
 
     def boxes(self, xywh: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return moved (N, 4) boxes."""
-        shifted = np.add(xywh, (self.x, self.y, 0, 0))
-        if self.scale_x == self.scale_y == 1:
-            return shifted
-        return shifted * (self.scale_x, self.scale_y, self.scale_x, self.scale_y)
+        moved = xywh.copy()
+        moved[:, :2] += self.offset
+        return moved
 
     def shape(self, shape: Any) -> Any:
-        """Return a moved polygon or set of points."""
-        if self.scale_x == self.scale_y == 1:
-            return shape.translate(self.offset)
-        moved = [
-            [self.scale_x, 0, self.scale_x * self.x],
-            [0, self.scale_y, self.scale_y * self.y],
-            [0, 0, 1.0],
-        ]
+        """Return moved polygons."""
+        return shape.translate(self.offset)
+
+    def points(self, points: kwimage.Points) -> kwimage.Points:
+        """Return moved points that share nothing with the given ones."""
+        return _apart(points.translate(self.offset))
+
+
+@dataclass(frozen=True)
+class _Warp:
+    """An affine move."""
+
+    matrix: NDArray[Any]
+    """3x3, from image to sample."""
+
+    @cached_property
+    def affine(self) -> kwimage.Affine:
+        """The matrix as kwimage's methods take it."""
         import kwimage
 
-        return shape.warp(kwimage.Affine(np.array(moved)))
+        return kwimage.Affine(self.matrix)
+
+    def boxes(self, xywh: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the upright (N, 4) boxes around the moved ones."""
+        return _warped_boxes(self.matrix, xywh)
+
+    def shape(self, shape: Any) -> Any:
+        """Return moved polygons."""
+        return shape.warp(self.affine)
+
+    def points(self, points: kwimage.Points) -> kwimage.Points:
+        """Return moved points that share nothing with the given ones."""
+        return _apart(points.warp(self.affine))
+
+
+def _apart(points: kwimage.Points) -> kwimage.Points:
+    """Copy what kwimage leaves shared between points and their moved version: all but the coordinates."""
+    for key, value in points.data.items():
+        if isinstance(value, np.ndarray):
+            points.data[key] = value.copy()
+    points.meta = dict(points.meta)
+    return points

@@ -6,6 +6,7 @@ The one module that knows the keys which only programs of earlier releases read.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from ndsampler.sampling.annots import FrameAnnots
     from ndsampler.sampling.read import FramePixels
-    from ndsampler.sampling.region import SampleRegion
+    from ndsampler.sampling.window import SampleRegion
 
 
 def assemble_sample(
@@ -39,17 +40,19 @@ def assemble_sample(
     Returns:
         See :class:`ndsampler.types.Sample`.
     """
-    if target.get("cx") is not None and target.get("cy") is not None:
+    if all(isinstance(target.get(key), Real) for key in ("cx", "cy")):
         _add_relative_center(target, region)
-    sample: dict[str, Any] = {"im": _pixels(region, frames), "target": target, "params": _params(region)}
+    sample: dict[str, Any] = {
+        "im": _pixels(region, frames),
+        "target": target,
+        "params": _params(region, frames),
+    }
     if target.get("legacy_target", True):
         sample["tr"] = target
     if annots is not None:
         sample["annots"] = assemble_annots(annots, target, classes)
-    if target.get("legacy_annots", True):
-        target["annot_idx"] = (
-            -1 if annots is None else _annot_idx(target.get("aid"), sample["annots"]["aids"])
-        )
+        if "aids" in sample["annots"]:
+            target["annot_idx"] = _annot_idx(target.get("aid"), sample["annots"]["aids"])
     sample["classes"] = classes
     sample["kp_classes"] = kp_classes
     return sample
@@ -81,34 +84,61 @@ def _add_relative_center(target: dict[str, Any], region: SampleRegion) -> None:
 
 def _pixels(region: SampleRegion, frames: list[FramePixels]) -> Any:
     """Return the pixels of a sample as they were asked for."""
-    frame = frames[0]
+    pixels = _stack(region, frames) if region.is_video else frames[0].pixels
     if not region.options.as_xarray:
-        return frame.pixels
+        return pixels
     import xarray
 
-    height, width, _ = frame.pixels.shape
+    height, width, _ = pixels.shape[-3:]
     matrix = region.warp_space_from_sample
     # Positions of pixel centers, counted so that the first pixel of the image lies at 0.
     y = (np.arange(height) + 0.5) * matrix[1, 1] + matrix[1, 2] - 0.5
     x = (np.arange(width) + 0.5) * matrix[0, 0] + matrix[0, 2] - 0.5
-    coords = {"y": y, "x": x, "c": list(frame.channels or ())}
-    return xarray.DataArray(frame.pixels, dims=("y", "x", "c"), coords=coords)
+    coords = {"y": y, "x": x, "c": list(frames[0].channels or ())}
+    if region.is_video:
+        coords = {"t": np.arange(len(frames)), **coords}
+    return xarray.DataArray(pixels, dims=tuple(coords), coords=coords)
 
 
-def _params(region: SampleRegion) -> dict[str, Any]:
+def _stack(region: SampleRegion, frames: list[FramePixels]) -> Any:
+    """Return the frames of a video as one array; a frame outside the video is NaN, or 0."""
+    real = [frame.pixels for frame in frames if frame.pixels is not None]
+    dtype = np.result_type(*(pixels.dtype for pixels in real))
+    out = np.full((len(frames), *real[0].shape), np.nan if dtype.kind == "f" else 0, dtype)
+    masked = any(np.ma.isMaskedArray(pixels) for pixels in real)
+    mask = np.ones(out.shape, dtype=bool) if masked else None
+    for index, frame in enumerate(frames):
+        if frame.pixels is not None:
+            out[index] = np.ma.getdata(frame.pixels)
+            if mask is not None:
+                mask[index] = np.ma.getmaskarray(frame.pixels)
+    return out if mask is None else np.ma.MaskedArray(out, mask)
+
+
+def _params(region: SampleRegion, frames: list[FramePixels]) -> dict[str, Any]:
     """Return how sample and image coordinates relate."""
     import kwimage
 
     box = region.padded_box
     (top, bottom), (left, right) = region.pad
-    return {
+    ltrb = np.array([box.x0, box.y0, box.x1, box.y1])
+    warp = region.warp_space_from_sample
+    params = {
         "offset": np.array([-box.x0, -box.y0]),
-        "tf_rel_to_abs": region.warp_space_from_sample,
-        "sample_tlbr": kwimage.Boxes(np.array([box.x0, box.y0, box.x1, box.y1]), "ltrb", check=False),
+        "tf_rel_to_abs": warp,
+        "sample_tlbr": kwimage.Boxes(ltrb[None] if region.is_video else ltrb, "ltrb", check=False),
         "st_dims": [(box.y0, box.y1), (box.x0, box.x1)],
         "data_dims": region.data_dims,
         "pad": (top, left) if top == bottom and left == right else region.pad,
     }
+    if region.is_video:
+        from delayed_image.channel_spec import FusedChannelSpec
+
+        params["pad"] = region.stated_pad
+        params["request_chanspec"] = FusedChannelSpec.coerce("|".join(frames[0].channels or ()))
+        sample_from_grid = np.linalg.inv(warp)
+        params["frame_sample_from_grid_warps"] = [kwimage.Affine(sample_from_grid.copy()) for _ in frames]
+    return params
 
 
 def _detections(frame: FrameAnnots, index: int, classes: Any) -> kwimage.Detections:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import TargetError, WindowError
+from ndsampler.frame_layout import ALL_CHANNELS
 from ndsampler.frame_reader import Grid
 from ndsampler.resample import warp_pixels
-from ndsampler.windows import check_affordable, embed_box
+from ndsampler.windows import PixelBox, check_affordable, embed_box
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.abstract_frames import Frames
     from ndsampler.frame_layout import FrameLayout
-    from ndsampler.sampling.region import SampleRegion
+    from ndsampler.sampling.window import SampleRegion
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,11 @@ class FramePixels:
     """What was read of one frame."""
 
     gid: Any
-    """Image id."""
+    """Image id; None for a frame outside the video."""
     pixels: Any
-    """(height, width, channels) of the sample."""
+    """(height, width, channels) of the sample; None for a frame outside the video."""
     channels: tuple[str, ...] | None
-    """Names of the channels, where they were asked for."""
+    """Names of the channels, where they matter."""
 
 
 def read_frames(region: SampleRegion, frames: Frames) -> list[FramePixels]:
@@ -45,50 +46,69 @@ def read_frames(region: SampleRegion, frames: Frames) -> list[FramePixels]:
         Pixels for each frame, which belong to the caller.
 
     Raises:
-        UnknownChannelError: if the frame lacks a channel.
+        UnknownChannelError: if an image lacks a channel; in a video it is NaN instead.
         SourceError: if a file is missing or damaged.
         WindowError: if the result would be absurdly large.
         TargetError: for arguments that :func:`numpy.pad` refuses.
     """
-    return [_read_frame(gid, region, frames) for gid in region.gids]
+    names = video_channels(region, frames) if region.is_video else region.options.channels
+    return [
+        FramePixels(None, None, names) if gid is None else _read_frame(gid, warp, names, region, frames)
+        for gid, warp in zip(region.gids, region.warps_space_from_img)
+    ]
 
 
-def _read_frame(gid: Any, region: SampleRegion, frames: Frames) -> FramePixels:
+def video_channels(region: SampleRegion, frames: Frames) -> tuple[str, ...]:
+    """Return the channels of a sample of a video: those asked for, else all of any frame, sorted."""
+    asked = region.options.channels
+    if isinstance(asked, tuple):
+        return asked
+    names: set[str] = set()
+    for gid in region.gids:
+        if gid is not None:
+            names.update(frames.reader.plan(frames.layout(gid), ALL_CHANNELS).channels)
+    return tuple(sorted(names))
+
+
+def _read_frame(gid: Any, warp: Any, names: Any, region: SampleRegion, frames: Frames) -> FramePixels:
     """Read the window of one frame."""
     options = region.options
     layout = frames.layout(gid)
     if options.padkw is None:
-        pixels = frames.reader.read(layout, _grid(region), options.channels)
+        pixels = frames.reader.read(layout, _grid(region, warp), names)
     else:
-        pixels = _read_padded(layout, region, frames)
+        pixels = _read_padded(layout, warp, names, region, frames)
     if options.nodata == "ma":
-        pixels = _as_masked(pixels, layout, region, frames)
+        pixels = _as_masked(pixels, layout, names, region, frames)
     if options.dtype is not None:
         pixels = _cast(pixels, options.dtype)
-    names = None
-    if options.as_xarray:
-        names = frames.reader.channel_names(layout, options.channels, pixels.shape[2])
+    if options.as_xarray and not isinstance(names, tuple):
+        names = frames.reader.channel_names(layout, names, pixels.shape[2])
     return FramePixels(gid, pixels, names)
 
 
-def _grid(region: SampleRegion) -> Grid:
-    """Return the output grid of a region."""
-    options = region.options
-    if options.scale == (1.0, 1.0) and options.nodata is None:
+def _grid(region: SampleRegion, warp: Any) -> Grid:
+    """Return the output grid of a region on a frame that a matrix warps into its space."""
+    options, video = region.options, region.is_video
+    if not video and options.scale == (1.0, 1.0) and options.nodata is None:
         return Grid(region.padded_box)
     scale_x, scale_y = options.scale
-    warp = None if options.scale == (1.0, 1.0) else np.diag([scale_x, scale_y, 1.0])
+    scale = None if options.scale == (1.0, 1.0) else np.diag([scale_x, scale_y, 1.0])
     nodata = "float" if options.nodata == "ma" else options.nodata
-    return Grid(region.padded_box, warp, region.sample_dims, options.resampling, nodata)
+    dims = region.sample_dims
+    return Grid(region.padded_box, scale, dims, options.resampling, nodata, video, warp, video)
 
 
-def _read_padded(layout: FrameLayout, region: SampleRegion, frames: Frames) -> NDArray[Any]:
-    """Read the part inside the frame and let numpy make up the rest from it."""
-    options = region.options
+def _read_padded(
+    layout: FrameLayout, warp: Any, names: Any, region: SampleRegion, frames: Frames
+) -> NDArray[Any]:
+    """Read the part inside the image or video and let numpy make up the rest from it."""
+    options, video = region.options, region.is_video
     box = region.padded_box
-    inside, margin = embed_box(box, *region.data_dims)
-    grid = Grid(inside, nodata="float" if options.nodata == "ma" else options.nodata)
-    pixels = frames.reader.read(layout, grid, options.channels)
+    inside, margin = embed_box(box, *region.data_dims[-2:])
+    nodata = "float" if options.nodata == "ma" else options.nodata
+    grid = Grid(inside, None, None, options.resampling, nodata, video, warp, video)
+    pixels = frames.reader.read(layout, grid, names)
     if margin != ((0, 0), (0, 0)):
         check_affordable(
             box.dims, pixels.dtype.itemsize, pixels.shape[2], f"the window on image {layout.gid}"
@@ -113,12 +133,15 @@ def _pad(pixels: NDArray[Any], margins: Any, padkw: dict[str, Any], layout: Fram
         raise TargetError(f"padkw is {padkw!r}; numpy.pad refuses it: {ex}") from ex
 
 
-def _as_masked(pixels: NDArray[Any], layout: FrameLayout, region: SampleRegion, frames: Frames) -> Any:
-    """Return pixels with NaN for what is missing as a masked array of the source's own type."""
+def _as_masked(
+    pixels: NDArray[Any], layout: FrameLayout, names: Any, region: SampleRegion, frames: Frames
+) -> Any:
+    """Return pixels with NaN for what is missing as a masked array, of the file's own type if that can be."""
     mask = np.isnan(pixels)
-    corner = frames.reader.read(layout, Grid(type(region.box)(0, 0, 0, 0)), region.options.channels)
-    if region.options.scale == (1.0, 1.0) and corner.dtype.kind != "f":
-        pixels = np.where(mask, 0, pixels).astype(corner.dtype)
+    nothing = Grid(PixelBox(0, 0, 0, 0), allow_missing=region.is_video)
+    dtype = frames.reader.read(layout, nothing, names).dtype
+    if region.options.scale == (1.0, 1.0) and dtype.kind != "f":
+        pixels = np.where(mask, 0, pixels).astype(dtype)
     return np.ma.MaskedArray(pixels, mask)
 
 

@@ -72,15 +72,15 @@ def _expand_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDatase
     """Fill in the image and the box of an annotation where the target does not state them."""
     has_window = any(target.get(key) is not None for key in ("slices", "space_slice"))
     needed = () if has_window else SIZE_KEYS
-    if "gid" in target and "category_id" in target and all(key in target for key in needed):
+    if all(target.get(key) is not None for key in ("gid", "category_id", *needed)):
         return
     try:
         ann = dset.anns[aid]
     except (KeyError, TypeError):
         raise UnknownTargetError(f"aid is {aid!r}; expected an annotation id of the dataset") from None
-    if not any(key in target for key in ("gid", *(alias for alias, key in ALIASES.items() if key == "gid"))):
+    if all(target.get(key) is None for key in ("gid", "image_id")):
         target["gid"] = ann["image_id"]
-    missing = [key for key in needed if key not in target]
+    missing = [key for key in needed if target.get(key) is None]
     box = ann.get("bbox")
     if missing and box is None:
         raise TargetError(
@@ -91,7 +91,8 @@ def _expand_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDatase
         x, y, width, height = (float(value) for value in box)
         stated = {"cx": x + width / 2, "cy": y + height / 2, "width": width, "height": height}
         target.update((key, stated[key]) for key in missing)
-    target.setdefault("category_id", ann.get("category_id"))
+    if target.get("category_id") is None:
+        target["category_id"] = ann.get("category_id")
 
 
 def take_arguments(target: Any, kwargs: dict[str, Any]) -> Any:

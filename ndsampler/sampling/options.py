@@ -1,0 +1,124 @@
+"""
+The part of a target that says how pixels are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ndsampler.errors import TargetError
+from ndsampler.frame_layout import parse_channels
+from ndsampler.resample import Resampling
+from ndsampler.windows import is_sequence
+
+#: The largest factor by which a sample is enlarged, and the inverse of the smallest.
+MAX_SCALE = 1e6
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How pixels are read, apart from where."""
+
+    channels: Any = None
+    """As :func:`ndsampler.frame_layout.parse_channels` returns them."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Factors for (x, y)."""
+    resampling: Resampling = field(default_factory=Resampling)
+    """How values between pixels are found."""
+    nodata: Any = None
+    """None, ``'float'``, ``'ma'`` or the value that means "no measurement"."""
+    dtype: np.dtype[Any] | None = None
+    """Type that the pixels are cast to; None leaves it."""
+    padkw: dict[str, Any] | None = None
+    """Arguments of :func:`numpy.pad` for what lies outside; None is zeros."""
+    as_xarray: bool = False
+    """Whether pixels come with named coordinates."""
+
+
+DEFAULT_OPTIONS = ReadOptions()
+
+OPTION_KEYS = ("channels", "scale", "interpolation", "antialias", "nodata", "dtype", "padkw", "as_xarray")
+
+
+def read_options(target: dict[str, Any]) -> ReadOptions:
+    """Return the reading options that a target states.
+
+    Raises:
+        TargetError: for a value that is not understood.
+
+    Example:
+        >>> read_options({'scale': (2, 0.5)}).scale
+        (2.0, 0.5)
+    """
+    if target.keys().isdisjoint(OPTION_KEYS):
+        return DEFAULT_OPTIONS
+    return ReadOptions(
+        channels=parse_channels(target.get("channels")),
+        scale=_scale(target.get("scale")),
+        resampling=_resampling(target),
+        nodata=_nodata(target.get("nodata")),
+        dtype=_dtype(target.get("dtype")),
+        padkw=_padkw(target.get("padkw")),
+        as_xarray=bool(target.get("as_xarray", False)),
+    )
+
+
+def _scale(value: Any) -> tuple[float, float]:
+    """Return a scale as (x, y) factors."""
+    pair = tuple(value) if is_sequence(value) else (value, value)
+    if value is None:
+        return 1.0, 1.0
+    try:
+        scale_x, scale_y = (float(factor) for factor in pair)
+    except (TypeError, ValueError):
+        raise TargetError(f"scale is {value!r}; expected a number, or a pair for (x, y)") from None
+    if not all(1 / MAX_SCALE <= factor <= MAX_SCALE for factor in (scale_x, scale_y)):
+        raise TargetError(
+            f"scale is {value!r}; expected factors above 0, from {1 / MAX_SCALE} to {MAX_SCALE:.0f}"
+        )
+    return scale_x, scale_y
+
+
+def _resampling(target: dict[str, Any]) -> Resampling:
+    """Return how values between pixels are found."""
+    interpolation = target.get("interpolation")
+    antialias = target.get("antialias")
+    if antialias is not None and not isinstance(antialias, (bool, np.bool_, int)) and antialias != "auto":
+        raise TargetError(f"antialias is {antialias!r}; expected True, False or 'auto'")
+    return Resampling(
+        "auto" if interpolation is None else interpolation, bool(antialias) or antialias is None
+    )
+
+
+def _nodata(value: Any) -> Any:
+    """Return what to do about missing measurements."""
+    if value is None or (isinstance(value, str) and value in ("float", "ma")):
+        return value
+    if isinstance(value, str) and value == "auto":
+        return "float"
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        return value
+    raise TargetError(f"nodata is {value!r}; expected None, 'float', 'auto', 'ma' or a number")
+
+
+def _dtype(value: Any) -> np.dtype[Any] | None:
+    """Return the type to cast to."""
+    if value is None:
+        return None
+    try:
+        return np.dtype(value)
+    except TypeError as ex:
+        raise TargetError(f"dtype is {value!r}; expected a numpy type: {ex}") from ex
+
+
+def _padkw(value: Any) -> dict[str, Any] | None:
+    """Return arguments of :func:`numpy.pad`, or None where they mean zeros."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise TargetError(f"padkw is {value!r}; expected a dictionary of arguments of numpy.pad")
+    complete = {"mode": "constant", **value}
+    return None if len(complete) == 1 and complete["mode"] == "constant" else complete

@@ -1,0 +1,147 @@
+"""
+Step 2 for videos: which frames, and how each lies in the space of the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ndsampler.errors import TargetError, WindowError
+from ndsampler.sampling.options import read_options
+from ndsampler.sampling.window import SampleRegion, check_size, place_window
+from ndsampler.windows import as_int, normalize_pad
+
+if TYPE_CHECKING:
+    from ndsampler.coco_frames import CocoFrames
+
+#: The largest number of frames of one sample.
+MAX_FRAMES = 100_000
+
+
+@dataclass(frozen=True)
+class FrameChoice:
+    """The frames of a sample, in order."""
+
+    vidid: Any
+    """Id of the video; None when the images belong to none."""
+    gids: tuple[Any, ...]
+    """Image id of each frame, None for one before the first or after the last."""
+    n_frames: int
+    """Frames of the whole video, or of the given list."""
+    time_slice: slice
+    """As the target states it; all frames when it states none."""
+
+
+def is_video_target(target: dict[str, Any]) -> bool:
+    """Whether a target asks for a sample with a time axis."""
+    return target.get("vidid") is not None or target.get("gids") is not None
+
+
+def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRegion, dict[str, Any]]:
+    """Decide what a target in a video asks for: see :func:`ndsampler.sampling.region.resolve_region`.
+
+    Raises:
+        TargetError: if no frame is touched.
+        UnknownTargetError: if there is no such video.
+        UnknownIdError: if there is no such image.
+        WindowError: if the window, or its margin, is malformed or absurdly large.
+    """
+    time_pad, *space_pad = normalize_pad(target.get("pad"), 3)
+    slices = target.get("slices")
+    has_time = isinstance(slices, (tuple, list)) and len(slices) == 3 and target.get("space_slice") is None
+    time_slice = slices[0] if has_time else target.get("time_slice")  # type: ignore[index]
+    choice = choose_frames(target, time_slice, time_pad, frames)
+    real = [gid for gid in choice.gids if gid is not None]
+    dims = frames.video_dims(choice.vidid, real[0])
+    warps = tuple(None if gid is None else frames.layout(gid).warp_vid_from_img for gid in choice.gids)
+    inferred: dict[str, Any] = {} if choice.vidid is None else {"vidid": choice.vidid}
+    inferred.update(space_dims=dims, data_dims=(choice.n_frames, *dims))
+    box = place_window({**target, "slices": slices[1:]} if has_time else target, dims, inferred)  # type: ignore[index]
+    _state_frames(target, choice, real, inferred)
+    region = SampleRegion(
+        gids=choice.gids,
+        is_video=True,
+        box=box,
+        pad=(space_pad[0], space_pad[1]),
+        data_dims=(choice.n_frames, *dims),
+        options=read_options(target),
+        warps_space_from_img=warps,
+        stated_pad=target.get("pad"),
+    )
+    check_size(region)
+    return region, {**target, **inferred}
+
+
+def _state_frames(
+    target: dict[str, Any], choice: FrameChoice, real: list[Any], inferred: dict[str, Any]
+) -> None:
+    """Say in the returned target which frames were chosen."""
+    if target.get("gids") is None:
+        inferred["gids"] = real
+    if target.get("time_slice") is None:
+        inferred["time_slice"] = choice.time_slice
+    inferred["slices"] = (inferred.get("time_slice", target.get("time_slice")), *inferred.pop("slices"))
+    inferred["real_frames"] = [gid is not None for gid in choice.gids]
+
+
+def choose_frames(
+    target: dict[str, Any], time_slice: Any, time_pad: tuple[int, int], frames: CocoFrames
+) -> FrameChoice:
+    """Return the frames that a target names.
+
+    Args:
+        target: names a video (``vidid``) or images (``gids``), which win.
+        time_slice: frames of the video by position; a negative start lies before the first.
+        time_pad: frames to add before and after.
+        frames: knows the videos.
+
+    Returns:
+        The frames; positions outside the video have no image.
+
+    Raises:
+        TargetError: if no frame is touched, or ``gids`` is no list.
+        UnknownTargetError: if there is no such video.
+        WindowError: for a malformed time slice.
+    """
+    given = target.get("gids")
+    if given is not None:
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise TargetError(f"gids is {given!r}; expected a list of image ids")
+        gids = list(given)
+        vidid = target.get("vidid")
+        vidid = frames.video_of(gids[0]) if vidid is None and gids else vidid
+        total = len(frames.video_gids(vidid)) if vidid is not None else len(gids)
+        time_slice = slice(0, len(gids))
+    else:
+        vidid = target["vidid"]
+        gids = frames.video_gids(vidid)
+        total = len(gids)
+    positions = _positions(time_slice, len(gids), time_pad)
+    chosen = tuple(gids[place] if 0 <= place < len(gids) else None for place in positions)
+    if all(gid is None for gid in chosen):
+        raise TargetError(
+            f"the target touches no frame: gids is {given!r}, the time slice {time_slice!r}, and "
+            f"there are {len(gids)} frames"
+        )
+    stated = slice(0, len(gids)) if time_slice is None else time_slice
+    return FrameChoice(vidid, chosen, total, stated)
+
+
+def _positions(time_slice: Any, count: int, pad: tuple[int, int]) -> range:
+    """Return the positions of frames, perhaps outside the video."""
+    part = slice(None) if time_slice is None else time_slice
+    if not isinstance(part, slice):
+        raise WindowError(f"time_slice is {time_slice!r}; expected a slice of frames")
+    start = 0 if part.start is None else as_int(part.start, "the start of time_slice")
+    stop = count if part.stop is None else as_int(part.stop, "the stop of time_slice")
+    step = 1 if part.step is None else as_int(part.step, "the step of time_slice")
+    if step < 1:
+        raise WindowError(f"time_slice is {time_slice!r}; expected a step of 1 or more")
+    inner = range(start, stop, step)
+    if len(inner) + sum(pad) > MAX_FRAMES:
+        raise WindowError(f"the target has {len(inner) + sum(pad)} frames; expected at most {MAX_FRAMES}")
+    if not any(0 <= place < count for place in inner):
+        raise TargetError(f"time_slice is {time_slice!r}; it touches none of the {count} frames")
+    return range(start - pad[0] * step, start + (len(inner) + pad[1]) * step, step)
