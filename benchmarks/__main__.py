@@ -80,7 +80,7 @@ def run_other(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
             str(Path(args.data_dir).resolve()),
         ]
         command += ["--smoke"] if args.smoke else []
-        subprocess.run(command, cwd=dpath, check=False)
+        subprocess.run(command, cwd=dpath, check=True)
         return report.read_json(fpath)
 
 
@@ -97,14 +97,15 @@ def main(argv: list[str] | None = None) -> int:
     for row in rows:
         results.append(measure(row, work, args.rounds))
         print(report.line(results[-1], None), flush=True)
-    print(f"{len(results)} rows in {time.perf_counter() - start:.0f} s")
-    if args.json:
-        report.write_json(Path(args.json), results)
+    note = "; tiny data, so these times say nothing" if args.smoke else ""
+    print(f"{len(results)} rows in {time.perf_counter() - start:.0f} s{note}")
+    others = run_other(args) if args.against else {}
     if args.against:
-        others = run_other(args)
         print(f"{report.COLUMNS}  the other", flush=True)
         for result in results:
             print(report.line(result, others.get(result.row.name, {"error": "not run"})))
+    if args.json:
+        report.write_json(Path(args.json), results, others)
     failed = [r for r in results if r.error]
     return 1 if args.smoke and failed else 0
 

@@ -57,8 +57,8 @@ def as_dict(result: Result) -> dict[str, Any]:
     }
 
 
-def write_json(fpath: Path, results: list[Result]) -> None:
-    """Write the rows and what they were measured with."""
+def write_json(fpath: Path, results: list[Result], others: dict[str, dict[str, Any]] | None = None) -> None:
+    """Write the rows, those of another interpreter beside them, and what they were measured with."""
     meta = {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -67,7 +67,8 @@ def write_json(fpath: Path, results: list[Result]) -> None:
             name: _version(name) for name in ("ndsampler", "numpy", "kwcoco", "kwimage", "rasterio")
         },
     }
-    fpath.write_text(json.dumps({"meta": meta, "rows": [as_dict(r) for r in results]}, indent=1))
+    rows = [{**as_dict(r), "other": (others or {}).get(r.row.name, {}).get("ours")} for r in results]
+    fpath.write_text(json.dumps({"meta": meta, "rows": rows}, indent=1))
 
 
 def read_json(fpath: Path) -> dict[str, dict[str, Any]]:
