@@ -231,7 +231,7 @@ def stills(dpath: pathlib.Path) -> Stills:
 
 
 def crop_oracle(full: np.ndarray, rows: tuple[int, int], cols: tuple[int, int], fill: Any = 0) -> np.ndarray:
-    """Return a window anywhere on or beside an image: the image in a canvas that reaches far enough, sliced."""
+    """Return a window anywhere on or beside an image: the image in a large enough canvas, sliced."""
     height, width = full.shape[:2]
     top, bottom = max(0, -rows[0]), max(0, rows[1] - height)
     left, right = max(0, -cols[0]), max(0, cols[1] - width)

@@ -139,6 +139,11 @@ def test_what_the_target_states_wins_over_its_annotation(dset, stated):
     assert {**rest, **stated} == normal
 
 
+@pytest.mark.parametrize("key", ["gid", "cx", "cy", "width", "height", "category_id"])
+def test_what_the_target_states_as_none_comes_from_its_annotation(dset, key):
+    assert normalize_target({"aid": PLAIN, key: None}, dset) == normalize_target({"aid": PLAIN}, dset)
+
+
 def test_an_alias_for_the_image_wins_over_the_annotations_image(dset):
     assert normalize_target({"aid": PLAIN, "image_id": GRAY}, dset)["gid"] == GRAY
 
