@@ -284,7 +284,9 @@ class _Easel:
         if min(x1 - x0, y1 - y0) < SLIVER:
             return
         columns = [min(max(x, 0), cols - width) for x in (x0, x1 - width)]
-        spots = [(x, y) for y in (y0 - height, y1, y0, y1 - height) for x in columns]
+        # Above, else below what would be hidden by its own name, else inside.
+        rows_of_text = (y0 - height, y0, y1) if y1 - y0 > 3 * height else (y0 - height, y1, y0)
+        spots = [(x, y) for y in (*rows_of_text, y1 - height) for x in columns]
         for x, y in spots:
             spot = (x, y, x + width, y + height)
             inside = x >= 0 and 0 <= y <= rows - height

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -22,8 +23,10 @@ import ndsampler
 from ndsampler.__main__ import main
 from ndsampler.cli import console, demo, demodata
 from ndsampler.cli.demodata import DemoSettings, ensure_demodata
-from ndsampler.cli.scenery import CATEGORIES, make_scene, things
+from ndsampler.cli.scenery import CATEGORIES, Scene, make_scene, things
 from ndsampler.cli.scenery.canvas import TILE
+from ndsampler.cli.speed import MemoryWatch, Speed, Task, measure, run
+from ndsampler.cli.speed import main as speed_main
 from ndsampler.cli.tiff import STRIP_ROWS, StripedTiff, encode_strips
 from ndsampler.errors import ArgumentError, SourceError
 
@@ -304,11 +307,38 @@ class TestMain:
         assert (code, err) == (130, "ndsampler: stopped\n")
 
     def test_a_child_that_fails_is_told_with_its_reason(self, tmp_path):
-        from ndsampler.cli.speed import Task, measure
-
         task = Task(str(tmp_path / "none.json"), [1], str(tmp_path), None, 0.1, [{"gid": 1}])
         with pytest.raises(SourceError, match=r"backend None failed: .*none\.json does not exist"):
             measure(task)
+
+
+class TestSpeed:
+    @pytest.mark.parametrize("seconds", [0, 60])
+    def test_it_stops_when_time_or_targets_are_used_up(self, tmp_path, seconds):
+        path = write_dataset(tmp_path)
+        targets = [
+            {"gid": 1 + number % 3, "cx": 40, "cy": 30, "window_dims": [16, 16]} for number in range(9)
+        ]
+        speed = run(Task(str(path), [1, 2, 3], str(tmp_path / "cache"), "npy", seconds, targets))
+        assert speed.samples == (8 if seconds else 1)
+        assert speed.rate > 0
+
+    def test_task_and_result_travel_as_json(self, tmp_path, monkeypatch, capsys):
+        path = write_dataset(tmp_path)
+        task = Task(str(path), [1, 2], str(tmp_path / "cache"), None, 1.0, [{"gid": 2}])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(dataclasses.asdict(task))))
+        assert speed_main() == 0
+        result = Speed(**json.loads(capsys.readouterr().out))
+        assert result.samples == 0
+        assert result.rate == 0
+        assert result.first > 0
+
+    def test_memory_that_is_taken_is_seen(self):
+        with MemoryWatch() as before:
+            pass
+        with MemoryWatch() as after:
+            block = np.ones(40_000_000, np.uint8)
+        assert len(block) <= after.own_bytes - before.own_bytes + 10_000_000
 
 
 class TestDemoDataset:
@@ -321,6 +351,7 @@ class TestDemoDataset:
         assert sizes[-1] == (SIZE, SIZE)
         assert {img["file_name"].split(".")[-1] for img in dset.imgs.values()} == {"png", "jpg", "tif"}
 
+    @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
     def test_the_large_image_has_to_be_converted(self, dset):
         with rasterio.open(dset.get_image_fpath(7)) as image:
             assert not image.profile["tiled"]
@@ -406,8 +437,16 @@ class TestDemoDataset:
             assert shares == sorted(shares)
             assert shares[-1] == 1
 
+    def test_the_options_of_the_encoders_are_those_that_are_meant(self):
+        assert demodata.ENCODINGS[".jpg"][0] == cv2.IMWRITE_JPEG_QUALITY
+        assert demodata.ENCODINGS[".png"][0] == cv2.IMWRITE_PNG_COMPRESSION
+
+    def test_a_negative_seed_is_refused(self):
+        with pytest.raises(ArgumentError, match="the seed is -1; expected a number from 0 up"):
+            DemoSettings(seed=-1)
+
     def test_a_picture_of_unknown_format_is_refused(self):
-        with pytest.raises((ArgumentError, cv2.error)):
+        with pytest.raises(ArgumentError, match=r"suffix is '\.xyz'; expected \.tif or one of"):
             demodata.write_picture(io.BytesIO(), make_scene(64, 64), ".xyz", lambda share: None)
 
 
@@ -447,8 +486,22 @@ class TestScenery:
     def test_a_courtyard_is_a_hole(self):
         court = things.Court(400.0, 400.0, 0.3, 500.0, 450.0, 1)
         polygon = kwimage.Polygon(exterior=court.outline, interiors=court.holes)
-        assert polygon.area < 500 * 450 - 300 * 250
         assert polygon.area == pytest.approx(500 * 450 - (500 - 148) * (450 - 148), rel=1e-6)
+
+    @pytest.mark.parametrize("kind", [things.Court, things.Hall, things.House, things.Truck, things.Pool])
+    def test_a_thing_paints_its_outline_and_its_shadow_and_nothing_else(self, kind):
+        thing = kind(200.0, 210.0, 0.3, 260.0, 200.0, 3)
+        rng = np.random.default_rng
+        bare, built = (Scene(420, 420, [], placed, rng(0)).rows(0, 420) for placed in ([], [thing]))
+        changed = (bare != built).any(2)
+        inside = np.zeros((420, 420), np.uint8)
+        cv2.fillPoly(inside, [np.rint(ring).astype(np.int32) for ring in (thing.outline, *thing.holes)], 1)
+        assert changed[cv2.erode(inside, np.ones((5, 5))) > 0].mean() > 0.98
+        left, top, right, bottom = (round(edge) for edge in thing.bounds)
+        assert not changed[: max(top, 0)].any()
+        assert not changed[bottom:].any()
+        assert not changed[:, : max(left, 0)].any()
+        assert not changed[:, right:].any()
 
 
 class TestTiff:

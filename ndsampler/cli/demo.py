@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ def add_parser(commands: Any) -> None:
         choices=list(BACKENDS),
         help="the backend that the picture is sampled with",
     )
-    add("--samples", type=_count, default=24, metavar="N", help="samples in the picture")
+    add("--samples", type=_count, default=12, metavar="N", help="samples in the picture")
     add("--window", type=_count, default=256, metavar="PIXELS", help="side of a sample")
     add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the large image that is made")
     add("--images", type=int, default=16, metavar="N", help="images of --data to use; 0 for all")
@@ -325,14 +326,15 @@ def speed_targets(sampler: CocoSampler, window: int, rng: np.random.Generator) -
 
 def say_goodbye(demo: Demo, sheet: Path, seconds: float) -> None:
     """Say where the results are, what to type next, and how to be rid of them."""
-    python = "python" if os.path.basename(sys.executable).startswith("python") else sys.executable
+    found = shutil.which("python")
+    python = "python" if found and os.path.samefile(found, sys.executable) else sys.executable
     say()
     say(f"Done in {seconds:.0f} s. Look at {sheet}")
     say()
-    say("What to type next:")
     if not demo.args.data:
-        say(f"  {python} -m ndsampler demo --data my.kwcoco.json      the same on your own dataset")
-    say(f"  {python}                                              and then:")
+        say("What to type next, for the same on your own dataset:")
+        say(f"  {python} -m ndsampler demo --data my.kwcoco.json")
+    say("To go on in Python:")
     say("    import kwcoco, ndsampler")
     say(f"    dset = kwcoco.CocoDataset({str(demo.data)!r})")
     say(f"    sampler = ndsampler.CocoSampler(dset, workdir={str(demo.workdir)!r}, backend='cog')")

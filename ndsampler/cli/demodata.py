@@ -52,6 +52,10 @@ ORDINARY = (
 )
 
 
+#: Options of OpenCV's encoders, by suffix: quality 93 of JPEG, level 3 of PNG.
+ENCODINGS = {".jpg": [1, 93], ".png": [16, 3]}
+
+
 @dataclass(frozen=True)
 class DemoSettings:
     """What distinguishes one demo dataset from another.
@@ -179,7 +183,7 @@ def write_picture(file: BinaryIO, scene: Scene, suffix: str, progress: Callable[
         progress: is told the share that is done, 0 to 1.
 
     Raises:
-        ArgumentError: if OpenCV cannot write files of this kind.
+        ArgumentError: for any other suffix.
     """
     if suffix == ".tif":
         tiff = StripedTiff(file, scene.width, scene.height)
@@ -188,13 +192,12 @@ def write_picture(file: BinaryIO, scene: Scene, suffix: str, progress: Callable[
             progress(done)
         tiff.finish()
         return
+    if suffix not in ENCODINGS:
+        raise ArgumentError(f"the suffix is {suffix!r}; expected .tif or one of {', '.join(ENCODINGS)}")
     import cv2
 
     picture = np.concatenate([rows for _, rows in _in_order(scene, lambda rows: rows)])
-    options = [cv2.IMWRITE_JPEG_QUALITY, 93] if suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 3]
-    written, encoded = cv2.imencode(suffix, picture[..., ::-1], options)
-    if not written:
-        raise ArgumentError(f"OpenCV cannot write {suffix} files; expected .tif, .png or .jpg")
+    _, encoded = cv2.imencode(suffix, picture[..., ::-1], ENCODINGS[suffix])
     file.write(encoded.tobytes())
     progress(1.0)
 
