@@ -565,7 +565,8 @@ def _find_sorted(ascending: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDA
 def _unknown(what: str, value: Any, known: Iterable[Any]) -> str:
     ids = np.asarray(known)
     held = f"ids {ids.min()} to {ids.max()}" if len(ids) else "none"
-    return f"no {what} has the id {value!r}; the dataset has {len(ids)} of them, {held}"
+    shown = value.item() if isinstance(value, np.generic) else value
+    return f"no {what} has the id {shown!r}; the dataset has {len(ids)} of them, {held}"
 
 
 def _narrowed(value: Any) -> Any:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ValidArea", "free_corners"]
+__all__ = ["ValidArea", "free_corners", "lattice_corners"]
 
 #: Pieces that one tile is cut into at most, unless halving it no longer helps.
 _PIECES = 10_000
@@ -36,6 +36,9 @@ _ENOUGH_TILES = 32
 
 #: Steps that stand for the rounded corners of what a threshold above 0 forbids.
 _STEPS = 6
+
+#: Windows to a side that are tried where the search found none, but may have overlooked some.
+_LATTICE = 200
 
 #: Cells to a side in which a valid region that is no rectangle is looked at.
 _REGION_CELLS = 64
@@ -161,6 +164,32 @@ def free_corners(
         if len(tiles) == _ENOUGH_TILES:
             break
     return _drawn(tiles, num, rng)
+
+
+def lattice_corners(
+    bounds: NDArray[np.float64], size: NDArray[np.float64], rng: np.random.RandomState
+) -> NDArray[np.float64]:
+    """Return left top corners of windows, evenly spaced within bounds, to be tried one by one.
+
+    Args:
+        bounds: (4,) ltrb that the window must keep inside.
+        size: (2,) width and height of the window.
+        rng: shifts all of them together.
+
+    Returns:
+        (n, 2) x and y, about 40,000 of them; (0, 2) if the window does not fit.
+
+    Example:
+        >>> corners = lattice_corners(np.array([0.0, 0, 9, 9]), np.array([4.0, 4]), np.random.RandomState(0))
+        >>> bool(corners.min() >= 0), bool(corners.max() <= 5)
+        (True, True)
+    """
+    spare = bounds[2:] - bounds[:2] - size
+    if (spare < 0).any():
+        return np.empty((0, 2))
+    steps = (np.arange(_LATTICE) + rng.rand(2, 1)) / _LATTICE
+    x, y = bounds[:2, None] + steps * spare[:, None]
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
 
 def _forbidden(

@@ -517,7 +517,7 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
 
 
 class _ImageViews(Mapping[int, ImageView]):
-    """Image id to the index of that image, in ascending order of the ids."""
+    """Image id to the index of that image, in the order of the dataset."""
 
     def __init__(self, index: FrameIntersectionIndex) -> None:
         self._index = index
@@ -527,7 +527,8 @@ class _ImageViews(Mapping[int, ImageView]):
         return ImageView(self._index, gid)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._index.columns.images.gids.tolist())
+        images = self._index.columns.images
+        return iter(images.gids[images.order].tolist())
 
     def __len__(self) -> int:
         return len(self._index.columns.images)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ndsampler.errors import ArgumentError
-from ndsampler.free_space import ValidArea, free_corners
+from ndsampler.free_space import ValidArea, free_corners, lattice_corners
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -340,11 +340,22 @@ class _Search:
         for size, share in self.sizes_to_search(row, num):
             corners = free_corners(bounds, size, obstacles, share, self.rng, self.request.thresh, area)
             room = room or len(corners) > 0
-            ltrb = np.concatenate([corners, corners + size], axis=1)
-            inside = (ltrb[:, 2:] <= bounds[2:]).all(axis=1)
-            ltrb = ltrb[inside]
-            found.append(ltrb[self.acceptable(np.full(len(ltrb), row), ltrb)])
+            found.append(self.good_windows(row, corners, size))
+        if not room and (area is not None or self.request.thresh > 0):  # what the search may overlook
+            size = self.smallest_size(row)
+            windows = self.good_windows(row, lattice_corners(bounds, size, self.rng), size)
+            room = len(windows) > 0
+            found.append(self.rng.permutation(windows))
         return np.concatenate(found)[:num], room
+
+    def good_windows(
+        self, row: int, corners: NDArray[np.float64], size: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the windows of an image, at these corners, that pass every test."""
+        ltrb = np.concatenate([corners, corners + size], axis=1)
+        inside = (ltrb[:, 2:] <= self.bounds(np.array([row]))[0, 2:]).all(axis=1)
+        ltrb = ltrb[inside]
+        return ltrb[self.acceptable(np.full(len(ltrb), row), ltrb)]
 
     def obstacles(self, row: int) -> NDArray[np.float64]:
         """Return (4, n) ltrb of the boxes of an image."""

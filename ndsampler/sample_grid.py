@@ -353,7 +353,7 @@ class _Videos:
         rows = np.lexsort((images.gids, images.frame_index, images.vidids))
         rows = rows[images.vidids[rows] >= 0]
         distinct, begins = np.unique(images.vidids[rows], return_index=True)
-        frames = dict(zip(distinct.tolist(), np.split(rows, begins[1:]), strict=True))
+        frames = dict(zip(distinct.tolist(), np.split(rows, begins)[1:], strict=True))
         videos = [video for video in dset.dataset.get("videos", []) if video["id"] in frames]
         source = np.full(len(images), -1)
         position = np.zeros(len(images), np.int64)

@@ -118,7 +118,10 @@ class WindowGrid:
     @classmethod
     def laid(cls, sizes: NDArray[np.int64], slider: Slider) -> WindowGrid:
         """Return the windows over sources of these sizes, (sources, 3)."""
-        shapes, shape_of = np.unique(sizes, axis=0, return_inverse=True)
+        if len(sizes):
+            shapes, shape_of = np.unique(sizes, axis=0, return_inverse=True)
+        else:
+            shapes, shape_of = sizes, np.empty(0, np.int64)
         shape_of = shape_of.reshape(-1)
         starts, window = [], np.empty((len(shapes), 3), np.int64)
         for i, shape in enumerate(shapes.tolist()):
