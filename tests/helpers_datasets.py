@@ -230,6 +230,20 @@ def stills(dpath: pathlib.Path) -> Stills:
     return Stills(dset, pixels, parts)
 
 
+def one_image(
+    path: pathlib.Path, dims: tuple[int, int], anns: list[dict[str, Any]] | None = None
+) -> kwcoco.CocoDataset:
+    """Return a dataset of one image with id 1, its annotations, and one category with id 1."""
+    image = {"id": 1, "file_name": str(path), "height": dims[0], "width": dims[1]}
+    return kwcoco.CocoDataset(
+        {
+            "images": [image],
+            "annotations": [{"image_id": 1, "category_id": 1, **ann} for ann in anns or []],
+            "categories": [{"id": 1, "name": "thing"}],
+        }
+    )
+
+
 def crop_oracle(full: np.ndarray, rows: tuple[int, int], cols: tuple[int, int], fill: Any = 0) -> np.ndarray:
     """Return a window anywhere on or beside an image: the image in a large enough canvas, sliced."""
     height, width = full.shape[:2]
