@@ -181,9 +181,8 @@ def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> Frame
         assets.insert(0, _build_asset({**img, "warp_aux_to_img": None}, bundle_dpath))
     if not assets:
         raise SourceError(f"image {image_id} names no file; expected 'file_name', 'assets' or 'auxiliary'")
-    width, height = img.get("width"), img.get("height")
-    dims = None if width is None or height is None else (int(height), int(width))
-    return FrameLayout(image_id, tuple(assets), dims, _as_matrix(img.get("warp_img_to_vid")), bool(own))
+    warp = _as_matrix(img.get("warp_img_to_vid"))
+    return FrameLayout(image_id, tuple(assets), _stated_dims(img), warp, bool(own))
 
 
 def _build_asset(obj: dict[str, Any], bundle_dpath: str) -> Asset:
@@ -191,7 +190,14 @@ def _build_asset(obj: dict[str, Any], bundle_dpath: str) -> Asset:
     path = os.path.abspath(os.path.join(bundle_dpath, os.fspath(obj["file_name"])))
     channels = parse_channels(obj.get("channels"))
     warp = _as_matrix(obj.get("warp_aux_to_img"))
-    return Asset(path, channels if isinstance(channels, tuple) else None, warp, obj.get("hashid"))
+    dims = _stated_dims(obj)
+    return Asset(path, channels if isinstance(channels, tuple) else None, warp, obj.get("hashid"), dims)
+
+
+def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the (height, width) that an entry of a dataset states, or None."""
+    width, height = obj.get("width"), obj.get("height")
+    return None if width is None or height is None else (int(height), int(width))
 
 
 def _as_matrix(warp: Any) -> NDArray[np.float64] | None:

@@ -284,7 +284,7 @@ class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: igno
 
         Example:
             >>> [ann['id'] for ann in CocoSampler.demo('shapes8').load_annotations(1)]
-            [1, 2]
+            [1]
         """
         if image_id not in self.dset.imgs:
             raise UnknownIdError(f"image id is {image_id!r}; the dataset has no such image")
@@ -310,7 +310,7 @@ class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: igno
         Example:
             >>> img, anns = CocoSampler.demo('shapes8').load_image_with_annots(1)
             >>> img['imdata'].shape, len(anns)
-            ((600, 600, 3), 2)
+            ((600, 600, 3), 1)
         """
         anns = self.load_annotations(image_id)
         return {**self.dset.imgs[image_id], "imdata": self.load_image(image_id, cache=cache)}, anns
@@ -491,7 +491,7 @@ class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: igno
         Example:
             >>> sampler = CocoSampler.demo('shapes8')
             >>> sampler.load_target_annots({'gid': 1})['aids'].tolist()
-            [1, 2]
+            [1]
         """
         request = parse_request(with_annots, annot_ids, visible_thresh) or AnnotRequest(frozenset())
         region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)

@@ -44,6 +44,8 @@ class Asset:
     """3x3 matrix from the file's pixels to the image's; None when they are the same."""
     given_hash: str | None = None
     """The hash that the dataset states for the file."""
+    dims: tuple[int, int] | None = None
+    """(height, width) that the dataset states for the file; None when it states none."""
 
 
 @dataclass(frozen=True)

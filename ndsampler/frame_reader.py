@@ -100,6 +100,7 @@ class FrameReader:
         try:
             with self._cache.lend(asset.path, asset.given_hash) as reader:
                 height, width, count = reader.shape
+                _check_stated_dims(layout, asset, (height, width))
                 return AssetShape((height, width), count, reader.dtype, reader.nodata)
         except (SourceError, CacheError) as ex:
             raise _naming_image(ex, layout) from ex
@@ -200,6 +201,7 @@ class FrameReader:
         try:
             with self._cache.lend(asset.path, asset.given_hash) as reader:
                 height, width, count = reader.shape
+                _check_stated_dims(layout, asset, (height, width))
                 inside, margin = embed_box(box, height, width)
                 if inside != box:
                     check_affordable(
@@ -282,6 +284,15 @@ def mask_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:
         )
         values[same] = np.nan
     return values
+
+
+def _check_stated_dims(layout: FrameLayout, asset: Asset, dims: tuple[int, int]) -> None:
+    """Refuse a file of another size than the dataset states: every window would show the wrong place."""
+    if asset.dims is not None and asset.dims != dims:
+        raise SourceError(
+            f"{asset.path} has (height, width) {dims}; the dataset states {asset.dims}. Correct 'width' and "
+            "'height' of the image or asset (orientation tags of photographs are not applied)"
+        )
 
 
 def _naming_image(error: Exception, layout: FrameLayout) -> Exception:

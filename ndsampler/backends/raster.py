@@ -115,6 +115,7 @@ class RasterReader:
         self.dtype = np.dtype(dtypes.pop())
         self._palette = self._color_table()
         self.is_indexed = self._palette is not None
+        self.is_page_stack = is_page_stack(self.dataset)
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
         self.nodata = None if self._palette is not None else self.dataset.nodata
@@ -196,6 +197,16 @@ def reads_windows(path: str) -> bool:
         return not (one_block and dataset.compression is not None)
 
 
+def is_page_stack(dataset: DatasetReader) -> bool:
+    """Whether a TIFF holds one array as a stack of pages, of which GDAL would show the first alone.
+
+    tifffile, and whatever writes through it, lays out an image of 2 or of more than 4 channels so, and
+    says the array's shape in the description.
+    """
+    description = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
+    return bool(dataset.subdatasets) and description.startswith('{"shape":')
+
+
 def is_tiled(path: str) -> bool:
     """Whether a file is a tiled TIFF whose tiles are small enough to read windows from it fast.
 
@@ -208,6 +219,8 @@ def is_tiled(path: str) -> bool:
         return False
     with dataset:
         if dataset.driver not in ("GTiff", "COG") or not dataset.count or not dataset.profile.get("tiled"):
+            return False
+        if is_page_stack(dataset):
             return False
         return max(dataset.block_shapes[0]) <= MAX_TILE
 

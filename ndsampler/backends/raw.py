@@ -101,6 +101,9 @@ def open_source(path: str) -> RegionReader:
     from ndsampler.backends import raster
 
     reader = raster.RasterReader(path)
+    if reader.is_page_stack:
+        reader.close()
+        return ArrayReader(_decode_with_kwimage(path, backend="skimage"))
     if raster.reads_windows(path):
         return reader
     height, width, _ = reader.shape
@@ -142,12 +145,12 @@ def decode_image(path: str) -> NDArray[Any]:
     return pixels
 
 
-def _decode_with_kwimage(path: str) -> NDArray[Any]:
+def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
     """Decode a format for which kwimage knows a package."""
     import kwimage
 
     try:
-        return np.asarray(kwimage.imread(path))
+        return np.asarray(kwimage.imread(path, backend=backend))
     except Exception as ex:  # the packages behind kwimage raise errors of many kinds
         raise SourceError(f"{path} cannot be decoded by kwimage: {type(ex).__name__}: {ex}") from ex
 

@@ -73,7 +73,7 @@ def _scale(value: Any) -> tuple[float, float]:
         return 1.0, 1.0
     try:
         scale_x, scale_y = (float(factor) for factor in pair)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TargetError(f"scale is {value!r}; expected a number, or a pair for (x, y)") from None
     if not all(1 / MAX_SCALE <= factor <= MAX_SCALE for factor in (scale_x, scale_y)):
         raise TargetError(
