@@ -212,8 +212,9 @@ class TestBadInput:
         return err
 
     def test_missing_data_is_one_line_that_names_the_file(self, capsys, tmp_path):
-        err = self.one_line(capsys, "demo", "--data", tmp_path / "none.json", "--out", tmp_path)
+        err = self.one_line(capsys, "demo", "--data", tmp_path / "none.json", "--out", tmp_path / "out")
         assert "none.json does not exist" in err
+        assert not (tmp_path / "out").exists()
 
     def test_a_folder_is_no_dataset(self, capsys, tmp_path):
         assert str(tmp_path) in self.one_line(capsys, "demo", "--data", tmp_path, "--out", tmp_path)

@@ -53,30 +53,31 @@ def add_parser(commands: Any) -> None:
         description="Draw random samples, with their annotations, into one picture, and measure how many "
         "samples a second each backend gives. Without --data, a dataset with one very "
         "large image is made first.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--out", default="ndsampler_demo", metavar="DIR", help="folder for all that is made")
-    add("--data", metavar="FILE", help="a kwcoco dataset of your own (default: make one)")
-    add("--workdir", metavar="DIR", help="folder for converted images (default: 'cache' in --out)")
+    add("--out", default="ndsampler_demo", metavar="DIR", help="folder for all that is made (%(default)s)")
+    add("--data", metavar="FILE", help="a kwcoco dataset of your own, instead of making one")
+    add("--workdir", metavar="DIR", help="folder for converted images (cache, in --out)")
     add(
         "--backend",
         default="cog",
         choices=list(BACKENDS),
-        help="the backend that the picture is sampled with",
+        help="what the picture is sampled with (%(default)s)",
     )
-    add("--samples", type=_count, default=12, metavar="N", help="samples in the picture")
-    add("--window", type=_count, default=256, metavar="PIXELS", help="side of a sample")
-    add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the large image that is made")
-    add("--images", type=int, default=16, metavar="N", help="images of --data to use; 0 for all")
+    add("--samples", type=_count, default=12, metavar="N", help="samples in the picture (%(default)s)")
+    add("--window", type=_count, default=256, metavar="PIXELS", help="side of a sample (%(default)s)")
+    add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the image made (%(default)s)")
+    add(
+        "--images", type=int, default=16, metavar="N", help="images of --data to use, 0 for all (%(default)s)"
+    )
     add(
         "--seconds",
         type=float,
         default=4.0,
         metavar="S",
-        help="time to measure each backend; 0 measures none",
+        help="time for each backend, 0 for none (%(default)s)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="another number gives other images and samples")
+    add("--seed", type=int, default=0, metavar="N", help="another gives other images, samples (%(default)s)")
     parser.set_defaults(run=run)
 
 
@@ -141,11 +142,12 @@ def run(args: argparse.Namespace) -> int:
         )
     out = Path(args.out).absolute()
     workdir = Path(args.workdir).absolute() if args.workdir else out / "cache"
+    dset = open_dataset(args.data) if args.data else None
     say(f"Everything is written to {out}")
     out.mkdir(parents=True, exist_ok=True)
     workdir.mkdir(parents=True, exist_ok=True)
     data = Path(args.data).absolute() if args.data else make_data(args, out)
-    dset = open_dataset(data)
+    dset = open_dataset(data) if dset is None else dset
     rng = np.random.default_rng(args.seed)
     dset = choose_images(dset, args.images if args.data else 0, rng)
     demo = Demo(args, out, workdir, data, sorted(int(gid) for gid in dset.imgs))
