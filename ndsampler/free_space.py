@@ -37,9 +37,6 @@ _ENOUGH_TILES = 32
 #: Steps that stand for the rounded corners of what a threshold above 0 forbids.
 _STEPS = 6
 
-#: Windows to a side that are tried where the search found none, but may have overlooked some.
-_LATTICE = 200
-
 #: Cells to a side in which a valid region that is no rectangle is looked at.
 _REGION_CELLS = 64
 
@@ -130,8 +127,8 @@ def free_corners(
 ) -> NDArray[np.float64]:
     """Return random left top corners at which a window fits.
 
-    With a threshold of 0 none that fits is overlooked. Above 0, and in a valid region that
-    is no rectangle, a narrow margin of what fits may be.
+    With a threshold of 0 none that fits is overlooked. In a valid region that is no rectangle a narrow margin
+    may be. Above 0 so may some, and what several obstacles cover together is left for the caller to check.
 
     Args:
         bounds: (4,) ltrb that the window must keep inside.
@@ -167,28 +164,30 @@ def free_corners(
 
 
 def lattice_corners(
-    bounds: NDArray[np.float64], size: NDArray[np.float64], rng: np.random.RandomState
+    bounds: NDArray[np.float64], size: NDArray[np.float64], steps: int, rng: np.random.RandomState
 ) -> NDArray[np.float64]:
     """Return left top corners of windows, evenly spaced within bounds, to be tried one by one.
 
     Args:
         bounds: (4,) ltrb that the window must keep inside.
         size: (2,) width and height of the window.
+        steps: how many to a side.
         rng: shifts all of them together.
 
     Returns:
-        (n, 2) x and y, about 40,000 of them; (0, 2) if the window does not fit.
+        (steps * steps, 2) x and y; (0, 2) if the window does not fit.
 
     Example:
-        >>> corners = lattice_corners(np.array([0.0, 0, 9, 9]), np.array([4.0, 4]), np.random.RandomState(0))
-        >>> bool(corners.min() >= 0), bool(corners.max() <= 5)
-        (True, True)
+        >>> size = np.array([4.0, 4.0])
+        >>> corners = lattice_corners(np.array([0.0, 0, 9, 9]), size, 3, np.random.RandomState(0))
+        >>> corners.shape, bool(corners.max() <= 5)
+        ((9, 2), True)
     """
     spare = bounds[2:] - bounds[:2] - size
     if (spare < 0).any():
         return np.empty((0, 2))
-    steps = (np.arange(_LATTICE) + rng.rand(2, 1)) / _LATTICE
-    x, y = bounds[:2, None] + steps * spare[:, None]
+    shares = (np.arange(steps) + rng.rand(2, 1)) / steps
+    x, y = bounds[:2, None] + shares * spare[:, None]
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
 

@@ -401,8 +401,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
                 for each box. Either this or ``window_size``.
             window_size: width and height in pixels of every box. Either this or ``anchors``.
             gids: ids of the images to draw from; all when None.
-            thresh: share of the *negative's own* area that any one annotation may cover: 0 allows no
-                overlap, 1 allows any.
+            thresh: share of the *negative's own* area that annotations may cover together: 0 allows
+                no overlap, 1 allows any.
             exact: what happens when fewer than ``num`` are found: True is an error, ``'warn'`` a
                 warning, False is silent.
             rng: seed or random state.

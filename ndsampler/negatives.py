@@ -19,6 +19,7 @@ import numpy as np
 
 from ndsampler.errors import ArgumentError
 from ndsampler.free_space import ValidArea, free_corners, lattice_corners
+from ndsampler.window_grid import union_area
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,10 @@ _TRIES = (1, 1, 2, 4, 8)
 
 #: Rounds without a new negative after which to give up, unless the caller says.
 _PATIENCE = 10
+
+#: Windows to a side of an image that are tried where the search found none, but may have overlooked some: for a
+#: threshold above 0, and in a valid region that is no rectangle.
+_LATTICE, _FINE_LATTICE = 50, 200
 
 #: Window sizes whose free space is worked out for one image in one round.
 _SIZES_A_ROUND = 8
@@ -126,7 +131,7 @@ class NegativeRequest:
     """Rows of the images to draw from."""
 
     thresh: float
-    """Share of a negative's own area that any one annotation may cover."""
+    """Share of a negative's own area that annotations may cover."""
 
     patience: int
     """Rounds without a new negative after which to give up."""
@@ -148,7 +153,7 @@ class NegativeRequest:
             num: how many negatives.
             sizes: the sizes they may have.
             gids: images to draw from; all when None.
-            thresh: share of a negative's own area that any one annotation may cover.
+            thresh: share of a negative's own area that annotations may cover.
             patience: rounds without a new negative after which to give up; None for the default.
 
         Raises:
@@ -299,19 +304,26 @@ class _Search:
         return good
 
     def uncovered(self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which windows no annotation covers by more than the threshold."""
+        """Return which windows annotations cover no more of than the threshold."""
         thresh = self.request.thresh
         good = np.ones(len(ltrb), dtype=bool)
         if thresh >= 1 or not len(ltrb):
             return good
         query, rows = self.find_pairs(image_rows, ltrb)
         windows, boxes = ltrb[query].T, self.request.table.ltrb[:, rows]
-        sides = np.minimum(windows[2:], boxes[2:]) - np.maximum(windows[:2], boxes[:2])
         if thresh == 0:  # a point or a line within the window counts as well; touching does not
             bad = ((windows[:2] < boxes[2:]) & (boxes[:2] < windows[2:])).all(axis=0)
-        else:
-            bad = sides.prod(axis=0) > thresh * (windows[2:] - windows[:2]).prod(axis=0)
-        good[query[bad]] = False
+            good[query[bad]] = False
+            return good
+        clipped = np.concatenate([np.maximum(windows[:2], boxes[:2]), np.minimum(windows[2:], boxes[2:])])
+        parts = (clipped[2:] - clipped[:2]).prod(axis=0)
+        limit = thresh * (ltrb[:, 2:] - ltrb[:, :2]).prod(axis=1)
+        # Together annotations cover at least as much as any one of them, at most the sum of all.
+        good[query[parts > limit[query]]] = False
+        unsure = good & (np.bincount(query, parts, len(ltrb)) > limit)
+        for i in np.nonzero(unsure)[0].tolist():
+            first, stop = np.searchsorted(query, [i, i + 1])
+            good[i] = union_area(clipped[:, first:stop]) <= limit[i]
         return good
 
     def look_at_free_space(
@@ -336,17 +348,15 @@ class _Search:
         bounds = self.bounds(np.array([row]))[0]
         obstacles = self.obstacles(row)
         found: list[NDArray[np.float64]] = [np.empty((0, 4))]
-        room = False
         for size, share in self.sizes_to_search(row, num):
             corners = free_corners(bounds, size, obstacles, share, self.rng, self.request.thresh, area)
-            room = room or len(corners) > 0
             found.append(self.good_windows(row, corners, size))
-        if not room and (area is not None or self.request.thresh > 0):  # what the search may overlook
-            size = self.smallest_size(row)
-            windows = self.good_windows(row, lattice_corners(bounds, size, self.rng), size)
-            room = len(windows) > 0
-            found.append(self.rng.permutation(windows))
-        return np.concatenate(found)[:num], room
+        windows = np.concatenate(found)
+        if not len(windows) and (area is not None or self.request.thresh > 0):  # the search may overlook some
+            size, steps = self.smallest_size(row), _LATTICE if area is None else _FINE_LATTICE
+            corners = lattice_corners(bounds, size, steps, self.rng)
+            windows = self.rng.permutation(self.good_windows(row, corners, size))
+        return windows[:num], len(windows) > 0
 
     def good_windows(
         self, row: int, corners: NDArray[np.float64], size: NDArray[np.float64]

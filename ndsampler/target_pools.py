@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NegativePool", "NegativeSource", "Targets", "random_index"]
 
-#: Share of its own area that an annotation may cover of a negative, when there are too few without any.
+#: Share of its own area that annotations may cover of a negative, when there are too few without any.
 _THRESH = 0.3
 
 

@@ -43,11 +43,11 @@ class Slider:
         Raises:
             ArgumentError: if an entry is missing or out of range.
         """
-        if window_dims is None or isinstance(window_dims, str):
-            window_dims = [window_dims] * len(axes)
-        window = [
-            None if _is_full(dim) else dim for dim in np.atleast_1d(np.array(window_dims, dtype=object))
-        ]
+        one_for_all = window_dims is None or isinstance(window_dims, str)
+        dims = (
+            [window_dims] * len(axes) if one_for_all else np.atleast_1d(np.array(window_dims, dtype=object))
+        )
+        window = [None if _is_full(dim) else dim for dim in dims]
         if len(window) != len(axes) or not all(dim is None or _is_count(dim) for dim in window):
             raise ArgumentError(
                 f"window_dims is {window_dims!r}; expected ({', '.join(axes)}), whole numbers above 0, or "
