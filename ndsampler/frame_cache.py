@@ -157,14 +157,16 @@ class FrameCache:
         box: tuple[int, int, int, int],
         bands: Sequence[int] | None = None,
         given: str | None = None,
+        level: int = 0,
     ) -> NDArray[Any]:
-        """Return the pixels of a region that lies inside an image.
+        """Return the pixels of a region that lies inside an image, or inside one of its overviews.
 
         Args:
             path: absolute path of the source.
             box: first row, row after the last, first column, column after the last.
             bands: indexes of the wanted bands; None for all.
             given: the hash that the dataset states for the source.
+            level: 0 for the image itself, n for the n-th of its overviews.
 
         Returns:
             (height, width, bands) pixels that belong to the caller.
@@ -174,15 +176,21 @@ class FrameCache:
             CacheError: if the entry cannot be made or read.
         """
         y0, y1, x0, x1 = box
-        with self.lend(path, given) as reader:
+        with self.lend(path, given, level) as reader:
             return reader.read(y0, y1, x0, x1, bands)
 
     @contextlib.contextmanager
-    def lend(self, path: str, given: str | None = None) -> Iterator[RegionReader]:
-        """Lend an open reader of a source, for the calling thread, until the block ends."""
+    def lend(self, path: str, given: str | None = None, level: int = 0) -> Iterator[RegionReader]:
+        """Lend an open reader of a source, for the calling thread, until the block ends.
+
+        Args:
+            path: absolute path of the source.
+            given: the hash that the dataset states for it.
+            level: 0 for the image itself, n for the n-th of its overviews.
+        """
         stat = _stat(path)
-        key = (path, stat.st_size, stat.st_mtime_ns)
-        reader = self.handles.borrow(key, lambda: self.backend.open(self.ensure(path, given)))
+        key = (path, stat.st_size, stat.st_mtime_ns, level)
+        reader = self.handles.borrow(key, lambda: self.backend.open(self.ensure(path, given), level))
         try:
             yield reader
         except BaseException:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ndsampler.errors import CacheError, SourceError
 from ndsampler.frame_layout import Asset, FrameLayout, ReadPlan, band_names, plan_reads
-from ndsampler.resample import Resampling, place, read_onto_grid
+from ndsampler.resample import Resampling, choose_level, place, read_onto_grid
 from ndsampler.windows import PixelBox, check_affordable, embed_box
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class AssetShape:
     """Type of a value."""
     nodata: float | None
     """The value that means "no measurement"."""
+    overviews: tuple[tuple[int, int], ...] = ()
+    """(height, width) of its reduced versions."""
 
 
 class FrameReader:
@@ -101,7 +103,7 @@ class FrameReader:
             with self._cache.lend(asset.path, asset.given_hash) as reader:
                 height, width, count = reader.shape
                 _check_stated_dims(layout, asset, (height, width))
-                return AssetShape((height, width), count, reader.dtype, reader.nodata)
+                return AssetShape((height, width), count, reader.dtype, reader.nodata, reader.overviews)
         except (SourceError, CacheError) as ex:
             raise _naming_image(ex, layout) from ex
 
@@ -245,18 +247,24 @@ class FrameReader:
         count = shape.count if bands is None else len(bands)
         check_affordable(grid.out_dims, shape.dtype.itemsize, count, f"the window on image {layout.gid}")
         nodata = shape.nodata if grid.nodata == "float" else grid.nodata
+        warp = grid.warp_out_from_img
+        if asset.warp_img_from_asset is not None:
+            warp = warp @ asset.warp_img_from_asset
+        # A value that only the target calls "no measurement" has been averaged into the overviews.
+        usable = shape.overviews if nodata is None or nodata == shape.nodata else ()
+        level = choose_level(warp, usable, grid.resampling)
+        dims = shape.dims if level == 0 else shape.overviews[level - 1]
+        if level:
+            warp = warp @ np.diag([shape.dims[1] / dims[1], shape.dims[0] / dims[0], 1.0])
 
         def read(box: PixelBox) -> NDArray[Any]:
             try:
-                pixels = self._cache.read(asset.path, box, bands, asset.given_hash)
+                pixels = self._cache.read(asset.path, box, bands, asset.given_hash, level)
             except (SourceError, CacheError) as ex:
                 raise _naming_image(ex, layout) from ex
             return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
 
-        warp = grid.warp_out_from_img
-        if asset.warp_img_from_asset is not None:
-            warp = warp @ asset.warp_img_from_asset
-        return read_onto_grid(read, shape.dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
+        return read_onto_grid(read, dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
 
 
 def mask_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:

@@ -38,7 +38,9 @@ def prepare_layouts(
 
     failures: list[SourceError | CacheError] = []
     outcomes = _outcomes(reader, layouts, workers)
-    for failure in ub.ProgIter(outcomes, desc=desc, total=len(layouts), verbose=verbose):
+    for failure in ub.ProgIter(
+        outcomes, desc=desc, total=len(layouts), freq=1, adjust=False, verbose=verbose
+    ):
         if failure is not None:
             failures.append(failure)
     if len(failures) == 1:

@@ -4,6 +4,7 @@ Pixels of one file on another grid: the region that is needed, warped once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ndsampler.errors import TargetError
 from ndsampler.windows import PixelBox, embed_box
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -67,6 +68,31 @@ def whole_shift(warp: NDArray[Any]) -> tuple[int, int] | None:
         return None
     x, y = round(tx), round(ty)
     return (x, y) if abs(tx - x) <= tolerance and abs(ty - y) <= tolerance else None
+
+
+def choose_level(
+    warp_out_from_src: NDArray[Any], overviews: Sequence[tuple[int, int]], resampling: Resampling
+) -> int:
+    """Return which overview a shrinking warp is best read from: the smallest no coarser than the output.
+
+    Args:
+        warp_out_from_src: 3x3 matrix from source to output coordinates.
+        overviews: (height, width) of the overviews, each about half of the one before.
+        resampling: says whether averages are wanted at all.
+
+    Returns:
+        0 for the image itself, n for the n-th overview.
+
+    Example:
+        >>> levels = [(50, 50), (25, 25)]
+        >>> [choose_level(np.diag([s, s, 1.0]), levels, Resampling()) for s in (2.0, 0.6, 0.5, 0.1)]
+        [0, 0, 1, 2]
+    """
+    if not overviews or not resampling.antialias or resampling.method == "nearest":
+        return 0
+    largest = float(np.linalg.svd(warp_out_from_src[:2, :2], compute_uv=False).max())
+    halvings = math.floor(-math.log2(largest) + WHOLE_PIXEL_TOLERANCE) if largest > 0 else 0
+    return min(max(halvings, 0), len(overviews))
 
 
 def source_box(

@@ -35,6 +35,8 @@ class RegionReader(Protocol):
     """Whether several threads may read at once."""
     nbytes: int
     """Memory held while open, in bytes; 0 for a mere file handle."""
+    overviews: tuple[tuple[int, int], ...]
+    """(height, width) of the reduced versions that the file holds, each about half of the one before."""
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """Return rows y0:y1 and columns x0:x1, which lie inside the image, as an array of its own."""
@@ -100,8 +102,13 @@ class Backend(ABC):
         return True
 
     @abstractmethod
-    def open(self, path: str) -> RegionReader:
-        """Open an entry, or a source that is usable in place."""
+    def open(self, path: str, level: int = 0) -> RegionReader:
+        """Open an entry, or a source that is usable in place.
+
+        Args:
+            path: the file.
+            level: 0 for the image itself, n for the n-th of its overviews.
+        """
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config})"

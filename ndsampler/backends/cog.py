@@ -129,6 +129,6 @@ class CogBackend(Backend):
         options["NUM_THREADS"] = "ALL_CPUS"
         return options
 
-    def open(self, path: str) -> RegionReader:
-        """Open an entry or a tiled source."""
-        return raster.RasterReader(path)
+    def open(self, path: str, level: int = 0) -> RegionReader:
+        """Open an entry or a tiled source, or one of its overviews."""
+        return raster.RasterReader(path, level)

@@ -39,6 +39,7 @@ class NpyReader:
 
     shareable = True
     nbytes = 0
+    overviews: tuple[tuple[int, int], ...] = ()
 
     def __init__(self, path: str) -> None:
         with open(path, "rb") as file:
@@ -130,6 +131,6 @@ class NpyBackend(Backend):
         """Return True for a source that is a ``.npy`` file already."""
         return path.lower().endswith(".npy")
 
-    def open(self, path: str) -> RegionReader:
-        """Open an entry. See :class:`NpyReader`."""
+    def open(self, path: str, level: int = 0) -> RegionReader:
+        """Open an entry, which has no overviews. See :class:`NpyReader`."""
         return NpyReader(path)

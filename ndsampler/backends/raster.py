@@ -62,11 +62,12 @@ def _limit_block_cache() -> None:
         set_gdal_config("GDAL_CACHEMAX", BLOCK_CACHE_BYTES)
 
 
-def open_dataset(path: str) -> DatasetReader:
+def open_dataset(path: str, **options: Any) -> DatasetReader:
     """Open a file with GDAL, without its warning about missing georeferencing.
 
     Args:
         path: a local file.
+        **options: of GDAL's driver.
 
     Returns:
         A rasterio dataset of the caller's own.
@@ -83,7 +84,7 @@ def open_dataset(path: str) -> DatasetReader:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         _limit_block_cache()
         try:
-            return rasterio.open(path)
+            return rasterio.open(path, **options)
         except RasterioIOError as ex:
             if not os.path.exists(path):
                 raise MissingSourceError(f"{path} does not exist") from ex
@@ -97,6 +98,7 @@ class RasterReader:
 
     Args:
         path: a file that GDAL can open.
+        level: 0 for the image itself, n for the n-th of its overviews.
 
     Raises:
         SourceError: if it has no bands, or bands of different types.
@@ -105,9 +107,9 @@ class RasterReader:
     shareable = False
     nbytes = 0
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, level: int = 0) -> None:
         self.path = path
-        self.dataset = open_dataset(path)
+        self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
         dtypes = set(self.dataset.dtypes)
         if len(dtypes) != 1:
             found = ", ".join(sorted(dtypes)) or "no bands"
@@ -119,6 +121,14 @@ class RasterReader:
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
         self.nodata = None if self._palette is not None else self.dataset.nodata
+        self.overviews = self._overview_dims()
+
+    def _overview_dims(self) -> tuple[tuple[int, int], ...]:
+        """Return the sizes of the overviews; averages of color indexes mean nothing, so of those none."""
+        factors = self.dataset.overviews(1) if self._palette is None else []
+        height, width, _ = self.shape
+        # GDAL rounds the size of an overview up.
+        return tuple((-(-height // factor), -(-width // factor)) for factor in factors)
 
     def _color_table(self) -> NDArray[Any] | None:
         """Return the colors of an indexed image as (256, 4) values, or None for any other."""

@@ -43,6 +43,7 @@ class ArrayReader:
     """
 
     shareable = True
+    overviews: tuple[tuple[int, int], ...] = ()
 
     def __init__(self, array: NDArray[Any], nodata: float | None = None) -> None:
         self._array = array if array.ndim == 3 else array[:, :, None]
@@ -195,6 +196,10 @@ class RawBackend(Backend):
         False
     """
 
-    def open(self, path: str) -> RegionReader:
-        """Open a source. See :func:`open_source`."""
+    def open(self, path: str, level: int = 0) -> RegionReader:
+        """Open a source, or one of its overviews. See :func:`open_source`."""
+        if level:
+            from ndsampler.backends import raster
+
+            return raster.RasterReader(path, level)
         return open_source(path)

@@ -197,7 +197,8 @@ class GeometryStore:
         if self._kp_classes is None:
             from ndsampler.category_tree import CategoryTree
 
-            self._kp_classes = CategoryTree.coerce(self._dset.keypoint_categories())
+            stated = {"keypoint_categories", "categories"} & set(self._dset.dataset)
+            self._kp_classes = CategoryTree.coerce(self._dset.keypoint_categories() if stated else [])
         return self._kp_classes
 
     def __getstate__(self) -> dict[str, Any]:
@@ -395,7 +396,7 @@ class _Shift:
         """Return moved points that share nothing with the given ones."""
         from kwimage import Coords, Points
 
-        data = {key: np.copy(value) for key, value in points.data.items() if key != "xy" and value is not None}
+        data = {key: np.copy(value) for key, value in points.data.items() if key != "xy"}
         return Points({"xy": Coords(points.data["xy"].data + self.offset), **data}, dict(points.meta))
 
 
