@@ -17,7 +17,9 @@ DIMS = (90, 151)
 DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 
 
-def random_pixels(dtype: str = "uint8", channels: int = 3, dims: tuple[int, int] = DIMS, seed: int = 0) -> np.ndarray:
+def random_pixels(
+    dtype: str = "uint8", channels: int = 3, dims: tuple[int, int] = DIMS, seed: int = 0
+) -> np.ndarray:
     """Return (height, width, channels) values from the whole range of a type."""
     rng = np.random.default_rng([seed, channels])
     shape = (*dims, channels)
@@ -30,7 +32,13 @@ def random_pixels(dtype: str = "uint8", channels: int = 3, dims: tuple[int, int]
 def write_tiff(path: pathlib.Path, pixels: np.ndarray, **options: Any) -> pathlib.Path:
     """Write (height, width, channels) pixels as a TIFF."""
     height, width, channels = pixels.shape
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": channels, "dtype": pixels.dtype.name}
+    profile = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": channels,
+        "dtype": pixels.dtype.name,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path, "w", **{**profile, **options}) as file:
@@ -39,7 +47,9 @@ def write_tiff(path: pathlib.Path, pixels: np.ndarray, **options: Any) -> pathli
 
 
 def _tiled(path: pathlib.Path, pixels: np.ndarray) -> pathlib.Path:
-    return write_tiff(path / "tiled.tif", pixels, tiled=True, blockxsize=32, blockysize=32, compress="deflate")
+    return write_tiff(
+        path / "tiled.tif", pixels, tiled=True, blockxsize=32, blockysize=32, compress="deflate"
+    )
 
 
 def _striped(path: pathlib.Path, pixels: np.ndarray) -> pathlib.Path:
@@ -78,5 +88,134 @@ def write_png(path: pathlib.Path, pixels: np.ndarray) -> pathlib.Path:
     """Write 8 or 16 bit pixels of 1, 3 or 4 channels as a PNG."""
     import kwimage
 
-    kwimage.imwrite(path, pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, space=None if pixels.shape[2] == 1 else "auto")
+    gray = pixels.shape[2] == 1
+    kwimage.imwrite(path, pixels[:, :, 0] if gray else pixels, space=None if gray else "auto")
     return path
+
+
+def write_pillow(path: pathlib.Path, image: Any, **options: Any) -> pathlib.Path:
+    """Write an image of Pillow's, or pixels that make one."""
+    from PIL import Image
+
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image)
+    image.save(path, **options)
+    return path
+
+
+def paletted(colors: int = 20) -> Any:
+    """Return an indexed image of Pillow's."""
+    from PIL import Image
+
+    return Image.fromarray(random_pixels()).convert("P", palette=Image.Palette.ADAPTIVE, colors=colors)
+
+
+def imread(path: pathlib.Path) -> np.ndarray:
+    """Return what kwimage reads, always with a channel axis."""
+    import kwimage
+
+    pixels = kwimage.imread(path)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+#: A file and the pixels that it must read as.
+Case = Callable[[pathlib.Path], tuple[pathlib.Path, np.ndarray]]
+
+
+def _plain_case(writer: str, dtype: str, channels: int) -> Case:
+    def make(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
+        pixels = random_pixels(dtype, channels)
+        return WRITERS[writer](folder, pixels), pixels
+
+    return make
+
+
+def _png_case(dtype: str, channels: int) -> Case:
+    def make(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
+        pixels = random_pixels(dtype, channels)
+        return write_png(folder / "image.png", pixels), pixels
+
+    return make
+
+
+def _pillow_case(name: str, image: Callable[[], Any], **options: Any) -> Case:
+    def make(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
+        path = write_pillow(folder / name, image(), **options)
+        return path, imread(path)
+
+    return make
+
+
+def _paletted_tiff(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
+    image = paletted()
+    return write_pillow(folder / "palette.tif", image), np.asarray(image.convert("RGBA"))
+
+
+def _nan_tiff(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
+    pixels = random_pixels("float32", 2)
+    pixels[::3, ::2] = np.nan
+    pixels[5, 5], pixels[6, 6] = np.inf, -0.0
+    return write_tiff(folder / "nan.tif", pixels, nodata=float("nan")), pixels
+
+
+def _jpeg_tiff(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
+    options = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "jpeg", "photometric": "ycbcr"}
+    path = write_tiff(folder / "jpeg.tif", random_pixels(), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as file:
+            return path, file.read().transpose(1, 2, 0)
+
+
+def _npy_case(change: Callable[[np.ndarray], np.ndarray]) -> Case:
+    def make(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
+        pixels = random_pixels("uint16", 3)
+        path = folder / "array.npy"
+        stored = change(pixels)
+        np.save(path, stored)
+        shaped = stored.reshape(*stored.shape[:2], -1)
+        return path, shaped.astype(shaped.dtype.newbyteorder("="))
+
+    return make
+
+
+def _exif() -> Any:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+#: Every kind of file: TIFF and .npy of all types, many numbers of bands, and what only some formats have.
+CASES: dict[str, Case] = {
+    **{
+        f"{writer}, {dtype} x {channels}": _plain_case(writer, dtype, channels)
+        for writer in WRITERS
+        for dtype in DTYPES
+        for channels in (1, 3, 4, 13)
+    },
+    **{
+        f"png, {dtype} x {channels}": _png_case(dtype, channels)
+        for dtype in ("uint8", "uint16")
+        for channels in (1, 3, 4)
+    },
+    "png, gray and alpha": _pillow_case("la.png", lambda: random_pixels("uint8", 2)),
+    "png, palette": _pillow_case("palette.png", paletted),
+    "png, palette with a transparent color": _pillow_case("palette.png", paletted, transparency=3),
+    "png, 1 bit": _pillow_case("bits.png", lambda: random_pixels("uint8", 1)[..., 0] > 99),
+    "png, in capitals": _pillow_case("IMAGE.PNG", random_pixels),
+    "jpeg, color": _pillow_case("color.jpg", random_pixels),
+    "jpeg, gray": _pillow_case("gray.jpeg", lambda: random_pixels("uint8", 1)),
+    "jpeg, progressive": _pillow_case("color.jpg", random_pixels, progressive=True, quality=95),
+    "jpeg, with an orientation tag": _pillow_case("turned.jpg", random_pixels, exif=_exif()),
+    "bmp": _pillow_case("image.bmp", random_pixels),
+    "webp": _pillow_case("image.webp", random_pixels, lossless=True),
+    "ppm": _pillow_case("image.ppm", random_pixels),
+    "tiff, palette": _paletted_tiff,
+    "tiff, NaN": _nan_tiff,
+    "tiff, jpeg in tiles": _jpeg_tiff,
+    "npy, fortran order": _npy_case(np.asfortranarray),
+    "npy, big endian": _npy_case(lambda pixels: pixels.astype(">u2")),
+    "npy, two axes": _npy_case(lambda pixels: pixels[:, :, 0].copy()),
+}
