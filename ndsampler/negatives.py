@@ -43,8 +43,8 @@ _TRIES = (1, 1, 2, 4, 8)
 #: Rounds without a new negative after which to give up, unless the caller says.
 _PATIENCE = 10
 
-#: Windows to a side of an image that are tried where the search found none, but may have overlooked some: for a
-#: threshold above 0, and in a valid region that is no rectangle.
+#: Windows to a side of an image that are tried where the search found none, but may have overlooked some:
+#: for a threshold above 0, and in a valid region that is no rectangle.
 _LATTICE, _FINE_LATTICE = 50, 200
 
 #: Window sizes whose free space is worked out for one image in one round.

@@ -16,7 +16,7 @@ GIDS = (10, 3, 7)
 def make_dataset(
     boxes: dict[int, list[Any]], sizes: dict[int, tuple[int, int]] | None = None
 ) -> kwcoco.CocoDataset:
-    """Return a dataset of these boxes (x, y, width, height; None for none) by image id, (width, height) 100, 80."""
+    """Return a dataset of boxes (x, y, width, height; or None) by image id; images are 100 x 80."""
     dset = kwcoco.CocoDataset()
     cid = dset.add_category("thing")
     for gid in boxes:
@@ -29,7 +29,7 @@ def make_dataset(
 
 
 def random_dataset(rng: np.random.RandomState, per_image: int = 20, whole: bool = True) -> kwcoco.CocoDataset:
-    """Return a dataset of three images of 100 x 80, with boxes that may leave them, annotations interleaved."""
+    """Return a dataset of three images, with boxes that may reach out of them, annotations interleaved."""
     dset = make_dataset({gid: [] for gid in GIDS})
     for gid in np.repeat(GIDS, per_image)[rng.permutation(per_image * len(GIDS))].tolist():
         box = np.concatenate([rng.rand(2) * 100 - 10, rng.rand(2) * 40])
