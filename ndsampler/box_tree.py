@@ -113,16 +113,19 @@ def compared_pairs(
     chosen = chosen[np.argsort(image_rows[chosen], kind="stable")]
     sought = queries[chosen][:, [2, 3, 0, 1]].T[:, :, None] * _SIGNS
     edges = table.ltrb[:, None] * _SIGNS
-    parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = [(NO_ROWS, NO_ROWS)]
+    hits, begins, firsts, widths = [NO_ROWS], [0], [0], [1]
     for image_row, begin, end in _runs(image_rows[chosen]):
         first, stop = table.offsets[image_row : image_row + 2].tolist()
         at_once = max(1, _PAIRS_AT_ONCE // max(1, stop - first))
         for some in range(begin, end, at_once):
             touches = edges[:, :, first:stop] <= sought[:, some : min(some + at_once, end)]
-            query, row = np.logical_and.reduce(touches, axis=0).nonzero()
-            parts.append((query + some, row + first))
-    query, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return chosen[query], rows
+            hits.append(np.logical_and.reduce(touches, axis=0).ravel().nonzero()[0])
+            begins.append(some)
+            firsts.append(first)
+            widths.append(stop - first)
+    part = np.repeat(np.arange(len(hits)), list(map(len, hits)))
+    query, row = np.divmod(np.concatenate(hits), np.array(widths)[part])
+    return chosen[query + np.array(begins)[part]], row + np.array(firsts)[part]
 
 
 def _runs(values: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:

@@ -258,12 +258,13 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             )
         rows = self.columns.images.indices_of(np.broadcast_to(gids, (len(queries),)))
         query, found = self._row_pairs(rows, queries)
-        return query, self.columns.aids[found]
+        order = np.lexsort((found, query))
+        return query[order], self.columns.aids[found[order]]
 
     def _row_pairs(
         self, image_rows: NDArray[np.int64], queries: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return (query, annotation row) of all touching pairs, sorted; images are given by row."""
+        """Return (query, annotation row) of all touching pairs; images are given by row."""
         table = self.columns
         counts = np.diff(table.offsets)[image_rows]
         by_tree = counts >= self._tree_from
@@ -274,8 +275,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             query, rows = self._tree(gid).query_many(queries[mine])
             parts.append((mine[query], rows + table.offsets[image_row]))
         query, found = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.lexsort((found, query))
-        return query[order], found[order]
+        return query, found
 
     def overlapping_aids(self, gid: int, box: kwimage.Boxes) -> list[int]:
         """Return the annotations of an image that touch a box.

@@ -321,9 +321,10 @@ class _Search:
         # Together annotations cover at least as much as any one of them, at most the sum of all.
         good[query[parts > limit[query]]] = False
         unsure = good & (np.bincount(query, parts, len(ltrb)) > limit)
+        by_window = np.argsort(query, kind="stable")
+        bounds = np.searchsorted(query[by_window], np.arange(len(ltrb) + 1))
         for i in np.nonzero(unsure)[0].tolist():
-            first, stop = np.searchsorted(query, [i, i + 1])
-            good[i] = union_area(clipped[:, first:stop]) <= limit[i]
+            good[i] = union_area(clipped[:, by_window[bounds[i] : bounds[i + 1]]]) <= limit[i]
         return good
 
     def look_at_free_space(
