@@ -138,7 +138,6 @@ def test_a_window_beside_the_image_is_not_moved(make_sampler, backend, side):
 def test_backends_give_the_same_for_every_option(make_sampler):
     rows, cols = (-3, 30), (10, 60)
     options = [
-        {"scale": 0.5},
         {"scale": (1.7, 2)},
         {"nodata": "float"},
         {"channels": "b|r"},
