@@ -179,6 +179,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         table = self.annot_table
         if len(table.images) and table.images.widths.min() < 0:
             self._table = table = AnnotTable.from_coco(self.dset)
+            if self._isect_index is self._own_index:
+                self._isect_index = None
         return table
 
     @property
@@ -532,6 +534,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         return len(self._negative_pool)
 
     def _negative_source(self, window: tuple[float, float] | None) -> NegativeSource:
+        self._sized_table()
         anchors = np.empty((0, 2)) if window else self.neg_anchors
         return NegativeSource.of(self.isect_index, window, anchors, self.BACKGROUND_CLASS_ID)
 

@@ -63,8 +63,11 @@ def test_an_image_without_size_is_named_until_it_has_one():
     assert regions.find_aids(1, (0, 0, 9, 9)).tolist() == [1]
     with pytest.raises(errors.ArgumentError, match=r"ids \[1\].*_ensure_imgsize"):
         _ = regions.targets
-    dset.imgs[1]["width"] = 70
+    with pytest.raises(errors.ArgumentError, match=r"ids \[1\]"):
+        regions.preselect(n_pos=0, n_neg=1, window_dims=(5, 5))
+    dset.imgs[1]["width"] = dset.imgs[2]["width"] = 70
     assert regions.targets["img_width"].tolist() == [70]
+    assert regions.preselect(n_neg=1, window_dims=(5, 5), rng=0) == (1, 1)
 
 
 def test_facts_are_those_of_the_dataset(dset):
