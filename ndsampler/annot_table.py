@@ -273,6 +273,11 @@ class AnnotTable(_Columns):
         return edges
 
     @cached_property
+    def turned(self) -> NDArray[np.float64]:
+        """(4, N) :attr:`ltrb` with the signs of right and bottom turned: one comparison does for all four."""
+        return self.ltrb * np.array([[1.0], [1.0], [-1.0], [-1.0]])
+
+    @cached_property
     def image_rows(self) -> NDArray[np.int64]:
         """Row in :attr:`images` of the image that each annotation lies in."""
         return np.repeat(np.arange(len(self.images)), np.diff(self.offsets))

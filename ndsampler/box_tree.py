@@ -112,7 +112,7 @@ def compared_pairs(
     """
     chosen = chosen[np.argsort(image_rows[chosen], kind="stable")]
     sought = queries[chosen][:, [2, 3, 0, 1]].T[:, :, None] * _SIGNS
-    edges = table.ltrb[:, None] * _SIGNS
+    edges = table.turned[:, None]
     hits, begins, firsts, widths = [NO_ROWS], [0], [0], [1]
     for image_row, begin, end in _runs(image_rows[chosen]):
         first, stop = table.offsets[image_row : image_row + 2].tolist()
