@@ -37,7 +37,9 @@ def beside_a_dataset(tmp_path, monkeypatch):
 def test_the_examples_of_a_document_give_what_it_shows(document, beside_a_dataset):
     if ">>>" not in document.read_text(encoding="utf-8"):
         pytest.skip("no examples")
-    assert failures_of(document) == ""
+    report = failures_of(document)
+    if report:
+        pytest.fail(report, pytrace=False)
 
 
 def test_the_readme_gives_its_two_commands_in_one_line_each():
