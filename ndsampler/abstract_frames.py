@@ -205,6 +205,8 @@ class Frames:
 
     def _map_image(self, layout: FrameLayout) -> NDArray[Any]:
         """Return the entry of a plain image as a memory map."""
+        # Opening it for reading first finds damage, and names the image.
+        self.reader.asset_shape(layout, layout.assets[0])
         path = self.reader.ensure(layout)[0]
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         return mapped[:, :, 0] if mapped.ndim == 3 and mapped.shape[2] == 1 else mapped

@@ -81,7 +81,7 @@ class CocoFrames(Frames, HashIdentifiable):
             raise UnknownIdError(
                 f"image id is {image_id!r}; expected one of the {len(imgs)} ids in dset.imgs"
             ) from None
-        marks = _edit_marks(img)
+        marks = _edit_marks(img, self.dset.bundle_dpath)
         known = self._layouts.get(image_id)
         if known is not None and known[0] == marks:
             return known[1]
@@ -147,12 +147,17 @@ class CocoFrames(Frames, HashIdentifiable):
         return {**self.__dict__, "_layouts": {}}
 
 
-def _edit_marks(img: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what shows cheaply that an image's entry in the dataset has been edited."""
-    parts = img.get("auxiliary") or img.get("assets")
-    size = None if parts is None else (id(parts), len(parts))
-    warp = img.get("warp_img_to_vid")
-    return img.get("file_name"), img.get("channels"), img.get("width"), img.get("height"), size, id(warp)
+def _edit_marks(img: dict[str, Any], bundle_dpath: Any) -> tuple[Any, ...]:
+    """Return what a layout is made of, so that an edited entry of the dataset is noticed."""
+    parts = img.get("auxiliary") or img.get("assets") or ()
+    return bundle_dpath, *_asset_marks(img), repr(img.get("warp_img_to_vid")), *map(_asset_marks, parts)
+
+
+def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what one file's entry says of it."""
+    get = obj.get
+    warp = get("warp_aux_to_img")
+    return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), warp and repr(warp)
 
 
 def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> FrameLayout:

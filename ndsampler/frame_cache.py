@@ -190,7 +190,7 @@ class FrameCache:
         """
         stat = _stat(path)
         key = (path, stat.st_size, stat.st_mtime_ns, level)
-        reader = self.handles.borrow(key, lambda: self.backend.open(self.ensure(path, given), level))
+        reader = self.handles.borrow(key, lambda: self._open(path, given, level))
         try:
             yield reader
         except BaseException:
@@ -199,26 +199,38 @@ class FrameCache:
             raise
         self.handles.give_back(key, reader)
 
+    def _open(self, path: str, given: str | None, level: int) -> RegionReader:
+        """Open the entry of a source, or the source itself, and say which of them cannot be opened."""
+        file = self.ensure(path, given)
+        try:
+            return self.backend.open(file, level)
+        except (SourceError, CacheError) as ex:
+            if file == path:
+                raise ex if isinstance(ex, SourceError) else SourceError(str(ex)) from ex
+            raise CacheError(
+                f"the entry {file} of {path} is damaged; delete it to have it made anew: {ex}"
+            ) from ex
+
     def _make(self, path: str, entry: str) -> None:
         """Convert a source into a new entry, whole or not at all."""
-        os.makedirs(os.path.dirname(entry), exist_ok=True)
         partial = f"{entry}.{os.getpid()}.{uuid.uuid4().hex[:8]}.partial"
         source = open_source(path)
         try:
+            os.makedirs(os.path.dirname(entry), exist_ok=True)
             self.backend.convert(source, partial)
             self._verify(source, partial, path)
             os.replace(partial, entry)
+        except SourceError:
+            raise
         except OSError as ex:
-            if isinstance(ex, (SourceError, CacheError)):
-                raise
             need = np.prod(source.shape, dtype=np.int64) * source.dtype.itemsize
             raise CacheError(
-                f"the entry {entry} of {path} cannot be written (up to {need / 2**20:.0f} MB): {ex}. "
+                f"the entry {entry} of {path} cannot be made (up to {need / 2**20:.0f} MB): {ex}. "
                 "Free some space, give another workdir, or use backend=None"
             ) from ex
         finally:
             source.close()
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(partial)
         logger.debug("cached %s as %s", path, entry)
 
@@ -253,8 +265,8 @@ def _stat(path: str) -> os.stat_result:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as ex:
         raise MissingSourceError(f"{path} does not exist") from ex
-    except OSError as ex:
-        raise SourceError(f"{path} cannot be reached: {ex}") from ex
+    except (OSError, ValueError) as ex:
+        raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
 
 
 def _hash_file(path: str) -> str:

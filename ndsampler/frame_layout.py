@@ -80,8 +80,8 @@ class BandRead:
 
     asset: Asset
     """The file."""
-    bands: tuple[int, ...] | None
-    """Indexes of its bands; None for all of them in order."""
+    bands: tuple[int, ...]
+    """Indexes of its bands."""
     places: tuple[int, ...]
     """The positions of the bands among the requested channels."""
 
@@ -180,9 +180,7 @@ def plan_reads(
             place for place, name in enumerate(wanted) if name in where and where[name][0] is asset
         )
         if places:
-            bands = tuple(where[wanted[place]][1] for place in places)
-            whole = bands == tuple(range(counts[asset.path]))
-            reads.append(BandRead(asset, None if whole else bands, places))
+            reads.append(BandRead(asset, tuple(where[wanted[place]][1] for place in places), places))
     return ReadPlan(tuple(reads), wanted, missing)
 
 

@@ -233,19 +233,19 @@ class FrameReader:
         return out
 
     def _read_asset(
-        self, layout: FrameLayout, asset: Asset, bands: Sequence[int] | None, grid: Grid
+        self, layout: FrameLayout, asset: Asset, wanted: Sequence[int], grid: Grid
     ) -> NDArray[Any]:
         """Read some bands of one file on a grid."""
         shape = self.asset_shape(layout, asset)
-        if bands is not None and max(bands) >= shape.count:
+        if max(wanted) >= shape.count:
             raise SourceError(
                 f"image {layout.gid}: {asset.path} has {shape.count} bands; "
                 f"the dataset states {'|'.join(asset.channels or ())}"
             )
-        if bands is not None and tuple(bands) == tuple(range(shape.count)):
-            bands = None
-        count = shape.count if bands is None else len(bands)
-        check_affordable(grid.out_dims, shape.dtype.itemsize, count, f"the window on image {layout.gid}")
+        bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
+        check_affordable(
+            grid.out_dims, shape.dtype.itemsize, len(wanted), f"the window on image {layout.gid}"
+        )
         nodata = shape.nodata if grid.nodata == "float" else grid.nodata
         warp = grid.warp_out_from_img
         if asset.warp_img_from_asset is not None:

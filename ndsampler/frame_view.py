@@ -68,12 +68,12 @@ class FrameView:
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         parts = index if isinstance(index, tuple) else (index,)
-        parts = _expand_ellipsis(parts)
         if any(getattr(part, "ndim", 0) > 1 for part in parts):
             # A mask over several axes at once has no block of its own to read.
             height, width, _ = self.shape
-            whole: NDArray[Any] = self._read(0, height, 0, width)[parts]
-            return whole
+            chosen: NDArray[Any] = self._read(0, height, 0, width)[parts]
+            return chosen
+        parts = _expand_ellipsis(parts)
         (y0, y1, rows), (x0, x1, cols) = (
             _covering_block(parts[axis] if axis < len(parts) else slice(None), self.shape[axis], axis)
             for axis in (0, 1)

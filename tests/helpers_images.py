@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
@@ -167,6 +168,16 @@ def _jpeg_tiff(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
             return path, file.read().transpose(1, 2, 0)
 
 
+def _page_stack(channels: int) -> Case:
+    def make(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
+        tifffile = pytest.importorskip("tifffile")
+        pixels = random_pixels("uint16", channels)
+        tifffile.imwrite(folder / "pages.tif", pixels)
+        return folder / "pages.tif", pixels
+
+    return make
+
+
 def _npy_case(change: Callable[[np.ndarray], np.ndarray]) -> Case:
     def make(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
         pixels = random_pixels("uint16", 3)
@@ -215,6 +226,8 @@ CASES: dict[str, Case] = {
     "tiff, palette": _paletted_tiff,
     "tiff, NaN": _nan_tiff,
     "tiff, jpeg in tiles": _jpeg_tiff,
+    "tiff, 2 channels as a stack of pages": _page_stack(2),
+    "tiff, 5 channels as a stack of pages": _page_stack(5),
     "npy, fortran order": _npy_case(np.asfortranarray),
     "npy, big endian": _npy_case(lambda pixels: pixels.astype(">u2")),
     "npy, two axes": _npy_case(lambda pixels: pixels[:, :, 0].copy()),

@@ -16,6 +16,7 @@ from ndsampler.resample import (
     INTERPOLATIONS,
     KERNEL_MARGIN,
     Resampling,
+    choose_level,
     place,
     read_onto_grid,
     source_box,
@@ -306,6 +307,23 @@ class TestSourceBox:
         box = source_box(affine(scale), dims, (10**6, 10**6))
         assert box.dims[0] <= dims[0] / scale + 2 * KERNEL_MARGIN * max(1, 1 / scale) + 2
         assert box.dims[1] <= dims[1] / scale + 2 * KERNEL_MARGIN * max(1, 1 / scale) + 2
+
+
+class TestChooseLevel:
+    levels = [(500, 500), (250, 250), (125, 125), (63, 63)]
+
+    @given(st.floats(0.01, 4), st.floats(0.01, 4), st.floats(-3, 3), st.integers(0, 4))
+    def test_it_is_the_smallest_overview_no_coarser_than_the_output(self, sx, sy, theta, count):
+        level = choose_level(affine((sx, sy), theta), self.levels[:count], Resampling())
+        fits = [n for n in range(count + 1) if 2.0**-n >= max(sx, sy) - 1e-5]
+        assert level == max(fits, default=0)
+
+    @pytest.mark.parametrize("resampling", [Resampling("nearest"), Resampling(antialias=False)])
+    def test_single_pixels_come_from_the_image_itself(self, resampling):
+        assert choose_level(affine(0.1), self.levels, resampling) == 0
+
+    def test_a_warp_that_flattens_everything_reads_the_image_itself(self):
+        assert choose_level(np.diag([0.0, 0.0, 1.0]), self.levels, Resampling()) == 0
 
 
 def test_an_unknown_interpolation_names_the_options():

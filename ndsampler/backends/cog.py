@@ -29,6 +29,9 @@ CODECS: Mapping[str, Mapping[str, str]] = {
     "NONE": {"COMPRESS": "NONE"},
 }
 
+#: The types of values that GDAL stores.
+GDAL_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+
 #: Other spellings of a codec.
 CODEC_ALIASES = {"AUTO": "ZSTD", "RAW": "NONE"}
 
@@ -99,12 +102,14 @@ class CogBackend(Backend):
         """Write an entry with GDAL's COG driver.
 
         Raises:
-            CacheError: if GDAL cannot write it.
+            CacheError: if GDAL cannot write it, or has no such type.
+            SourceError: if the source turns out to be damaged.
         """
-        try:
-            raster.write_cog(source, dest, self.creation_options(source))
-        except OSError as ex:
-            raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
+        if source.dtype.name not in GDAL_TYPES:
+            raise CacheError(
+                f"backend 'cog' holds no {source.dtype}, only {', '.join(GDAL_TYPES)}; backend 'npy' does"
+            )
+        raster.write_cog(source, dest, self.creation_options(source))
         with open(dest, "rb+") as file:
             os.fsync(file.fileno())
 
@@ -115,8 +120,6 @@ class CogBackend(Backend):
         options = dict(CODECS[codec])
         if codec == "JPEG":
             options["QUALITY"] = options["OVERVIEW_QUALITY"] = str(self.config["quality"])
-        if source.dtype.kind not in "uif" or source.dtype == np.float16:
-            options.pop("PREDICTOR", None)
         overviews = self.config["overviews"]
         method = "AVERAGE" if overviews is True else str(overviews).upper()
         if overviews is False or max(source.shape[:2]) <= raster.SMALLEST_OVERVIEW:
@@ -126,7 +129,7 @@ class CogBackend(Backend):
             options["OVERVIEW_RESAMPLING"] = "AVERAGE" if method == "AUTO" else method
         options["BLOCKSIZE"] = str(self.config["blocksize"])
         options["BIGTIFF"] = "IF_SAFER"
-        options["NUM_THREADS"] = "ALL_CPUS"
+        options["NUM_THREADS"] = raster.encoder_threads()
         return options
 
     def open(self, path: str, level: int = 0) -> RegionReader:

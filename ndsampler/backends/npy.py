@@ -42,10 +42,15 @@ class NpyReader:
     overviews: tuple[tuple[int, int], ...] = ()
 
     def __init__(self, path: str) -> None:
-        with open(path, "rb") as file:
-            shape, order, dtype = _read_header(file, path)
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            offset = file.tell()
+        try:
+            with open(path, "rb") as file:
+                shape, order, dtype = _read_header(file, path)
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                offset = file.tell()
+        except CacheError:
+            raise
+        except OSError as ex:
+            raise CacheError(f"{path} cannot be opened: {ex}") from ex
         array: NDArray[Any] = np.ndarray(shape, dtype, self._map, offset, order=order)
         self._array = array if array.ndim == 3 else array.reshape(*array.shape, 1)
         self.shape = self._array.shape
@@ -75,7 +80,7 @@ def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dt
         shape, fortran, dtype = read(file)
     except ValueError as ex:
         raise CacheError(f"{path} is no .npy file: {ex}") from ex
-    if dtype.hasobject or len(shape) not in (2, 3):
+    if dtype.kind not in "buifc" or len(shape) not in (2, 3):
         raise CacheError(
             f"{path} holds {dtype} of shape {shape}; expected an image of 2 or 3 axes of numbers"
         )

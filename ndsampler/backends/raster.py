@@ -8,6 +8,7 @@ two copies of GDAL in one process have clashed over their data files.
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import threading
 import warnings
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.errors import CacheError, MissingSourceError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,6 +54,9 @@ WINDOWED_DRIVERS = frozenset(
 
 _open_lock = threading.Lock()
 
+#: Whether this process is the fork of one that had loaded this module.
+_forked = False
+
 
 def _limit_block_cache() -> None:
     """Set GDAL's block cache for this process, unless the user has set it."""
@@ -85,6 +89,8 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
         _limit_block_cache()
         try:
             return rasterio.open(path, **options)
+        except UnicodeEncodeError as ex:
+            raise SourceError(f"{path!r} cannot be opened: GDAL knows only names in UTF-8") from ex
         except RasterioIOError as ex:
             if not os.path.exists(path):
                 raise MissingSourceError(f"{path} does not exist") from ex
@@ -235,11 +241,24 @@ def is_tiled(path: str) -> bool:
         return max(dataset.block_shapes[0]) <= MAX_TILE
 
 
-def gdal_version() -> str:
-    """The version of GDAL in use."""
-    import rasterio
+def encoder_threads() -> str:
+    """Return how many threads GDAL may encode with.
 
-    return str(rasterio.__gdal_version__)
+    GDAL keeps its threads for the life of a process, and a fork inherits their queue without the
+    threads: whatever it hands to them waits for ever. So a forked process encodes alone, and so does a
+    worker, which has siblings to share the processors with.
+    """
+    return "1" if _forked or multiprocessing.parent_process() is not None else "ALL_CPUS"
+
+
+def _note_fork() -> None:
+    """Remember, in the child, that this process is a fork."""
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 def write_cog(source: Any, dest: str, options: dict[str, str]) -> None:
@@ -254,30 +273,49 @@ def write_cog(source: Any, dest: str, options: dict[str, str]) -> None:
         options: creation options of GDAL's COG driver.
 
     Raises:
-        rasterio.errors.RasterioIOError: if GDAL fails, on a full disk for example.
+        CacheError: if GDAL fails, on a full disk for example.
+        SourceError: if the source turns out to be damaged.
 
     References:
         https://gdal.org/en/stable/drivers/raster/cog.html
     """
     import rasterio.shutil
-    from rasterio.errors import NotGeoreferencedWarning
-    from rasterio.windows import Window
+
+    # rasterio lets the errors of GDAL's drivers through as they are, under this private name only.
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
 
     _limit_block_cache()
     height, width, channels = source.shape
     size = height * width * channels * source.dtype.itemsize
     streams = isinstance(source, RasterReader) and not source.is_indexed
-    if streams and size > IN_MEMORY_BYTES:
-        rasterio.shutil.copy(source.dataset, dest, driver="COG", **options)
-        return
+    try:
+        if streams and size > IN_MEMORY_BYTES:
+            rasterio.shutil.copy(source.dataset, dest, driver="COG", **options)
+            return
+        with _copy_into_memory(source) as memory:
+            rasterio.shutil.copy(memory, dest, driver="COG", **_with_overviews(memory, options))
+    except (RasterioError, CPLE_BaseError) as ex:
+        for _ in _row_blocks(source):
+            # GDAL does not say which of the two files failed: a damaged source fails again here.
+            pass
+        raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
+
+
+def _copy_into_memory(source: Any) -> Any:
+    """Return a dataset of GDAL's in memory with the pixels of a source."""
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+    from rasterio.windows import Window
+
+    height, width, channels = source.shape
+    profile = {"height": height, "width": width, "count": channels, "dtype": source.dtype.name}
     with _open_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        profile = {"height": height, "width": width, "count": channels, "dtype": source.dtype.name}
         memory = rasterio.open("in_memory", "w", driver="MEM", nodata=source.nodata, **profile)
-    with memory:
-        for y0, rows in _row_blocks(source):
-            memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))
-        rasterio.shutil.copy(memory, dest, driver="COG", **_with_overviews(memory, options))
+    for y0, rows in _row_blocks(source):
+        memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))
+    return memory
 
 
 def _with_overviews(memory: Any, options: dict[str, str]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, register
-from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.errors import CacheError, MissingSourceError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +87,8 @@ def open_source(path: str) -> RegionReader:
         size = os.stat(path).st_size
     except (FileNotFoundError, NotADirectoryError) as ex:
         raise MissingSourceError(f"{path} does not exist") from ex
+    except (OSError, ValueError) as ex:
+        raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
     if size == 0:
         raise SourceError(f"{path} is empty")
     if os.path.isdir(path):
@@ -94,7 +96,10 @@ def open_source(path: str) -> RegionReader:
     if lowered.endswith(".npy"):
         from ndsampler.backends.npy import NpyReader
 
-        return NpyReader(path)
+        try:
+            return NpyReader(path)
+        except CacheError as ex:
+            raise SourceError(str(ex)) from ex
     if lowered.endswith(WHOLE_IMAGE_ENDINGS):
         return ArrayReader(decode_image(path))
     if lowered.endswith(KWIMAGE_ENDINGS):
@@ -129,13 +134,16 @@ def decode_image(path: str) -> NDArray[Any]:
     from ndsampler.utils.require import require_opencv
 
     cv2 = require_opencv()
+    # Python opens the file, since OpenCV knows only names in UTF-8.
+    with open(path, "rb") as file:
+        data = file.read()
     try:
-        pixels = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as ex:
         raise SourceError(f"{path} cannot be decoded: {ex}") from ex
     if pixels is None:
         raise SourceError(f"{path} cannot be decoded: it is damaged, cut off, or no image")
-    if path.lower().endswith((".jpg", ".jpeg", ".jpe")) and not jpeg_is_complete(path):
+    if not jpeg_is_complete(data):
         # libjpeg paints the missing part gray and goes on.
         raise SourceError(f"{path} is cut off: the end-of-image marker is missing")
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
@@ -160,8 +168,8 @@ def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
-def jpeg_is_complete(path: str) -> bool:
-    """Whether a JPEG file runs to its end-of-image marker.
+def jpeg_is_complete(data: bytes) -> bool:
+    """Whether the content of a JPEG file runs to its end-of-image marker.
 
     Segments are skipped by their length, so that the marker of an embedded thumbnail does not count;
     in the coded data the next marker is searched. A file that is no JPEG counts as complete.
@@ -169,22 +177,17 @@ def jpeg_is_complete(path: str) -> bool:
     References:
         ITU-T T.81 (1992), annex B: compressed data formats.
     """
-    with open(path, "rb") as file:
-        data = file.read()
     if not data.startswith(b"\xff\xd8"):
         return True
     position = 2
-    while position + 4 <= len(data):
-        match = _MARKER.search(data, position)
-        if match is None:
-            return False
+    while (match := _MARKER.search(data, position)) is not None:
         marker = data[match.start() + 1]
         if marker == 0xD9:
             return True
         position = match.end()
         if marker != 0x01:
             position += int.from_bytes(data[position : position + 2], "big")
-    return data[position : position + 2] == b"\xff\xd9"
+    return False
 
 
 @register("raw")

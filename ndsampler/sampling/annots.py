@@ -139,7 +139,8 @@ def _visible_ids(
     inner_height = np.minimum(y + height, box.y1) - np.maximum(y, box.y0)
     shown = (inner_width >= 0) & (inner_height >= 0)
     if thresh > 0:
-        shown &= inner_width * inner_height > thresh * width * height
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shown &= inner_width * inner_height / (width * height) > thresh
     return aids[shown]
 
 
@@ -261,8 +262,12 @@ class GeometryStore:
         """Return the keypoint categories that an object category lists, or inherits from its parents."""
         by_name = self._dset.index.name_to_cat
         cat = self._dset.cats.get(ann.get("category_id")) if ann.get("category_id") is not None else None
+        seen: set[str] = set()
         while cat is not None and not cat.get("keypoints"):
-            cat = by_name.get(cat.get("supercategory")) if cat.get("supercategory") else None
+            seen.add(cat["name"])
+            parent = cat.get("supercategory")
+            # COCO files name a category as its own parent now and then.
+            cat = None if parent is None or parent in seen else by_name.get(parent)
         known = self.kp_classes.node_to_idx
         if cat is None or any(name not in known for name in cat["keypoints"]):
             return None
@@ -285,10 +290,21 @@ def parse_segmentation(ann: dict[str, Any], raw: Any) -> kwimage.MultiPolygon:
     """
     import kwimage
 
-    if isinstance(raw, dict) and isinstance(raw.get("counts"), (str, bytes)):
-        # kwimage reads this form only where a package of compiled code is installed.
-        raw = {**raw, "counts": decode_counts(raw["counts"])}
+    if isinstance(raw, dict) and "counts" in raw:
+        raw = _plain_runs(raw)
     return kwimage.MultiPolygon.coerce(raw)
+
+
+def _plain_runs(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return run-length encoding with its counts as numbers, which make up the size that it states."""
+    counts = raw["counts"]
+    if isinstance(counts, (str, bytes)):
+        # kwimage reads this form only where a package of compiled code is installed.
+        counts = decode_counts(counts)
+    height, width = raw["size"]
+    if sum(counts) != height * width:
+        raise ValueError(f"the runs make {sum(counts)} pixels, the size is {height} x {width}")
+    return {**raw, "counts": counts}
 
 
 @dataclass(frozen=True)
@@ -366,6 +382,11 @@ def _move(region: SampleRegion, warp: NDArray[Any] | None, to_sample: NDArray[An
     return _Warp(to_sample if warp is None else to_sample @ warp)
 
 
+def _own(value: Any) -> Any:
+    """Return a copy of an array."""
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
 @dataclass(frozen=True)
 class _Shift:
     """A move by whole pixels, under which whole numbers stay whole."""
@@ -396,7 +417,7 @@ class _Shift:
         """Return moved points that share nothing with the given ones."""
         from kwimage import Coords, Points
 
-        data = {key: np.copy(value) for key, value in points.data.items() if key != "xy"}
+        data = {key: _own(value) for key, value in points.data.items() if key != "xy"}
         return Points({"xy": Coords(points.data["xy"].data + self.offset), **data}, dict(points.meta))
 
 
@@ -420,11 +441,16 @@ class _Warp:
 
     def shape(self, shape: Any) -> Any:
         """Return moved polygons."""
-        return shape.warp(self.affine)
+        moved = shape.warp(self.affine)
+        # kwimage shares what it does not move.
+        moved.meta = dict(moved.meta)
+        for polygon in moved.data:
+            polygon.meta = dict(polygon.meta)
+        return moved
 
     def points(self, points: kwimage.Points) -> kwimage.Points:
         """Return moved points that share nothing with the given ones."""
         moved = points.warp(self.affine)
         # kwimage leaves all but the coordinates shared between the two.
-        data = {key: value if key == "xy" else np.copy(value) for key, value in moved.data.items()}
+        data = {key: value if key == "xy" else _own(value) for key, value in moved.data.items()}
         return type(points)(data, dict(moved.meta))
