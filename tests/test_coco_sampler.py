@@ -303,6 +303,15 @@ def test_without_keypoint_categories_their_tree_is_empty(tmp_path):
     assert len(sample["kp_classes"]) == 0
 
 
+def test_a_dataset_needs_no_categories_and_no_annotations(tmp_path):
+    pixels = random_pixels("uint8", 3, (5, 6))
+    path = write_png(tmp_path / "a.png", pixels)
+    sampler = CocoSampler(kwcoco.CocoDataset({"images": [{"id": 1, "file_name": str(path)}]}))
+    sample = sampler.load_sample({"gid": 1})
+    np.testing.assert_array_equal(sample["im"], pixels)
+    assert len(sample["classes"]) == len(sample["kp_classes"]) == len(sample["annots"]["aids"]) == 0
+
+
 def test_categories_are_looked_up_by_id_and_name(sampler):
     for class_id in sampler.class_ids:
         assert sampler.lookup_class_id(sampler.lookup_class_name(class_id)) == class_id

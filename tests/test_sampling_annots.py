@@ -126,8 +126,8 @@ def overlapping(dset, gid, ltrb, thresh=0.0):
         x, y, width, height = dset.anns[aid]["bbox"]
         across = min(x + width, ltrb[2]) - max(x, ltrb[0])
         down = min(y + height, ltrb[3]) - max(y, ltrb[1])
-        touches = across >= 0 and down >= 0
-        if touches and (thresh <= 0 or across * down > thresh * width * height):
+        share = across * down / (width * height) if width and height else 0
+        if across >= 0 and down >= 0 and (thresh <= 0 or share > thresh):
             found.append(aid)
     return found
 
@@ -575,6 +575,7 @@ def test_writing_into_a_sample_leaves_the_next_one_alone(fresh, change, annot_id
     for key in ("aids", "cids", "rel_frame_index"):
         np.testing.assert_array_equal(second[key], kept[key])
     assert_same_geometry(geometry(second["frame_dets"][0]), geometry(kept["frame_dets"][0]))
+    assert not any("junk" in sseg.meta for sseg in second["rel_ssegs"] if sseg is not None)
     assert not any("junk" in kpts.meta for kpts in second["rel_kpts"] if kpts is not None)
     assert fresh.dset.dataset["annotations"] == before
 
@@ -634,6 +635,8 @@ BOX = {"bbox": [5, 5, 20, 20]}
         {"segmentation": [1, 2, 3]},
         {"segmentation": [[1, 2, 3]]},
         {"segmentation": {"counts": [5]}},
+        {"segmentation": {"counts": [10, 5000], "size": [40, 50]}},
+        {"segmentation": {"counts": [10], "size": [10**9, 10**9]}},
         {"segmentation": {"counts": "\x01zz", "size": [40, 50]}},
         {"segmentation": "POLYGON of sorts"},
         {"segmentation": 5},
@@ -666,6 +669,7 @@ def test_old_keypoints_without_named_categories_have_places_only(make_sampler):
     (points,) = sampler.load_sample({"aid": 1})["annots"]["rel_kpts"]
     np.testing.assert_array_equal(points.xy, [[1, 2], [3, 4]])
     assert points.data["visible"].tolist() == [2, 1]
+    assert points.data.get("class_idxs") is None
 
 
 def test_old_keypoints_of_unlisted_names_have_places_only(make_sampler):
@@ -675,6 +679,15 @@ def test_old_keypoints_of_unlisted_names_have_places_only(make_sampler):
         keypoint_categories=[{"id": 4, "name": "ear"}],
     )
     (points,) = sampler.load_sample({"aid": 1})["annots"]["rel_kpts"]
+    np.testing.assert_array_equal(points.xy, [[1, 2]])
+    assert points.data.get("class_idxs") is None
+
+
+@pytest.mark.parametrize("parent", ["thing", "absent"])
+def test_old_keypoints_survive_a_category_that_is_its_own_parent_or_has_none(make_sampler, parent):
+    categories = [{"id": 1, "name": "thing", "supercategory": parent}]
+    sampler = make_sampler({**BOX, "keypoints": [6, 7, 2]}, categories=categories)
+    (points,) = sampler.load_target_annots({"aid": 1}, with_annots="keypoints")["rel_kpts"]
     np.testing.assert_array_equal(points.xy, [[1, 2]])
 
 

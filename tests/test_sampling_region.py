@@ -386,6 +386,7 @@ BAD_OPTIONS = [
     ("scale", {}, "scale is {}; expected a number"),
     ("scale", 1e308, "scale is 1e[+]308; expected factors above 0, from 1e-06 to 1000000"),
     ("scale", 1e-300, "scale is 1e-300; expected factors above 0, from"),
+    pytest.param("scale", 10**400, "scale is .*expected", id="scale-a huge integer"),
     ("antialias", "yes", "antialias is 'yes'; expected True, False or 'auto'"),
     ("interpolation", "best", "interpolation is 'best'; expected one of 'auto', 'nearest'"),
     ("nodata", "nan", "nodata is 'nan'; expected None, 'float', 'auto', 'ma' or a number"),
