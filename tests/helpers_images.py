@@ -168,11 +168,11 @@ def _jpeg_tiff(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
             return path, file.read().transpose(1, 2, 0)
 
 
-def _page_stack(channels: int) -> Case:
+def _page_stack(channels: int, **options: Any) -> Case:
     def make(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
         tifffile = pytest.importorskip("tifffile")
         pixels = random_pixels("uint16", channels)
-        tifffile.imwrite(folder / "pages.tif", pixels)
+        tifffile.imwrite(folder / "pages.tif", pixels, **options)
         return folder / "pages.tif", pixels
 
     return make
@@ -228,6 +228,7 @@ CASES: dict[str, Case] = {
     "tiff, jpeg in tiles": _jpeg_tiff,
     "tiff, 2 channels as a stack of pages": _page_stack(2),
     "tiff, 5 channels as a stack of pages": _page_stack(5),
+    "tiff, 5 channels as a stack of pages in tiles": _page_stack(5, tile=(16, 16)),
     "npy, fortran order": _npy_case(np.asfortranarray),
     "npy, big endian": _npy_case(lambda pixels: pixels.astype(">u2")),
     "npy, two axes": _npy_case(lambda pixels: pixels[:, :, 0].copy()),

@@ -659,6 +659,12 @@ class TestRaw:
         assert pixels.shape == (*DIMS, 3)
         assert_same(open_source(str(path)).read(*WINDOWS[0]), pixels)
 
+    def test_what_cannot_be_reached_is_told_apart(self, tmp_path):
+        with pytest.raises(MissingSourceError, match=r"gone.png does not exist"):
+            open_source(str(tmp_path / "gone.png"))
+        with pytest.raises(SourceError, match="cannot be reached"):
+            open_source(str(tmp_path / "nul\0.png"))
+
     def test_gray_with_alpha_reads_as_rgba(self, tmp_path):
         path, pixels = CASES["png, gray and alpha"](tmp_path)
         assert pixels.shape == (*DIMS, 4)

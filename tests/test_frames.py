@@ -8,6 +8,7 @@ import logging
 import os
 import pathlib
 import pickle
+import warnings
 
 import kwcoco
 import kwimage
@@ -381,6 +382,21 @@ class TestAssets:
         found, _ = frames
         with pytest.raises(TargetError, match="channels is .*expected"):
             found.load_region(1, channels=channels)
+
+    def test_a_damaged_file_names_image_and_file_and_the_others_are_read(self, frames, bundle):
+        found, pixels = frames
+        for name, damage in [("nir.tif", lambda data: data[:-900]), ("pan.tif", lambda data: b"")]:
+            path = bundle / name
+            path.write_bytes(damage(path.read_bytes()))
+            for gid in (1, 2):
+                with pytest.raises(SourceError, match=rf"image {gid}: .*{name}"):
+                    found.load_region(gid, channels=path.stem)
+        assert_same(found.load_region(1), pixels["rgb"])
+        assert found.load_region(1, channels="b5").shape == (*DIMS, 1)
+        (bundle / "rgb.png").unlink()
+        if found.cache_dpath:
+            with pytest.raises(MissingSourceError, match=r"image 1: .*rgb.png does not exist"):
+                found.reader.is_ready(found.layout(1))
 
     def test_every_file_is_prepared(self, frames):
         found, _ = frames
@@ -1019,8 +1035,10 @@ class TestOverviews:
         """Return frames over a file without overviews, and over one that has some."""
         if request.param == "in place":
             path = write_tiff(bundle / "a.tif", pixels, tiled=True, blockxsize=64, blockysize=64)
-            with rasterio.open(path, "r+") as file:
-                file.build_overviews([2, 4], rasterio.enums.Resampling.average)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                with rasterio.open(path, "r+") as file:
+                    file.build_overviews([2, 4], rasterio.enums.Resampling.average)
         else:
             path = write_png(bundle / "a.png", pixels)
         return make_coco({"file_name": path.name}, backend=backend)
@@ -1094,7 +1112,7 @@ class TestVideos:
         for gid, vidid, index in [(1, stated, 1), (2, stated, 0), (3, plain, 0)]:
             found.dset.imgs[gid].update(video_id=vidid, frame_index=index)
         found.dset.imgs[3].update(warped)
-        found.dset._build_index()
+        found.dset.rebuild_index()
         return found
 
     def test_frames_come_in_the_order_of_their_index(self, frames):
