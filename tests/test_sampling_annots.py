@@ -635,6 +635,7 @@ BOX = {"bbox": [5, 5, 20, 20]}
         {"segmentation": [1, 2, 3]},
         {"segmentation": [[1, 2, 3]]},
         {"segmentation": {"counts": [5]}},
+        {"segmentation": {"counts": "o", "size": [40, 50]}},
         {"segmentation": {"counts": [10, 5000], "size": [40, 50]}},
         {"segmentation": {"counts": [10], "size": [10**9, 10**9]}},
         {"segmentation": {"counts": "\x01zz", "size": [40, 50]}},
