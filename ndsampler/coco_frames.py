@@ -40,7 +40,7 @@ class CocoFrames(Frames, HashIdentifiable):
 
     Example:
         >>> import kwcoco, ubelt as ub
-        >>> dset = kwcoco.CocoDataset.demo('shapes8')
+        >>> dset = kwcoco.CocoDataset.demo('shapes8', verbose=0)
         >>> self = CocoFrames(dset, workdir=ub.Path.appdir('ndsampler/doctest').ensuredir())
         >>> self.load_region(1, (slice(-20), slice(-10))).shape
         (580, 590, 3)

@@ -15,12 +15,7 @@ import ubelt as ub
 
 from ndsampler.annot_table import AnnotTable, dataset_state
 from ndsampler.box_tree import NO_ROWS
-from ndsampler.errors import (
-    ArgumentError,
-    MissingNegativePool,
-    UnknownIdError,
-    UnsupportedTaskError,
-)
+from ndsampler.errors import ArgumentError, MissingNegativePool, UnknownIdError, UnsupportedTaskError
 from ndsampler.isect_indexer import FrameIntersectionIndex
 from ndsampler.positives import (
     choose_positives,
@@ -32,6 +27,7 @@ from ndsampler.positives import (
 from ndsampler.sample_grid import image_grid, new_image_sample_grid, new_video_sample_grid, video_grid
 from ndsampler.target_pools import NegativePool, NegativeSource, Targets, random_index
 from ndsampler.utils.hash_identifiable import HashIdentifiable
+from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,7 +160,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """
         import kwcoco
 
-        return cls(kwcoco.CocoDataset.demo("shapes8", verbose=0))
+        with stdout_to_log():
+            return cls(kwcoco.CocoDataset.demo("shapes8"))
 
     @property
     def annot_table(self) -> AnnotTable:

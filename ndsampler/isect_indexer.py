@@ -23,6 +23,7 @@ from ndsampler.annot_table import AnnotTable
 from ndsampler.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
 from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.negatives import NegativeRequest, WindowSizes, draw_negatives
+from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +88,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
         Example:
             >>> import kwcoco
-            >>> dset = kwcoco.CocoDataset.demo("shapes8")
+            >>> dset = kwcoco.CocoDataset.demo("shapes8", verbose=0)
             >>> len(FrameIntersectionIndex.from_coco(dset).all_gids)
             8
         """
@@ -102,7 +103,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
         Example:
             >>> import kwcoco
-            >>> table = AnnotTable.from_coco(kwcoco.CocoDataset.demo("shapes8"))
+            >>> table = AnnotTable.from_coco(kwcoco.CocoDataset.demo("shapes8", verbose=0))
             >>> FrameIntersectionIndex.from_table(table)._support(1).shape
             (1, 4)
         """
@@ -124,7 +125,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         """
         import kwcoco
 
-        dset = kwcoco.CocoDataset.demo(*args, **{"verbose": 0, **kwargs})
+        with stdout_to_log():
+            dset = kwcoco.CocoDataset.demo(*args, **kwargs)
         dset._ensure_imgsize()
         return cls.from_coco(dset)
 
@@ -224,7 +226,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             left, top, right, bottom = self.columns.ltrb.take(rows, axis=1)
             width = np.minimum(right, ltrb[2]) - np.maximum(left, ltrb[0])
             height = np.minimum(bottom, ltrb[3]) - np.maximum(top, ltrb[1])
-            rows = rows[width * height > visible_thresh * ((right - left) * (bottom - top))]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                rows = rows[width * height / ((right - left) * (bottom - top)) > visible_thresh]
         return self.columns.aids[rows]
 
     def overlapping_pairs(

@@ -96,7 +96,7 @@ def new_image_sample_grid(
 
     Example:
         >>> import kwcoco
-        >>> grid = new_image_sample_grid(kwcoco.CocoDataset.demo("shapes8"), (300, 600))
+        >>> grid = new_image_sample_grid(kwcoco.CocoDataset.demo("shapes8", verbose=0), (300, 600))
         >>> grid["targets"][0]["slices"]
         (slice(0, 300, None), slice(0, 600, None))
         >>> len(grid["targets"]), grid["positives_indexes"][0]
@@ -158,7 +158,7 @@ def new_video_sample_grid(
 
     Example:
         >>> import kwcoco
-        >>> dset = kwcoco.CocoDataset.demo("vidshapes2", num_frames=5)
+        >>> dset = kwcoco.CocoDataset.demo("vidshapes2", num_frames=5, verbose=0)
         >>> grid = new_video_sample_grid(dset, (2, "full", "full"))
         >>> [target["gids"] for target in grid["targets"][:3]]
         [[1, 2], [3, 4], [4, 5]]
@@ -274,7 +274,7 @@ class GridTargets(Sequence[dict[str, Any]]):
 
     Example:
         >>> import kwcoco
-        >>> grid = new_image_sample_grid(kwcoco.CocoDataset.demo("shapes8"), (300, 300))
+        >>> grid = new_image_sample_grid(kwcoco.CocoDataset.demo("shapes8", verbose=0), (300, 300))
         >>> sorted(grid["targets"][-1])
         ['aids', 'gid', 'slices']
     """

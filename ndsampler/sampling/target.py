@@ -43,7 +43,7 @@ def normalize_target(target: Any, dset: kwcoco.CocoDataset) -> dict[str, Any]:
 
     Example:
         >>> import kwcoco
-        >>> dset = kwcoco.CocoDataset.demo('shapes8')
+        >>> dset = kwcoco.CocoDataset.demo('shapes8', verbose=0)
         >>> normalize_target({'image_id': 3, 'cx': 5}, dset)
         {'image_id': 3, 'cx': 5, 'gid': 3}
     """
