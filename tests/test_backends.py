@@ -703,6 +703,17 @@ class TestRaw:
         assert jpeg_is_complete(data)
         assert not jpeg_is_complete(data[: len(data) // 2])
 
+    def test_a_jpeg_that_a_lenient_decoder_fills_up_is_refused(self, tmp_path, monkeypatch):
+        """Some versions of OpenCV paint the missing part gray and report nothing."""
+        import cv2
+
+        path = write_pillow(tmp_path / "a.jpg", random_pixels())
+        monkeypatch.setattr(cv2, "imdecode", lambda data, flags: random_pixels())
+        assert decode_image(str(path)).shape == (*DIMS, 3)
+        path.write_bytes(path.read_bytes()[:-400])
+        with pytest.raises(SourceError, match=r"a.jpg is cut off: the end-of-image marker is missing"):
+            decode_image(str(path))
+
     def test_formats_only_kwimage_reads_are_passed_to_it(self, tmp_path, monkeypatch):
         import kwimage
 
