@@ -443,6 +443,16 @@ class TestLayouts:
         expected = pixels[:, :, [0, 1, 2, 0]]
         assert_same(frames.load_region(1), expected)
 
+    def test_of_two_files_with_one_channel_the_first_counts(self, bundle, make_coco):
+        for seed in (0, 1):
+            write_tiff(bundle / f"{seed}.tif", random_pixels("uint8", 2, seed=seed))
+        assets = [{"file_name": "0.tif", "channels": "a|b"}, {"file_name": "1.tif", "channels": "b|c"}]
+        image = make_coco({"assets": assets, "width": WIDTH, "height": HEIGHT}).load_region(
+            1, channels="<all>"
+        )
+        first, second = random_pixels("uint8", 2), random_pixels("uint8", 2, seed=1)
+        assert_same(image, np.concatenate([first, second[:, :, 1:]], axis=2))
+
     def test_files_of_several_types_are_joined_in_one_that_holds_all(self, bundle, make_coco):
         deep, fine = random_pixels("int16", 1), random_pixels("float32", 1)
         write_tiff(bundle / "deep.tif", deep)
