@@ -4,13 +4,15 @@ The pixels of one frame, gathered from its assets onto a wanted grid.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import functools
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ndsampler.errors import CacheError, SourceError
 from ndsampler.frame_layout import Asset, FrameLayout, ReadPlan, band_names, plan_reads
+from ndsampler.frame_view import FrameView
 from ndsampler.resample import Resampling, choose_level, place, read_onto_grid
 from ndsampler.windows import PixelBox, check_affordable, embed_box
 
@@ -152,6 +154,20 @@ class FrameReader:
             return band_names(layout.assets[0], count)
         return self.plan(layout, names).channels
 
+    def asset_channels(self, layout: FrameLayout, asset: Asset) -> tuple[str, ...]:
+        """Return a name for each band of a file."""
+        return band_names(asset, self.asset_shape(layout, asset).count)
+
+    def view(self, layout: FrameLayout, asset: Asset) -> FrameView:
+        """Return one file of a frame as something that reads when it is sliced.
+
+        Raises:
+            SourceError: if the file is missing or damaged; the message names the image.
+        """
+        shape = self.asset_shape(layout, asset)
+        read = functools.partial(_read_block, self, layout, asset)
+        return FrameView(read, (*shape.dims, shape.count), shape.dtype)
+
     def shape(self, layout: FrameLayout, names: Any = None) -> tuple[int, int, int]:
         """Return (height, width, channels) of the requested channels of a frame in image space.
 
@@ -265,6 +281,14 @@ class FrameReader:
             return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
 
         return read_onto_grid(read, dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
+
+
+def _read_block(
+    reader: FrameReader, layout: FrameLayout, asset: Asset, y0: int, y1: int, x0: int, x1: int
+) -> NDArray[Any]:
+    """Read for a :class:`FrameView`; a plain function, so that views can be pickled."""
+    alone = FrameLayout(layout.gid, (replace(asset, warp_img_from_asset=None),))
+    return reader.read(alone, Grid(PixelBox(y0, y1, x0, x1)))
 
 
 def mask_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:

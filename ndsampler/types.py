@@ -105,6 +105,12 @@ class Target(TypedDict, total=False):
     """``'float'``, ``'auto'``, ``'ma'`` or the value that means "no measurement"."""
     dtype: Any
     """Type the pixels are cast to."""
+    use_native_scale: bool
+    """Of videos: ``im`` is a list of frames, each a list of parts at their assets' own resolution."""
+    realign_native: str | None
+    """``'largest'`` resizes those parts to the largest of them, so that ``im`` is one array again."""
+    finalize: bool
+    """False gives a delayed image for each frame of a video instead of pixels."""
     as_xarray: bool
     """Whether ``im`` is a :class:`xarray.DataArray`."""
     legacy_target: bool

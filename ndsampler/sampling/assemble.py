@@ -84,6 +84,8 @@ def _add_relative_center(target: dict[str, Any], region: SampleRegion) -> None:
 
 def _pixels(region: SampleRegion, frames: list[FramePixels]) -> Any:
     """Return the pixels of a sample as they were asked for."""
+    if region.is_lazy or region.is_native:
+        return [frame.pixels for frame in frames]
     pixels = _stack(region, frames) if region.is_video else frames[0].pixels
     if not region.options.as_xarray:
         return pixels
@@ -137,7 +139,10 @@ def _params(region: SampleRegion, frames: list[FramePixels]) -> dict[str, Any]:
         params["pad"] = region.stated_pad
         params["request_chanspec"] = FusedChannelSpec.coerce("|".join(frames[0].channels or ()))
         sample_from_grid = np.linalg.inv(warp)
-        params["frame_sample_from_grid_warps"] = [kwimage.Affine(sample_from_grid.copy()) for _ in frames]
+        warps = [] if region.is_native else [kwimage.Affine(sample_from_grid.copy()) for _ in frames]
+        params["frame_sample_from_grid_warps"] = warps
+        if region.is_native or region.options.realign:
+            params["jagged_meta"] = [frame.parts for frame in frames if frame.parts is not None]
     return params
 
 

@@ -36,11 +36,29 @@ class ReadOptions:
     """Arguments of :func:`numpy.pad` for what lies outside; None is zeros."""
     as_xarray: bool = False
     """Whether pixels come with named coordinates."""
+    native: bool = False
+    """Whether the assets of a video's frames come as separate parts, each at its own resolution."""
+    realign: str | None = None
+    """``'largest'`` resizes the parts of native scale to the largest of them and joins them."""
+    lazy: bool = False
+    """Whether the frames of a video come as delayed images."""
 
 
 DEFAULT_OPTIONS = ReadOptions()
 
-OPTION_KEYS = ("channels", "scale", "interpolation", "antialias", "nodata", "dtype", "padkw", "as_xarray")
+OPTION_KEYS = (
+    "channels",
+    "scale",
+    "interpolation",
+    "antialias",
+    "nodata",
+    "dtype",
+    "padkw",
+    "as_xarray",
+    "use_native_scale",
+    "realign_native",
+    "finalize",
+)
 
 
 def read_options(target: dict[str, Any]) -> ReadOptions:
@@ -63,7 +81,17 @@ def read_options(target: dict[str, Any]) -> ReadOptions:
         dtype=_dtype(target.get("dtype")),
         padkw=_padkw(target.get("padkw")),
         as_xarray=bool(target.get("as_xarray", False)),
+        native=bool(target.get("use_native_scale", False)),
+        realign=_realign(target.get("realign_native")),
+        lazy=target.get("finalize", True) is False,
     )
+
+
+def _realign(value: Any) -> str | None:
+    """Return how the parts of native scale are brought together."""
+    if value is None or value is False or value == "largest":
+        return value or None
+    raise TargetError(f"realign_native is {value!r}; expected None or 'largest'")
 
 
 def _scale(value: Any) -> tuple[float, float]:

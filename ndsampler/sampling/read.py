@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import TargetError, WindowError
-from ndsampler.frame_layout import ALL_CHANNELS
 from ndsampler.frame_reader import Grid
 from ndsampler.resample import warp_pixels
+from ndsampler.sampling.lazy import delay_frames
+from ndsampler.sampling.native import read_parts, video_channels
 from ndsampler.windows import PixelBox, check_affordable, embed_box
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class FramePixels:
     """(height, width, channels) of the sample; None for a frame outside the video."""
     channels: tuple[str, ...] | None
     """Names of the channels, where they matter."""
+    parts: dict[str, Any] | None = None
+    """In native scale, where ``pixels`` is a list of arrays: what each of them is."""
 
 
 def read_frames(region: SampleRegion, frames: Frames) -> list[FramePixels]:
@@ -43,7 +46,7 @@ def read_frames(region: SampleRegion, frames: Frames) -> list[FramePixels]:
         frames: reads them.
 
     Returns:
-        Pixels for each frame, which belong to the caller.
+        Pixels for each frame, which belong to the caller; a delayed image where the target asks for it.
 
     Raises:
         UnknownChannelError: if an image lacks a channel; in a video it is NaN instead.
@@ -52,22 +55,17 @@ def read_frames(region: SampleRegion, frames: Frames) -> list[FramePixels]:
         TargetError: for arguments that :func:`numpy.pad` refuses.
     """
     names = video_channels(region, frames) if region.is_video else region.options.channels
+    if region.is_lazy:
+        images = delay_frames(region, names, frames)
+        return [FramePixels(gid, image, names) for gid, image in zip(region.gids, images)]
+    if region.is_native:
+        warped = zip(region.gids, region.warps_space_from_img)
+        reads = [(gid, *read_parts(gid, warp, names, region, frames)) for gid, warp in warped]
+        return [FramePixels(gid, pixels, names, parts) for gid, pixels, parts in reads]
     return [
         FramePixels(None, None, names) if gid is None else _read_frame(gid, warp, names, region, frames)
         for gid, warp in zip(region.gids, region.warps_space_from_img)
     ]
-
-
-def video_channels(region: SampleRegion, frames: Frames) -> tuple[str, ...]:
-    """Return the channels of a sample of a video: those asked for, else all of any frame, sorted."""
-    asked = region.options.channels
-    if isinstance(asked, tuple):
-        return asked
-    names: set[str] = set()
-    for gid in region.gids:
-        if gid is not None:
-            names.update(frames.reader.plan(frames.layout(gid), ALL_CHANNELS).channels)
-    return tuple(sorted(names))
 
 
 def _read_frame(gid: Any, warp: Any, names: Any, region: SampleRegion, frames: Frames) -> FramePixels:

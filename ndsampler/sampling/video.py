@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.errors import TargetError, WindowError
+from ndsampler.sampling.native import realign_largest
 from ndsampler.sampling.options import read_options
 from ndsampler.sampling.window import SampleRegion, check_size, place_window
 from ndsampler.windows import as_int, normalize_pad
@@ -70,6 +71,8 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
         warps_space_from_img=warps,
         stated_pad=target.get("pad"),
     )
+    if region.is_native and region.options.realign:
+        region = realign_largest(region, frames)
     check_size(region)
     return region, {**target, **inferred}
 

@@ -64,6 +64,16 @@ class SampleRegion:
         return scaled_length(height, scale_y), scaled_length(width, scale_x)
 
     @property
+    def is_native(self) -> bool:
+        """Whether each frame comes as parts of different resolution."""
+        return self.is_video and self.options.native and not self.options.lazy
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether each frame comes as a delayed image."""
+        return self.is_video and self.options.lazy
+
+    @property
     def needs_warp(self) -> bool:
         """Whether sample and space differ by more than a shift."""
         return self.options.scale != (1.0, 1.0)
