@@ -69,7 +69,7 @@ class CocoFrames(Frames, HashIdentifiable):
 
         Raises:
             UnknownIdError: if there is no such image.
-            SourceError: if the dataset names no file for it.
+            SourceError: if the dataset names no file for it, or its entry cannot be understood.
         """
         imgs = self.dset.imgs
         if not isinstance(imgs, dict) and image_id in self._layouts:
@@ -81,13 +81,16 @@ class CocoFrames(Frames, HashIdentifiable):
             raise UnknownIdError(
                 f"image id is {image_id!r}; expected one of the {len(imgs)} ids in dset.imgs"
             ) from None
-        marks = _edit_marks(img, self.dset.bundle_dpath)
-        known = self._layouts.get(image_id)
-        if known is not None and known[0] == marks:
-            return known[1]
+        try:
+            marks = _edit_marks(img, self.dset.bundle_dpath)
+            known = self._layouts.get(image_id)
+            if known is not None and known[0] == marks:
+                return known[1]
+            layout = build_layout(image_id, img, os.fspath(self.dset.bundle_dpath))
+        except (TypeError, ValueError, AttributeError) as ex:
+            raise SourceError(f"the dataset's entry of image {image_id} cannot be understood: {ex}") from ex
         if len(self._layouts) >= MAX_LAYOUTS:
             self._layouts.clear()
-        layout = build_layout(image_id, img, os.fspath(self.dset.bundle_dpath))
         self._layouts[image_id] = (marks, layout)
         return layout
 
@@ -213,4 +216,6 @@ def _as_matrix(warp: Any) -> NDArray[np.float64] | None:
 
     matrix = np.asarray(kwimage.Affine.coerce(warp).matrix, dtype=float)
     matrix = np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape == (2, 3) else matrix
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
+        raise ValueError(f"the warp {warp!r} is no affine matrix that can be inverted")
     return None if np.allclose(matrix, np.eye(3), rtol=0, atol=1e-12) else matrix

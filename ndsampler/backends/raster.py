@@ -58,10 +58,13 @@ _open_lock = threading.Lock()
 _forked = False
 
 
-def _limit_block_cache() -> None:
-    """Set GDAL's block cache for this process, unless the user has set it."""
+def _configure_gdal() -> None:
+    """Set GDAL's block cache for this process, unless the user has set it, and spare a fork its threads."""
     from rasterio.env import get_gdal_config, set_gdal_config
 
+    if _forked:
+        # See encoder_threads; GDAL_NUM_THREADS in the environment would bring them in again.
+        set_gdal_config("GDAL_NUM_THREADS", "1")
     if "GDAL_CACHEMAX" not in os.environ and get_gdal_config("GDAL_CACHEMAX") > BLOCK_CACHE_BYTES:
         set_gdal_config("GDAL_CACHEMAX", BLOCK_CACHE_BYTES)
 
@@ -86,7 +89,7 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
     # warnings.catch_warnings changes process-wide state, hence the lock.
     with _open_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        _limit_block_cache()
+        _configure_gdal()
         try:
             return rasterio.open(path, **options)
         except UnicodeEncodeError as ex:
@@ -285,7 +288,7 @@ def write_cog(source: Any, dest: str, options: dict[str, str]) -> None:
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
 
-    _limit_block_cache()
+    _configure_gdal()
     height, width, channels = source.shape
     size = height * width * channels * source.dtype.itemsize
     streams = isinstance(source, RasterReader) and not source.is_indexed

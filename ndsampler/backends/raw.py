@@ -148,9 +148,7 @@ def decode_image(path: str) -> NDArray[Any]:
         raise SourceError(f"{path} is cut off: the end-of-image marker is missing")
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
         swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-        if pixels.dtype in (np.uint8, np.uint16, np.float32):
-            return cv2.cvtColor(pixels, swap, dst=pixels)
-        return np.ascontiguousarray(pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]])
+        return cv2.cvtColor(pixels, swap, dst=pixels)
     return pixels
 
 
