@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hypothesis
 import kwcoco
 import pytest
 
 from ndsampler.utils.quiet import stdout_to_log
+
+# A slow machine is no failed property.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 #: Demo sets that doctests use.
 DEMO_SETS = (("shapes3", {}), ("shapes8", {}), ("shapes128", {}), ("vidshapes2", {"num_frames": 5}))

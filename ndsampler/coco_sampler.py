@@ -13,8 +13,9 @@ from ndsampler.abstract_sampler import AbstractSampler
 from ndsampler.coco_frames import CocoFrames
 from ndsampler.coco_regions import CocoRegions
 from ndsampler.errors import ArgumentTypeError, UnknownIdError, UnsupportedTaskError
-from ndsampler.sampling.annots import AnnotRequest, GeometryStore, find_annots, parse_request, warp_annots
+from ndsampler.sampling.annots import AnnotRequest, find_annots, parse_request, warp_annots
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
+from ndsampler.sampling.geometry import GeometryStore
 from ndsampler.sampling.read import read_frames
 from ndsampler.sampling.region import resolve_region
 from ndsampler.sampling.target import normalize_target, take_arguments

@@ -573,6 +573,34 @@ def join(child: int, timeout: float = 20) -> int:
     return -1
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("prepared", [True, False])
+def test_a_fork_works_where_the_user_has_given_gdal_threads(prepared, tmp_path):
+    """GDAL's threads do not survive a fork, and what waits for them waits for ever."""
+    for seed in (0, 1):
+        write_png(tmp_path / f"{seed}.png", random_pixels("uint8", 3, (700, 700), seed=seed))
+    script = """
+        import os, sys
+        os.environ['GDAL_NUM_THREADS'] = 'ALL_CPUS'
+        import numpy as np
+        from helpers_images import random_pixels
+        from test_frame_cache import fork, join
+        from ndsampler.backends import make_backend
+        from ndsampler.frame_cache import FrameCache
+        folder, prepared = sys.argv[1], sys.argv[2] == 'True'
+        cache = FrameCache(make_backend('cog'), folder + '/cache')
+        whole = (0, 700, 0, 700)
+        cache.read(folder + '/0.png', whole)
+        if prepared:
+            cache.ensure(folder + '/1.png')
+        expected = random_pixels('uint8', 3, (700, 700), seed=1)
+        child = fork(lambda: int(not np.array_equal(cache.read(folder + '/1.png', whole), expected)))
+        assert join(child) == 0
+    """
+    done = run_script(script, tmp_path, prepared)
+    assert done.returncode == 0, done.stderr
+
+
 class FakeReader:
     """An open file that notes when it is closed."""
 

@@ -27,6 +27,7 @@ from ndsampler.errors import (
     BackendError,
     CacheError,
     MissingSourceError,
+    NDSamplerError,
     SourceError,
     TargetError,
     UnknownChannelError,
@@ -508,6 +509,29 @@ class TestLayouts:
     def test_an_image_without_a_file_is_named(self, img, make_coco):
         with pytest.raises(SourceError, match=r"image 1 names no file; expected 'file_name', 'assets'"):
             make_coco({"name": "a", **img}).load_region(1)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"file_name": 7},
+            {"channels": 7},
+            {"channels": "r|r"},
+            {"width": "wide"},
+            {"width": float("nan")},
+            {"assets": [None]},
+            {"assets": {"a": 1}},
+            {"assets": [{"file_name": "a.png", "channels": "x", "warp_aux_to_img": "junk"}]},
+            {"assets": [{"file_name": "a.png", "channels": "x", "warp_aux_to_img": {"scale": 0}}]},
+        ],
+        ids=repr,
+    )
+    def test_an_entry_that_cannot_be_understood_names_the_image(self, change, bundle, make_coco):
+        write_png(bundle / "a.png", random_pixels())
+        frames = make_coco({"file_name": "a.png", "height": HEIGHT, "width": WIDTH}, {"file_name": "a.png"})
+        frames.dset.imgs[1].update(change)
+        with pytest.raises(NDSamplerError, match="image 1"):
+            frames.load_region(1, channels="x" if "warp" in str(change) else None)
+        assert_same(frames.load_region(2), random_pixels())
 
     def test_several_files_need_a_stated_size(self, multispectral, make_coco):
         _, assets, _ = multispectral

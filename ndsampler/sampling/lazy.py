@@ -28,13 +28,12 @@ def delay_frames(region: SampleRegion, names: tuple[str, ...], frames: Frames) -
     Returns:
         A ``delayed_image.DelayedChannelConcat`` for each frame.
     """
-    return [
-        _delay_frame(gid, warp, names, region, frames)
-        for gid, warp in zip(region.gids, region.warps_space_from_img)
-    ]
+    return [_delay_frame(layout, warp, names, region, frames) for layout, warp in region.warped_layouts]
 
 
-def _delay_frame(gid: Any, warp: Any, names: tuple[str, ...], region: SampleRegion, frames: Frames) -> Any:
+def _delay_frame(
+    layout: FrameLayout | None, warp: Any, names: tuple[str, ...], region: SampleRegion, frames: Frames
+) -> Any:
     """Return the window of one frame as a delayed image."""
     import kwimage
     from delayed_image import DelayedChannelConcat, DelayedNans
@@ -42,9 +41,8 @@ def _delay_frame(gid: Any, warp: Any, names: tuple[str, ...], region: SampleRegi
 
     channels = FusedChannelSpec.coerce("|".join(names))
     height, width = region.sample_dims
-    if gid is None:
+    if layout is None:
         return DelayedChannelConcat([DelayedNans((width, height), channels)])
-    layout = frames.layout(gid)
     rows, cols = frames.reader.dims(layout)
     leaves = [_delay_asset(layout, asset, (cols, rows), frames) for asset in layout.assets]
     image = DelayedChannelConcat(leaves).take_channels(channels)

@@ -62,11 +62,10 @@ def axis_scales(warp: NDArray[Any]) -> tuple[float, float]:
     return scale_x, abs(a * d - b * c) / scale_x
 
 
-def plan_parts(layout: FrameLayout, warp: NDArray[Any] | None, plan: ReadPlan) -> list[NativePart]:
+def plan_parts(warp: NDArray[Any] | None, plan: ReadPlan) -> list[NativePart]:
     """Return the parts of a frame, in the order of the channels.
 
     Args:
-        layout: the files of the frame.
         warp: 3x3 matrix from the frame to the video; None when they are the same.
         plan: says where each channel comes from.
     """
@@ -95,23 +94,25 @@ def _path_of(found: tuple[Asset, int] | None) -> str | None:
 
 
 def frame_parts(
-    gid: Any, warp: NDArray[Any] | None, names: tuple[str, ...], frames: Frames
-) -> tuple[FrameLayout | None, list[NativePart]]:
-    """Return the files and the parts of a frame; a frame outside the video is one part that is missing."""
-    if gid is None:
-        return None, [NativePart(names, None, (), (1.0, 1.0))]
-    layout = frames.layout(gid)
-    plan = frames.reader.plan(layout, names, allow_missing=True)
-    return layout, plan_parts(layout, warp, plan)
+    layout: FrameLayout | None, warp: NDArray[Any] | None, names: tuple[str, ...], frames: Frames
+) -> list[NativePart]:
+    """Return the parts of a frame; a frame outside the video is one part that is missing."""
+    if layout is None:
+        return [NativePart(names, None, (), (1.0, 1.0))]
+    return plan_parts(warp, frames.reader.plan(layout, names, allow_missing=True))
 
 
 def read_parts(
-    gid: Any, warp: NDArray[Any] | None, names: tuple[str, ...], region: SampleRegion, frames: Frames
+    layout: FrameLayout | None,
+    warp: NDArray[Any] | None,
+    names: tuple[str, ...],
+    region: SampleRegion,
+    frames: Frames,
 ) -> tuple[list[Any], dict[str, Any]]:
     """Read the window of one frame in native scale.
 
     Args:
-        gid: image id; None for a frame outside the video.
+        layout: the files of the frame; None for a frame outside the video.
         warp: 3x3 matrix from the frame to the video.
         names: channels.
         region: window and options.
@@ -125,7 +126,7 @@ def read_parts(
     import kwimage
     from delayed_image.channel_spec import FusedChannelSpec
 
-    layout, parts = frame_parts(gid, warp, names, frames)
+    parts = frame_parts(layout, warp, names, frames)
     factor = region.options.scale
     to_sample = np.linalg.inv(region.warp_space_from_sample)
     height, width = region.padded_box.dims
@@ -167,9 +168,9 @@ def video_channels(region: SampleRegion, frames: Frames) -> tuple[str, ...]:
     if isinstance(asked, tuple):
         return asked
     names: set[str] = set()
-    for gid in region.gids:
-        if gid is not None:
-            names.update(frames.reader.plan(frames.layout(gid), ALL_CHANNELS).channels)
+    for layout in region.layouts:
+        if layout is not None:
+            names.update(frames.reader.plan(layout, ALL_CHANNELS).channels)
     return tuple(sorted(names))
 
 
@@ -182,8 +183,8 @@ def realign_largest(region: SampleRegion, frames: Frames) -> SampleRegion:
     """
     names = video_channels(region, frames)
     dims = [(1, 1)]
-    for gid, warp in zip(region.gids, region.warps_space_from_img):
-        _, parts = frame_parts(gid, warp, names, frames)
+    for layout, warp in region.warped_layouts:
+        parts = frame_parts(layout, warp, names, frames)
         dims += [part.dims(region, region.options.scale) for part in parts if part.asset is not None]
     height, width = region.padded_box.dims
     scale = max(cols for _, cols in dims) / width, max(rows for rows, _ in dims) / height

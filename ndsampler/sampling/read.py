@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 class FramePixels:
     """What was read of one frame."""
 
-    gid: Any
-    """Image id; None for a frame outside the video."""
     pixels: Any
     """(height, width, channels) of the sample; None for a frame outside the video."""
     channels: tuple[str, ...] | None
@@ -57,21 +55,21 @@ def read_frames(region: SampleRegion, frames: Frames) -> list[FramePixels]:
     names = video_channels(region, frames) if region.is_video else region.options.channels
     if region.is_lazy:
         images = delay_frames(region, names, frames)
-        return [FramePixels(gid, image, names) for gid, image in zip(region.gids, images)]
+        return [FramePixels(image, names) for image in images]
     if region.is_native:
-        warped = zip(region.gids, region.warps_space_from_img)
-        reads = [(gid, *read_parts(gid, warp, names, region, frames)) for gid, warp in warped]
-        return [FramePixels(gid, pixels, names, parts) for gid, pixels, parts in reads]
+        reads = [read_parts(layout, warp, names, region, frames) for layout, warp in region.warped_layouts]
+        return [FramePixels(pixels, names, parts) for pixels, parts in reads]
     return [
-        FramePixels(None, None, names) if gid is None else _read_frame(gid, warp, names, region, frames)
-        for gid, warp in zip(region.gids, region.warps_space_from_img)
+        FramePixels(None, names) if layout is None else _read_frame(layout, warp, names, region, frames)
+        for layout, warp in region.warped_layouts
     ]
 
 
-def _read_frame(gid: Any, warp: Any, names: Any, region: SampleRegion, frames: Frames) -> FramePixels:
+def _read_frame(
+    layout: FrameLayout, warp: Any, names: Any, region: SampleRegion, frames: Frames
+) -> FramePixels:
     """Read the window of one frame."""
     options = region.options
-    layout = frames.layout(gid)
     if options.padkw is None:
         pixels = frames.reader.read(layout, _grid(region, warp), names)
     else:
@@ -82,7 +80,7 @@ def _read_frame(gid: Any, warp: Any, names: Any, region: SampleRegion, frames: F
         pixels = _cast(pixels, options.dtype)
     if options.as_xarray and not isinstance(names, tuple):
         names = frames.reader.channel_names(layout, names, pixels.shape[2])
-    return FramePixels(gid, pixels, names)
+    return FramePixels(pixels, names)
 
 
 def _grid(region: SampleRegion, warp: Any) -> Grid:

@@ -40,10 +40,12 @@ def resolve_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRe
     if is_video_target(target):
         return resolve_video_region(target, frames)
     gid = target["gid"]
-    dims = frames.image_dims(gid)
+    layout = frames.layout(gid)
+    dims = frames.reader.dims(layout)
     inferred: dict[str, Any] = {"space_dims": dims, "data_dims": dims}
     box = place_window(target, dims, inferred)
     (top, bottom), (left, right) = normalize_pad(target.get("pad"))
-    region = SampleRegion((gid,), False, box, ((top, bottom), (left, right)), dims, read_options(target))
+    pad = ((top, bottom), (left, right))
+    region = SampleRegion((gid,), False, box, pad, dims, read_options(target), (layout,))
     check_size(region)
     return region, {**target, **inferred}

@@ -56,7 +56,8 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
     choice = choose_frames(target, time_slice, time_pad, frames)
     real = [gid for gid in choice.gids if gid is not None]
     dims = frames.video_dims(choice.vidid, real[0])
-    warps = tuple(None if gid is None else frames.layout(gid).warp_vid_from_img for gid in choice.gids)
+    layouts = tuple(None if gid is None else frames.layout(gid) for gid in choice.gids)
+    warps = tuple(None if layout is None else layout.warp_vid_from_img for layout in layouts)
     inferred: dict[str, Any] = {} if choice.vidid is None else {"vidid": choice.vidid}
     inferred.update(space_dims=dims, data_dims=(choice.n_frames, *dims))
     box = place_window({**target, "slices": slices[1:]} if has_time else target, dims, inferred)  # type: ignore[index]
@@ -68,6 +69,7 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
         pad=(space_pad[0], space_pad[1]),
         data_dims=(choice.n_frames, *dims),
         options=read_options(target),
+        layouts=layouts,
         warps_space_from_img=warps,
         stated_pad=target.get("pad"),
     )

@@ -25,6 +25,8 @@ from ndsampler.windows import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ndsampler.frame_layout import FrameLayout
+
 NO_MARGIN = ((0, 0), (0, 0))
 
 
@@ -44,6 +46,8 @@ class SampleRegion:
     """(height, width) of the image, or (frames, height, width) of the video."""
     options: ReadOptions = DEFAULT_OPTIONS
     """How the pixels are read."""
+    layouts: tuple[FrameLayout | None, ...] = ()
+    """The files of each frame; None for one outside the video."""
     warps_space_from_img: tuple[NDArray[Any] | None, ...] = (None,)
     """For each frame the 3x3 matrix from its image to the window's space; None when they are the same."""
     stated_pad: Any = None
@@ -62,6 +66,11 @@ class SampleRegion:
         if scale_x == scale_y == 1:
             return height, width
         return scaled_length(height, scale_y), scaled_length(width, scale_x)
+
+    @property
+    def warped_layouts(self) -> list[tuple[FrameLayout | None, NDArray[Any] | None]]:
+        """For each frame its files, and the matrix from its image to the window's space."""
+        return list(zip(self.layouts, self.warps_space_from_img))
 
     @property
     def is_native(self) -> bool:
