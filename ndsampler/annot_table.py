@@ -12,8 +12,8 @@ import json
 import logging
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import chain, pairwise
-from operator import itemgetter
+from itertools import chain, pairwise, repeat
+from operator import contains, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -435,7 +435,8 @@ def _dict_annots(dset: Any) -> tuple[Any, ...]:
     anns = dset.anns
     rows = anns.values()
     aids = np.fromiter(anns, dtype=np.int64, count=len(anns))
-    tracks, track_ids = _factorized([ann.get("track_id") for ann in rows])
+    tracked = any(map(contains, rows, repeat("track_id")))
+    tracks, track_ids = _factorized([ann.get("track_id") for ann in rows] if tracked else [])
     return (
         aids,
         _id_column(rows, "image_id"),
@@ -507,9 +508,10 @@ _get_bbox: Callable[[Mapping[str, Any]], Any] = itemgetter("bbox")
 def _box_column(rows: Collection[Mapping[str, Any]]) -> NDArray[np.float64]:
     """Return the (N, 4) boxes, a row of NaN where an annotation has none."""
     try:
-        if set(map(len, map(_get_bbox, rows))) <= {4}:
-            flat = chain.from_iterable(map(_get_bbox, rows))
-            return np.fromiter(flat, dtype=np.float64, count=4 * len(rows)).reshape(-1, 4)
+        boxes = list(map(_get_bbox, rows))
+        if set(map(len, boxes)) <= {4}:
+            flat = chain.from_iterable(boxes)
+            return np.fromiter(flat, dtype=np.float64, count=4 * len(boxes)).reshape(-1, 4)
     except (KeyError, TypeError):
         logger.debug("some annotations have no box, or a box with gaps")
     return np.array([_checked_box(row) for row in rows], dtype=np.float64).reshape(-1, 4)
@@ -529,7 +531,7 @@ def _checked_box(row: Mapping[str, Any]) -> Sequence[float | None]:
 
 def _factorized(values: list[Hashable]) -> tuple[NDArray[np.int64] | None, tuple[Any, ...]]:
     """Return the index of each value among the distinct ones, NO_ID for None."""
-    if not any(value is not None for value in values):
+    if values.count(None) == len(values):
         return None, ()
     codes: dict[Hashable, int] = {None: NO_ID}
     indices = [codes.setdefault(value, len(codes) - 1) for value in values]

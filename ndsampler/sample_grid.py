@@ -10,6 +10,8 @@ import logging
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -306,17 +308,33 @@ class GridTargets(Sequence[dict[str, Any]]):
         return self._build(source, (low[0], high[0]), slices, None if aids is None else aids.tolist())
 
     def __iter__(self) -> Any:
-        for first in range(0, len(self._keep), _LAZY_FROM):
-            yield from self._made(self._keep[first : first + _LAZY_FROM])
+        parts = range(0, len(self._keep), _LAZY_FROM)
+        return chain.from_iterable(self._made(self._keep[first : first + _LAZY_FROM]) for first in parts)
 
-    def _made(self, windows: NDArray[np.int64]) -> Iterable[dict[str, Any]]:
-        build, aids = self._build, self._aids
+    def _made(self, windows: NDArray[np.int64]) -> list[dict[str, Any]]:
+        build = self._build
         source, low, high = self._grid.placed(windows)
-        bounds = zip(self._bounds[windows].tolist(), self._bounds[windows + 1].tolist(), strict=True)
-        places = zip(source.tolist(), low.tolist(), high.tolist(), bounds, strict=True)
-        for source_, (t0, y0, x0), (t1, y1, x1), (first, stop) in places:
-            held = None if aids is None else aids[first:stop].tolist()
-            yield build(source_, (t0, t1), (slice(y0, y1), slice(x0, x1)), held)
+        places = [column.tolist() for column in (source, *low.T, *high.T)]
+        return [
+            build(source_, (t0, t1), _slices(y0, y1, x0, x1), held)
+            for source_, t0, y0, x0, t1, y1, x1, held in zip(*places, self._held(windows), strict=True)
+        ]
+
+    def _held(self, windows: NDArray[np.int64]) -> Iterable[list[int] | None]:
+        """Return the annotation ids of each window; the numbers of all are made at once."""
+        if self._aids is None:
+            return repeat(None, len(windows))
+        counts = self._bounds[windows + 1] - self._bounds[windows]
+        stops = np.cumsum(counts)
+        skipped = np.repeat(self._bounds[windows] - (stops - counts), counts)
+        aids = self._aids[np.arange(len(skipped)) + skipped].tolist()
+        return [aids[first:stop] for first, stop in pairwise([0, *stops.tolist()])]
+
+
+@lru_cache(maxsize=4096)
+def _slices(top: int, bottom: int, left: int, right: int) -> tuple[slice, slice]:
+    """Return the slices of a window; images of one size share theirs."""
+    return slice(top, bottom), slice(left, right)
 
 
 @dataclass(frozen=True, eq=False)
@@ -430,8 +448,8 @@ def _result(
         keep = ~_ignored(dset, table, grid, frames, options, window, row)
         bounds = np.searchsorted(window, np.arange(len(grid) + 1))
         aids = table.aids[row]
-        order = np.lexsort((aids, window))
-        aids = aids[order]
+        if not ((np.diff(window) > 0) | (np.diff(aids) > 0)).all():
+            aids = aids[np.lexsort((aids, window))]
     kept = np.nonzero(keep)[0]
     lazy = GridTargets(grid, kept, aids, bounds, build)
     targets: Sequence[dict[str, Any]] = lazy if len(lazy) >= _LAZY_FROM else list(lazy)
