@@ -1,0 +1,369 @@
+"""A million annotations from file to workers: seconds, and memory of all processes together.
+
+``python -m benchmarks.million`` makes a dataset of 1,000,000 annotations, each a box and a polygon, in
+10,000 images, and an sqlite view of it (both once, kept in ``--data-dir``). Then, for the view
+(``kwcoco.CocoSqlDatabase``) and for the plain dataset (``kwcoco.CocoDataset``), a new process
+
+1. opens the dataset,
+2. makes a sampler of it,
+3. preselects a tenth as many positives as there are annotations, chosen by coverage, and as many negatives,
+4. loads 1000 random samples of the pools, windows of 64 with annotations, and
+5. starts two workers by spawning, to which the sampler is pickled, and which load 1000 samples each.
+
+The memory of a stage is the highest sum, over the processes that run in it, of their proportional set
+size (shared pages counted once) on Linux, of their unique set size elsewhere, looked at every 20 ms. The
+exit code is 1 if the view needs more than ``--limit`` gigabytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Rows and columns of an image.
+IMAGE_SIZE = 512
+
+#: Rows and columns of a sample.
+WINDOW = 64
+
+#: Image files; all images of the dataset are links to one of them.
+N_FILES = 16
+
+#: Seconds between two looks at the memory.
+PAUSE = 0.02
+
+#: How a process marks the lines that are for the one that watches it.
+MARK = "@stage "
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything there is."""
+
+    n_annots: int
+    """Annotations of the dataset."""
+
+    n_images: int
+    """Images they are spread over."""
+
+    n_samples: int
+    """Samples that each process loads."""
+
+    n_workers: int
+    """Processes besides the first."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one step took."""
+
+    name: str
+    """What was done."""
+
+    seconds: float
+    """How long it took."""
+
+    gigabytes: float
+    """The most memory of all processes together while it ran."""
+
+
+# --- the dataset --------------------------------------------------------------
+
+
+def make_dataset(dpath: Path, scale: Scale) -> Path:
+    """Write images and a kwcoco file, unless they are there; returns the path of the file."""
+    import numpy as np
+
+    fpath = dpath / f"data_{scale.n_annots}_{scale.n_images}.kwcoco.json"
+    if fpath.exists():
+        return fpath
+    names = link_images(dpath / "images", scale.n_images)
+    rng = np.random.default_rng(0)
+    dsize = rng.integers(6, 20, (scale.n_annots, 2))
+    corner = rng.integers(0, IMAGE_SIZE - dsize)
+    boxes = np.concatenate([corner, dsize], axis=1).tolist()
+    per_image = -(-scale.n_annots // scale.n_images)
+    images = [
+        {"id": gid, "file_name": name, "width": IMAGE_SIZE, "height": IMAGE_SIZE}
+        for gid, name in enumerate(names, start=1)
+    ]
+    anns = (annotation(aid, 1 + aid // per_image, box) for aid, box in enumerate(boxes))
+    partial = fpath.with_suffix(".partial")
+    with partial.open("w") as file:
+        categories = [{"id": cid, "name": f"class{cid}"} for cid in (1, 2, 3)]
+        file.write(f'{{"categories": {json.dumps(categories)}, "images": {json.dumps(images)}')
+        file.write(',\n"annotations": [\n')
+        for number, ann in enumerate(anns):
+            file.write((",\n" if number else "") + json.dumps(ann))
+        file.write("\n]}")
+    os.replace(partial, fpath)
+    return fpath
+
+
+def annotation(index: int, gid: int, box: list[int]) -> dict[str, Any]:
+    """A box, and the rhombus in it."""
+    x, y, width, height = box
+    rhombus = [x + width / 2, y, x + width, y + height / 2, x + width / 2, y + height, x, y + height / 2]
+    return {
+        "id": index + 1,
+        "image_id": gid,
+        "category_id": 1 + index % 3,
+        "bbox": box,
+        "segmentation": [rhombus],
+    }
+
+
+def link_images(dpath: Path, num: int) -> list[str]:
+    """Write a few images and link the rest to them; returns their names, relative to the folder above."""
+    import cv2
+    import numpy as np
+
+    dpath.mkdir(parents=True, exist_ok=True)
+    sources = [dpath / f"source{k}.png" for k in range(N_FILES)]
+    for k, source in enumerate(sources):
+        cells = np.random.default_rng(k).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        cv2.imwrite(str(source), np.kron(cells, np.ones((IMAGE_SIZE // 8, IMAGE_SIZE // 8, 1), np.uint8)))
+    names = [f"image{k:06d}.png" for k in range(num)]
+    for k, name in enumerate(names):
+        fpath = dpath / name
+        if not fpath.exists():
+            try:
+                os.link(sources[k % N_FILES], fpath)
+            except OSError:  # a file system without hard links, or one that allows few of them
+                shutil.copy(sources[k % N_FILES], fpath)
+    return [f"{dpath.name}/{name}" for name in names]
+
+
+def make_view(fpath: Path) -> Path:
+    """Write an sqlite view of a dataset, unless it is there; returns its path."""
+    import kwcoco
+
+    view = view_path(fpath)
+    if not view.exists():
+        partial = view.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        kwcoco.CocoDataset(str(fpath)).view_sql(sql_db_fpath=str(partial)).disconnect()
+        os.replace(partial, view)
+    return view
+
+
+def view_path(fpath: Path) -> Path:
+    """Where the sqlite view of a dataset lies."""
+    return fpath.with_suffix(".sqlite")
+
+
+# --- what is measured: runs in processes of its own -----------------------------
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Tell whoever watches this process how long a step took."""
+    start = time.perf_counter()
+    yield
+    print(MARK + json.dumps([name, time.perf_counter() - start]), flush=True)
+
+
+def open_dataset(kind: str, fpath: Path) -> Any:
+    """The dataset, as an sqlite view or whole."""
+    import kwcoco
+
+    if kind == "plain":
+        return kwcoco.CocoDataset(str(fpath))
+    return kwcoco.CocoSqlDatabase(str(view_path(fpath)), img_root=str(fpath.parent)).connect(readonly=True)
+
+
+def load_samples(sampler: Any, num: int, seed: int) -> None:
+    """Load random items of the pools."""
+    import numpy as np
+
+    for index in np.random.default_rng(seed).integers(0, len(sampler), num).tolist():
+        sample = sampler.load_item(index, target={"window_dims": (WINDOW, WINDOW)})
+        if sample["im"].shape != (WINDOW, WINDOW, 3):
+            raise ValueError(f"item {index} has the shape {sample['im'].shape}")
+
+
+def run(kind: str, fpath: Path, scale: Scale) -> None:
+    """All stages of one kind of dataset."""
+    import ndsampler
+
+    with stage("open"):
+        dset = open_dataset(kind, fpath)
+    with stage("sampler, its columns and index"):
+        sampler = ndsampler.CocoSampler(dset, workdir=str(fpath.parent / "workdir"))
+        sampler.regions.isect_index.overlapping_aids(1, sampler_box())
+    n_pos = scale.n_annots // 10
+    with stage("preselect"):
+        counts = sampler.preselect(n_pos=n_pos, neg_to_pos_ratio=1, window_dims=(WINDOW, WINDOW), rng=0)
+    if counts != (n_pos, n_pos):
+        raise ValueError(f"preselect gave {counts}, expected {n_pos} of both")
+    with stage(f"{scale.n_samples} samples"):
+        load_samples(sampler, scale.n_samples, seed=0)
+    print(f"the sampler's pickle has {len(pickle.dumps(sampler, -1)) / 1e6:.0f} MB", flush=True)
+    context = multiprocessing.get_context("spawn")
+    with stage(f"{scale.n_workers} spawned workers, {scale.n_samples} samples each"):
+        workers = [
+            context.Process(target=load_samples, args=(sampler, scale.n_samples, seed))
+            for seed in range(1, scale.n_workers + 1)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    failed = [worker.exitcode for worker in workers if worker.exitcode]
+    if failed:
+        raise SystemExit(f"workers ended with the exit codes {failed}")
+
+
+def sampler_box() -> Any:
+    """A box for a first query."""
+    import kwimage
+
+    return kwimage.Boxes([[0, 0, WINDOW, WINDOW]], "ltrb")
+
+
+# --- the watcher ----------------------------------------------------------------
+
+
+class Watcher(threading.Thread):
+    """Looks at the memory of a process and all below it until told to stop."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        import psutil
+
+        self._psutil = psutil
+        self._root = psutil.Process(pid)
+        self._peak = 0
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopped.wait(PAUSE):
+            self._peak = max(self._peak, self.total())
+
+    def total(self) -> int:
+        """Bytes of all processes now; one that has just ended has none."""
+        gone = (self._psutil.NoSuchProcess, self._psutil.AccessDenied)
+        processes = [self._root]
+        with suppress(*gone):
+            processes += self._root.children(recursive=True)
+        total = 0
+        for process in processes:
+            with suppress(*gone):
+                info = process.memory_full_info()
+                total += getattr(info, "pss", info.uss)
+        return total
+
+    def take_peak(self) -> int:
+        """The most bytes since the last call."""
+        peak, self._peak = max(self._peak, self.total()), 0
+        return peak
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+
+def watch(step: str, args: argparse.Namespace) -> list[Stage]:
+    """Run a step in a new process; returns and prints what its stages took."""
+    command = [sys.executable, "-m", "benchmarks.million", "--step", step, *arguments_of(args)]
+    stages = []
+    root = Path(__file__).resolve().parents[1]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
+        watcher = Watcher(process.pid)
+        watcher.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(MARK):
+                name, seconds = json.loads(line.removeprefix(MARK))
+                stages.append(Stage(name, seconds, watcher.take_peak() / 1e9))
+                print(f"  {name:48} {seconds:8.1f} s {stages[-1].gigabytes:8.2f} GB", flush=True)
+            elif line.startswith("the "):
+                print(f"  {line.rstrip()}", flush=True)
+        watcher.stop()
+    if process.returncode:
+        raise SystemExit(f"the step {step!r} ended with the exit code {process.returncode}")
+    return stages
+
+
+# --- the command line -------------------------------------------------------------
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line as values."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.million",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--annots", type=int, default=1_000_000, help="annotations of the dataset")
+    parser.add_argument("--images", type=int, default=10_000, help="images of the dataset")
+    parser.add_argument("--samples", type=int, default=1000, help="samples that each process loads")
+    parser.add_argument("--workers", type=int, default=2, help="spawned processes")
+    parser.add_argument("--kinds", default="sqlite,plain", help="which of both to measure")
+    parser.add_argument("--limit", type=float, default=2.0, help="gigabytes that the sqlite view may take")
+    parser.add_argument(
+        "--data-dir",
+        default=str(Path(tempfile.gettempdir()) / "ndsampler_million"),
+        help="where the dataset is kept between runs",
+    )
+    parser.add_argument("--step", help="run one step in this process: make, sqlite or plain")
+    return parser.parse_args(argv)
+
+
+def arguments_of(args: argparse.Namespace) -> list[str]:
+    """The arguments that a step needs, as text."""
+    names = ("annots", "images", "samples", "workers", "data_dir")
+    return [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(args, name)))]
+
+
+def run_step(step: str, dpath: Path, scale: Scale) -> None:
+    """One step, in this process."""
+    dpath.mkdir(parents=True, exist_ok=True)
+    if step != "make":
+        run(step, make_dataset(dpath, scale), scale)
+        return
+    with stage("write the dataset"):
+        fpath = make_dataset(dpath, scale)
+    with stage("write its sqlite view"):
+        make_view(fpath)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make, measure, print; returns the exit code."""
+    args = parse(argv)
+    args.data_dir = str(Path(args.data_dir).resolve())
+    scale = Scale(args.annots, args.images, args.samples, args.workers)
+    if args.step:
+        run_step(args.step, Path(args.data_dir), scale)
+        return 0
+    print(f"{args.annots} annotations, {args.images} images; made once, with all of it in memory:")
+    watch("make", args)
+    code = 0
+    for kind in args.kinds.split(","):
+        print(f"{kind}:", flush=True)
+        stages = watch(kind, args)
+        peak = max(part.gigabytes for part in stages)
+        total = sum(part.seconds for part in stages)
+        over = kind == "sqlite" and peak > args.limit
+        verdict = f", more than {args.limit} GB" if over else ""
+        print(f"  {'in all':48} {total:8.1f} s {peak:8.2f} GB{verdict}", flush=True)
+        code = 1 if over else code
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
