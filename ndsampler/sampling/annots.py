@@ -129,11 +129,14 @@ def _visible_ids(
         return np.zeros(0, dtype=np.int64)
     if warp is None:
         return regions.find_aids(gid, (box.x0, box.y0, box.x1, box.y1), thresh)
-    # What touches the window's outline in the image is a superset; the boxes are
-    # compared where the window is upright.
-    xs, ys = warped_corners(np.linalg.inv(warp), np.array([[box.x0, box.y0, *box.dims[::-1]]], float))
-    aids = regions.find_aids(gid, (xs.min(), ys.min(), xs.max(), ys.max()), 0.0)
     table = regions.annot_table
+    if warp[0, 1] == warp[1, 0] == 0:
+        xs, ys = warped_corners(np.linalg.inv(warp), np.array([[box.x0, box.y0, *box.dims[::-1]]], float))
+        aids = regions.find_aids(gid, (xs.min(), ys.min(), xs.max(), ys.max()), 0.0)
+    else:
+        # The upright box around a turned one may show where the box itself does not.
+        rows = table.rows_of_image(gid)
+        aids = table.aids[rows[~np.isnan(table.boxes[rows, 0])]]
     x, y, width, height = warped_boxes(warp, table.boxes[table.rows_of_aids(aids)]).T
     inner_width = np.minimum(x + width, box.x1) - np.maximum(x, box.x0)
     inner_height = np.minimum(y + height, box.y1) - np.maximum(y, box.y0)

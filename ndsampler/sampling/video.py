@@ -110,7 +110,7 @@ def choose_frames(
         UnknownTargetError: if there is no such video.
         WindowError: for a malformed time slice.
     """
-    given = target.get("gids")
+    given = None if _were_inferred(target, time_slice, time_pad, frames) else target.get("gids")
     if given is not None:
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise TargetError(f"gids is {given!r}; expected a list of image ids")
@@ -132,6 +132,20 @@ def choose_frames(
         )
     stated = slice(0, len(gids)) if time_slice is None else time_slice
     return FrameChoice(vidid, chosen, total, stated)
+
+
+def _were_inferred(
+    target: dict[str, Any], time_slice: Any, time_pad: tuple[int, int], frames: CocoFrames
+) -> bool:
+    """Whether the ``gids`` of a target come from its having been resolved before.
+
+    They lack the frames outside the video then, which its time slice still names.
+    """
+    if any(target.get(key) is None for key in ("real_frames", "vidid", "gids")):
+        return False
+    gids = frames.video_gids(target["vidid"])
+    positions = _positions(time_slice, len(gids), time_pad)
+    return [gids[place] for place in positions if 0 <= place < len(gids)] == list(target["gids"])
 
 
 def _positions(time_slice: Any, count: int, pad: tuple[int, int]) -> range:
