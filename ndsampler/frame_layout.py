@@ -62,6 +62,8 @@ class FrameLayout:
     """3x3 matrix from the image's pixels to the video's; None when they are the same."""
     has_own_file: bool = True
     """Whether the image names a file itself, whose bands then are the default channels."""
+    plans: dict[Any, ReadPlan] = field(default_factory=dict, repr=False, compare=False)
+    """Plans made for it before, by request; only where the dataset states the channels of all files."""
 
     @property
     def is_plain(self) -> bool:

@@ -139,14 +139,20 @@ class FrameReader:
 
         Only files whose channels the dataset does not state are opened.
         """
+        request = (names, allow_missing, sort_all)
+        known = layout.plans.get(request)
+        if known is not None:
+            return known
         assets = layout.default_assets if names is None else layout.assets
+        stated = all(asset.channels is not None for asset in assets)
         counts = {
-            asset.path: self.asset_shape(layout, asset).count
-            if asset.channels is None
-            else len(asset.channels)
+            asset.path: len(asset.channels) if asset.channels else self.asset_shape(layout, asset).count
             for asset in assets
         }
-        return plan_reads(layout, names, counts, allow_missing=allow_missing, sort_all=sort_all)
+        made = plan_reads(layout, names, counts, allow_missing=allow_missing, sort_all=sort_all)
+        if stated:
+            layout.plans[request] = made
+        return made
 
     def channel_names(self, layout: FrameLayout, names: Any, count: int) -> tuple[str, ...]:
         """Return the names of the channels that a read with these arguments gives."""

@@ -38,7 +38,10 @@ PairFinder = Callable[
 ]
 
 #: Windows tried for each one still missing, round by round, before free space is looked at.
-_TRIES = (1, 1, 2, 4, 8)
+_TRIES = (1, 1, 2, 4, 8, 16, 32)
+
+#: Windows that may be tried in place of one look at the free space of an image, which takes longer.
+_TRIES_FOR_A_LOOK = 64
 
 #: Rounds without a new negative after which to give up, unless the caller says.
 _PATIENCE = 10
@@ -213,6 +216,24 @@ def draw_negatives(
     return rows[order], ltrb[order]
 
 
+def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
+    """Return how many windows to try for each one that is missing; 0 when looking is the cheaper way.
+
+    Args:
+        round_: number of the round, from 0.
+        image_rows: (M,) the image of each missing window.
+
+    Example:
+        >>> tries_worth_making(6, np.arange(500)), tries_worth_making(6, np.zeros(500, int))
+        (32, 0)
+    """
+    if round_ >= len(_TRIES):
+        return 0
+    tries = _TRIES[round_]
+    looks = len(np.unique(image_rows))
+    return tries if len(image_rows) * tries <= _TRIES_FOR_A_LOOK * looks or round_ == 0 else 0
+
+
 class _Search:
     """The rounds of one request: which images still owe a window, and what was found."""
 
@@ -236,8 +257,8 @@ class _Search:
         found = [(np.empty(0, np.int64), np.empty((0, 4)))]
         barren = round_ = 0
         while len(owing) and barren <= self.request.patience:
-            if round_ < len(_TRIES):
-                done, ltrb = self.try_at_random(owing, _TRIES[round_])
+            if tries := tries_worth_making(round_, owing):
+                done, ltrb = self.try_at_random(owing, tries)
             else:
                 done, ltrb, full = self.look_at_free_space(owing)
                 eligible = np.setdiff1d(eligible, full)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import TargetError
+from ndsampler.utils.require import require_opencv
 from ndsampler.windows import PixelBox, embed_box
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ KERNEL_MARGIN = 4
 
 #: How far a translation may be from whole pixels and still count as whole.
 WHOLE_PIXEL_TOLERANCE = 1e-6
+
+#: OpenCV addresses pixels with 15 bits while it warps.
+OPENCV_LIMIT = 2**15 - 1
 
 #: Types that OpenCV warps; any other goes through float64 and is rounded back.
 WARPABLE = frozenset({"uint8", "uint16", "int16", "float32", "float64"})
@@ -70,6 +74,35 @@ def whole_shift(warp: NDArray[Any]) -> tuple[int, int] | None:
     return (x, y) if abs(tx - x) <= tolerance and abs(ty - y) <= tolerance else None
 
 
+def inverse(warp: NDArray[Any]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Return the upper two rows of the inverse of a 3x3 affine matrix, as plain numbers.
+
+    It takes a third of the time of numpy's inverse, which every read of a warped file would pay.
+
+    Example:
+        >>> inverse(np.array([[2.0, 0, 4], [0, 4.0, 8], [0, 0, 1]]))
+        ((0.5, -0.0, -2.0), (-0.0, 0.25, -2.0))
+    """
+    (a, b, tx), (c, d, ty) = warp[:2].tolist()
+    det = a * d - b * c
+    return (d / det, -b / det, (b * ty - d * tx) / det), (-c / det, a / det, (c * tx - a * ty) / det)
+
+
+def stretch(warp: NDArray[Any]) -> tuple[float, float]:
+    """Return the least and the greatest factor by which a 3x3 affine matrix changes lengths.
+
+    These are the singular values of its linear part, in closed form.
+
+    Example:
+        >>> stretch(np.array([[0, -3.0, 5], [2.0, 0, 5], [0, 0, 1]]))
+        (2.0, 3.0)
+    """
+    (a, b, _), (c, d, _) = warp[:2].tolist()
+    sums = math.hypot(a + d, c - b)
+    differences = math.hypot(a - d, c + b)
+    return abs(sums - differences) / 2, (sums + differences) / 2
+
+
 def choose_level(
     warp_out_from_src: NDArray[Any], overviews: Sequence[tuple[int, int]], resampling: Resampling
 ) -> int:
@@ -90,7 +123,7 @@ def choose_level(
     """
     if not overviews or not resampling.antialias or resampling.method == "nearest":
         return 0
-    largest = float(np.linalg.svd(warp_out_from_src[:2, :2], compute_uv=False).max())
+    _, largest = stretch(warp_out_from_src)
     halvings = math.floor(-math.log2(largest) + WHOLE_PIXEL_TOLERANCE) if largest > 0 else 0
     return min(max(halvings, 0), len(overviews))
 
@@ -114,19 +147,24 @@ def source_box(
         PixelBox(y0=0, y1=9, x0=0, x1=14)
     """
     height, width = out_dims
-    corners = np.array([[0, width, width, 0], [0, 0, height, height], [1, 1, 1, 1]], float)
-    back = np.linalg.inv(warp_out_from_src)
-    xs, ys = (back @ corners)[:2]
+    (a, b, tx), (c, d, ty) = inverse(warp_out_from_src)
     # Averaging while shrinking looks farther, by the size of an output pixel.
-    reach = np.abs(back[:2, :2]).sum(axis=1)
-    margin_x, margin_y = (KERNEL_MARGIN * np.maximum(1, reach)).tolist()
+    margin_x = KERNEL_MARGIN * max(1.0, abs(a) + abs(b))
+    margin_y = KERNEL_MARGIN * max(1.0, abs(c) + abs(d))
+    x0, x1 = _extent(a * width, b * height, tx)
+    y0, y1 = _extent(c * width, d * height, ty)
     box = PixelBox(
-        int(np.floor(ys.min() - margin_y)),
-        int(np.ceil(ys.max() + margin_y)),
-        int(np.floor(xs.min() - margin_x)),
-        int(np.ceil(xs.max() + margin_x)),
+        math.floor(y0 - margin_y),
+        math.ceil(y1 + margin_y),
+        math.floor(x0 - margin_x),
+        math.ceil(x1 + margin_x),
     )
     return box.clipped(*src_dims)
+
+
+def _extent(across: float, down: float, offset: float) -> tuple[float, float]:
+    """Return the bounds of one coordinate over a parallelogram with two given sides."""
+    return offset + min(0.0, across) + min(0.0, down), offset + max(0.0, across) + max(0.0, down)
 
 
 def read_onto_grid(
@@ -165,7 +203,7 @@ def read_onto_grid(
         return _copy_shifted(read, src_dims, shift, out_dims, fill)
     box = source_box(warp_out_from_src, out_dims, src_dims)
     pixels = read(box)
-    if 0 in pixels.shape[:2]:
+    if 0 in pixels.shape[:2] or 0 in out_dims:
         return np.full((*out_dims, pixels.shape[2]), fill, pixels.dtype)
     warp = warp_out_from_src @ np.array([[1.0, 0, box.x0], [0, 1.0, box.y0], [0, 0, 1.0]])
     warped = warp_pixels(pixels, warp, out_dims, resampling)
@@ -227,20 +265,11 @@ def warp_pixels(
     Returns:
         (height, width, channels) of the same type.
     """
-    import kwimage
-
-    smallest = float(np.linalg.svd(warp[:2, :2], compute_uv=False).min())
-    method = resampling.method
+    smallest, _ = stretch(warp)
     native = pixels if pixels.dtype.name in WARPABLE else pixels.astype(np.float64)
-    warped = kwimage.warp_affine(
-        native,
-        kwimage.Affine(warp),
-        dsize=(out_dims[1], out_dims[0]),
-        antialias=resampling.antialias and method != "nearest" and smallest < 1,
-        interpolation=method,
-        border_mode="replicate",
-        origin_convention="corner",
-    )
+    averages = resampling.antialias and resampling.method != "nearest" and smallest < 1
+    simple = not averages and pixels.shape[2] <= 4 and max(*pixels.shape[:2], *out_dims) < OPENCV_LIMIT
+    warped = (_warp_once if simple else _warp_with_kwimage)(native, warp, out_dims, resampling, averages)
     if native is not pixels and pixels.dtype.kind in "iub":
         limits = np.iinfo(pixels.dtype) if pixels.dtype.kind != "b" else None
         warped = warped.round() if limits is None else np.clip(warped.round(), limits.min, limits.max)
@@ -248,19 +277,55 @@ def warp_pixels(
     return warped if warped.ndim == 3 else warped[:, :, None]
 
 
+def _warp_once(
+    pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling, _: bool
+) -> NDArray[Any]:
+    """Interpolate with OpenCV alone, in a quarter of the time: what almost every warp is."""
+    cv2 = require_opencv()
+    # OpenCV counts from the centers of pixels, not from their corners.
+    centered = warp[:2].copy()
+    centered[:, 2] += 0.5 * (centered[:, 0] + centered[:, 1]) - 0.5
+    flags = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+    method = flags.get(resampling.method, cv2.INTER_LANCZOS4)
+    dsize = (out_dims[1], out_dims[0])
+    warped: NDArray[Any] = cv2.warpAffine(
+        pixels, centered, dsize, flags=method, borderMode=cv2.BORDER_REPLICATE
+    )
+    return warped
+
+
+def _warp_with_kwimage(
+    pixels: NDArray[Any],
+    warp: NDArray[Any],
+    out_dims: tuple[int, int],
+    resampling: Resampling,
+    averages: bool,
+) -> NDArray[Any]:
+    """Warp with averaging, many channels, or sizes that OpenCV does not take at once."""
+    import kwimage
+
+    return kwimage.warp_affine(
+        pixels,
+        kwimage.Affine(warp),
+        dsize=(out_dims[1], out_dims[0]),
+        antialias=averages,
+        interpolation=resampling.method,
+        border_mode="replicate",
+        origin_convention="corner",
+    )
+
+
 def _outside(
     warp: NDArray[Any], src_dims: tuple[int, int], out_dims: tuple[int, int]
 ) -> NDArray[np.bool_] | None:
     """Return where the centers of output pixels lie outside the source; None when nowhere."""
     height, width = out_dims
-    (a, b, tx), (c, d, ty) = np.linalg.inv(warp)[:2].tolist()
-    corner_x = np.array([0.5, width - 0.5, 0.5, width - 0.5])
-    corner_y = np.array([0.5, 0.5, height - 0.5, height - 0.5])
-
-    def beside(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
-        src_x, src_y = a * x + b * y + tx, c * x + d * y + ty
-        return (src_x < 0) | (src_x > src_dims[1]) | (src_y < 0) | (src_y > src_dims[0])
-
-    if not beside(corner_x, corner_y).any():
+    (a, b, tx), (c, d, ty) = inverse(warp)
+    half_x, half_y = 0.5 * (a + b) + tx, 0.5 * (c + d) + ty
+    x0, x1 = _extent(a * (width - 1), b * (height - 1), half_x)
+    y0, y1 = _extent(c * (width - 1), d * (height - 1), half_y)
+    if x0 >= 0 and y0 >= 0 and x1 <= src_dims[1] and y1 <= src_dims[0]:
         return None
-    return beside(np.arange(width)[None, :] + 0.5, np.arange(height)[:, None] + 0.5)
+    columns, rows = np.arange(width)[None, :], np.arange(height)[:, None]
+    x, y = a * columns + b * rows + half_x, c * columns + d * rows + half_y
+    return (x < 0) | (x > src_dims[1]) | (y < 0) | (y > src_dims[0])
