@@ -38,10 +38,13 @@ PairFinder = Callable[
 ]
 
 #: Windows tried for each one still missing, round by round, before free space is looked at.
-_TRIES = (1, 1, 2, 4, 8, 16, 32)
+_TRIES = (1, 1, 2, 4, 8)
 
-#: Windows that may be tried in place of one look at the free space of an image, which takes longer.
-_TRIES_FOR_A_LOOK = 64
+#: Tried in the rounds after those, where that is quicker than to look at the free space of many images.
+_MORE_TRIES = (16, 32)
+
+#: Windows that are tried in about the time that a look at the free space of one image takes.
+_TRIES_A_LOOK = 64
 
 #: Rounds without a new negative after which to give up, unless the caller says.
 _PATIENCE = 10
@@ -217,7 +220,7 @@ def draw_negatives(
 
 
 def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
-    """Return how many windows to try for each one that is missing; 0 when looking is the cheaper way.
+    """Return how many windows to try for each one that is missing; 0 when free space is to be looked at.
 
     Args:
         round_: number of the round, from 0.
@@ -227,11 +230,12 @@ def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
         >>> tries_worth_making(6, np.arange(500)), tries_worth_making(6, np.zeros(500, int))
         (32, 0)
     """
-    if round_ >= len(_TRIES):
+    if round_ < len(_TRIES):
+        return _TRIES[round_]
+    if round_ >= len(_TRIES) + len(_MORE_TRIES):
         return 0
-    tries = _TRIES[round_]
-    looks = len(np.unique(image_rows))
-    return tries if len(image_rows) * tries <= _TRIES_FOR_A_LOOK * looks or round_ == 0 else 0
+    tries = _MORE_TRIES[round_ - len(_TRIES)]
+    return tries if len(image_rows) * tries <= _TRIES_A_LOOK * len(np.unique(image_rows)) else 0
 
 
 class _Search:
