@@ -1,0 +1,103 @@
+"""
+A dictionary that forgets what was not used for longest.
+
+kwcoco keeps rows of a database in one, where this module exists; without it kwcoco keeps all it has
+ever read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+from ndsampler.errors import ArgumentError
+
+__all__ = ["LRUDict"]
+
+
+class LRUDict(MutableMapping[Any, Any]):
+    """A mapping that holds a bounded number of items.
+
+    An item is used when it is set or read by its key; asking whether it is there does not count.
+
+    Args:
+        max_size: items at the most.
+
+    Raises:
+        ArgumentError: if ``max_size`` is below 0.
+
+    Example:
+        >>> self = LRUDict.new(max_size=2)
+        >>> self["a"], self["b"] = 1, 2
+        >>> self["a"]
+        1
+        >>> self["c"] = 3
+        >>> sorted(self)
+        ['a', 'c']
+    """
+
+    def __init__(self, max_size: int) -> None:
+        self._cache: OrderedDict[Any, Any] = OrderedDict()
+        self.set_size(max_size)
+
+    @classmethod
+    def new(cls, max_size: int, impl: str = "auto") -> LRUDict:
+        """Return an empty mapping.
+
+        Args:
+            max_size: items at the most.
+            impl: kept for old programs; there is one implementation.
+
+        Raises:
+            ArgumentError: if ``max_size`` is below 0.
+        """
+        return cls(max_size)
+
+    def set_size(self, max_size: int) -> None:
+        """Change the bound; what exceeds it is forgotten at once.
+
+        Args:
+            max_size: items at the most.
+
+        Raises:
+            ArgumentError: if it is below 0.
+        """
+        if max_size < 0:
+            raise ArgumentError(f"max_size is {max_size}; expected a number of items, 0 to keep none")
+        self._max_size = max_size
+        self._shrink()
+
+    def _shrink(self) -> None:
+        while len(self._cache) > self._max_size:
+            self._cache.popitem(last=False)
+
+    def __getitem__(self, key: Any) -> Any:
+        value = self._cache[key]
+        self._cache.move_to_end(key)
+        return value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._cache[key] = value
+        self._cache.move_to_end(key)
+        self._shrink()
+
+    def __delitem__(self, key: Any) -> None:
+        del self._cache[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._cache))
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._cache
+
+    def has_key(self, key: Any) -> bool:
+        """Say whether an item is there."""
+        return key in self._cache
+
+    def clear(self) -> None:
+        """Forget all items."""
+        self._cache.clear()
