@@ -273,9 +273,7 @@ def normalize_pad(pad: Any, ndim: int = 2) -> tuple[tuple[int, int], ...]:
     """
     if pad is None:
         return ((0, 0),) * ndim
-    if not is_sequence(pad):
-        pad = (pad,) * 2
-    parts = list(pad)
+    parts = list(pad) if is_sequence(pad) else [pad, pad]
     if len(parts) == ndim - 1 and ndim > 2:
         parts.insert(0, 0)
     if len(parts) != ndim:

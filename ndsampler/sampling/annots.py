@@ -186,7 +186,7 @@ def warp_annots(
     """
     table = regions.annot_table
     geometries.follow(table)
-    to_sample = np.linalg.inv(region.warp_space_from_sample) if region.needs_warp else None
+    to_sample = np.linalg.inv(region.warp_space_from_sample) if region.options.is_scaled else None
     frames = []
     for gid, warp, aids in zip(region.gids, region.warps_space_from_img, aids_of_frames):
         move = _move(region, warp, to_sample)

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from ndsampler.abstract_frames import Frames
     from ndsampler.frame_layout import Asset, FrameLayout
@@ -51,9 +49,8 @@ def _delay_frame(
         image = image.warp(kwimage.Affine(warp), dsize=(space_cols, space_rows))
     box = region.padded_box
     image = image.crop(box.slices, clip=False, wrap=False)
-    if region.needs_warp:
-        scale_x, scale_y = region.options.scale
-        image = image.warp(kwimage.Affine(np.diag([scale_x, scale_y, 1.0])), dsize=(width, height))
+    if region.options.is_scaled:
+        image = image.warp(kwimage.Affine(region.options.scale_matrix), dsize=(width, height))
     return image if isinstance(image, DelayedChannelConcat) else DelayedChannelConcat([image])
 
 

@@ -154,8 +154,15 @@ def _read_part(
         return np.full((*dims, len(part.channels)), np.nan)
     options = region.options
     to_part = np.diag([part.scale[0] * options.scale[0], part.scale[1] * options.scale[1], 1.0])
-    nodata = "float" if options.nodata == "ma" else options.nodata
-    grid = Grid(region.padded_box, to_part, dims, options.resampling, nodata, True, warp, True)
+    grid = Grid(
+        region.padded_box,
+        warp_out_from_box=to_part,
+        dims=dims,
+        resampling=options.resampling,
+        nodata=options.missing,
+        warp_space_from_img=warp,
+        nan_outside=True,
+    )
     places = tuple(range(len(part.bands)))
     plan = ReadPlan((BandRead(part.asset, part.bands, places),), part.channels)
     pixels = frames.reader.gather(layout, plan, grid)

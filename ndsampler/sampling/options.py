@@ -5,7 +5,7 @@ The part of a target that says how pixels are read.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from ndsampler.errors import TargetError
 from ndsampler.frame_layout import parse_channels
 from ndsampler.resample import Resampling
 from ndsampler.windows import is_sequence
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: The largest factor by which a sample is enlarged, and the inverse of the smallest.
 MAX_SCALE = 1e6
@@ -42,6 +45,21 @@ class ReadOptions:
     """``'largest'`` resizes the parts of native scale to the largest of them and joins them."""
     lazy: bool = False
     """Whether the frames of a video come as delayed images."""
+
+    @property
+    def missing(self) -> Any:
+        """What of the pixels is to become NaN while they are read: a mask is made of NaN afterwards."""
+        return "float" if self.nodata == "ma" else self.nodata
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether samples have other pixels than the window."""
+        return self.scale != (1.0, 1.0)
+
+    @property
+    def scale_matrix(self) -> NDArray[np.float64] | None:
+        """3x3 matrix of the scale; None when it changes nothing."""
+        return np.diag([*self.scale, 1.0]) if self.is_scaled else None
 
 
 DEFAULT_OPTIONS = ReadOptions()

@@ -4,7 +4,7 @@ Step 3: the pixels of each frame, on the grid of the sample.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ndsampler.frame_reader import Grid
 from ndsampler.resample import warp_pixels
 from ndsampler.sampling.lazy import delay_frames
 from ndsampler.sampling.native import read_parts, video_channels
+from ndsampler.sampling.window import NO_MARGIN
 from ndsampler.windows import PixelBox, check_affordable, embed_box
 
 if TYPE_CHECKING:
@@ -85,35 +86,36 @@ def _read_frame(
 
 def _grid(region: SampleRegion, warp: Any) -> Grid:
     """Return the output grid of a region on a frame that a matrix warps into its space."""
-    options, video = region.options, region.is_video
-    if not video and options.scale == (1.0, 1.0) and options.nodata is None:
+    options = region.options
+    if not region.is_video and not options.is_scaled and options.nodata is None:
         return Grid(region.padded_box)
-    scale_x, scale_y = options.scale
-    scale = None if options.scale == (1.0, 1.0) else np.diag([scale_x, scale_y, 1.0])
-    nodata = "float" if options.nodata == "ma" else options.nodata
-    dims = region.sample_dims
-    return Grid(region.padded_box, scale, dims, options.resampling, nodata, video, warp, video)
+    return Grid(
+        region.padded_box,
+        warp_out_from_box=options.scale_matrix,
+        dims=region.sample_dims,
+        resampling=options.resampling,
+        nodata=options.missing,
+        allow_missing=region.is_video,
+        warp_space_from_img=warp,
+        nan_outside=region.is_video,
+    )
 
 
 def _read_padded(
     layout: FrameLayout, warp: Any, names: Any, region: SampleRegion, frames: Frames
 ) -> NDArray[Any]:
     """Read the part inside the image or video and let numpy make up the rest from it."""
-    options, video = region.options, region.is_video
-    box = region.padded_box
+    options, box = region.options, region.padded_box
     inside, margin = embed_box(box, *region.data_dims[-2:])
-    nodata = "float" if options.nodata == "ma" else options.nodata
-    grid = Grid(inside, None, None, options.resampling, nodata, video, warp, video)
+    grid = replace(_grid(region, warp), box=inside, warp_out_from_box=None, dims=None)
     pixels = frames.reader.read(layout, grid, names)
-    if margin != ((0, 0), (0, 0)):
-        check_affordable(
-            box.dims, pixels.dtype.itemsize, pixels.shape[2], f"the window on image {layout.gid}"
-        )
+    if margin != NO_MARGIN:
+        what = f"the window on image {layout.gid}"
+        check_affordable(box.dims, pixels.dtype.itemsize, pixels.shape[2], what)
         pixels = _pad(pixels, (*margin, (0, 0)), options.padkw or {}, layout)
-    if options.scale == (1.0, 1.0):
+    if options.scale_matrix is None:
         return pixels
-    scale_x, scale_y = options.scale
-    return warp_pixels(pixels, np.diag([scale_x, scale_y, 1.0]), region.sample_dims, options.resampling)
+    return warp_pixels(pixels, options.scale_matrix, region.sample_dims, options.resampling)
 
 
 def _pad(pixels: NDArray[Any], margins: Any, padkw: dict[str, Any], layout: FrameLayout) -> NDArray[Any]:
@@ -136,7 +138,7 @@ def _as_masked(
     mask = np.isnan(pixels)
     nothing = Grid(PixelBox(0, 0, 0, 0), allow_missing=region.is_video)
     dtype = frames.reader.read(layout, nothing, names).dtype
-    if region.options.scale == (1.0, 1.0) and dtype.kind != "f":
+    if not region.options.is_scaled and dtype.kind != "f":
         pixels = np.where(mask, 0, pixels).astype(dtype)
     return np.ma.MaskedArray(pixels, mask)
 

@@ -115,6 +115,8 @@ def choose_frames(
         if isinstance(given, str) or not isinstance(given, Iterable):
             raise TargetError(f"gids is {given!r}; expected a list of image ids")
         gids = list(given)
+        if not gids:
+            raise TargetError("the target touches no frame: gids is empty; expected at least one image id")
         vidid = target.get("vidid")
         vidid = frames.video_of(gids[0]) if vidid is None and gids else vidid
         total = len(frames.video_gids(vidid)) if vidid is not None else len(gids)

@@ -62,9 +62,9 @@ class SampleRegion:
     def sample_dims(self) -> tuple[int, int]:
         """(height, width) of the sample: the padded window times the scale, rounded up."""
         height, width = self.padded_box.dims
-        scale_x, scale_y = self.options.scale
-        if scale_x == scale_y == 1:
+        if not self.options.is_scaled:
             return height, width
+        scale_x, scale_y = self.options.scale
         return scaled_length(height, scale_y), scaled_length(width, scale_x)
 
     @property
@@ -81,11 +81,6 @@ class SampleRegion:
     def is_lazy(self) -> bool:
         """Whether each frame comes as a delayed image."""
         return self.is_video and self.options.lazy
-
-    @property
-    def needs_warp(self) -> bool:
-        """Whether sample and space differ by more than a shift."""
-        return self.options.scale != (1.0, 1.0)
 
     @property
     def warp_space_from_sample(self) -> NDArray[np.float64]:
