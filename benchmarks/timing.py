@@ -36,7 +36,7 @@ class Row:
     """What is measured."""
 
     group: str
-    """``windows``, ``cold`` or ``pools``."""
+    """``windows``, ``video``, ``cold`` or ``pools``."""
 
     build: Callable[[Any], Pair]
     """Makes both sides from a :class:`benchmarks.data.Workload`."""
