@@ -26,7 +26,7 @@ from helpers_images import (
 )
 from rasterio.errors import NotGeoreferencedWarning
 
-from ndsampler.backends import make_backend, npy, raster, raw
+from ndsampler.backends import base, make_backend, npy, raster, raw
 from ndsampler.backends.base import REGISTRY, Backend, register
 from ndsampler.backends.raw import decode_image, jpeg_is_complete, open_source
 from ndsampler.errors import BackendError, CacheError, MissingSourceError, SourceError
@@ -623,7 +623,7 @@ class TestNpy:
 
     @pytest.mark.parametrize("block", [1, 5_000, 2**20])
     def test_blocks_of_rows_join_without_a_seam(self, block, make_cache, tmp_path, monkeypatch):
-        monkeypatch.setattr(npy, "COPY_BYTES", block)
+        monkeypatch.setattr(base, "BLOCK_BYTES", block)
         pixels = random_pixels("float64", 2)
         path = str(WRITERS["striped tiff"](tmp_path, pixels))
         assert_same(make_cache("npy").read(path, WINDOWS[0]), pixels)

@@ -278,7 +278,7 @@ class TestWholeOrAbsent:
                 shape=source.shape,
                 dtype=source.dtype,
                 nodata=None,
-                read=lambda *box: source.read(*box) ^ np.uint8(1),
+                rows=lambda *rows: source.rows(*rows) ^ np.uint8(1),
             )
             original(changed, dest)
 

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from ndsampler.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
 #: Raised whenever entries written by an earlier version must not be read any more.
 FORMAT_VERSION = 1
+
+#: Bytes of pixels that are held in memory while an entry is written.
+BLOCK_BYTES = 32 * 2**20
 
 
 class RegionReader(Protocol):
@@ -43,6 +46,13 @@ class RegionReader(Protocol):
 
     def close(self) -> None:
         """Release the file."""
+
+
+class SourceReader(RegionReader, Protocol):
+    """An open source that can be converted."""
+
+    def rows(self, y0: int, y1: int) -> NDArray[Any]:
+        """Return rows y0:y1 whole, perhaps as a view that is valid only while the source is open."""
 
 
 class Backend(ABC):
@@ -92,7 +102,7 @@ class Backend(ABC):
         """Whether the source itself reads as fast as an entry would, so that none is written."""
         return not self.caches
 
-    def convert(self, source: RegionReader, dest: str) -> None:
+    def convert(self, source: SourceReader, dest: str) -> None:
         """Write the pixels of an open source to a new file."""
         raise NotImplementedError(f"backend {self.name!r} keeps no entries")
 
@@ -112,6 +122,18 @@ class Backend(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.config})"
+
+
+def row_blocks(source: SourceReader) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield the first row and the pixels of blocks of whole rows, :data:`BLOCK_BYTES` at a time.
+
+    Args:
+        source: an open source.
+    """
+    height, width, channels = source.shape
+    step = max(1, BLOCK_BYTES // max(1, width * channels * source.dtype.itemsize))
+    for y0 in range(0, height, step):
+        yield y0, source.rows(y0, min(y0 + step, height))
 
 
 BackendType = TypeVar("BackendType", bound=type[Backend])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ndsampler.backends import raster
-from ndsampler.backends.base import Backend, RegionReader, register
+from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
 from ndsampler.errors import BackendError, CacheError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class CogBackend(Backend):
         """Return True for a source that is a tiled TIFF already."""
         return path.lower().endswith((".tif", ".tiff", ".ptif", ".gtiff")) and raster.is_tiled(path)
 
-    def convert(self, source: RegionReader, dest: str) -> None:
+    def convert(self, source: SourceReader, dest: str) -> None:
         """Write an entry with GDAL's COG driver.
 
         Raises:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.base import Backend, RegionReader, register
+from ndsampler.backends.base import Backend, RegionReader, SourceReader, register, row_blocks
 from ndsampler.errors import CacheError
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 #: Marks the end of a file that carries a trailer.
 TRAILER_MAGIC = b"NDSAMPLER-NPY-1\n"
-
-#: Bytes of pixels held in memory while an entry is written.
-COPY_BYTES = 32 * 2**20
 
 
 class NpyReader:
@@ -63,6 +60,10 @@ class NpyReader:
         if bands is not None:
             view = view[:, :, bands]
         return np.array(view, dtype=self.dtype, order="C")
+
+    def rows(self, y0: int, y1: int) -> NDArray[Any]:
+        """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
+        return self.read(y0, y1, 0, self.shape[1])
 
     def close(self) -> None:
         """Drop the map; it is unmapped as soon as no thread reads from it."""
@@ -116,17 +117,13 @@ class NpyBackend(Backend):
     suffix = ".npy"
     maps = True
 
-    def convert(self, source: RegionReader, dest: str) -> None:
+    def convert(self, source: SourceReader, dest: str) -> None:
         """Write an entry, a block of rows at a time."""
-        height, width, channels = source.shape
-        row_bytes = max(1, width * channels * source.dtype.itemsize)
-        step = max(1, COPY_BYTES // row_bytes)
         header = {"descr": source.dtype.newbyteorder("=").str, "fortran_order": False, "shape": source.shape}
         trailer = json.dumps({"nodata": source.nodata}).encode()
         with open(dest, "wb") as file:
             np.lib.format.write_array_header_2_0(file, header)
-            for y0 in range(0, height, step):
-                rows = source.read(y0, min(y0 + step, height), 0, width)
+            for _, rows in row_blocks(source):
                 file.write(np.ascontiguousarray(rows).data)
             file.write(trailer + len(trailer).to_bytes(4, "little") + TRAILER_MAGIC)
             file.flush()

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.backends.base import row_blocks
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from rasterio.io import DatasetReader
@@ -177,6 +178,10 @@ class RasterReader:
                 f"rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
             ) from ex
 
+    def rows(self, y0: int, y1: int) -> NDArray[Any]:
+        """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
+        return self.read(y0, y1, 0, self.shape[1])
+
     def close(self) -> None:
         """Close the GDAL handle."""
         self.dataset.close()
@@ -299,7 +304,7 @@ def write_cog(source: Any, dest: str, options: dict[str, str]) -> None:
         with _copy_into_memory(source) as memory:
             rasterio.shutil.copy(memory, dest, driver="COG", **_with_overviews(memory, options))
     except (RasterioError, CPLE_BaseError) as ex:
-        for _ in _row_blocks(source):
+        for _ in row_blocks(source):
             # GDAL does not say which of the two files failed: a damaged source fails again here.
             pass
         raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
@@ -316,7 +321,7 @@ def _copy_into_memory(source: Any) -> Any:
     with _open_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         memory = rasterio.open("in_memory", "w", driver="MEM", nodata=source.nodata, **profile)
-    for y0, rows in _row_blocks(source):
+    for y0, rows in row_blocks(source):
         memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))
     return memory
 
@@ -336,11 +341,3 @@ def _with_overviews(memory: Any, options: dict[str, str]) -> dict[str, str]:
         factors.append(2 * factors[-1])
     memory.build_overviews(factors, Resampling[method])
     return {**options, "OVERVIEWS": "FORCE_USE_EXISTING"}
-
-
-def _row_blocks(source: Any) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield the rows of an image, some 32 MB at a time."""
-    height, width, channels = source.shape
-    step = max(1, 2**25 // max(1, width * channels * source.dtype.itemsize))
-    for y0 in range(0, height, step):
-        yield y0, source.read(y0, min(y0 + step, height), 0, width)

