@@ -117,7 +117,8 @@ def _given_ids(gid: Any, regions: CocoRegions, annot_ids: tuple[int, ...]) -> ND
     """Return those of the given annotation ids that belong to an image."""
     table = regions.annot_table
     aids = np.asarray(annot_ids, dtype=np.int64)
-    return aids[table.gids[table.rows_of_aids(aids)] == gid] if len(aids) else aids
+    image_rows = table.image_rows[table.rows_of_aids(aids)]
+    return aids[table.images.gids[image_rows] == gid]
 
 
 def _visible_ids(
