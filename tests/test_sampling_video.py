@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import pickle
@@ -1017,18 +1018,33 @@ def large(tmp_path):
     return CocoSampler(dset, workdir=tmp_path / "work", backend="cog")
 
 
+class CountingReader:
+    """An open file that writes down which of its regions are read."""
+
+    def __init__(self, reader, name, level, found):
+        self._reader, self._name, self._level, self._found = reader, name, level, found
+
+    def __getattr__(self, name):
+        return getattr(self._reader, name)
+
+    def read(self, y0, y1, x0, x1, bands=None):
+        if y1 > y0 and x1 > x0:
+            self._found.append((self._name, (y0, y1, x0, x1), self._level))
+        return self._reader.read(y0, y1, x0, x1, bands)
+
+
 @pytest.fixture
 def reads(monkeypatch):
     """Every read of pixels that follows: (name of the file, region, level of the overview)."""
     found = []
-    original = FrameCache.read
+    original = FrameCache.lend
 
-    def read(self, path, box, bands=None, given=None, level=0):
-        if box[1] > box[0] and box[3] > box[2]:
-            found.append((path.rsplit("/", 1)[-1], tuple(box), level))
-        return original(self, path, box, bands, given, level)
+    @contextlib.contextmanager
+    def lend(self, path, given=None, level=0):
+        with original(self, path, given, level) as reader:
+            yield CountingReader(reader, path.rsplit("/", 1)[-1], level, found)
 
-    monkeypatch.setattr(FrameCache, "read", read)
+    monkeypatch.setattr(FrameCache, "lend", lend)
     return found
 
 
