@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import pickle
+import subprocess
+import sys
 
 import kwarray
 import kwcoco
@@ -256,6 +259,32 @@ def test_the_same_seed_preselects_the_same_pool(dset):
         regions.preselect(n_pos=5, n_neg=5, window_dims=(7, 7), rng=rng)
         pools.append([regions.get_item(i) for i in range(10)])
     assert pools[0] == pools[1]
+
+
+@pytest.mark.slow
+def test_the_same_seed_preselects_the_same_pool_in_any_process():
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import numpy as np\n"
+        "from helpers_pools import random_dataset\n"
+        "from ndsampler.coco_regions import CocoRegions\n"
+        "regions = CocoRegions(random_dataset(np.random.RandomState(0), 12))\n"
+        "regions.preselect(n_pos=9, n_neg=9, window_dims=(12, 9), rng=3)\n"
+        "print([sorted(regions.get_item(i).items()) for i in range(18)], regions.neg_anchors.tolist())\n"
+        "print(regions.new_sample_grid('image_detection', (30, 20), 0.1))\n"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program, os.path.dirname(__file__)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert outputs.pop().strip()
 
 
 def test_negatives_without_index_come_one_after_another_and_then_anew(regions):
