@@ -4,6 +4,7 @@ The pixels of one frame, gathered from its assets onto a wanted grid.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,11 @@ from ndsampler.resample import Resampling, choose_level, place, read_onto_grid
 from ndsampler.windows import PixelBox, check_affordable, embed_box
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from ndsampler.backends.base import RegionReader
     from ndsampler.frame_cache import FrameCache
 
 
@@ -101,11 +103,22 @@ class FrameReader:
         Raises:
             SourceError: if it is missing or damaged; the message names the image.
         """
+        with self._lend(layout, asset) as reader:
+            return _shape_of(reader)
+
+    @contextlib.contextmanager
+    def _lend(self, layout: FrameLayout, asset: Asset) -> Iterator[RegionReader]:
+        """Lend an open file of the size that the dataset states; whatever fails with it names the image."""
         try:
             with self._cache.lend(asset.path, asset.given_hash) as reader:
-                height, width, count = reader.shape
-                _check_stated_dims(layout, asset, (height, width))
-                return AssetShape((height, width), count, reader.dtype, reader.nodata, reader.overviews)
+                if asset.dims is not None and asset.dims != reader.shape[:2]:
+                    # Every window would show another place than the annotations are drawn on.
+                    raise SourceError(
+                        f"{asset.path} has (height, width) {reader.shape[:2]}; the dataset states "
+                        f"{asset.dims}. Correct 'width' and 'height' of the image or asset (orientation tags "
+                        "of photographs are not applied)"
+                    )
+                yield reader
         except (SourceError, CacheError) as ex:
             raise _naming_image(ex, layout) from ex
 
@@ -221,19 +234,14 @@ class FrameReader:
 
     def _read_plain(self, layout: FrameLayout, grid: Grid) -> NDArray[Any]:
         """Read the image's own file without any change: the way of almost every sample."""
-        asset, box = layout.assets[0], grid.box
-        try:
-            with self._cache.lend(asset.path, asset.given_hash) as reader:
-                height, width, count = reader.shape
-                _check_stated_dims(layout, asset, (height, width))
-                inside, margin = embed_box(box, height, width)
-                if inside != box:
-                    check_affordable(
-                        box.dims, reader.dtype.itemsize, count, f"the window on image {layout.gid}"
-                    )
-                pixels = reader.read(*inside)
-        except (SourceError, CacheError) as ex:
-            raise _naming_image(ex, layout) from ex
+        box = grid.box
+        with self._lend(layout, layout.assets[0]) as reader:
+            height, width, count = reader.shape
+            inside, margin = embed_box(box, height, width)
+            if inside != box:
+                what = f"the window on image {layout.gid}"
+                check_affordable(box.dims, reader.dtype.itemsize, count, what)
+            pixels = reader.read(*inside)
         return pixels if inside == box else place(pixels, box.dims, margin, grid.fill(pixels.dtype))
 
     def gather(self, layout: FrameLayout, plan: ReadPlan, grid: Grid) -> NDArray[Any]:
@@ -258,35 +266,47 @@ class FrameReader:
         self, layout: FrameLayout, asset: Asset, wanted: Sequence[int], grid: Grid
     ) -> NDArray[Any]:
         """Read some bands of one file on a grid."""
-        shape = self.asset_shape(layout, asset)
-        if max(wanted) >= shape.count:
-            raise SourceError(
-                f"image {layout.gid}: {asset.path} has {shape.count} bands; "
-                f"the dataset states {'|'.join(asset.channels or ())}"
-            )
-        bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
-        check_affordable(
-            grid.out_dims, shape.dtype.itemsize, len(wanted), f"the window on image {layout.gid}"
-        )
-        nodata = shape.nodata if grid.nodata == "float" else grid.nodata
-        warp = grid.warp_out_from_img
-        if asset.warp_img_from_asset is not None:
-            warp = warp @ asset.warp_img_from_asset
-        # A value that only the target calls "no measurement" has been averaged into the overviews.
-        usable = shape.overviews if nodata is None or nodata == shape.nodata else ()
-        level = choose_level(warp, usable, grid.resampling)
-        dims = shape.dims if level == 0 else shape.overviews[level - 1]
-        if level:
-            warp = warp @ np.diag([shape.dims[1] / dims[1], shape.dims[0] / dims[0], 1.0])
+        with self._lend(layout, asset) as reader:
+            shape = _shape_of(reader)
+            if max(wanted) >= shape.count:
+                stated = "|".join(asset.channels or ())
+                raise SourceError(f"{asset.path} has {shape.count} bands; the dataset states {stated}")
+            what = f"the window on image {layout.gid}"
+            check_affordable(grid.out_dims, shape.dtype.itemsize, len(wanted), what)
+            bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
+            nodata = shape.nodata if grid.nodata == "float" else grid.nodata
+            level, dims, warp = _choose_pixels(asset, shape, grid, nodata)
 
-        def read(box: PixelBox) -> NDArray[Any]:
-            try:
-                pixels = self._cache.read(asset.path, box, bands, asset.given_hash, level)
-            except (SourceError, CacheError) as ex:
-                raise _naming_image(ex, layout) from ex
-            return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
+            def read(box: PixelBox) -> NDArray[Any]:
+                if level == 0:
+                    pixels = reader.read(*box, bands)
+                else:
+                    pixels = self._cache.read(asset.path, box, bands, asset.given_hash, level)
+                return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
 
-        return read_onto_grid(read, dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
+            return read_onto_grid(read, dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
+
+
+def _shape_of(reader: RegionReader) -> AssetShape:
+    """Return what an open file says of itself."""
+    height, width, count = reader.shape
+    return AssetShape((height, width), count, reader.dtype, reader.nodata, reader.overviews)
+
+
+def _choose_pixels(
+    asset: Asset, shape: AssetShape, grid: Grid, nodata: Any
+) -> tuple[int, tuple[int, int], NDArray[Any]]:
+    """Return the overview of a file that a grid is read from, its dims, and the matrix to the output."""
+    warp = grid.warp_out_from_img
+    if asset.warp_img_from_asset is not None:
+        warp = warp @ asset.warp_img_from_asset
+    # A value that only the target calls "no measurement" has been averaged into the overviews.
+    usable = shape.overviews if nodata is None or nodata == shape.nodata else ()
+    level = choose_level(warp, usable, grid.resampling)
+    if level == 0:
+        return level, shape.dims, warp
+    dims = shape.overviews[level - 1]
+    return level, dims, warp @ np.diag([shape.dims[1] / dims[1], shape.dims[0] / dims[0], 1.0])
 
 
 def _read_block(
@@ -322,15 +342,6 @@ def mask_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:
         )
         values[same] = np.nan
     return values
-
-
-def _check_stated_dims(layout: FrameLayout, asset: Asset, dims: tuple[int, int]) -> None:
-    """Refuse a file of another size than the dataset states: every window would show the wrong place."""
-    if asset.dims is not None and asset.dims != dims:
-        raise SourceError(
-            f"{asset.path} has (height, width) {dims}; the dataset states {asset.dims}. Correct 'width' and "
-            "'height' of the image or asset (orientation tags of photographs are not applied)"
-        )
 
 
 def _naming_image(error: Exception, layout: FrameLayout) -> Exception:

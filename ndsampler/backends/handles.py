@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from ndsampler.backends.base import RegionReader
 
-#: Open files that one pool keeps at the most.
-MAX_HANDLES = 48
+#: Open files that one pool keeps at the most. A GDAL handle takes about 0.1 MB.
+MAX_HANDLES = 256
 
 #: Memory that decoded images of one pool may hold, in bytes. The latest is kept whatever its size.
 MAX_DECODED_BYTES = 256 * 2**20
@@ -30,11 +30,27 @@ MAX_DECODED_BYTES = 256 * 2**20
 _inherited: list[Any] = []
 
 
+def affordable_handles() -> int:
+    """Return how many files a pool may keep open in this process.
+
+    Example:
+        >>> 1 <= affordable_handles() <= MAX_HANDLES
+        True
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, where the limit is in the thousands
+        return MAX_HANDLES
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_HANDLES if limit == resource.RLIM_INFINITY else max(1, min(MAX_HANDLES, limit // 4))
+
+
 class HandlePool:
     """Lends open readers, and keeps the most recently used ones open.
 
     Args:
-        max_handles: readers kept open at the most; those on loan are not counted.
+        max_handles: readers kept open at the most, those on loan not counted; by default 256, or a
+            quarter of the files that the system lets a process open, if that is less.
         max_bytes: memory that shareable readers may hold in all.
 
     Example:
@@ -47,8 +63,8 @@ class HandlePool:
         1
     """
 
-    def __init__(self, max_handles: int = MAX_HANDLES, max_bytes: int = MAX_DECODED_BYTES) -> None:
-        self.max_handles = max_handles
+    def __init__(self, max_handles: int | None = None, max_bytes: int = MAX_DECODED_BYTES) -> None:
+        self.max_handles = affordable_handles() if max_handles is None else max_handles
         self.max_bytes = max_bytes
         self._reset()
 

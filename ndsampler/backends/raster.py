@@ -127,7 +127,6 @@ class RasterReader:
         self.dtype = np.dtype(dtypes.pop())
         self._palette = self._color_table()
         self.is_indexed = self._palette is not None
-        self.is_page_stack = is_page_stack(self.dataset)
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
         self.nodata = None if self._palette is not None else self.dataset.nodata

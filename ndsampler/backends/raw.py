@@ -114,7 +114,7 @@ def open_source(path: str) -> SourceReader:
     from ndsampler.backends import raster
 
     reader = raster.RasterReader(path)
-    if reader.is_page_stack:
+    if raster.is_page_stack(reader.dataset):
         reader.close()
         return ArrayReader(_decode_with_kwimage(path, backend="skimage"))
     if raster.reads_windows(path):
