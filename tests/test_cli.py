@@ -24,12 +24,14 @@ import ndsampler
 from ndsampler.__main__ import main
 from ndsampler.cli import console, demo, demodata
 from ndsampler.cli.demodata import DemoSettings, ensure_demodata
-from ndsampler.cli.scenery import CATEGORIES, Scene, make_scene, things
+from ndsampler.cli.scenery import CATEGORIES, Film, Scene, make_scene, things
 from ndsampler.cli.scenery.canvas import TILE
+from ndsampler.cli.scenery.film import FRAMES, clip
 from ndsampler.cli.speed import Speed, Task, measure, run
 from ndsampler.cli.speed import main as speed_main
 from ndsampler.cli.tiff import STRIP_ROWS, StripedTiff, encode_strips
 from ndsampler.errors import ArgumentError, SourceError
+from ndsampler.preview import GAP, TEXT_ROW, draw_sample
 
 SIZE = 1200
 
@@ -88,9 +90,12 @@ def decode(path):
 
 
 class TestDemoCommand:
-    def test_the_sheet_is_a_picture_of_six_samples(self, demo_run):
+    def test_the_sheet_is_a_picture_of_six_samples_an_overview_and_a_film(self, demo_run):
         sheet = decode(demo_run[0] / "samples.png")
-        assert sheet.shape[1] > 3 * 300
+        # Two rows of five, four places of which the overview takes, and a row of frames.
+        assert sheet.shape[1] == 5 * (demo.SIDE + GAP) + GAP
+        frame = (sheet.shape[1] - GAP) // demo.STRIP - GAP
+        assert 0 < sheet.shape[0] - 2 * (demo.SIDE + TEXT_ROW) - (frame + TEXT_ROW) < 4 * TEXT_ROW
         assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1000
 
     def test_the_table_has_speed_cache_and_memory_of_each_backend(self, demo_run):
@@ -99,8 +104,9 @@ class TestDemoCommand:
             cells = re.split(r"  +", rows[name].strip())
             assert float(cells[1].replace(",", "")) > 0
             assert cells[2].endswith("s")
-            assert (cells[3] == "-") == (name == "none")
-            assert cells[4].endswith("B")
+            assert cells[3].endswith("s")
+            assert (cells[4] == "-") == (name == "none")
+            assert cells[5].endswith("B")
 
     def test_it_says_where_all_is_and_what_to_type_next(self, demo_run):
         out, text = demo_run
@@ -177,10 +183,42 @@ class TestOwnData:
         path = write_dataset(tmp_path / "data", full, [{"id": 4, "name": "cat"}])
         assert "samples drawn" in self.sheet_of(capsys, path, tmp_path)
 
-    def test_the_frames_of_a_video_are_sampled_as_images(self, capsys, tmp_path):
+    @pytest.mark.parametrize(("count", "images"), [(1, 0), (3, 0), (9, 0), (9, 4)])
+    def test_the_frames_of_a_video_are_sampled_as_images_and_as_a_strip(
+        self, capsys, tmp_path, monkeypatch, count, images
+    ):
+        strips = []
+        load = demo.load_strip
+        monkeypatch.setattr(demo, "load_strip", lambda *args: strips.append(load(*args)) or strips[0])
         video = {"id": 1, "name": "film", "width": 90, "height": 70}
-        path = write_dataset(tmp_path / "data", self.ANNOTS, [{"id": 4, "name": "cat"}], [video])
-        self.sheet_of(capsys, path, tmp_path)
+        path = write_dataset(
+            tmp_path / "data", self.ANNOTS[:1], [{"id": 4, "name": "cat"}], [video], count=count
+        )
+        self.sheet_of(capsys, path, tmp_path, "--images", images)
+        if count == 1:
+            assert strips == [None]
+        else:
+            assert strips[0]["im"].shape == (min(images or count, demo.STRIP), 48, 48, 3)
+
+    @pytest.mark.parametrize("videos", [(), ({"id": 1, "name": "of unknown size"},)])
+    def test_no_video_of_known_size_gives_no_strip(self, tmp_path, videos):
+        path = write_dataset(tmp_path / "data", videos=videos)
+        sampler = ndsampler.CocoSampler(kwcoco.CocoDataset(str(path)), workdir=tmp_path)
+        assert demo.load_strip(sampler, 32) is None
+
+    def test_an_image_larger_than_its_room_is_shown_as_a_whole(self, tmp_path):
+        path = write_dataset(tmp_path / "data", self.ANNOTS, [{"id": 4, "name": "cat"}], size=(900, 400))
+        sampler = ndsampler.CocoSampler(kwcoco.CocoDataset(str(path)), workdir=tmp_path)
+        sample = sampler.load_sample(demo.overview_target(sampler))
+        assert max(sample["im"].shape[:2]) == pytest.approx(2 * demo.SIDE + GAP, abs=1)
+        assert demo.time_overview(sampler) > 0
+
+    def test_a_small_image_is_not_shown_as_a_whole(self, tmp_path):
+        sampler = ndsampler.CocoSampler(
+            kwcoco.CocoDataset(str(write_dataset(tmp_path / "data"))), workdir=tmp_path
+        )
+        assert demo.overview_target(sampler) is None
+        assert demo.time_overview(sampler) is None
 
     def test_sixteen_bits_are_no_error(self, capsys, tmp_path):
         path = write_dataset(tmp_path / "data", self.ANNOTS, [{"id": 4, "name": "cat"}], dtype=np.uint16)
@@ -358,7 +396,8 @@ class TestDemoDataset:
 
     def test_it_has_one_large_image_and_ordinary_ones_of_three_formats(self, dset):
         sizes = [(img["width"], img["height"]) for img in dset.imgs.values()]
-        assert sizes[-1] == (SIZE, SIZE)
+        assert max(sizes) == (SIZE, SIZE)
+        assert sizes[len(demodata.ORDINARY)] == (SIZE, SIZE)
         assert {img["file_name"].split(".")[-1] for img in dset.imgs.values()} == {"png", "jpg", "tif"}
 
     @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -374,8 +413,8 @@ class TestDemoDataset:
             x, y, w, h = ann["bbox"]
             points = np.array(ann["segmentation"]["exterior"])
             assert np.allclose([points.min(0), points.max(0)], [(x, y), (x + w, y + h)], atol=0.11)
-            assert 0 <= x < x + w <= img["width"]
-            assert 0 <= y < y + h <= img["height"]
+            assert 0 <= x < x + w <= img["width"] + 1e-6
+            assert 0 <= y < y + h <= img["height"] + 1e-6
             for point in ann.get("keypoints", []):
                 outline = np.float32(points)
                 assert cv2.pointPolygonTest(outline, tuple(np.float32(point["xy"]).tolist()), False) > 0
@@ -442,7 +481,7 @@ class TestDemoDataset:
         ensure_demodata(
             tmp_path, DemoSettings(256), lambda name, share: told.setdefault(name, []).append(share)
         )
-        assert len(told) == len(demodata.ORDINARY) + 1
+        assert len(told) == len(demodata.ORDINARY) + 2
         for shares in told.values():
             assert shares == sorted(shares)
             assert shares[-1] == 1
@@ -458,6 +497,72 @@ class TestDemoDataset:
     def test_a_picture_of_unknown_format_is_refused(self):
         with pytest.raises(ArgumentError, match=r"suffix is '\.xyz'; expected \.tif or one of"):
             demodata.write_picture(io.BytesIO(), make_scene(64, 64), ".xyz", lambda share: None)
+
+
+class TestFilm:
+    def test_frames_lie_on_each_other_once_aligned_but_for_what_moves(self):
+        film = Film(200, seed=5)
+        canvas = np.full((FRAMES, film.size[1], film.size[0], 3), np.nan)
+        for frame, shot in enumerate(film.shots()):
+            x, y = shot.offset
+            canvas[frame, y : y + 200, x : x + 200] = shot.pixels
+        both = np.isfinite(canvas[:2]).all((0, 3))
+        moved = (canvas[0] != canvas[1]).any(2) & both
+        assert both.mean() > 0.5
+        assert 0 < moved.sum() < 0.3 * both.sum()
+
+    def test_tracks_of_the_traffic_move_and_others_rest(self, dset):
+        rows = {}
+        for ann in dset.anns.values():
+            image = dset.imgs[ann["image_id"]]
+            x, y, w, h = ann["bbox"]
+            whole = x > 0 and y > 0 and x + w < image["width"] and y + h < image["height"]
+            if "track_id" in ann and whole:
+                middle = np.add((x + w / 2, y + h / 2), image["warp_img_to_vid"]["offset"])
+                rows.setdefault(ann["track_id"], []).append((image["frame_index"], middle))
+        moving = 0
+        for places in rows.values():
+            (first, start), (last, end) = min(places, key=lambda p: p[0]), max(places, key=lambda p: p[0])
+            step = np.hypot(*(end - start)) / max(last - first, 1)
+            assert step < 0.3 or 12 < step < 40
+            moving += step > 12
+        assert moving >= 3
+        assert len(rows) >= 10
+        assert {track["id"] for track in dset.dataset["tracks"]} >= set(rows)
+
+    def test_a_strip_of_the_film_stands_still_and_has_true_colors(self, dset, tmp_path):
+        sampler = ndsampler.CocoSampler(dset, workdir=tmp_path)
+        strip = demo.load_strip(sampler, 128)
+        gids, (rows, columns) = strip["target"]["gids"], strip["target"]["space_slice"]
+        assert len(gids) == demo.STRIP
+        bare = {key: value for key, value in strip.items() if key != "annots"}
+        for frame, gid in enumerate(gids):
+            x, y = dset.imgs[gid]["warp_img_to_vid"]["offset"]
+            pixels = decode(dset.get_image_fpath(gid))
+            part = pixels[rows.start - y : rows.stop - y, columns.start - x : columns.stop - x]
+            assert (draw_sample(bare, frame=frame) == part).all()
+
+    @given(st.integers(0, 10**6))
+    @settings(max_examples=30, deadline=None)
+    def test_a_clipped_polygon_covers_what_of_it_is_in_the_square(self, seed):
+        rng = np.random.default_rng(seed)
+        angles = np.sort(rng.uniform(0, 2 * np.pi, 12))
+        ring = rng.uniform(-20, 120, 2) + rng.uniform(20, 70) * np.stack([np.cos(angles), np.sin(angles)], 1)
+        y, x = np.mgrid[:100, :100] + 0.5
+        covered = _winding(ring, x, y)
+        part = clip(ring, 100)
+        assert not len(part) or (part.min() >= 0 and part.max() <= 100)
+        assert (_winding(part, x, y) == covered).all()
+
+
+def _winding(ring, x, y):
+    """Return which points lie inside a polygon, by counting the edges to their right."""
+    inside = np.zeros(x.shape, bool)
+    for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, 0)):
+        if y0 != y1:
+            crossing = (y0 > y) != (y1 > y)
+            inside ^= crossing & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
+    return inside
 
 
 class TestScenery:

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from ndsampler import preview
 from ndsampler.errors import ArgumentError
+from ndsampler.preview import easel
 
 CLASSES = ["cat", "dog", "emu"]
 
@@ -193,6 +194,16 @@ class TestDrawSample:
         im = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (10, 200)])
         assert (preview.draw_sample({"im": im}, frame=1) == 200).all()
 
+    @pytest.mark.parametrize("order", ["b|g|r", "g|ir|b|r", "r|g|b", "ir|red|swir"])
+    def test_red_is_shown_red_wherever_it_comes(self, order):
+        from delayed_image.channel_spec import FusedChannelSpec
+
+        names = order.split("|")
+        im = np.random.default_rng(0).integers(0, 256, (5, 6, len(names))).astype(np.uint8)
+        sample = {"im": im, "params": {"request_chanspec": FusedChannelSpec.coerce(order)}}
+        shown = [names.index(name) for name in ("r", "g", "b")] if "r" in names else [0, 1, 2]
+        assert (preview.draw_sample(sample) == im[..., shown]).all()
+
     def test_names_come_from_the_classes_that_are_given(self):
         import kwcoco
 
@@ -216,32 +227,32 @@ class TestLabels:
     def test_names_do_not_cover_each_other(self):
         boxes = kwimage.Boxes([[100, 100, 40, 40], [102, 100, 40, 40], [104, 100, 40, 40]], "xywh")
         im = np.zeros((300, 300, 3), np.uint8)
-        easel = preview._Easel(im, 1.0)
+        board = easel.Easel(im, 1.0)
         for ltrb in boxes.to_ltrb().data:
-            easel.label("elephant", tuple(ltrb), (255, 0, 0))
-        spots = easel._labels
+            board.label("elephant", tuple(ltrb), (255, 0, 0))
+        spots = board._labels
         assert len(spots) == 3
         for number, spot in enumerate(spots):
-            assert not any(preview._overlap(spot, other) for other in spots[:number])
+            assert not any(easel.overlap(spot, other) for other in spots[:number])
 
     def test_a_name_stays_inside_the_picture(self):
         for box in [(-50, -50, 9, 9), (290, 290, 400, 400), (-9, 140, 7, 150), (0, 0, 300, 300)]:
-            easel = preview._Easel(np.zeros((300, 300, 3), np.uint8), 1.0)
-            easel.label("elephant", box, (255, 0, 0))
-            x0, y0, x1, y1 = easel._labels[0]
+            board = easel.Easel(np.zeros((300, 300, 3), np.uint8), 1.0)
+            board.label("elephant", box, (255, 0, 0))
+            x0, y0, x1, y1 = board._labels[0]
             assert 0 <= x0 < x1 <= 300
             assert 0 <= y0 < y1 <= 300
 
     def test_a_name_wider_than_the_picture_is_left_out(self):
-        easel = preview._Easel(np.zeros((20, 20, 3), np.uint8), 1.0)
-        easel.label("elephant", (2, 2, 9, 9), (255, 0, 0))
-        assert not easel.picture.any()
+        board = easel.Easel(np.zeros((20, 20, 3), np.uint8), 1.0)
+        board.label("elephant", (2, 2, 9, 9), (255, 0, 0))
+        assert not board.picture.any()
 
     @pytest.mark.parametrize("box", [(150, 150, 190, 190), (98, 10, 190, 190)])
     def test_a_box_that_is_hardly_in_the_picture_has_no_name(self, box):
-        easel = preview._Easel(np.zeros((100, 100, 3), np.uint8), 1.0)
-        easel.label("cat", box, (255, 0, 0))
-        assert not easel.picture.any()
+        board = easel.Easel(np.zeros((100, 100, 3), np.uint8), 1.0)
+        board.label("cat", box, (255, 0, 0))
+        assert not board.picture.any()
 
 
 class TestColors:
@@ -290,17 +301,17 @@ class TestSheet:
 
     def test_the_legend_names_each_category_once_in_order(self, monkeypatch):
         written = []
-        monkeypatch.setattr(preview, "_write", lambda picture, text, *args: written.append(text))
+        monkeypatch.setattr(preview, "write_text", lambda picture, text, *args: written.append(text))
         samples = [make_sample(cids=np.array([cid])) for cid in (2, 0, 2)]
         preview.draw_sheet(samples, captions=["", "", ""], title="a title")
         assert written[:3] == ["a title", "cat", "emu"]
 
     def test_captions_that_are_too_long_are_cut(self, monkeypatch):
         written = []
-        monkeypatch.setattr(preview, "_write", lambda picture, text, *args: written.append(text))
+        monkeypatch.setattr(preview, "write_text", lambda picture, text, *args: written.append(text))
         preview.draw_sheet([make_sample()], captions=["word " * 40], side=100)
         assert written[0].endswith("..")
-        assert preview._text_size(written[0], 0.42)[0] <= 100
+        assert easel.text_size(written[0], 0.42)[0] <= 100
 
     def test_letters_that_the_fonts_lack_are_no_error(self):
         sample = make_sample(keypoints=None)
@@ -311,6 +322,55 @@ class TestSheet:
         samples = [make_sample(cids=np.array([cid])) for cid in names]
         few = preview.draw_sheet(samples[:1] * 12, names, side=100)
         assert len(preview.draw_sheet(samples, names, side=100)) > len(few)
+
+    @given(st.integers(1, 40), st.one_of(st.none(), st.integers(1, 9)))
+    def test_no_place_is_taken_twice_beside_a_block_of_four(self, count, columns):
+        across, cells = preview._cells(count, columns, block=True)
+        block = {(row, column) for row in (0, 1) for column in (0, 1)}
+        assert len(cells) == len(set(cells)) == count
+        assert not block & set(cells)
+        assert max(column for _, column in [*cells, (1, 1)]) == across - 1
+
+    @pytest.mark.parametrize("shape", [(50, 50), (30, 70), (70, 30), (208, 208)])
+    @pytest.mark.parametrize("count", [1, 4, 5])
+    def test_an_overview_has_the_room_of_four_samples(self, shape, count):
+        samples = [{"im": np.full((10, 10, 3), 60, np.uint8)}] * count
+        overview = {"im": np.full((*shape, 3), 200, np.uint8), "target": {"gid": 2, "space_dims": (900, 800)}}
+        sheet = preview.draw_sheet(samples, side=100, overview=overview)
+        seen = (sheet == 200).all(2)
+        y, x = np.nonzero(seen)
+        assert max(np.ptp(x) + 1 - 208, np.ptp(y) + 1 - 226) == 0
+        assert (sheet == 60).all(2).sum() >= count * 100 * 100
+
+    def test_an_overview_draws_edges_of_boxes_lightly(self):
+        sample = make_sample(keypoints=None)
+        drawn = preview._draw_overview(sample, CLASSES, (60, 60)).astype(int)
+        bare = preview._draw_overview({"im": sample["im"]}, CLASSES, (60, 60)).astype(int)
+        y, x = np.nonzero((drawn != bare).any(2))
+        assert (x.min(), x.max(), y.min(), y.max()) == (10, 29, 10, 29)
+        assert (drawn[15, 15] == bare[15, 15]).all()
+        color = np.array(preview.category_color(1))
+        assert (np.abs(drawn[10, 12] - color) < np.abs(bare[10, 12] - color)).any()
+        assert not (drawn[10, 12] == color).all()
+
+    def test_the_caption_of_an_overview_tells_the_size_of_all(self):
+        sample = make_sample(keypoints=None)
+        sample["target"] = {"gid": 2, "space_dims": (900, 800)}
+        assert preview._size_caption(sample) == "image 2 | 800 x 900 pixels at 60 x 40 | 1 annotations"
+
+    @pytest.mark.parametrize("shape", [(20, 40), (40, 20), (30, 30)])
+    def test_a_strip_shows_all_frames_in_one_row(self, monkeypatch, shape):
+        written = []
+        monkeypatch.setattr(preview, "write_text", lambda picture, text, *args: written.append(text))
+        im = np.stack([np.full((*shape, 3), value, np.uint8) for value in (60, 120, 180)])
+        strip = {"im": im, "target": {"vidid": 7, "time_slice": slice(2, 5)}}
+        sheet = preview.draw_sheet([make_sample()] * 4, side=150, captions=[""] * 4, strip=strip)
+        tops = set()
+        for value in (60, 120, 180):
+            y, _ = np.nonzero((sheet == value).all(2))
+            tops.add((y.min(), y.max()))
+        assert len(tops) == 1
+        assert written[-3:] == [f"video 7 | frame {frame}"[:18] + written[-1][17:] for frame in (2, 3, 4)]
 
     def test_no_samples_are_refused(self):
         with pytest.raises(ArgumentError, match="no samples to draw; expected at least one"):

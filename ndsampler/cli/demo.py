@@ -24,6 +24,7 @@ from ndsampler.cli.console import (
     open_dataset,
 )
 from ndsampler.errors import ArgumentError
+from ndsampler.preview import GAP
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,10 @@ BACKENDS: dict[str, str | None] = {"none": None, "npy": "npy", "cog": "cog"}
 
 #: Windows given to each backend; few computers use them up in the time that is theirs.
 MOST_WINDOWS = 30_000
+
+#: Side of a sample on the sheet, in pixels, and the most frames of a video on it.
+SIDE = 240
+STRIP = 5
 
 #: The share of samples on the sheet that are positives.
 POSITIVES = 0.75
@@ -64,7 +69,7 @@ def add_parser(commands: Any) -> None:
         choices=list(BACKENDS),
         help="what the picture is sampled with (%(default)s)",
     )
-    add("--samples", type=_count, default=12, metavar="N", help="samples in the picture (%(default)s)")
+    add("--samples", type=_count, default=8, metavar="N", help="samples in the picture (%(default)s)")
     add("--window", type=_count, default=256, metavar="PIXELS", help="side of a sample (%(default)s)")
     add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the image made (%(default)s)")
     add(
@@ -115,6 +120,15 @@ class Demo:
             size = format_bytes(folder_bytes(sampler.frames.cache_dpath))
             say(f"  {name} cache: {size} in {sampler.frames.cache_dpath} ({seconds:.1f} s)")
         return sampler
+
+    def without_film(self, dset: Any, sampler: CocoSampler) -> CocoSampler:
+        """Return a sampler of the demo's own still images; of other data, the one that is given."""
+        from ndsampler.coco_sampler import CocoSampler
+
+        if self.args.data:
+            return sampler
+        stills = [gid for gid in self.gids if "video_id" not in dset.imgs[gid]]
+        return CocoSampler(dset.subset(stills), workdir=self.workdir, backend=BACKENDS[self.args.backend])
 
 
 def say(text: str = "") -> None:
@@ -214,13 +228,57 @@ def draw(demo: Demo, dset: Any, rng: np.random.Generator) -> Path:
     say(f"Samples with backend {args.backend}")
     sampler = demo.sampler(dset, args.backend)
     begin = time.perf_counter()
-    samples = draw_samples(sampler, args.samples, args.window, rng)
+    samples = draw_samples(demo.without_film(dset, sampler), args.samples, args.window, rng)
+    whole = overview_target(sampler)
+    overview = sampler.load_sample(whole, with_annots="boxes") if whole else None
+    strip = load_strip(sampler, args.window)
     path = demo.out / "samples.png"
     where = "the demo dataset" if not args.data else demo.data.name
     title = f"ndsampler: {len(samples)} random windows of {where}, {args.window} x {args.window} pixels each"
-    write_sheet(path, samples, sampler.classes, title=title)
+    title += ", an image as a whole" * bool(overview) + ", a film" * bool(strip)
+    write_sheet(path, samples, sampler.classes, side=SIDE, title=title, overview=overview, strip=strip)
     say(f"  {len(samples)} samples drawn to {path} ({time.perf_counter() - begin:.1f} s)")
     return path
+
+
+def overview_target(sampler: CocoSampler) -> dict[str, Any] | None:
+    """Return a target that scales the largest image down to the room of four; None if it is no larger."""
+    dims = {int(gid): sampler.frames.image_dims(gid) for gid in sampler.image_ids}
+    gid = max(dims, key=lambda gid: dims[gid][0] * dims[gid][1])
+    scale = (2 * SIDE + GAP) / max(dims[gid])
+    return {"gid": gid, "scale": scale} if scale < 1 else None
+
+
+def time_overview(sampler: CocoSampler) -> float | None:
+    """Return the seconds that the overview takes when it is read again; None without one."""
+    target = overview_target(sampler)
+    if target is None:
+        return None
+    times = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        sampler.load_sample(target, with_annots=False)
+        times.append(time.perf_counter() - begin)
+    return min(times)
+
+
+def load_strip(sampler: CocoSampler, window: int) -> Any:
+    """Return a sample of the video with most frames, around its middle; None without a video.
+
+    Args:
+        sampler: where it comes from.
+        window: side of the sample in pixels, if the video is that large.
+    """
+    frames = {vidid: len(gids) for vidid, gids in sampler.dset.index.vidid_to_gids.items()}
+    video: dict[str, Any] = max(sampler.dset.videos().objs, key=lambda video: frames[video["id"]], default={})
+    count = min(frames.get(video.get("id"), 0), STRIP)
+    if count < 2 or not (video.get("width") and video.get("height")):
+        return None
+    first = (frames[video["id"]] - count) // 2
+    sides = [(extent // 2, min(window, extent)) for extent in (video["height"], video["width"])]
+    rows, columns = (slice(middle - side // 2, middle - side // 2 + side) for middle, side in sides)
+    target = {"vidid": video["id"], "time_slice": slice(first, first + count), "space_slice": (rows, columns)}
+    return sampler.load_sample(target)
 
 
 def draw_samples(sampler: CocoSampler, count: int, window: int, rng: np.random.Generator) -> list[Any]:
@@ -289,21 +347,24 @@ def compare(demo: Demo, dset: Any, rng: np.random.Generator) -> None:
         sampler = demo.sampler(dset, name)
         targets = targets or speed_targets(sampler, args.window, rng)
         task = Task(str(demo.data), demo.gids, str(demo.workdir), backend, args.seconds, targets)
-        rows.append(_row(name, measure(task), sampler.frames.cache_dpath))
-    head = ["backend", "samples/s", "first sample", "cache on disk", "memory", "mapped files"]
+        rows.append(_row(name, measure(task), sampler))
+    head = ["backend", "samples/s", "first sample", "whole image", "cache on disk", "memory", "mapped files"]
     say()
     say(format_table(head, rows))
     say()
+    say("Whole image is the time to read the largest one again, scaled down as in the picture.")
     say("Memory is the most that a new process had to itself while sampling, Python and its libraries")
     say("included. Mapped files are pages of files, which the system takes back when it needs room.")
 
 
-def _row(name: str, speed: Speed, cache: str | None) -> list[str]:
-    size = folder_bytes(cache)
+def _row(name: str, speed: Speed, sampler: CocoSampler) -> list[str]:
+    size = folder_bytes(sampler.frames.cache_dpath)
+    whole = time_overview(sampler)
     return [
         name,
         format_rate(speed.rate),
         format_duration(speed.first),
+        "-" if whole is None else format_duration(whole),
         format_bytes(size) if size else "-",
         format_bytes(speed.own_bytes),
         format_bytes(speed.mapped_bytes),

@@ -1,5 +1,6 @@
 """
-The dataset of the demo: made-up aerial pictures with annotated objects, one picture very large.
+The dataset of the demo: made-up aerial pictures with annotated objects, one picture very large, and
+a short film.
 
 Everything is made a block of rows at a time. A file appears under its name
 when it is whole, and the file that describes the dataset appears last, so a
@@ -22,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.cli.scenery import CATEGORIES, KEYPOINTS, Scene, Thing, make_scene
+from ndsampler.cli.scenery import CATEGORIES, KEYPOINTS, Film, Scene, Seen, Thing, make_scene
 from ndsampler.cli.scenery.canvas import TILE
+from ndsampler.cli.scenery.film import FRAMES
 from ndsampler.cli.tiff import StripedTiff, encode_strips
 from ndsampler.errors import ArgumentError
 
@@ -39,7 +41,7 @@ logger = logging.getLogger(__name__)
 SIZES = (256, 32768)
 
 #: Changes whenever equal settings would give other pictures.
-EDITION = 1
+EDITION = 2
 
 #: The pictures beside the large one: name, width, height.
 ORDINARY = (
@@ -51,6 +53,8 @@ ORDINARY = (
     ("park.jpg", 1024, 1024),
 )
 
+#: Name of the film, and the side of its frames in pixels.
+FILM = ("traffic", 512)
 
 #: Options of OpenCV's encoders, by suffix: quality 93 of JPEG, level 3 of PNG.
 ENCODINGS = {".jpg": [1, 93], ".png": [16, 3]}
@@ -65,7 +69,7 @@ class DemoSettings:
     """
 
     size: int = 16384
-    """Side of the large picture in pixels; the others are no larger."""
+    """Side of the large picture in pixels; the others, and the frames of the film, are no larger."""
 
     seed: int = 0
     edition: int = EDITION
@@ -117,10 +121,10 @@ def ensure_demodata(
         image = {"id": number, "name": Path(name).stem, "file_name": name, "width": width, "height": height}
         images.append({**image, "num_bytes": (home / name).stat().st_size})
         annotations += [describe(thing, number) for thing in scene.annotated]
-    for number, annotation in enumerate(annotations, 1):
-        annotation["id"] = number
+    film = write_film(home, settings, len(images) + 1, progress)
+    dataset = _dataset(settings, images + film["images"], annotations + film["annotations"])
     with whole_file(path) as file:
-        file.write(json.dumps(_dataset(settings, images, annotations)).encode())
+        file.write(json.dumps({**dataset, "videos": film["videos"], "tracks": film["tracks"]}).encode())
     return path
 
 
@@ -202,6 +206,50 @@ def write_picture(file: BinaryIO, scene: Scene, suffix: str, progress: Callable[
     progress(1.0)
 
 
+def write_film(
+    home: Path, settings: DemoSettings, first_id: int, progress: Callable[[str, float], object]
+) -> dict[str, list[dict[str, Any]]]:
+    """Paint the frames of the film into files.
+
+    Args:
+        home: the folder of the dataset.
+        settings: of the dataset.
+        first_id: of the first frame among the images.
+        progress: is told the name of the film and the share that is done, 0 to 1.
+
+    Returns:
+        The film's part of the dataset: its video, images, annotations and tracks.
+    """
+    import cv2
+
+    name = FILM[0]
+    film = Film(min(FILM[1], settings.size), (settings.seed, 0))
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    tracks: dict[int, str] = {}
+    for number, shot in enumerate(film.shots()):
+        height, width = shot.pixels.shape[:2]
+        _, encoded = cv2.imencode(".jpg", shot.pixels[..., ::-1], ENCODINGS[".jpg"])
+        file_name = f"{name}_{number}.jpg"
+        with whole_file(home / file_name) as file:
+            file.write(encoded.tobytes())
+        image = {"id": first_id + number, "name": f"{name}_{number}", "file_name": file_name}
+        place = {"video_id": 1, "frame_index": number}
+        warp = {"warp_img_to_vid": {"type": "affine", "offset": shot.offset}}
+        size = {"width": width, "height": height, "num_bytes": len(encoded)}
+        images.append({**image, **size, **place, **warp})
+        annotations += [describe(seen, first_id + number) for seen in shot.seen]
+        tracks.update({seen.track: f"{seen.category} {seen.track + 1}" for seen in shot.seen})
+        progress(name, (number + 1) / FRAMES)
+    video = {"id": 1, "name": name, "width": film.size[0], "height": film.size[1]}
+    return {
+        "videos": [video],
+        "images": images,
+        "annotations": annotations,
+        "tracks": [{"id": track + 1, "name": tracks[track]} for track in sorted(tracks)],
+    }
+
+
 def _in_order(scene: Scene, finish: Callable[[NDArray[np.uint8]], Any]) -> Iterator[tuple[float, Any]]:
     """Yield, for each block of rows from the top, the share that is done and the finished block.
 
@@ -222,7 +270,7 @@ def _in_order(scene: Scene, finish: Callable[[NDArray[np.uint8]], Any]) -> Itera
             yield 1 - (len(waiting) - 1) / len(tops), waiting.popleft().result()
 
 
-def describe(thing: Thing, image_id: int) -> dict[str, Any]:
+def describe(thing: Thing | Seen, image_id: int) -> dict[str, Any]:
     """Return the annotation of a thing.
 
     Args:
@@ -230,7 +278,8 @@ def describe(thing: Thing, image_id: int) -> dict[str, Any]:
         image_id: of its picture.
 
     Returns:
-        An annotation in kwcoco's form, without an id: box, polygon, and keypoints where it has any.
+        An annotation in kwcoco's form, without an id: box, polygon, keypoints where it has any, and
+        its track in a film.
     """
     outline = thing.outline.round(1)
     low, high = outline.min(0), outline.max(0)
@@ -248,6 +297,8 @@ def describe(thing: Thing, image_id: int) -> dict[str, Any]:
             {"xy": xy.round(1).tolist(), "visible": 2, "keypoint_category_id": KEYPOINTS.index(name) + 1}
             for name, xy in thing.keypoints.items()
         ]
+    if isinstance(thing, Seen):
+        annotation["track_id"] = thing.track + 1
     return annotation
 
 
@@ -258,7 +309,6 @@ def _dataset(
         "info": [{"type": "ndsampler_demo", "settings": asdict(settings)}],
         "categories": [{"id": number, "name": name} for number, name in enumerate(CATEGORIES, 1)],
         "keypoint_categories": [{"id": number, "name": name} for number, name in enumerate(KEYPOINTS, 1)],
-        "videos": [],
         "images": images,
-        "annotations": annotations,
+        "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, 1)],
     }

@@ -17,11 +17,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ndsampler.errors import ArgumentError
+from ndsampler.preview.easel import Color, Easel, text_size, write_text
 from ndsampler.utils.require import require_opencv
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from ndsampler.types import Sample
 
 __all__ = ["category_color", "draw_sample", "draw_sheet", "to_rgb", "write_sheet"]
-
-Color = tuple[int, int, int]
 
 #: The first categories get these, which are easy to tell apart on photographs.
 PALETTE: tuple[Color, ...] = (
@@ -49,7 +48,6 @@ PALETTE: tuple[Color, ...] = (
 
 NO_CATEGORY: Color = (210, 210, 210)
 BACKGROUND: Color = (28, 30, 34)
-INK: Color = (18, 18, 20)
 PAPER: Color = (236, 238, 240)
 
 #: Shares of the values, in percent, that a contrast stretch maps to black and to white.
@@ -59,11 +57,8 @@ STRETCH = (1.0, 99.0)
 GAP = 8
 TEXT_ROW = 26
 
-#: Annotations of which fewer pixels than this, across or down, are seen remain nameless.
-SLIVER = 6
-
-#: Fractional bits of the coordinates given to OpenCV.
-_SHIFT = 4
+#: How much of the color of a box its edges have on an overview.
+LIGHTLY = 0.6
 
 
 def to_rgb(im: Any) -> NDArray[np.uint8]:
@@ -225,100 +220,6 @@ def _points(points: Any) -> NDArray[np.float64]:
     return coords[labelled]
 
 
-class _Easel:
-    """Draws on a picture that shows something ``scale`` times larger.
-
-    Args:
-        picture: is drawn on.
-        scale: pixels of the picture for one of the sample.
-    """
-
-    def __init__(self, picture: NDArray[np.uint8], scale: float) -> None:
-        self.picture = picture
-        self.scale = scale
-        self._labels: list[tuple[int, int, int, int]] = []
-
-    def _place(self, points: NDArray[Any]) -> NDArray[np.int32]:
-        # A limit keeps far corners of large annotations within 32 bits.
-        placed = np.clip(np.asarray(points, float) * self.scale - 0.5, -1e5, 1e5)
-        return np.rint(placed * (1 << _SHIFT)).astype(np.int32)
-
-    def _lines(self, rings: list[NDArray[Any]], color: Color, width: int) -> None:
-        import cv2
-
-        placed = [self._place(ring) for ring in rings]
-        cv2.polylines(self.picture, placed, True, INK, width + 2, cv2.LINE_AA, _SHIFT)
-        cv2.polylines(self.picture, placed, True, color, width, cv2.LINE_AA, _SHIFT)
-
-    def polygon(self, rings: list[NDArray[Any]], color: Color) -> None:
-        """Draw the edges of a polygon and tint its inside."""
-        import cv2
-
-        tinted = self.picture.copy()
-        cv2.fillPoly(tinted, [self._place(ring) for ring in rings], color, cv2.LINE_AA, _SHIFT)
-        cv2.addWeighted(tinted, 0.2, self.picture, 0.8, 0, dst=self.picture)
-        placed = [self._place(ring) for ring in rings]
-        cv2.polylines(self.picture, placed, True, color, 1, cv2.LINE_AA, _SHIFT)
-
-    def box(self, ltrb: tuple[float, float, float, float], color: Color) -> None:
-        """Draw the edges of a box."""
-        left, top, right, bottom = ltrb
-        corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-        self._lines([corners], color, 1)
-
-    def dot(self, point: NDArray[Any], color: Color) -> None:
-        """Draw a keypoint."""
-        import cv2
-
-        x, y = (int(part) for part in self._place(point))
-        for radius, fill in ((4.6, INK), (3.6, (255, 255, 255)), (2.2, color)):
-            cv2.circle(self.picture, (x, y), int(radius * (1 << _SHIFT)), fill, -1, cv2.LINE_AA, _SHIFT)
-
-    def label(self, text: str, ltrb: tuple[float, float, float, float], color: Color) -> None:
-        """Write a name beside a box, unless there is no room that another name leaves."""
-        width, height = _text_size(text, 0.42)
-        width, height = width + 6, height + 7
-        rows, cols = self.picture.shape[:2]
-        left, top, right, bottom = (round(part * self.scale) for part in ltrb)
-        x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, cols), min(bottom, rows)
-        if min(x1 - x0, y1 - y0) < SLIVER:
-            return
-        columns = [min(max(x, 0), cols - width) for x in (x0, x1 - width)]
-        # Above, else below what would be hidden by its own name, else inside.
-        rows_of_text = (y0 - height, y0, y1) if y1 - y0 > 3 * height else (y0 - height, y1, y0)
-        spots = [(x, y) for y in (*rows_of_text, y1 - height) for x in columns]
-        for x, y in spots:
-            spot = (x, y, x + width, y + height)
-            inside = x >= 0 and 0 <= y <= rows - height
-            if inside and not any(_overlap(spot, other) for other in self._labels):
-                self._labels.append(spot)
-                self.picture[y : y + height, x : x + width] = color
-                _write(self.picture, text, (x + 3, y + height - 4), 0.42, INK)
-                return
-
-
-def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _readable(text: str) -> str:
-    """Return text in the letters that OpenCV's fonts have."""
-    return text.encode("ascii", "replace").decode()
-
-
-def _text_size(text: str, scale: float) -> tuple[int, int]:
-    import cv2
-
-    (width, height), _ = cv2.getTextSize(_readable(text), cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    return width, height
-
-
-def _write(picture: NDArray[np.uint8], text: str, at: tuple[int, int], scale: float, color: Color) -> None:
-    import cv2
-
-    cv2.putText(picture, _readable(text), at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
-
-
 def draw_sample(
     sample: Sample | Mapping[str, Any], classes: Any = None, side: int | None = None, frame: int = 0
 ) -> NDArray[np.uint8]:
@@ -342,25 +243,35 @@ def draw_sample(
         >>> draw_sample(sample, side=60).shape
         (40, 60, 3)
     """
-    import cv2
-
     require_opencv()
     pixels = sample["im"]
-    rgb = to_rgb(pixels[frame] if np.ndim(pixels) == 4 else pixels)
+    rgb = to_rgb(_colors_first(sample, pixels[frame] if np.ndim(pixels) == 4 else pixels))
     if side is not None and side < 1:
         raise ArgumentError(f"side is {side}; expected the pixels of the longer side of a picture, 1 or more")
-    height, width = rgb.shape[:2]
-    scale = 1.0 if side is None else side / max(height, width)
-    if scale != 1:
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        rgb = cv2.resize(
-            rgb, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=how
-        )
-    _draw_marks(_Easel(rgb, scale), _marks_of(sample, classes, frame))
+    scale = 1.0 if side is None else side / max(rgb.shape[:2])
+    rgb = _resized(rgb, scale)
+    _draw_marks(Easel(rgb, scale), _marks_of(sample, classes, frame))
     return rgb
 
 
-def _draw_marks(easel: _Easel, marks: list[_Mark]) -> None:
+def _colors_first(sample: Mapping[str, Any], pixels: Any) -> Any:
+    """Return red, green and blue alone, in this order, of pixels that have channels of these names."""
+    spec = sample.get("params", {}).get("request_chanspec")
+    names = [] if spec is None else spec.as_list()
+    found = [names.index(name) for name in ("r", "g", "b") if name in names]
+    return np.asarray(pixels)[..., found] if len(found) == 3 else pixels
+
+
+def _resized(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    import cv2
+
+    if scale == 1:
+        return rgb
+    size = [max(1, round(part * scale)) for part in rgb.shape[1::-1]]
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))
+
+
+def _draw_marks(easel: Easel, marks: list[_Mark]) -> None:
     """Draw areas first, then edges, points and names, so that nothing hides what is finer."""
     for mark in marks:
         for rings in mark.rings:
@@ -409,6 +320,8 @@ def draw_sheet(
     side: int = 300,
     title: str = "",
     captions: Sequence[str] | None = None,
+    overview: Sample | Mapping[str, Any] | None = None,
+    strip: Sample | Mapping[str, Any] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw many samples on one sheet, each with a caption, below a legend of the categories.
 
@@ -419,6 +332,8 @@ def draw_sheet(
         side: pixels of a sample's longer side.
         title: a line above all.
         captions: one line for each sample, in place of :func:`caption_of`.
+        overview: a sample that takes the room of four, its annotations drawn lightly.
+        strip: a sample of a video, the frames of which are a row below the others.
 
     Returns:
         (height, width, 3) uint8, red first.
@@ -439,21 +354,105 @@ def draw_sheet(
         )
     if columns is not None and columns < 1:
         raise ArgumentError(f"columns is {columns}; expected 1 or more")
-    across = min(columns or _default_columns(len(samples)), len(samples))
-    head = _draw_head(samples, classes, title, across * (side + GAP) + GAP)
-    rows = math.ceil(len(samples) / across)
-    sheet = np.empty((len(head) + rows * (side + TEXT_ROW) + GAP, across * (side + GAP) + GAP, 3), np.uint8)
+    across, cells = _cells(len(samples), columns, block=overview is not None)
+    width = across * (side + GAP) + GAP
+    lines = captions or [caption_of(sample, classes) for sample in samples]
+    tiles = [
+        _Tile(
+            line,
+            draw_sample(sample, classes, side),
+            column * (side + GAP),
+            row * (side + TEXT_ROW),
+            side,
+            side,
+        )
+        for line, sample, (row, column) in zip(lines, samples, cells)
+    ]
+    shown = [(sample, 0) for sample in samples]
+    if overview is not None:
+        size = (2 * side + GAP, 2 * side + TEXT_ROW)
+        picture = _draw_overview(overview, classes, size)
+        tiles.append(_Tile(_size_caption(overview), picture, 0, 0, size[0], len(picture)))
+        shown.append((overview, 0))
+    if strip is not None:
+        bottom = max(tile.top + tile.height + TEXT_ROW for tile in tiles)
+        tiles += _draw_strip(strip, classes, width, bottom)
+        shown += [(strip, frame) for frame in range(len(strip["im"]))]
+    return _assemble(_draw_head(shown, classes, title, width), tiles)
+
+
+class _Tile(NamedTuple):
+    """A picture with its caption, and where on the sheet it goes."""
+
+    line: str
+    picture: NDArray[np.uint8]
+    left: int
+    top: int
+    """Of the caption, below the head of the sheet."""
+    width: int
+    height: int
+    """Of the room for the picture, in the middle of which it is put."""
+
+
+def _cells(count: int, columns: int | None, block: bool) -> tuple[int, list[tuple[int, int]]]:
+    """Return how many samples a row has, and row and column of each; a block takes the first two by two."""
+    across = min(columns or _default_columns(count + 4 * block), 2 + -(-count // 2) if block else count)
+    across = max(across, 2 if block else 1)
+    cells = [(row, column) for row in range(count + 2) for column in range(across)]
+    return across, [cell for cell in cells if not (block and max(cell) < 2)][:count]
+
+
+def _draw_overview(sample: Any, classes: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Draw a sample as large as fits into a width and a height, with the edges of boxes alone."""
+    import cv2
+
+    height, width = sample["im"].shape[:2]
+    scale = min(size[0] / width, size[1] / height)
+    picture = _resized(to_rgb(_colors_first(sample, sample["im"])), scale)
+    edges = picture.copy()
+    for mark in _marks_of(sample, classes, 0):
+        if mark.box is not None:
+            left, top, right, bottom = (int(np.clip(part * scale, -99, 9999)) for part in mark.box)
+            cv2.rectangle(edges, (left, top), (max(left, right - 1), max(top, bottom - 1)), mark.color)
+    return np.asarray(cv2.addWeighted(edges, LIGHTLY, picture, 1 - LIGHTLY, 0))
+
+
+def _draw_strip(sample: Any, classes: Any, width: int, top: int) -> list[_Tile]:
+    """Draw the frames of a video side by side, all in one row of a sheet."""
+    count = len(sample["im"])
+    side = max(1, (width - GAP) // count - GAP)
+    pictures = [draw_sample(sample, classes, side, frame) for frame in range(count)]
+    target = sample.get("target", {})
+    start = target["time_slice"].start if "time_slice" in target else 0
+    whole = {key: target[key] for key in ("vidid",) if key in target}
+    what = caption_of({"im": sample["im"], "target": whole}).split(" | ")
+    lines = [" | ".join([*what[:-1], f"frame {start + number}", what[-1]]) for number in range(count)]
+    return [
+        _Tile(line, picture, number * (side + GAP), top, side, len(picture))
+        for number, (line, picture) in enumerate(zip(lines, pictures))
+    ]
+
+
+def _size_caption(sample: Any) -> str:
+    """Return a line that says how large the image is of which a sample shows all."""
+    *what, shown = caption_of(sample).split(" | ")
+    dims = sample.get("target", {}).get("space_dims")
+    whole = f"{dims[1]} x {dims[0]} pixels at " if dims is not None else ""
+    count = sample["annots"]["frame_dets"][0].num_boxes() if sample.get("annots") else 0
+    return " | ".join([*what, whole + shown, f"{count:,} annotations"])
+
+
+def _assemble(head: NDArray[np.uint8], tiles: list[_Tile]) -> NDArray[np.uint8]:
+    height = len(head) + max(tile.top + tile.height for tile in tiles) + TEXT_ROW + GAP
+    sheet = np.empty((height, head.shape[1], 3), np.uint8)
     sheet[:] = BACKGROUND
     sheet[: len(head)] = head
-    for number, sample in enumerate(samples):
-        row, column = divmod(number, across)
-        top, left = len(head) + row * (side + TEXT_ROW), GAP + column * (side + GAP)
-        line = captions[number] if captions is not None else caption_of(sample, classes)
-        _write(sheet, _fit(line, side, 0.42), (left, top + TEXT_ROW - 9), 0.42, PAPER)
-        picture = draw_sample(sample, classes, side)
-        height, width = picture.shape[:2]
-        top, left = top + TEXT_ROW + (side - height) // 2, left + (side - width) // 2
-        sheet[top : top + height, left : left + width] = picture
+    for tile in tiles:
+        top, left = len(head) + tile.top, GAP + tile.left
+        write_text(sheet, _fit(tile.line, tile.width, 0.42), (left, top + TEXT_ROW - 9), 0.42, PAPER)
+        height, width = tile.picture.shape[:2]
+        top, left = top + TEXT_ROW + (tile.height - height) // 2, left + (tile.width - width) // 2
+        sheet[top : top + height, left : left + width] = tile.picture
     return sheet
 
 
@@ -466,19 +465,20 @@ def _default_columns(count: int) -> int:
 
 def _fit(text: str, width: int, scale: float) -> str:
     """Return text, cut where it is wider than some pixels."""
-    while text and _text_size(text, scale)[0] > width:
+    while text and text_size(text, scale)[0] > width:
         text = text.removesuffix("..")[:-1] + ".." if len(text) > 3 else ""
     return text
 
 
-def _draw_head(samples: Iterable[Any], classes: Any, title: str, width: int) -> NDArray[np.uint8]:
+def _draw_head(frames: Iterable[tuple[Any, int]], classes: Any, title: str, width: int) -> NDArray[np.uint8]:
     """Draw the title, and a colored square with a name for each category that occurs."""
-    marks = [mark for sample in samples for mark in _marks_of(sample, classes, 0) if mark.place is not None]
-    names = {mark.name: mark.color for mark in sorted(marks, key=lambda mark: mark.place or 0)}
+    marks = [mark for shown in frames for mark in _marks_of(shown[0], classes, shown[1])]
+    places = {mark.place: mark for mark in marks if mark.place is not None}
+    names = {places[place].name: places[place].color for place in sorted(places)}
     lines: list[list[tuple[int, str]]] = [[]]
     x = GAP
     for name in names:
-        step = 18 + _text_size(name, 0.46)[0] + 18
+        step = 18 + text_size(name, 0.46)[0] + 18
         if x + step > width and lines[-1]:
             lines.append([])
             x = GAP
@@ -489,12 +489,12 @@ def _draw_head(samples: Iterable[Any], classes: Any, title: str, width: int) -> 
     head = np.empty((rows * TEXT_ROW + GAP * bool(rows) + GAP * (not rows), width, 3), np.uint8)
     head[:] = BACKGROUND
     if title:
-        _write(head, _fit(title, width - 2 * GAP, 0.5), (GAP, GAP + 14), 0.5, PAPER)
+        write_text(head, _fit(title, width - 2 * GAP, 0.5), (GAP, GAP + 14), 0.5, PAPER)
     for row, line in enumerate(legend, bool(title)):
         top = GAP + row * TEXT_ROW
         for x, name in line:
             head[top + 3 : top + 15, x : x + 12] = names[name]
-            _write(head, name, (x + 18, top + 14), 0.46, PAPER)
+            write_text(head, name, (x + 18, top + 14), 0.46, PAPER)
     return head
 
 
@@ -510,7 +510,7 @@ def write_sheet(
         path: of the file, which appears whole or not at all.
         samples: as ``load_sample`` returns them.
         classes: names of the categories, as for :func:`draw_sample`.
-        **options: ``columns``, ``side``, ``title`` and ``captions`` of :func:`draw_sheet`.
+        **options: all but the first two of :func:`draw_sheet`.
 
     Returns:
         The path.
@@ -522,7 +522,8 @@ def write_sheet(
     import cv2
 
     sheet = draw_sheet(samples, classes, **options)
-    _, encoded = cv2.imencode(".png", sheet[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    smallest = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_FILTERED]
+    _, encoded = cv2.imencode(".png", sheet[..., ::-1], smallest)
     dest = Path(path)
     partial = dest.with_name(f"{dest.name}.{os.getpid()}.partial")
     try:

@@ -1,0 +1,119 @@
+"""What is drawn on a picture: areas, edges, points and names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Color = tuple[int, int, int]
+
+INK: Color = (18, 18, 20)
+
+#: Annotations of which fewer pixels than this, across or down, are seen remain nameless.
+SLIVER = 6
+
+#: Fractional bits of the coordinates given to OpenCV.
+_SHIFT = 4
+
+
+class Easel:
+    """Draws on a picture that shows something ``scale`` times larger.
+
+    Args:
+        picture: is drawn on.
+        scale: pixels of the picture for one of the sample.
+    """
+
+    def __init__(self, picture: NDArray[np.uint8], scale: float) -> None:
+        self.picture = picture
+        self.scale = scale
+        self._labels: list[tuple[int, int, int, int]] = []
+
+    def _place(self, points: NDArray[Any]) -> NDArray[np.int32]:
+        # A limit keeps far corners of large annotations within 32 bits.
+        placed = np.clip(np.asarray(points, float) * self.scale - 0.5, -1e5, 1e5)
+        return np.rint(placed * (1 << _SHIFT)).astype(np.int32)
+
+    def _lines(self, rings: list[NDArray[Any]], color: Color, width: int) -> None:
+        import cv2
+
+        placed = [self._place(ring) for ring in rings]
+        cv2.polylines(self.picture, placed, True, INK, width + 2, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(self.picture, placed, True, color, width, cv2.LINE_AA, _SHIFT)
+
+    def polygon(self, rings: list[NDArray[Any]], color: Color) -> None:
+        """Draw the edges of a polygon and tint its inside."""
+        import cv2
+
+        tinted = self.picture.copy()
+        cv2.fillPoly(tinted, [self._place(ring) for ring in rings], color, cv2.LINE_AA, _SHIFT)
+        cv2.addWeighted(tinted, 0.2, self.picture, 0.8, 0, dst=self.picture)
+        placed = [self._place(ring) for ring in rings]
+        cv2.polylines(self.picture, placed, True, color, 1, cv2.LINE_AA, _SHIFT)
+
+    def box(self, ltrb: tuple[float, float, float, float], color: Color) -> None:
+        """Draw the edges of a box."""
+        left, top, right, bottom = ltrb
+        corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+        self._lines([corners], color, 1)
+
+    def dot(self, point: NDArray[Any], color: Color) -> None:
+        """Draw a keypoint."""
+        import cv2
+
+        x, y = (int(part) for part in self._place(point))
+        for radius, fill in ((4.6, INK), (3.6, (255, 255, 255)), (2.2, color)):
+            cv2.circle(self.picture, (x, y), int(radius * (1 << _SHIFT)), fill, -1, cv2.LINE_AA, _SHIFT)
+
+    def label(self, text: str, ltrb: tuple[float, float, float, float], color: Color) -> None:
+        """Write a name beside a box, unless there is no room that another name leaves."""
+        width, height = text_size(text, 0.42)
+        width, height = width + 6, height + 7
+        rows, cols = self.picture.shape[:2]
+        left, top, right, bottom = (round(part * self.scale) for part in ltrb)
+        x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, cols), min(bottom, rows)
+        if min(x1 - x0, y1 - y0) < SLIVER:
+            return
+        columns = [min(max(x, 0), cols - width) for x in (x0, x1 - width)]
+        # Above, else below what would be hidden by its own name, else inside.
+        rows_of_text = (y0 - height, y0, y1) if y1 - y0 > 3 * height else (y0 - height, y1, y0)
+        spots = [(x, y) for y in (*rows_of_text, y1 - height) for x in columns]
+        for x, y in spots:
+            spot = (x, y, x + width, y + height)
+            inside = x >= 0 and 0 <= y <= rows - height
+            if inside and not any(overlap(spot, other) for other in self._labels):
+                self._labels.append(spot)
+                self.picture[y : y + height, x : x + width] = color
+                write_text(self.picture, text, (x + 3, y + height - 4), 0.42, INK)
+                return
+
+
+def overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    """Whether two rectangles, given as left, top, right, bottom, share a pixel."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def readable(text: str) -> str:
+    """Return text in the letters that OpenCV's fonts have."""
+    return text.encode("ascii", "replace").decode()
+
+
+def text_size(text: str, scale: float) -> tuple[int, int]:
+    """Return width and height of a line of text in pixels."""
+    import cv2
+
+    (width, height), _ = cv2.getTextSize(readable(text), cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    return width, height
+
+
+def write_text(
+    picture: NDArray[np.uint8], text: str, at: tuple[int, int], scale: float, color: Color
+) -> None:
+    """Write a line of text, its lower left corner at a pixel (x, y)."""
+    import cv2
+
+    cv2.putText(picture, readable(text), at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)
