@@ -28,6 +28,7 @@ from ndsampler.sample_grid import image_grid, new_image_sample_grid, new_video_s
 from ndsampler.target_pools import NegativePool, NegativeSource, Targets, random_index
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
+from ndsampler.utils.rle import parse_segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -300,18 +301,14 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> [type(sseg).__name__ for sseg in self.get_segmentations([1, 2])]
             ['MultiPolygon', 'MultiPolygon']
         """
-        import kwimage
-
         ssegs = []
         for aid in aids:
             try:
-                sseg = self.dset.anns[aid].get("segmentation")
+                ssegs.append(self.dset.anns[aid].get("segmentation"))
             except KeyError:
-                raise UnknownIdError(
-                    f"no annotation has the id {aid!r}; expected one of the dataset's {self.n_annots}"
-                ) from None
-            ssegs.append(sseg and kwimage.Segmentation.coerce(sseg).to_multi_polygon())
-        return [sseg or None for sseg in ssegs]
+                known = f"expected one of the dataset's {self.n_annots}"
+                raise UnknownIdError(f"no annotation has the id {aid!r}; {known}") from None
+        return [parse_segmentation(sseg) if sseg else None for sseg in ssegs]
 
     def overlapping_aids(  # type: ignore[override]
         self, gid: int, region: kwimage.Boxes, visible_thresh: float = 0.0
@@ -321,8 +318,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         Args:
             gid: an image id.
             region: the region, in image pixels.
-            visible_thresh: share of an annotation's box that must be visible, exceeded strictly; with 0
-                touching is enough.
+            visible_thresh: share of an annotation's box that must be exceeded; with 0 touching is enough.
 
         Returns:
             Annotation ids, ascending.
@@ -337,13 +333,12 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     def find_aids(
         self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
     ) -> NDArray[np.int64]:
-        """Return the annotations of an image that a box shows: the fast path of sampling.
+        """Return the annotations of an image that a box shows.
 
         Args:
             gid: an image id.
             ltrb: left, top, right and bottom in image pixels.
-            visible_thresh: share of an annotation's box that must be visible, exceeded strictly; with 0
-                touching is enough.
+            visible_thresh: share of an annotation's box that must be exceeded; with 0 touching is enough.
 
         Returns:
             Annotation ids, ascending.
@@ -355,11 +350,17 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> CocoRegions.demo().find_aids(1, (0, 0, 600, 600)).tolist()
             [1]
         """
-        if self._isect_index is None or dataset_state(self.dset) != self._state:
-            index = self.isect_index
-        else:
-            index = self._isect_index
-        return index.visible_aids(gid, ltrb, visible_thresh)
+        return self._fresh_index().visible_aids(gid, ltrb, visible_thresh)
+
+    def find_rows(
+        self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
+    ) -> NDArray[np.int64]:
+        """As :meth:`find_aids`, but return rows of :attr:`annot_table`: the fast path of sampling."""
+        return self._fresh_index().visible_rows(gid, ltrb, visible_thresh)
+
+    def _fresh_index(self) -> FrameIntersectionIndex:
+        known = self._isect_index
+        return self.isect_index if known is None or dataset_state(self.dset) != self._state else known
 
     @property
     def n_positives(self) -> int:

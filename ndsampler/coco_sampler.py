@@ -464,8 +464,8 @@ class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: igno
         frames = read_frames(region, self.frames)
         annots = None
         if request is not None:
-            aids = find_annots(region, self.regions, request)
-            annots = warp_annots(region, aids, self.regions, self._geometries, request)
+            rows = find_annots(region, self.regions, request)
+            annots = warp_annots(region, rows, self.regions, self._geometries, request)
         return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
 
     def load_target_annots(
@@ -496,8 +496,8 @@ class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: igno
         """
         request = parse_request(with_annots, annot_ids, visible_thresh) or AnnotRequest(frozenset())
         region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
-        aids = find_annots(region, self.regions, request)
-        annots = warp_annots(region, aids, self.regions, self._geometries, request)
+        rows = find_annots(region, self.regions, request)
+        annots = warp_annots(region, rows, self.regions, self._geometries, request)
         return assemble_annots(annots, resolved, self.classes)
 
     def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:

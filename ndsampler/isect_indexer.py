@@ -221,6 +221,12 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> self.visible_aids(1, (0, 0, 600, 600), 0.5).tolist()
             [1]
         """
+        return self.columns.aids[self.visible_rows(gid, ltrb, visible_thresh)]
+
+    def visible_rows(
+        self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
+    ) -> NDArray[np.int64]:
+        """As :meth:`visible_aids`, but return the rows of the annotations in the table."""
         rows = self.overlapping_rows(gid, ltrb)
         if visible_thresh > 0 and len(rows):
             left, top, right, bottom = self.columns.ltrb.take(rows, axis=1)
@@ -228,7 +234,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             height = np.minimum(bottom, ltrb[3]) - np.maximum(top, ltrb[1])
             with np.errstate(divide="ignore", invalid="ignore"):
                 rows = rows[width * height / ((right - left) * (bottom - top)) > visible_thresh]
-        return self.columns.aids[rows]
+        return rows
 
     def overlapping_pairs(
         self, gids: ArrayLike, boxes: kwimage.Boxes | NDArray[np.float64]

@@ -716,7 +716,7 @@ def test_the_store_parses_once_and_stays_within_its_bound(sampler, monkeypatch):
     store = GeometryStore(sampler.dset, limit=3)
     parsed = []
     monkeypatch.setattr(
-        "ndsampler.sampling.geometry.parse_segmentation",
+        "ndsampler.sampling.geometry._polygons",
         lambda ann, raw, parse=kwimage.MultiPolygon.coerce: parsed.append(ann["id"]) or parse(raw),
     )
     assert store[HOLES][0] is store[HOLES][0]

@@ -91,7 +91,7 @@ ALL_ANNOTS = AnnotRequest()
 
 
 def find_annots(region: SampleRegion, regions: CocoRegions, request: AnnotRequest) -> list[NDArray[np.int64]]:
-    """Return the ids of the annotations of each frame that the sample shows.
+    """Return the annotations of each frame that the sample shows.
 
     Args:
         region: frames and window.
@@ -99,29 +99,28 @@ def find_annots(region: SampleRegion, regions: CocoRegions, request: AnnotReques
         request: which of them are wanted.
 
     Returns:
-        Ids for each frame: sorted where they were looked for, in the given order where they were given.
-        Given ids that belong to another image are left out.
+        Rows of ``regions.annot_table`` for each frame: by ascending id where they were looked for, in the
+        given order where ids were given. Given ids that belong to another image are left out.
 
     Raises:
         UnknownIdError: if a given id does not exist.
     """
     if request.annot_ids is not None:
-        return [_given_ids(gid, regions, request.annot_ids) for gid in region.gids]
+        return [_given_rows(gid, regions, request.annot_ids) for gid in region.gids]
     return [
-        _visible_ids(gid, warp, region, regions, request.visible_thresh)
+        _visible_rows(gid, warp, region, regions, request.visible_thresh)
         for gid, warp in zip(region.gids, region.warps_space_from_img)
     ]
 
 
-def _given_ids(gid: Any, regions: CocoRegions, annot_ids: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return those of the given annotation ids that belong to an image."""
+def _given_rows(gid: Any, regions: CocoRegions, annot_ids: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return those of the given annotations that belong to an image."""
     table = regions.annot_table
-    aids = np.asarray(annot_ids, dtype=np.int64)
-    image_rows = table.image_rows[table.rows_of_aids(aids)]
-    return aids[table.images.gids[image_rows] == gid]
+    rows = table.rows_of_aids(np.asarray(annot_ids, dtype=np.int64))
+    return rows[table.images.gids[table.image_rows[rows]] == gid]
 
 
-def _visible_ids(
+def _visible_rows(
     gid: Any, warp: NDArray[Any] | None, region: SampleRegion, regions: CocoRegions, thresh: float
 ) -> NDArray[np.int64]:
     """Return the annotations of one frame that the window shows."""
@@ -129,23 +128,23 @@ def _visible_ids(
     if gid is None:
         return np.zeros(0, dtype=np.int64)
     if warp is None:
-        return regions.find_aids(gid, (box.x0, box.y0, box.x1, box.y1), thresh)
+        return regions.find_rows(gid, (box.x0, box.y0, box.x1, box.y1), thresh)
     table = regions.annot_table
     if warp[0, 1] == warp[1, 0] == 0:
         xs, ys = warped_corners(np.linalg.inv(warp), np.array([[box.x0, box.y0, *box.dims[::-1]]], float))
-        aids = regions.find_aids(gid, (xs.min(), ys.min(), xs.max(), ys.max()), 0.0)
+        rows = regions.find_rows(gid, (xs.min(), ys.min(), xs.max(), ys.max()))
     else:
         # The upright box around a turned one may show where the box itself does not.
         rows = table.rows_of_image(gid)
-        aids = table.aids[rows[~np.isnan(table.boxes[rows, 0])]]
-    x, y, width, height = warped_boxes(warp, table.boxes[table.rows_of_aids(aids)]).T
+        rows = rows[~np.isnan(table.boxes[rows, 0])]
+    x, y, width, height = warped_boxes(warp, table.boxes[rows]).T
     inner_width = np.minimum(x + width, box.x1) - np.maximum(x, box.x0)
     inner_height = np.minimum(y + height, box.y1) - np.maximum(y, box.y0)
     shown = (inner_width >= 0) & (inner_height >= 0)
     if thresh > 0:
         with np.errstate(divide="ignore", invalid="ignore"):
             shown &= inner_width * inner_height / (width * height) > thresh
-    return aids[shown]
+    return rows[shown]
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ class FrameAnnots:
 
 def warp_annots(
     region: SampleRegion,
-    aids_of_frames: list[NDArray[np.int64]],
+    rows_of_frames: list[NDArray[np.int64]],
     regions: CocoRegions,
     geometries: GeometryStore,
     request: AnnotRequest,
@@ -177,7 +176,7 @@ def warp_annots(
 
     Args:
         region: gives the warp.
-        aids_of_frames: annotation ids of each frame.
+        rows_of_frames: as :func:`find_annots` returns them.
         regions: knows boxes and categories.
         geometries: knows polygons and keypoints.
         request: which kinds are wanted.
@@ -189,9 +188,9 @@ def warp_annots(
     geometries.follow(table)
     to_sample = np.linalg.inv(region.warp_space_from_sample) if region.options.is_scaled else None
     frames = []
-    for gid, warp, aids in zip(region.gids, region.warps_space_from_img, aids_of_frames):
+    for gid, warp, rows in zip(region.gids, region.warps_space_from_img, rows_of_frames):
         move = _move(region, warp, to_sample)
-        rows = table.rows_of_aids(aids)
+        aids = table.aids[rows]
         ssegs, kpts = _moved_shapes(move, aids, geometries, request)
         frames.append(FrameAnnots(gid, aids, table.cids[rows], move.boxes(table.boxes[rows]), ssegs, kpts))
     return frames

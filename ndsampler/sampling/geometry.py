@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import ArgumentError, UnknownIdError
-from ndsampler.utils.rle import decode_counts
+from ndsampler.utils.rle import parse_segmentation
 
 if TYPE_CHECKING:
     import kwcoco
@@ -88,7 +88,7 @@ class GeometryStore:
             known = (
                 sseg,
                 kpts,
-                self._parse(parse_segmentation, ann, sseg),
+                self._parse(_polygons, ann, sseg),
                 self._parse(self._points, ann, kpts),
             )
             if len(self._known) >= self._limit:
@@ -132,37 +132,9 @@ class GeometryStore:
         return np.array([known[name] for name in cat["keypoints"]])
 
 
-def parse_segmentation(ann: dict[str, Any], raw: Any) -> kwimage.MultiPolygon:
-    """Return a segmentation of any COCO style as polygons.
-
-    Args:
-        ann: the annotation it belongs to.
-        raw: a flat list, a list of flat lists, a dictionary with an exterior and holes, a list of such,
-            or run-length encoding, compressed or not.
-
-    Returns:
-        The polygons in image coordinates.
-
-    Raises:
-        ValueError, TypeError, KeyError: as kwimage does, if the segmentation is malformed.
-    """
-    import kwimage
-
-    if isinstance(raw, dict) and "counts" in raw:
-        raw = _plain_runs(raw)
-    return kwimage.MultiPolygon.coerce(raw)
-
-
-def _plain_runs(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return run-length encoding with its counts as numbers, which make up the size that it states."""
-    counts = raw["counts"]
-    if isinstance(counts, (str, bytes)):
-        # kwimage reads this form only where a package of compiled code is installed.
-        counts = decode_counts(counts)
-    height, width = raw["size"]
-    if sum(counts) != height * width:
-        raise ValueError(f"the runs make {sum(counts)} pixels, the size is {height} x {width}")
-    return {**raw, "counts": counts}
+def _polygons(_: dict[str, Any], raw: Any) -> kwimage.MultiPolygon:
+    """Return a segmentation as polygons."""
+    return parse_segmentation(raw)
 
 
 def warped_corners(warp: NDArray[Any], xywh: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

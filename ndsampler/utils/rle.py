@@ -1,8 +1,13 @@
-"""Compressed run-length encoding, as COCO files hold it."""
+"""Segmentations as COCO files hold them, run-length encoding among them."""
 
 from __future__ import annotations
 
-__all__ = ["decode_counts"]
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import kwimage
+
+__all__ = ["decode_counts", "parse_segmentation"]
 
 
 def decode_counts(text: str | bytes) -> list[int]:
@@ -46,3 +51,35 @@ def decode_counts(text: str | bytes) -> list[int]:
     if shift:
         raise ValueError(f"the run-length encoding {text!r} ends inside a number")
     return counts
+
+
+def parse_segmentation(raw: Any) -> kwimage.MultiPolygon:
+    """Return a segmentation of any COCO style as polygons.
+
+    Args:
+        raw: a flat list, a list of flat lists, a dictionary with an exterior and holes, a list of such,
+            or run-length encoding, compressed or not.
+
+    Returns:
+        The polygons in image coordinates.
+
+    Raises:
+        ValueError, TypeError, KeyError: as kwimage does, if the segmentation is malformed.
+    """
+    import kwimage
+
+    if isinstance(raw, dict) and "counts" in raw:
+        raw = _plain_runs(raw)
+    return kwimage.MultiPolygon.coerce(raw)
+
+
+def _plain_runs(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return run-length encoding with its counts as numbers, which make up the size that it states."""
+    counts = raw["counts"]
+    if isinstance(counts, (str, bytes)):
+        # kwimage reads this form only where a package of compiled code is installed.
+        counts = decode_counts(counts)
+    height, width = raw["size"]
+    if sum(counts) != height * width:
+        raise ValueError(f"the runs make {sum(counts)} pixels, the size is {height} x {width}")
+    return {**raw, "counts": counts}
