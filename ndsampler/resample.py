@@ -202,6 +202,8 @@ def read_onto_grid(
     if shift is not None:
         return _copy_shifted(read, src_dims, shift, out_dims, fill)
     box = source_box(warp_out_from_src, out_dims, src_dims)
+    if max(box.dims) >= OPENCV_LIMIT and max(out_dims) > 1:
+        return _read_halves(read, src_dims, warp_out_from_src, out_dims, resampling, fill)
     pixels = read(box)
     if 0 in pixels.shape[:2] or 0 in out_dims:
         return np.full((*out_dims, pixels.shape[2]), fill, pixels.dtype)
@@ -211,6 +213,26 @@ def read_onto_grid(
     if outside is not None:
         warped[outside] = fill
     return warped
+
+
+def _read_halves(
+    read: Callable[[PixelBox], NDArray[Any]],
+    src_dims: tuple[int, int],
+    warp: NDArray[Any],
+    out_dims: tuple[int, int],
+    resampling: Resampling,
+    fill: float,
+) -> NDArray[Any]:
+    """Fill a grid in two halves, each from a smaller part of a source that OpenCV cannot warp at once."""
+    axis = int(out_dims[1] > out_dims[0])
+    first = out_dims[axis] // 2
+    parts = []
+    for start, length in ((0, first), (first, out_dims[axis] - first)):
+        moved = warp.copy()
+        moved[1 - axis, 2] -= start
+        dims = (length, out_dims[1]) if axis == 0 else (out_dims[0], length)
+        parts.append(read_onto_grid(read, src_dims, moved, dims, resampling, fill))
+    return np.concatenate(parts, axis=axis)
 
 
 def _copy_shifted(

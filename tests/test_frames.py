@@ -10,6 +10,7 @@ import pathlib
 import pickle
 import warnings
 
+import cv2
 import kwcoco
 import kwimage
 import numpy as np
@@ -478,7 +479,9 @@ class TestLayouts:
         assert core.sum() > 1000
         assert np.abs(found - whole.reshape(DIMS))[core].max() < 0.5
         piece = frames.load_region(1, (slice(30, 50), slice(60, 90)))[:, :, 0]
-        assert np.abs(piece - found[30:50, 60:90]).max() < 1e-2
+        # OpenCV before 5 rounds the places it interpolates at to 1/32 pixel; the picture climbs 6 a pixel.
+        bound = 1e-2 if int(cv2.__version__.split(".")[0]) >= 5 else 6 / 32
+        assert np.abs(piece - found[30:50, 60:90]).max() < bound
 
     @pytest.mark.parametrize(
         "warp", [None, {"matrix": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}, {"scale": 1.0}, np.eye(3)]
