@@ -203,21 +203,17 @@ def interleave(planes: NDArray[Any]) -> NDArray[Any]:
     return merged.view(planes.dtype)
 
 
-def reads_windows(path: str) -> bool:
+def reads_windows(dataset: DatasetReader) -> bool:
     """Whether GDAL reads a window of a file without decoding all of it.
 
     True for tiled and striped TIFFs and the like; False where the whole image is one compressed
     block, and for PNG or JPEG.
-
-    Raises:
-        SourceError: if GDAL cannot open the file.
     """
-    with open_dataset(path) as dataset:
-        if dataset.driver not in WINDOWED_DRIVERS or not dataset.count:
-            return False
-        rows, cols = dataset.block_shapes[0]
-        one_block = rows >= dataset.height and cols >= dataset.width
-        return not (one_block and dataset.compression is not None)
+    if dataset.driver not in WINDOWED_DRIVERS:
+        return False
+    rows, cols = dataset.block_shapes[0]
+    one_block = rows >= dataset.height and cols >= dataset.width
+    return not (one_block and dataset.compression is not None)
 
 
 def is_page_stack(dataset: DatasetReader) -> bool:

@@ -117,7 +117,7 @@ def open_source(path: str) -> SourceReader:
     if raster.is_page_stack(reader.dataset):
         reader.close()
         return ArrayReader(_decode_with_kwimage(path, backend="skimage"))
-    if raster.reads_windows(path):
+    if raster.reads_windows(reader.dataset):
         return reader
     height, width, _ = reader.shape
     pixels = reader.read(0, height, 0, width)
