@@ -86,7 +86,8 @@ class CocoFrames(Frames, HashIdentifiable):
             known = self._layouts.get(image_id)
             if known is not None and known[0] == marks:
                 return known[1]
-            layout = build_layout(image_id, img, os.fspath(self.dset.bundle_dpath))
+            # The dataset's own id: equal numbers of several types share this layout.
+            layout = build_layout(img.get("id", image_id), img, os.fspath(self.dset.bundle_dpath))
         except (TypeError, ValueError, AttributeError) as ex:
             raise SourceError(f"the dataset's entry of image {image_id} cannot be understood: {ex}") from ex
         if len(self._layouts) >= MAX_LAYOUTS:

@@ -28,7 +28,7 @@ from ndsampler.sample_grid import image_grid, new_image_sample_grid, new_video_s
 from ndsampler.target_pools import NegativePool, NegativeSource, Targets, random_index
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
-from ndsampler.utils.rle import parse_segmentation
+from ndsampler.utils.segmentations import parse_segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

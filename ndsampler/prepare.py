@@ -49,7 +49,8 @@ def prepare_layouts(
         lines = "\n".join(f"  {failure}" for failure in failures)
         kind = type(failures[0]) if len({type(failure) for failure in failures}) == 1 else SourceError
         raise kind(
-            f"{len(failures)} of {len(layouts)} images could not be prepared; the others are:\n{lines}"
+            f"{len(failures)} of {len(layouts)} images could not be prepared; the others have been. "
+            f"What failed:\n{lines}"
         )
 
 

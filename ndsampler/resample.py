@@ -291,7 +291,10 @@ def warp_pixels(
     native = pixels if pixels.dtype.name in WARPABLE else pixels.astype(np.float64)
     averages = resampling.antialias and resampling.method != "nearest" and smallest < 1
     simple = not averages and pixels.shape[2] <= 4 and max(*pixels.shape[:2], *out_dims) < OPENCV_LIMIT
-    warped = (_warp_once if simple else _warp_with_kwimage)(native, warp, out_dims, resampling, averages)
+    if simple:
+        warped = _warp_once(native, warp, out_dims, resampling)
+    else:
+        warped = _warp_with_kwimage(native, warp, out_dims, resampling, averages)
     if native is not pixels and pixels.dtype.kind in "iub":
         limits = np.iinfo(pixels.dtype) if pixels.dtype.kind != "b" else None
         warped = warped.round() if limits is None else np.clip(warped.round(), limits.min, limits.max)
@@ -300,7 +303,7 @@ def warp_pixels(
 
 
 def _warp_once(
-    pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling, _: bool
+    pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling
 ) -> NDArray[Any]:
     """Interpolate with OpenCV alone, in a quarter of the time: what almost every warp is."""
     cv2 = require_opencv()

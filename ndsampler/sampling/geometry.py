@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import ArgumentError, UnknownIdError
-from ndsampler.utils.rle import parse_segmentation
+from ndsampler.utils.segmentations import parse_segmentation
 
 if TYPE_CHECKING:
     import kwcoco

@@ -46,6 +46,6 @@ def resolve_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRe
     box = place_window(target, dims, inferred)
     (top, bottom), (left, right) = normalize_pad(target.get("pad"))
     pad = ((top, bottom), (left, right))
-    region = SampleRegion((gid,), False, box, pad, dims, read_options(target), (layout,))
+    region = SampleRegion((layout,), False, box, pad, dims, read_options(target))
     check_size(region)
     return region, {**target, **inferred}

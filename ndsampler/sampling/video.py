@@ -63,13 +63,12 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
     box = place_window({**target, "slices": slices[1:]} if has_time else target, dims, inferred)  # type: ignore[index]
     _state_frames(target, choice, real, inferred)
     region = SampleRegion(
-        gids=choice.gids,
+        layouts=layouts,
         is_video=True,
         box=box,
         pad=(space_pad[0], space_pad[1]),
         data_dims=(choice.n_frames, *dims),
         options=read_options(target),
-        layouts=layouts,
         warps_space_from_img=warps,
         stated_pad=target.get("pad"),
     )
@@ -118,7 +117,7 @@ def choose_frames(
         if not gids:
             raise TargetError("the target touches no frame: gids is empty; expected at least one image id")
         vidid = target.get("vidid")
-        vidid = frames.video_of(gids[0]) if vidid is None and gids else vidid
+        vidid = frames.video_of(gids[0]) if vidid is None else vidid
         total = len(frames.video_gids(vidid)) if vidid is not None else len(gids)
         time_slice = slice(0, len(gids))
     else:

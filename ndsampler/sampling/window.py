@@ -34,8 +34,8 @@ NO_MARGIN = ((0, 0), (0, 0))
 class SampleRegion:
     """A placed window on one or more frames."""
 
-    gids: tuple[Any, ...]
-    """Image ids of the frames in order; None for one outside the video."""
+    layouts: tuple[FrameLayout | None, ...]
+    """The files of the frames in order; None for one outside the video."""
     is_video: bool
     """Whether the sample has a time axis."""
     box: PixelBox
@@ -46,12 +46,15 @@ class SampleRegion:
     """(height, width) of the image, or (frames, height, width) of the video."""
     options: ReadOptions = DEFAULT_OPTIONS
     """How the pixels are read."""
-    layouts: tuple[FrameLayout | None, ...] = ()
-    """The files of each frame; None for one outside the video."""
     warps_space_from_img: tuple[NDArray[Any] | None, ...] = (None,)
     """For each frame the 3x3 matrix from its image to the window's space; None when they are the same."""
     stated_pad: Any = None
     """The margin as the target of a video states it."""
+
+    @property
+    def gids(self) -> tuple[Any, ...]:
+        """Image ids of the frames; None for one outside the video."""
+        return tuple(None if layout is None else layout.gid for layout in self.layouts)
 
     @property
     def padded_box(self) -> PixelBox:
