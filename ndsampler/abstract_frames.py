@@ -22,15 +22,19 @@ from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import PixelBox, wrap_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
     from ndsampler.backends.base import Backend
-    from ndsampler.types import AssetInfo, BackendConfig, HashidMode, PathInfo, PathLike
+    from ndsampler.types import AssetInfo, BackendConfig, CacheErrorMode, HashidMode, PathInfo, PathLike
 
 #: The ways to tell one source from another in the cache.
 HASHID_MODES = ("PATH", "PIXELS", "GIVEN")
+
+#: What to do when an entry of the cache cannot be made.
+CACHE_ERROR_MODES = ("raise", "bypass")
 
 
 class Frames:
@@ -47,10 +51,12 @@ class Frames:
         backend: None, ``'npy'``, ``'cog'``, ``'auto'`` (the same as ``'cog'``), or a dictionary such as
             ``{'type': 'cog', 'config': {'compress': 'LZW'}}``. The settings of cog are ``compress``,
             ``blocksize``, ``quality`` and ``overviews``: see :class:`ndsampler.backends.cog.CogBackend`.
+        on_cache_error: what to do when an entry cannot be made, on a full disk for example: ``'raise'``, or
+            ``'bypass'`` to log a warning and read that source without a cache.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
-        ArgumentError: for an unknown ``hashid_mode``.
+        ArgumentError: for an unknown ``hashid_mode`` or ``on_cache_error``.
 
     Example:
         >>> from ndsampler.abstract_frames import SimpleFrames
@@ -67,16 +73,20 @@ class Frames:
     }
 
     def __init__(
-        self, hashid_mode: HashidMode = "PATH", workdir: PathLike | None = None, backend: Any = None
+        self,
+        hashid_mode: HashidMode = "PATH",
+        workdir: PathLike | None = None,
+        backend: Any = None,
+        *,
+        on_cache_error: CacheErrorMode = "raise",
     ) -> None:
         super().__init__()
-        if hashid_mode not in HASHID_MODES:
-            options = ", ".join(map(repr, HASHID_MODES))
-            raise ArgumentError(f"hashid_mode is {hashid_mode!r}; expected one of {options}")
+        _check_option("hashid_mode", hashid_mode, HASHID_MODES)
+        _check_option("on_cache_error", on_cache_error, CACHE_ERROR_MODES)
         storage = make_backend(backend)
         self.hashid_mode = hashid_mode
         self.workdir = _default_workdir() if workdir is None and storage.caches else workdir
-        self._cache = FrameCache(storage, _entries_dpath(self.workdir, storage), hashid_mode)
+        self._cache = FrameCache(storage, _entries_dpath(self.workdir, storage), hashid_mode, on_cache_error)
         self._backend: BackendConfig = {
             "type": storage.name if storage.caches else None,
             "config": copy.deepcopy(storage.config),
@@ -197,18 +207,21 @@ class Frames:
         names = parse_channels(channels)
         plain = names is None and layout.is_plain
         if plain and cache and self._cache.backend.caches:
-            return self._map_image(layout) if self._cache.backend.maps else self.load_frame(image_id)
+            if not self._cache.backend.maps:
+                return self.load_frame(image_id)
+            file = self.reader.file_of(layout, layout.assets[0])
+            if file.lower().endswith(".npy"):
+                return self._map_image(layout, file)
         reader = self.reader if cache else FrameReader(FrameCache(make_backend(None), None))
         height, width, count = reader.shape(layout, names)
         pixels = reader.read(layout, Grid(PixelBox(0, height, 0, width)), names)
         return pixels[:, :, 0] if plain and count == 1 else pixels
 
-    def _map_image(self, layout: FrameLayout) -> NDArray[Any]:
+    def _map_image(self, layout: FrameLayout, file: str) -> NDArray[Any]:
         """Return the entry of a plain image as a memory map."""
         # Opening it for reading first finds damage, and names the image.
         self.reader.asset_shape(layout, layout.assets[0])
-        path = self.reader.ensure(layout)[0]
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        mapped = np.load(file, mmap_mode="r", allow_pickle=False)
         return mapped[:, :, 0] if mapped.ndim == 3 and mapped.shape[2] == 1 else mapped
 
     def load_frame(self, image_id: Any) -> FrameView:
@@ -240,17 +253,23 @@ class Frames:
         workers: int = 0,
         use_stamp: bool = True,
         verbose: int | None = None,
+        *,
+        executor: Executor | None = None,
     ) -> None:
         """Convert images ahead of time, so that no sample has to wait for it.
 
-        Interrupted and called again, it does what is still missing.
+        Interrupted and called again, it does what is still missing. What killed writers left is removed.
 
         Args:
             gids: image ids; all images by default.
             workers: images converted at once, in threads; decoders release Python's lock.
             use_stamp: taken for compatibility. Whether an entry is there is looked up each time, which
                 costs microseconds an image, so there is no stamp that could be wrong.
-            verbose: 1 shows a progress bar, 0 none; by default as this object was told.
+            verbose: 1 shows a progress bar with images, MB of sources and the time left; 0 none; by default
+                as this object was told.
+            executor: converts the images instead of threads: any ``concurrent.futures.Executor``, of
+                processes or of a cluster whose machines see the same files, such as dask's
+                ``client.get_executor()``.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -263,10 +282,17 @@ class Frames:
         """
         if not self._cache.backend.caches:
             return
-        wanted = list(self.image_ids if gids is None else gids)
-        layouts = [self.layout(gid) for gid in wanted]
-        show = self.verbose if verbose is None else verbose
-        prepare_layouts(self.reader, layouts, workers, f"prepare {self._cache.backend.name}", show)
+        wanted = dict.fromkeys(self.image_ids if gids is None else gids)
+        self._cache.clear_up()
+        prepare_layouts(
+            self.reader,
+            [self.layout(gid) for gid in wanted],
+            workers=workers,
+            executor=executor,
+            goes_on_uncached=self._cache.on_cache_error == "bypass",
+            desc=f"prepare {self._cache.backend.name}",
+            verbose=self.verbose if verbose is None else verbose,
+        )
 
     def _build_pathinfo(self, image_id: Any) -> PathInfo:
         """Return where the files of an image and their entries lie."""
@@ -302,6 +328,7 @@ class SimpleFrames(Frames):
         id_to_path: path of each image by its id.
         workdir: see :class:`Frames`.
         backend: see :class:`Frames`.
+        on_cache_error: see :class:`Frames`.
 
     Example:
         >>> self = SimpleFrames.demo(backend='npy')
@@ -312,9 +339,14 @@ class SimpleFrames(Frames):
     """
 
     def __init__(
-        self, id_to_path: dict[Any, PathLike], workdir: PathLike | None = None, backend: Any = None
+        self,
+        id_to_path: dict[Any, PathLike],
+        workdir: PathLike | None = None,
+        backend: Any = None,
+        *,
+        on_cache_error: CacheErrorMode = "raise",
     ) -> None:
-        super().__init__(hashid_mode="PATH", workdir=workdir, backend=backend)
+        super().__init__(workdir=workdir, backend=backend, on_cache_error=on_cache_error)
         self.id_to_path = id_to_path
 
     @property
@@ -354,6 +386,12 @@ class SimpleFrames(Frames):
         with stdout_to_log():
             id_to_path = {gid: kwimage.grab_test_image_fpath(key) for gid, key in enumerate(keys, 1)}
         return cls(id_to_path, **kw)
+
+
+def _check_option(name: str, value: object, options: Sequence[str]) -> None:
+    """Raise an ArgumentError for a value that is none of the options."""
+    if value not in options:
+        raise ArgumentError(f"{name} is {value!r}; expected one of {', '.join(map(repr, options))}")
 
 
 def _read_block(frames: Frames, image_id: Any, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:

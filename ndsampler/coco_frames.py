@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import kwcoco
     from numpy.typing import NDArray
 
-    from ndsampler.types import HashidMode, PathLike
+    from ndsampler.types import CacheErrorMode, HashidMode, PathLike
 
 #: Layouts kept at the most; beyond, all are built anew as they are asked for.
 MAX_LAYOUTS = 20_000
@@ -34,6 +34,7 @@ class CocoFrames(Frames, HashIdentifiable):
         workdir: folder below which converted images are kept.
         verbose: whether :meth:`prepare` shows a progress bar.
         backend: None, ``'npy'``, ``'cog'``, ``'auto'`` or a dictionary: see :class:`ndsampler.Frames`.
+        on_cache_error: ``'raise'``, or ``'bypass'`` to go on without a cache: see :class:`ndsampler.Frames`.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
@@ -53,8 +54,10 @@ class CocoFrames(Frames, HashIdentifiable):
         workdir: PathLike | None = None,
         verbose: int = 0,
         backend: Any = "auto",
+        *,
+        on_cache_error: CacheErrorMode = "raise",
     ) -> None:
-        super().__init__(hashid_mode=hashid_mode, workdir=workdir, backend=backend)
+        super().__init__(hashid_mode, workdir, backend, on_cache_error=on_cache_error)
         self.dset = dset
         self.verbose = verbose
         self._layouts: dict[Any, tuple[Any, FrameLayout]] = {}
@@ -200,7 +203,8 @@ def _build_asset(obj: dict[str, Any], bundle_dpath: str) -> Asset:
     channels = parse_channels(obj.get("channels"))
     warp = _as_matrix(obj.get("warp_aux_to_img"))
     dims = _stated_dims(obj)
-    return Asset(path, channels if isinstance(channels, tuple) else None, warp, obj.get("hashid"), dims)
+    given = None if obj.get("hashid") is None else str(obj["hashid"])
+    return Asset(path, channels if isinstance(channels, tuple) else None, warp, given, dims)
 
 
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import kwcoco
 
     from ndsampler.category_tree import CategoryTree
-    from ndsampler.types import PathLike, Sample
+    from ndsampler.types import CacheErrorMode, PathLike, Sample
 
 
 class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
@@ -47,6 +47,8 @@ class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: igno
         backend: None reads the source files; ``'cog'`` and ``'npy'`` convert each image once: see
             :class:`ndsampler.Frames`.
         verbose: whether long work shows a progress bar.
+        on_cache_error: what to do when a converted image cannot be kept, on a full disk for example:
+            ``'raise'``, or ``'bypass'`` to go on without a cache.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
@@ -66,12 +68,15 @@ class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: igno
         autoinit: bool = True,
         backend: Any = None,
         verbose: int = 0,
+        *,
+        on_cache_error: CacheErrorMode = "raise",
     ) -> None:
         super().__init__()
         self.dset = dset
         self.workdir = workdir
         self.verbose = verbose
         self._backend = backend
+        self._on_cache_error = on_cache_error
         self.regions: CocoRegions = None  # type: ignore[assignment]
         self.frames: CocoFrames = None  # type: ignore[assignment]
         if autoinit:
@@ -80,7 +85,13 @@ class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: igno
     def init(self) -> None:
         """Make :attr:`frames` and :attr:`regions`; called by the constructor unless told otherwise."""
         self.regions = CocoRegions(self.dset, workdir=self.workdir, verbose=self.verbose)
-        self.frames = CocoFrames(self.dset, workdir=self.workdir, backend=self._backend, verbose=self.verbose)
+        self.frames = CocoFrames(
+            self.dset,
+            workdir=self.workdir,
+            verbose=self.verbose,
+            backend=self._backend,
+            on_cache_error=self._on_cache_error,
+        )
 
     @classmethod
     def demo(

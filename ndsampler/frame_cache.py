@@ -10,28 +10,43 @@ back and compared, and renamed: whoever finds an entry finds a whole one.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
+import errno
 import logging
+import math
 import os
 import re
-import uuid
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from ndsampler.backends.base import make_backend
 from ndsampler.backends.handles import HandlePool
+from ndsampler.backends.label import EntryLabel, append_label, check_entry, verify_entry
 from ndsampler.backends.raw import open_source
-from ndsampler.errors import CacheError, MissingSourceError, SourceError
+from ndsampler.errors import CacheError, SourceError
+from ndsampler.partial_files import PartialFiles
+from ndsampler.source_identity import SourceIdentifier, stat_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from ndsampler.backends.base import Backend, RegionReader
+    from ndsampler.source_identity import SourceIdentity
+
+Result = TypeVar("Result")
+
+#: One state of a file: path, bytes, time of the last change, and number in the file system.
+FileState: TypeAlias = "tuple[str, int, int, int]"
+
+#: The same, and which of its overviews is open.
+FileKey: TypeAlias = "tuple[str, int, int, int, int]"
+
+#: The path of a source, the hash that the dataset states for it, its size and the time of its last change.
+SourceKey: TypeAlias = "tuple[str, str | None, int, int]"
 
 logger = logging.getLogger(__name__)
 
@@ -39,25 +54,11 @@ logger = logging.getLogger(__name__)
 CHECK_BLOCK = 64
 CHECK_BLOCKS = 5
 
+#: Errors that say nothing of a file, but that the process or the machine has run out of something.
+SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
-@dataclass(frozen=True)
-class SourceIdentity:
-    """Tells one state of one source file from every other."""
-
-    path: str
-    """Absolute path."""
-    size: int
-    """Bytes."""
-    mtime_ns: int
-    """Time of the last change, in nanoseconds."""
-    content: str = ""
-    """Hash of the content, or one given by the dataset; replaces the other three when set."""
-
-    @property
-    def token(self) -> str:
-        """Hex name of the identity, for file names."""
-        parts = [self.content] if self.content else [self.path, self.size, self.mtime_ns]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+#: Files of which one process remembers what it knows.
+MAX_KNOWN = 100_000
 
 
 class FrameCache:
@@ -68,6 +69,7 @@ class FrameCache:
         dpath: the folder of the entries; None for a backend that keeps none.
         hashid_mode: ``'PATH'`` tells sources apart by path, size and time of change, ``'PIXELS'`` by
             the content of the file (read once a process), ``'GIVEN'`` by a hash the dataset states.
+        on_cache_error: ``'raise'``, or ``'bypass'`` to read the source where its entry cannot be made.
 
     Example:
         >>> from ndsampler.backends import make_backend
@@ -75,39 +77,26 @@ class FrameCache:
         True
     """
 
-    def __init__(self, backend: Backend, dpath: str | None, hashid_mode: str = "PATH") -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        dpath: str | None,
+        hashid_mode: str = "PATH",
+        on_cache_error: str = "raise",
+    ) -> None:
         self.backend = backend
         self.dpath = dpath
-        self.hashid_mode = hashid_mode
+        self._identifier = SourceIdentifier(hashid_mode)
+        self.on_cache_error = on_cache_error
         self.handles = HandlePool()
-        self._contents: dict[tuple[str, int, int], str] = {}
+        self._sources = make_backend(None)
+        # Which file is read for each state of a source, and whether each state of an entry is whole.
+        self._files: dict[SourceKey, str] = {}
+        self._known: dict[FileState, bool] = {}
 
     def identify(self, path: str, given: str | None = None) -> SourceIdentity:
-        """Return what names the entry of a source as it is now.
-
-        Args:
-            path: absolute path of the source.
-            given: the hash that the dataset states for it.
-
-        Raises:
-            MissingSourceError: if there is no such file.
-            SourceError: in mode ``'GIVEN'`` if the dataset states no hash.
-        """
-        stat = _stat(path)
-        content = ""
-        if self.hashid_mode == "PIXELS":
-            key = (path, stat.st_size, stat.st_mtime_ns)
-            if key not in self._contents:
-                self._contents[key] = _hash_file(path)
-            content = self._contents[key]
-        elif self.hashid_mode == "GIVEN":
-            if not given:
-                raise SourceError(
-                    f"{path} has no hash in the dataset; hashid_mode='GIVEN' expects one under the key "
-                    "'hashid' of each image or asset. Add it, or use hashid_mode='PATH'"
-                )
-            content = str(given)
-        return SourceIdentity(path, stat.st_size, stat.st_mtime_ns, content)
+        """Return what names the entry of a source as it is now. See :meth:`SourceIdentifier.identify`."""
+        return self._identifier.identify(path, given)
 
     def entry_path(self, path: str, given: str | None = None) -> str | None:
         """Return where the entry of a source lies, or would lie; None without a cache.
@@ -117,10 +106,16 @@ class FrameCache:
         """
         if self.dpath is None:
             return None
-        token = self.identify(path, given).token
-        # The source's own name is there for people; it is stripped of all that could lead elsewhere.
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(path).name.split(".")[0])[:40]
-        return os.path.join(self.dpath, token[:2], f"{stem}_{token}{self.backend.suffix}")
+        return self._place_entry(self.identify(path, given))
+
+    def _place_entry(self, identity: SourceIdentity) -> str:
+        """Return where the entry of a source lies, or would lie."""
+        # The source's own name is there for people; it is stripped of all that could lead elsewhere. What is
+        # named by its content has no name of its own, so that the entry is found again when a file moves.
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(identity.path).name.split(".")[0])[:40]
+        token = identity.token
+        name = token if identity.content else f"{stem}_{token}"
+        return os.path.join(str(self.dpath), token[:2], name + self.backend.suffix)
 
     def ensure(self, path: str, given: str | None = None) -> str:
         """Return the path of a file that the backend reads fast, making it where it is missing.
@@ -136,20 +131,50 @@ class FrameCache:
             SourceError: if the source cannot be read.
             CacheError: if the entry cannot be written.
         """
-        entry = self.entry_path(path, given)
-        if entry is None:
+        if self.dpath is None:
             return path
-        if os.path.exists(entry):
+        identity = self.identify(path, given)
+        entry = self._place_entry(identity)
+        if self._is_whole(entry):
             return entry
-        if self.backend.usable_in_place(path):
+        if not os.path.lexists(entry) and self.backend.usable_in_place(path):
             return path
-        self._make(path, entry)
+        self._make(identity, entry, given)
         return entry
 
     def is_ready(self, path: str, given: str | None = None) -> bool:
         """Whether :meth:`ensure` would have nothing to do."""
         entry = self.entry_path(path, given)
-        return entry is None or os.path.exists(entry) or self.backend.usable_in_place(path)
+        return entry is None or self._is_whole(entry) or self.backend.usable_in_place(path)
+
+    def visit(
+        self, path: str, action: Callable[[RegionReader], Result], given: str | None = None, level: int = 0
+    ) -> Result:
+        """Call a function with an open reader of a source, which is the calling thread's own meanwhile.
+
+        If the entry turns out to be damaged, it is made anew, and the function is called once more.
+
+        Args:
+            path: absolute path of the source.
+            action: what to do with the reader.
+            given: the hash that the dataset states for the source.
+            level: 0 for the image itself, n for the n-th of its overviews.
+
+        Returns:
+            What the function returns.
+
+        Raises:
+            SourceError: if the source is missing or damaged.
+            CacheError: if the entry cannot be made or read.
+        """
+        key = self._find(path, given, level)
+        try:
+            return self._visit_file(key, path, action, given)
+        except (SourceError, CacheError):
+            # All of the entry is read now: the trouble may lie with it, or with what was asked for.
+            if key[0] == path or self._look_at(key[:4], verify_entry):
+                raise
+        return self._visit_file(self._find(path, given, level), path, action, given)
 
     def read(
         self,
@@ -175,64 +200,158 @@ class FrameCache:
             SourceError: if the source is missing or damaged.
             CacheError: if the entry cannot be made or read.
         """
-        y0, y1, x0, x1 = box
-        with self.lend(path, given, level) as reader:
-            return reader.read(y0, y1, x0, x1, bands)
+        return self.visit(path, lambda reader: reader.read(*box, bands), given, level)
 
-    @contextlib.contextmanager
-    def lend(self, path: str, given: str | None = None, level: int = 0) -> Iterator[RegionReader]:
-        """Lend an open reader of a source, for the calling thread, until the block ends.
+    def file_of(self, path: str, given: str | None = None) -> str:
+        """Return the file that windows of a source are read from: its entry, or the source itself.
 
         Args:
             path: absolute path of the source.
             given: the hash that the dataset states for it.
-            level: 0 for the image itself, n for the n-th of its overviews.
+
+        Raises:
+            SourceError: if the source is missing or damaged.
+            CacheError: if the entry cannot be made.
         """
-        stat = _stat(path)
-        key = (path, stat.st_size, stat.st_mtime_ns, level)
-        reader = self.handles.borrow(key, lambda: self._open(path, given, level))
+        return self._find(path, given, 0)[0]
+
+    def clear_up(self) -> int:
+        """Remove what writers that are no more left behind, and return how many they were."""
+        return 0 if self.dpath is None else PartialFiles(self.dpath).sweep()
+
+    def _visit_file(
+        self, key: FileKey, path: str, action: Callable[[RegionReader], Result], given: str | None
+    ) -> Result:
+        """Call a function with an open reader of one state of one file."""
+        reader = self.handles.borrow(key, lambda: self._open(key, path, given))
         try:
-            yield reader
+            result = action(reader)
         except BaseException:
             if not reader.shareable:
                 reader.close()
             raise
         self.handles.give_back(key, reader)
+        return result
 
-    def _open(self, path: str, given: str | None, level: int) -> RegionReader:
-        """Open the entry of a source, or the source itself, and say which of them cannot be opened."""
-        file = self.ensure(path, given)
+    def _find(self, path: str, given: str | None, level: int) -> FileKey:
+        """Return which file to read for a source, and its state now: this is paid for every window."""
+        stat = stat_source(path)
+        file = path
+        if self.dpath is not None:
+            source = (path, given, stat.st_size, stat.st_mtime_ns)
+            file = self._files.get(source) or self._provide(source)
+            if file != path:
+                try:
+                    stat = os.stat(file)
+                except OSError:
+                    # Removed while this process was using it.
+                    file = self._provide(source)
+                    stat = stat_source(file)
+        return file, stat.st_size, stat.st_mtime_ns, stat.st_ino, level
+
+    def _provide(self, source: SourceKey) -> str:
+        """Return which file to read for a source, and remember it."""
+        path, given = source[:2]
+        if len(self._files) >= MAX_KNOWN:
+            self._files.clear()
+        try:
+            file = self.ensure(path, given)
+        except CacheError as ex:
+            if self.on_cache_error != "bypass":
+                raise
+            logger.warning("%s is read without a cache: %s", path, ex)
+            file = path
+        self._files[source] = file
+        return file
+
+    def _open(self, key: FileKey, path: str, given: str | None) -> RegionReader:
+        """Open an entry, made anew where it is damaged, or a source."""
+        file, level = key[0], key[-1]
+        if file != path and not self._is_whole(file):
+            stat = stat_source(path)
+            file = self._provide((path, given, stat.st_size, stat.st_mtime_ns))
+        if file == path:
+            return self._sources.open(path, level)
         try:
             return self.backend.open(file, level)
         except (SourceError, CacheError) as ex:
-            if file == path:
-                raise ex if isinstance(ex, SourceError) else SourceError(str(ex)) from ex
-            raise CacheError(
-                f"the entry {file} of {path} is damaged; delete it to have it made anew: {ex}"
-            ) from ex
+            raise CacheError(f"the entry {file} of {path} cannot be opened: {ex}") from ex
 
-    def _make(self, path: str, entry: str) -> None:
-        """Convert a source into a new entry, whole or not at all."""
-        partial = f"{entry}.{os.getpid()}.{uuid.uuid4().hex[:8]}.partial"
-        source = open_source(path)
+    def _is_whole(self, entry: str) -> bool:
+        """Whether an entry is there and undamaged; one that was looked at before is only looked up.
+
+        Raises:
+            CacheError: if that cannot be told now, since the process has too many files open for example.
+        """
         try:
-            os.makedirs(os.path.dirname(entry), exist_ok=True)
-            self.backend.convert(source, partial)
-            self._verify(source, partial, path)
-            os.replace(partial, entry)
+            stat = os.stat(entry)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        state = (entry, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        known = self._known.get(state)
+        return self._look_at(state, check_entry) if known is None else known
+
+    def _look_at(self, state: FileState, check: Callable[[str], object]) -> bool:
+        """Check an entry, remember what was found of this state of it, and return whether it is whole."""
+        try:
+            check(state[0])
+            whole = True
+        except OSError as ex:
+            if ex.errno in SCARCE:
+                raise CacheError(f"{state[0]} cannot be opened now: {ex}") from ex
+            logger.warning("the entry %s is damaged: %s", state[0], ex)
+            whole = False
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[state] = whole
+        return whole
+
+    def _make(self, identity: SourceIdentity, entry: str, given: str | None) -> None:
+        """Convert a source into a new entry, whole or not at all."""
+        path = identity.path
+        try:
+            with PartialFiles(str(self.dpath)).claim(identity.token) as partial:
+                if self._is_whole(entry):
+                    # Another thread or process made it while this one waited.
+                    return
+                self._write(identity, partial)
+                if self.identify(path, given) != identity:
+                    raise SourceError(f"{path} was changed while it was being read; read it again")
+                _publish(partial, entry)
         except SourceError:
             raise
         except OSError as ex:
-            need = np.prod(source.shape, dtype=np.int64) * source.dtype.itemsize
             raise CacheError(
-                f"the entry {entry} of {path} cannot be made (up to {need / 2**20:.0f} MB): {ex}. "
-                "Free some space, give another workdir, or use backend=None"
+                f"the entry {entry} of {path} cannot be made ({_tell_space(path, str(self.dpath))}): {ex}. "
+                "Free some space, give another workdir, or use backend=None or on_cache_error='bypass'"
             ) from ex
+        logger.debug("cached %s as %s", path, entry)
+
+    def _write(self, identity: SourceIdentity, partial: str) -> None:
+        """Convert a source into a new file, read that back, and label it."""
+        source = open_source(identity.path)
+        try:
+            self._check_space(source)
+            self.backend.convert(source, partial)
+            self._verify(source, partial, identity.path)
+            label = EntryLabel(
+                source=identity.path,
+                size=identity.size,
+                mtime_ns=identity.mtime_ns,
+                content=identity.content,
+                shape=source.shape,
+                dtype=source.dtype.name,
+                nodata=source.nodata,
+            )
+            append_label(partial, label)
         finally:
             source.close()
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(partial)
-        logger.debug("cached %s as %s", path, entry)
+
+    def _check_space(self, source: RegionReader) -> None:
+        """Refuse an entry that will not fit, before the disk is full of the half of it."""
+        need, free = self.backend.space_needed(source), shutil.disk_usage(str(self.dpath)).free
+        if need > free:
+            raise OSError(errno.ENOSPC, f"{need / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
 
     def _verify(self, source: RegionReader, partial: str, path: str) -> None:
         """Read an entry back and compare it with its source before anyone else sees it."""
@@ -250,6 +369,30 @@ class FrameCache:
         finally:
             written.close()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": {}, "_known": {}}
+
+
+def _publish(partial: str, entry: str) -> None:
+    """Give a finished file its name, in place of whatever damaged thing has it."""
+    os.makedirs(os.path.dirname(entry), exist_ok=True)
+    with contextlib.suppress(OSError):
+        # A folder of that name goes if it is empty; if it is not, the next line says so.
+        os.rmdir(entry)
+    os.replace(partial, entry)
+
+
+def _tell_space(path: str, dpath: str) -> str:
+    """Say how much the pixels of a source take, and how much is free, as far as that can be told."""
+    parts = []
+    with contextlib.suppress(SourceError):
+        source = open_source(path)
+        parts.append(f"up to {math.prod(source.shape) * source.dtype.itemsize / 1e6:.1f} MB")
+        source.close()
+    with contextlib.suppress(OSError):
+        parts.append(f"{shutil.disk_usage(dpath).free / 1e6:.1f} MB free")
+    return ", ".join(parts)
+
 
 def _check_blocks(shape: tuple[int, int, int]) -> list[tuple[int, int, int, int]]:
     """Return boxes along the diagonal of an image, its two ends among them."""
@@ -257,22 +400,3 @@ def _check_blocks(shape: tuple[int, int, int]) -> list[tuple[int, int, int, int]
     rows = np.linspace(0, max(0, height - CHECK_BLOCK), CHECK_BLOCKS).astype(int).tolist()
     cols = np.linspace(0, max(0, width - CHECK_BLOCK), CHECK_BLOCKS).astype(int).tolist()
     return [(y, min(y + CHECK_BLOCK, height), x, min(x + CHECK_BLOCK, width)) for y, x in zip(rows, cols)]
-
-
-def _stat(path: str) -> os.stat_result:
-    """Return what the file system knows of a source."""
-    try:
-        return os.stat(path)
-    except (FileNotFoundError, NotADirectoryError) as ex:
-        raise MissingSourceError(f"{path} does not exist") from ex
-    except (OSError, ValueError) as ex:
-        raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
-
-
-def _hash_file(path: str) -> str:
-    """Return the hash of a file's bytes."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -4,10 +4,9 @@ The pixels of one frame, gathered from its assets onto a wanted grid.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,12 +17,14 @@ from ndsampler.resample import Resampling, choose_level, place, read_onto_grid
 from ndsampler.windows import PixelBox, check_affordable, embed_box
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from ndsampler.backends.base import RegionReader
     from ndsampler.frame_cache import FrameCache
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -103,22 +104,26 @@ class FrameReader:
         Raises:
             SourceError: if it is missing or damaged; the message names the image.
         """
-        with self._lend(layout, asset) as reader:
-            return _shape_of(reader)
+        return self._visit(layout, asset, _shape_of)
 
-    @contextlib.contextmanager
-    def _lend(self, layout: FrameLayout, asset: Asset) -> Iterator[RegionReader]:
-        """Lend an open file of the size that the dataset states; whatever fails with it names the image."""
+    def _visit(self, layout: FrameLayout, asset: Asset, action: Callable[[RegionReader], Result]) -> Result:
+        """Call a function with an open file of the size that the dataset states.
+
+        Whatever fails with the file names the image.
+        """
+
+        def act(reader: RegionReader) -> Result:
+            if asset.dims is not None and asset.dims != reader.shape[:2]:
+                # Every window would show another place than the annotations are drawn on.
+                raise SourceError(
+                    f"{asset.path} has (height, width) {reader.shape[:2]}; the dataset states "
+                    f"{asset.dims}. Correct 'width' and 'height' of the image or asset (orientation tags "
+                    "of photographs are not applied)"
+                )
+            return action(reader)
+
         try:
-            with self._cache.lend(asset.path, asset.given_hash) as reader:
-                if asset.dims is not None and asset.dims != reader.shape[:2]:
-                    # Every window would show another place than the annotations are drawn on.
-                    raise SourceError(
-                        f"{asset.path} has (height, width) {reader.shape[:2]}; the dataset states "
-                        f"{asset.dims}. Correct 'width' and 'height' of the image or asset (orientation tags "
-                        "of photographs are not applied)"
-                    )
-                yield reader
+            return self._cache.visit(asset.path, act, asset.given_hash)
         except (SourceError, CacheError) as ex:
             raise _naming_image(ex, layout) from ex
 
@@ -131,6 +136,18 @@ class FrameReader:
         """
         try:
             return [self._cache.ensure(asset.path, asset.given_hash) for asset in layout.assets]
+        except (SourceError, CacheError) as ex:
+            raise _naming_image(ex, layout) from ex
+
+    def file_of(self, layout: FrameLayout, asset: Asset) -> str:
+        """Return the file that windows of an asset are read from: its entry, or the source itself.
+
+        Raises:
+            SourceError: if the source cannot be read; the message names the image.
+            CacheError: if an entry cannot be written; likewise.
+        """
+        try:
+            return self._cache.file_of(asset.path, asset.given_hash)
         except (SourceError, CacheError) as ex:
             raise _naming_image(ex, layout) from ex
 
@@ -235,14 +252,17 @@ class FrameReader:
     def _read_plain(self, layout: FrameLayout, grid: Grid) -> NDArray[Any]:
         """Read the image's own file without any change: the way of almost every sample."""
         box = grid.box
-        with self._lend(layout, layout.assets[0]) as reader:
+
+        def read(reader: RegionReader) -> NDArray[Any]:
             height, width, count = reader.shape
             inside, margin = embed_box(box, height, width)
-            if inside != box:
-                what = f"the window on image {layout.gid}"
-                check_affordable(box.dims, reader.dtype.itemsize, count, what)
+            if inside == box:
+                return reader.read(*inside)
+            check_affordable(box.dims, reader.dtype.itemsize, count, f"the window on image {layout.gid}")
             pixels = reader.read(*inside)
-        return pixels if inside == box else place(pixels, box.dims, margin, grid.fill(pixels.dtype))
+            return place(pixels, box.dims, margin, grid.fill(pixels.dtype))
+
+        return self._visit(layout, layout.assets[0], read)
 
     def gather(self, layout: FrameLayout, plan: ReadPlan, grid: Grid) -> NDArray[Any]:
         """Read the assets of a plan and lay their bands side by side."""
@@ -266,25 +286,32 @@ class FrameReader:
         self, layout: FrameLayout, asset: Asset, wanted: Sequence[int], grid: Grid
     ) -> NDArray[Any]:
         """Read some bands of one file on a grid."""
-        with self._lend(layout, asset) as reader:
-            shape = _shape_of(reader)
-            if max(wanted) >= shape.count:
-                stated = "|".join(asset.channels or ())
-                raise SourceError(f"{asset.path} has {shape.count} bands; the dataset states {stated}")
-            what = f"the window on image {layout.gid}"
-            check_affordable(grid.out_dims, shape.dtype.itemsize, len(wanted), what)
-            bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
-            nodata = shape.nodata if grid.nodata == "float" else grid.nodata
-            level, dims, warp = _choose_pixels(asset, shape, grid, nodata)
+        return self._visit(
+            layout, asset, functools.partial(self._read_open_asset, layout, asset, wanted, grid)
+        )
 
-            def read(box: PixelBox) -> NDArray[Any]:
-                if level == 0:
-                    pixels = reader.read(*box, bands)
-                else:
-                    pixels = self._cache.read(asset.path, box, bands, asset.given_hash, level)
-                return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
+    def _read_open_asset(
+        self, layout: FrameLayout, asset: Asset, wanted: Sequence[int], grid: Grid, reader: RegionReader
+    ) -> NDArray[Any]:
+        """Read some bands of one open file on a grid."""
+        shape = _shape_of(reader)
+        if max(wanted) >= shape.count:
+            stated = "|".join(asset.channels or ())
+            raise SourceError(f"{asset.path} has {shape.count} bands; the dataset states {stated}")
+        what = f"the window on image {layout.gid}"
+        check_affordable(grid.out_dims, shape.dtype.itemsize, len(wanted), what)
+        bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
+        nodata = shape.nodata if grid.nodata == "float" else grid.nodata
+        level, dims, warp = _choose_pixels(asset, shape, grid, nodata)
 
-            return read_onto_grid(read, dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
+        def read(box: PixelBox) -> NDArray[Any]:
+            if level == 0:
+                pixels = reader.read(*box, bands)
+            else:
+                pixels = self._cache.read(asset.path, box, bands, asset.given_hash, level)
+            return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
+
+        return read_onto_grid(read, dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
 
 
 def _shape_of(reader: RegionReader) -> AssetShape:

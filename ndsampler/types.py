@@ -18,6 +18,9 @@ WindowDims = tuple[int, int] | Literal["square", "extent"] | None
 #: How the images of a dataset are told apart in the cache.
 HashidMode = Literal["PATH", "PIXELS", "GIVEN"]
 
+#: What to do when an entry of the cache cannot be made.
+CacheErrorMode = Literal["raise", "bypass"]
+
 #: Wherever a path is taken.
 PathLike = str | os.PathLike[str]
 

@@ -23,7 +23,7 @@ from helpers_images import DIMS, random_pixels, write_png, write_tiff
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ndsampler import frame_cache
+from ndsampler import source_identity
 from ndsampler.backends import make_backend, raster
 from ndsampler.backends.handles import HandlePool
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
@@ -145,8 +145,8 @@ class TestNames:
 
     def test_by_pixels_a_file_is_hashed_once(self, make_cache, image, monkeypatch):
         hashed = []
-        original = frame_cache._hash_file
-        monkeypatch.setattr(frame_cache, "_hash_file", lambda path: hashed.append(path) or original(path))
+        original = source_identity._hash_file
+        monkeypatch.setattr(source_identity, "_hash_file", lambda path: hashed.append(path) or original(path))
         cache = make_cache(hashid_mode="PIXELS")
         for _ in range(5):
             cache.read(str(image), WHOLE)
@@ -177,15 +177,15 @@ class TestNames:
     def test_no_name_leads_out_of_the_folder_or_grows_too_long(self, mode, tmp_path, monkeypatch):
         image = write_png(tmp_path / "image.png", random_pixels())
         stat = image.stat()
-        monkeypatch.setattr(frame_cache, "_stat", lambda path: stat)
-        monkeypatch.setattr(frame_cache, "_hash_file", lambda path: "0" * 64)
+        monkeypatch.setattr(source_identity, "stat_source", lambda path: stat)
+        monkeypatch.setattr(source_identity, "_hash_file", lambda path: "0" * 64)
         cache = FrameCache(make_backend("npy"), "/workdir", mode)
 
         @given(st.text(min_size=1))
         def check(name: str) -> None:
             entry = cache.entry_path(name, name)
             inside = pathlib.PurePosixPath(entry).relative_to("/workdir")
-            assert re.fullmatch(r"[0-9a-f]{2}/[A-Za-z0-9_-]{0,40}_[0-9a-f]{32}\.npy", str(inside))
+            assert re.fullmatch(r"[0-9a-f]{2}/[A-Za-z0-9_-]{0,41}[0-9a-f]{32}\.npy", str(inside))
 
         check()
 
@@ -237,7 +237,7 @@ class TestWholeOrAbsent:
         cache.ensure(str(image))
         ((source, dest, existed),) = seen
         assert (dest, existed) == (entry, False)
-        assert os.path.dirname(source) == os.path.dirname(entry)
+        assert os.path.commonpath([source, entry]) == cache.dpath
         assert not source.endswith(cache.backend.suffix)
         assert files(tmp_path / "cache") == [pathlib.Path(entry)]
 
@@ -381,14 +381,18 @@ class TestWholeOrAbsent:
         assert cache.is_ready(str(image))
         assert np.array_equal(cache.read(str(image), WHOLE), random_pixels())
 
-    def test_two_processes_may_convert_one_image(self, backend, image, tmp_path):
+    @pytest.mark.parametrize("locks", [True, False])
+    def test_two_processes_may_convert_one_image(self, backend, locks, image, tmp_path):
         script = """
             import pathlib, sys, time
             import numpy as np
             from helpers_images import random_pixels
+            from ndsampler import partial_files
             from ndsampler.backends import make_backend
             from ndsampler.frame_cache import FrameCache
-            backend, image, folder, ready, go = sys.argv[1:]
+            backend, image, folder, locks, ready, go = sys.argv[1:]
+            if locks == 'False':
+                partial_files.fcntl = None
             cache = FrameCache(make_backend(backend), folder)
             original = cache.backend.convert
             def convert(source, dest):
@@ -399,27 +403,24 @@ class TestWholeOrAbsent:
             cache.backend.convert = convert
             assert np.array_equal(cache.read(image, (0, 90, 0, 151)), random_pixels())
         """
-        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        marks = [tmp_path / "ready0", tmp_path / "ready1"]
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
             runs = [
                 pool.submit(
-                    run_script,
-                    script,
-                    backend,
-                    image,
-                    tmp_path / "cache",
-                    tmp_path / f"ready{n}",
-                    tmp_path / "go",
+                    run_script, script, backend, image, tmp_path / "cache", locks, mark, tmp_path / "go"
                 )
-                for n in (0, 1)
+                for mark in marks
             ]
             waiter = threading.Event()
+            enough = 1 if locks else 2
             for _ in itertools.repeat(None, 5000):
-                if all((tmp_path / f"ready{n}").exists() for n in (0, 1)) or any(run.done() for run in runs):
+                if sum(mark.exists() for mark in marks) >= enough or any(run.done() for run in runs):
                     break
                 waiter.wait(0.01)
             (tmp_path / "go").touch()
             results = [run.result() for run in runs]
         assert [done.returncode for done in results] == [0, 0], [done.stderr for done in results]
+        assert sum(mark.exists() for mark in marks) == enough
         assert len(files(tmp_path / "cache")) == 1
 
     def test_threads_may_convert_one_image(self, backend, make_cache, image, tmp_path):
@@ -693,9 +694,15 @@ class TestHandles:
     def test_a_handle_that_failed_is_closed_and_not_lent_again(self, make_cache, image):
         tiled = write_tiff(image.parent / "t.tif", random_pixels(), tiled=True, blockxsize=16, blockysize=16)
         cache = make_cache("cog")
-        with pytest.raises(RuntimeError, match="mine"), cache.lend(str(tiled)) as reader:
+        used = []
+
+        def fail(reader):
+            used.append(reader)
             raise RuntimeError("mine")
-        assert reader.dataset.closed
+
+        with pytest.raises(RuntimeError, match="mine"):
+            cache.visit(str(tiled), fail)
+        assert [reader.dataset.closed for reader in used] == [True]
         assert len(cache.handles) == 0
         assert np.array_equal(cache.read(str(tiled), WHOLE), random_pixels())
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Raised whenever entries written by an earlier version must not be read any more.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 #: Bytes of pixels that are held in memory while an entry is written.
 BLOCK_BYTES = 32 * 2**20
@@ -105,6 +105,10 @@ class Backend(ABC):
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write the pixels of an open source to a new file."""
         raise NotImplementedError(f"backend {self.name!r} keeps no entries")
+
+    def space_needed(self, source: RegionReader) -> int:
+        """Return how many bytes the entry of an open source takes at the least; 0 if nobody can tell."""
+        return 0
 
     @property
     def lossless(self) -> bool:

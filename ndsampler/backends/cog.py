@@ -8,7 +8,6 @@ reads a window as fast as lossy JPEG does. ``make bench`` repeats the measuremen
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -110,8 +109,6 @@ class CogBackend(Backend):
                 f"backend 'cog' holds no {source.dtype}, only {', '.join(GDAL_TYPES)}; backend 'npy' does"
             )
         raster.write_cog(source, dest, self.creation_options(source))
-        with open(dest, "rb+") as file:
-            os.fsync(file.fileno())
 
     def creation_options(self, source: RegionReader) -> dict[str, str]:
         """Return the options of GDAL's COG driver for one image."""

@@ -1,14 +1,13 @@
 """
 The ``'npy'`` backend: uncompressed pixels that are mapped into memory.
 
-An entry is a plain ``.npy`` file, which numpy and others open as ever, with a
-small JSON trailer behind the array that keeps what the format has no room for:
-the source's nodata value.
+An entry is a plain ``.npy`` file, which numpy and others open as ever. What the
+format has no room for, the source's nodata value, stands in the entry's label.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import mmap
 import os
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register, row_blocks
+from ndsampler.backends.label import find_label
 from ndsampler.errors import CacheError
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from numpy.typing import NDArray
-
-#: Marks the end of a file that carries a trailer.
-TRAILER_MAGIC = b"NDSAMPLER-NPY-1\n"
 
 
 class NpyReader:
@@ -44,6 +41,7 @@ class NpyReader:
                 shape, order, dtype = _read_header(file, path)
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
                 offset = file.tell()
+                label = find_label(file)
         except CacheError:
             raise
         except OSError as ex:
@@ -52,7 +50,7 @@ class NpyReader:
         self._array = array if array.ndim == 3 else array.reshape(*array.shape, 1)
         self.shape = self._array.shape
         self.dtype = dtype.newbyteorder("=")
-        self.nodata = _read_trailer(self._map).get("nodata")
+        self.nodata = None if label is None else label.nodata
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """Return a copy of a window. See :class:`ndsampler.backends.base.RegionReader`."""
@@ -85,24 +83,14 @@ def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dt
         raise CacheError(
             f"{path} holds {dtype} of shape {shape}; expected an image of 2 or 3 axes of numbers"
         )
-    end = file.tell() + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+    if min(shape) < 0:
+        raise CacheError(f"{path} states the shape {shape}")
+    # Python's own numbers do not overflow.
+    end = file.tell() + dtype.itemsize * math.prod(shape)
     size = os.fstat(file.fileno()).st_size
     if size < end:
         raise CacheError(f"{path} is cut off: {size} bytes where {end} are needed")
     return shape, "F" if fortran else "C", dtype
-
-
-def _read_trailer(data: mmap.mmap) -> dict[str, Any]:
-    """Return what stands behind the array, or nothing for a file written elsewhere."""
-    size, mark = len(data), len(TRAILER_MAGIC)
-    if data[size - mark :] != TRAILER_MAGIC:
-        return {}
-    length = int.from_bytes(data[size - mark - 4 : size - mark], "little")
-    try:
-        trailer = json.loads(data[size - mark - 4 - length : size - mark - 4])
-    except ValueError as ex:
-        raise CacheError(f"the trailer of a .npy entry is damaged: {ex}") from ex
-    return trailer if isinstance(trailer, dict) else {}
 
 
 @register("npy")
@@ -120,14 +108,14 @@ class NpyBackend(Backend):
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write an entry, a block of rows at a time."""
         header = {"descr": source.dtype.newbyteorder("=").str, "fortran_order": False, "shape": source.shape}
-        trailer = json.dumps({"nodata": source.nodata}).encode()
         with open(dest, "wb") as file:
             np.lib.format.write_array_header_2_0(file, header)
             for _, rows in row_blocks(source):
                 file.write(np.ascontiguousarray(rows).data)
-            file.write(trailer + len(trailer).to_bytes(4, "little") + TRAILER_MAGIC)
-            file.flush()
-            os.fsync(file.fileno())
+
+    def space_needed(self, source: RegionReader) -> int:
+        """Return the bytes of the pixels, which are stored as they are."""
+        return math.prod(source.shape) * source.dtype.itemsize
 
     def usable_in_place(self, path: str) -> bool:
         """Return True for a source that is a ``.npy`` file already."""

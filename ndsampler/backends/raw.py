@@ -9,24 +9,18 @@ bound, so that further windows of the same image cost nothing.
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
+from ndsampler.backends.whole_image import WHOLE_IMAGE_ENDINGS, check_plausible, decode_image
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-#: Endings of formats that OpenCV decodes as whole images.
-WHOLE_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".gif")
-
-#: Rows whose colors are put in order at once.
-SWAP_ROWS = 256
 
 #: Endings of formats that neither OpenCV nor GDAL reads, and kwimage does with a package of their own.
 KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
@@ -119,48 +113,11 @@ def open_source(path: str) -> SourceReader:
         return ArrayReader(_decode_with_kwimage(path, backend="skimage"))
     if raster.reads_windows(reader.dataset):
         return reader
-    height, width, _ = reader.shape
+    height, width, count = reader.shape
+    check_plausible(path, height * width * count * reader.dtype.itemsize)
     pixels = reader.read(0, height, 0, width)
     reader.close()
     return ArrayReader(pixels, reader.nodata)
-
-
-def decode_image(path: str) -> NDArray[Any]:
-    """Decode a whole PNG, JPEG or the like with OpenCV.
-
-    Args:
-        path: a local file.
-
-    Returns:
-        (height, width) or (height, width, channels) pixels, color in the order RGB or RGBA.
-
-    Raises:
-        SourceError: if the file is cut off, damaged or not an image.
-        MissingDependencyError: if no OpenCV is installed.
-    """
-    from ndsampler.utils.require import require_opencv
-
-    cv2 = require_opencv()
-    # Python opens the file, since OpenCV knows only names in UTF-8.
-    with open(path, "rb") as file:
-        data = file.read()
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as ex:
-        raise SourceError(f"{path} cannot be decoded: {ex}") from ex
-    if pixels is None:
-        raise SourceError(f"{path} cannot be decoded: it is damaged, cut off, or no image")
-    if not jpeg_is_complete(data):
-        # libjpeg paints the missing part gray and goes on.
-        raise SourceError(f"{path} is cut off: the end-of-image marker is missing")
-    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
-        swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-        for y0 in range(0, len(pixels), SWAP_ROWS):
-            # By blocks that stay in the processor's cache: in place as a whole takes eight times as long,
-            # and a copy of the image.
-            rows = pixels[y0 : y0 + SWAP_ROWS]
-            cv2.cvtColor(rows, swap, dst=rows)
-    return pixels
 
 
 def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
@@ -171,32 +128,6 @@ def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
         return np.asarray(kwimage.imread(path, backend=backend))
     except Exception as ex:  # the packages behind kwimage raise errors of many kinds
         raise SourceError(f"{path} cannot be decoded by kwimage: {type(ex).__name__}: {ex}") from ex
-
-
-# A marker inside entropy-coded data: not a stuffed zero, a restart marker or fill.
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-
-
-def jpeg_is_complete(data: bytes) -> bool:
-    """Whether the content of a JPEG file runs to its end-of-image marker.
-
-    Segments are skipped by their length, so that the marker of an embedded thumbnail does not count;
-    in the coded data the next marker is searched. A file that is no JPEG counts as complete.
-
-    References:
-        ITU-T T.81 (1992), annex B: compressed data formats.
-    """
-    if not data.startswith(b"\xff\xd8"):
-        return True
-    position = 2
-    while (match := _MARKER.search(data, position)) is not None:
-        marker = data[match.start() + 1]
-        if marker == 0xD9:
-            return True
-        position = match.end()
-        if marker != 0x01:
-            position += int.from_bytes(data[position : position + 2], "big")
-    return False
 
 
 @register("raw")

@@ -1,0 +1,248 @@
+"""
+Where entries are written before they get their names.
+
+Each writer works in a folder of its own inside ``_partial``, beside the entries
+and so on the same disk, and holds a lock in it for as long as it lives; the
+operating system lets go of the lock when the writer dies, however it dies.
+Hence a folder whose lock can be had is a dead writer's, and is removed; and who
+wants to write what another writes already waits until that lock is free.
+
+The lock only saves work. Where the file system knows none, every writer works
+on its own, and the last to finish gives the entry its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+try:
+    import fcntl
+except ImportError:  # Windows, which does not remove the files of a process that lives
+    fcntl = None  # type: ignore[assignment]
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+logger = logging.getLogger(__name__)
+
+#: Folder of all that is being written, below the folder of the entries.
+FOLDER = "_partial"
+
+#: The file in a writer's folder that it holds the lock of.
+LOCK = "lock"
+
+#: What is written, in a writer's folder.
+FILE = "entry.partial"
+
+#: Seconds between two looks at whether another writer is done.
+POLL_SECONDS = 0.02
+
+#: Seconds to wait for another writer. One that takes longer has been stopped, or writes a very large image:
+#: then the same is written twice.
+PATIENCE_SECONDS = 600.0
+
+#: Seconds after which an unlocked file counts as left behind, where the file system knows no locks.
+STALE_SECONDS = 86_400.0
+
+
+class PartialFiles:
+    """Gives writers of one folder of entries a place to work, and clears up after dead ones.
+
+    Args:
+        dpath: the folder of the entries.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as dpath:
+        ...     partials = PartialFiles(dpath)
+        ...     with partials.claim('token') as file:
+        ...         print(os.path.basename(file), len(partials.leftovers()))
+        entry.partial 0
+    """
+
+    def __init__(self, dpath: str) -> None:
+        self.dpath = os.path.join(dpath, FOLDER)
+
+    @contextlib.contextmanager
+    def claim(self, token: str) -> Iterator[str]:
+        """Give the name of a file to write, which is gone when the block ends.
+
+        Whoever claims a token waits while another, in whatever thread or process, holds it: so look
+        whether the work has been done meanwhile.
+
+        Args:
+            token: names what is to be written.
+
+        Raises:
+            OSError: if no place can be made.
+        """
+        self.sweep(except_for=token)
+        place, lock = self._take(token)
+        try:
+            # Where the writer before died, its files are still here.
+            _remove_files(place)
+            yield os.path.join(place, FILE)
+        finally:
+            _remove_place(place)
+            os.close(lock)
+
+    def leftovers(self) -> list[str]:
+        """Return the folders of writers that are no more."""
+        found = []
+        for place in self._places():
+            with _lock_of_the_dead(place) as lock:
+                if lock is not None:
+                    found.append(place)
+        return found
+
+    def sweep(self, except_for: str = "") -> int:
+        """Remove what dead writers left, as far as that is allowed.
+
+        Args:
+            except_for: the token of a place to leave alone.
+
+        Returns:
+            How many places were removed.
+        """
+        count = 0
+        for place in self._places():
+            if os.path.basename(place) == except_for:
+                continue
+            with _lock_of_the_dead(place) as lock:
+                if lock is not None:
+                    count += _remove_place(place)
+        return count
+
+    def _places(self) -> list[str]:
+        """Return the folders of all writers, dead or alive."""
+        try:
+            return [os.path.join(self.dpath, name) for name in sorted(os.listdir(self.dpath))]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def _take(self, token: str) -> tuple[str, int]:
+        """Make a place, wait until no other writer has it, and return it with the lock's descriptor."""
+        place = os.path.join(self.dpath, token)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        try:
+            while (lock := _lock_place(place)) is None and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+        except LocksUnknownError:
+            lock = None
+            _remove_lock(place)
+        if lock is not None:
+            return place, lock
+        place = f"{place}.{uuid.uuid4().hex[:8]}"
+        os.makedirs(place)
+        return place, _open_lock(place)
+
+
+class LocksUnknownError(OSError):
+    """The file system has no locks."""
+
+
+def _open_lock(place: str) -> int:
+    """Open the file that stands for a place, making it where it is missing."""
+    return os.open(os.path.join(place, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _lock_place(place: str) -> int | None:
+    """Make a place and return the descriptor of its lock; None if another has it."""
+    try:
+        os.makedirs(place, exist_ok=True)
+        lock = _open_lock(place)
+    except (FileNotFoundError, FileExistsError):
+        if os.path.lexists(place) and not os.path.isdir(place):
+            raise
+        return None  # it was removed by another just now
+    try:
+        if _try_lock(lock) and _is_still_at(lock, os.path.join(place, LOCK)):
+            return lock
+    except BaseException:
+        os.close(lock)
+        raise
+    os.close(lock)
+    return None
+
+
+def _try_lock(lock: int) -> bool:
+    """Take a lock if nobody has it, and say whether that went well.
+
+    Raises:
+        LocksUnknownError: if there is no such thing here.
+    """
+    if fcntl is None:
+        raise LocksUnknownError("this system has no flock")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as ex:
+        raise LocksUnknownError(f"locks do not work here: {ex}") from ex
+    return True
+
+
+def _is_still_at(lock: int, path: str) -> bool:
+    """Whether a path still leads to an open file: a place may go between its opening and its locking."""
+    try:
+        return os.path.samestat(os.fstat(lock), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def _lock_of_the_dead(place: str) -> Iterator[int | None]:
+    """Hold the lock of a place during the block; None if it is another's, or cannot be had."""
+    try:
+        lock = _open_lock(place)
+    except OSError as ex:
+        # It has gone, is none of our folders, or may only be read.
+        logger.debug("%s is left alone: %s", place, ex)
+        yield None
+        return
+    try:
+        yield lock if _is_dead(place, lock) else None
+    finally:
+        os.close(lock)
+
+
+def _is_dead(place: str, lock: int) -> bool:
+    """Whether nobody works in a place."""
+    try:
+        return _try_lock(lock) and _is_still_at(lock, os.path.join(place, LOCK))
+    except LocksUnknownError:
+        return time.time() - os.fstat(lock).st_mtime > STALE_SECONDS
+
+
+def _remove_files(place: str) -> None:
+    """Remove all files of a place but its lock."""
+    for name in os.listdir(place):
+        if name != LOCK:
+            os.unlink(os.path.join(place, name))
+
+
+def _remove_place(place: str) -> bool:
+    """Remove a place whose lock is held, and say whether that went well."""
+    try:
+        _remove_files(place)
+    except OSError as ex:
+        logger.debug("%s is not removed: %s", place, ex)
+        return False
+    # Last, since the next writer may enter as soon as it has gone.
+    return _remove_lock(place)
+
+
+def _remove_lock(place: str) -> bool:
+    """Remove the lock of a place, and the place if nothing else is in it; say whether that went well."""
+    try:
+        os.unlink(os.path.join(place, LOCK))
+        os.rmdir(place)
+    except OSError as ex:
+        logger.debug("%s is not removed: %s", place, ex)
+        return False
+    return True

@@ -1,0 +1,91 @@
+"""
+What tells one state of one image file from every other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+
+from ndsampler.errors import MissingSourceError, SourceError
+
+
+@dataclass(frozen=True)
+class SourceIdentity:
+    """Tells one state of one source file from every other."""
+
+    path: str
+    """Absolute path."""
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """Time of the last change, in nanoseconds."""
+    content: str = ""
+    """Hash of the content, or one given by the dataset; replaces the other three when set."""
+
+    @property
+    def token(self) -> str:
+        """Hex name of the identity, for file names."""
+        parts = [self.content] if self.content else [self.path, self.size, self.mtime_ns]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+class SourceIdentifier:
+    """Names the states of sources in one of three ways.
+
+    Args:
+        mode: ``'PATH'`` tells sources apart by path, size and time of change, ``'PIXELS'`` by the content of
+            the file (read once a process), ``'GIVEN'`` by a hash the dataset states.
+    """
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self._contents: dict[tuple[str, int, int], str] = {}
+
+    def identify(self, path: str, given: str | None = None) -> SourceIdentity:
+        """Return what names the entry of a source as it is now.
+
+        Args:
+            path: absolute path of the source.
+            given: the hash that the dataset states for it.
+
+        Raises:
+            MissingSourceError: if there is no such file.
+            SourceError: in mode ``'GIVEN'`` if the dataset states no hash.
+        """
+        stat = stat_source(path)
+        content = ""
+        if self.mode == "PIXELS":
+            key = (path, stat.st_size, stat.st_mtime_ns)
+            if key not in self._contents:
+                self._contents[key] = _hash_file(path)
+            content = self._contents[key]
+        elif self.mode == "GIVEN":
+            if not given:
+                raise SourceError(
+                    f"{path} has no hash in the dataset; hashid_mode='GIVEN' expects one under the key "
+                    "'hashid' of each image or asset. Add it, or use hashid_mode='PATH'"
+                )
+            content = str(given)
+        return SourceIdentity(path, stat.st_size, stat.st_mtime_ns, content)
+
+
+def stat_source(path: str) -> os.stat_result:
+    """Return what the file system knows of a source."""
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as ex:
+        raise MissingSourceError(f"{path} does not exist") from ex
+    except (OSError, ValueError) as ex:
+        raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
+
+
+def _hash_file(path: str) -> str:
+    """Return the hash of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
