@@ -90,11 +90,16 @@ _HOMES = {
     "tabular_coco_targets": "coco_regions",
 }
 
+#: What has left this package.
+_MOVED = {"CocoDataset": "kwcoco.CocoDataset"}
+
 
 if not TYPE_CHECKING:  # or static checkers would take any name for a good one
 
     def __getattr__(name: str) -> object:
-        """Load a documented name, or a submodule, the first time it is asked for."""
+        """Load a documented name, or a submodule, the first time it is asked for; warn of what has left."""
+        if name in _MOVED:
+            return _submodule("utils.deprecation").load_moved(f"{__name__}.{name}", _MOVED[name])
         home = _HOMES.get(name)
         value = _submodule(name) if home is None else getattr(_submodule(home), name)
         globals()[name] = value

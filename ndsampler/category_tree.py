@@ -509,4 +509,4 @@ def _checked_indexes(name: str, idxs: Iterable[int] | None, total: int) -> froze
 
 
 def _warn_of_spelling(function: str) -> None:
-    warn_once(f"heirarchical_{function} is misspelled; call hierarchical_{function} instead", stacklevel=4)
+    warn_once(f"heirarchical_{function} is misspelled; call hierarchical_{function} instead")

@@ -15,7 +15,7 @@ import ubelt as ub
 
 from ndsampler.annot_table import AnnotTable, dataset_state
 from ndsampler.box_tree import NO_ROWS
-from ndsampler.errors import ArgumentError, MissingNegativePool, UnknownIdError, UnsupportedTaskError
+from ndsampler.errors import MissingNegativePool, UnknownIdError, UnsupportedTaskError
 from ndsampler.isect_indexer import FrameIntersectionIndex
 from ndsampler.positives import (
     choose_positives,
@@ -25,13 +25,20 @@ from ndsampler.positives import (
     window_pair,
 )
 from ndsampler.sample_grid import image_grid, new_image_sample_grid, new_video_sample_grid, video_grid
-from ndsampler.target_pools import NegativePool, NegativeSource, Targets, random_index
+from ndsampler.target_pools import (
+    NegativePool,
+    NegativeSource,
+    Targets,
+    check_sizes,
+    checked_rows,
+    random_index,
+)
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.utils.segmentations import parse_segmentation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import kwarray
     import kwimage
@@ -56,9 +63,6 @@ logger = logging.getLogger(__name__)
 #: Window sizes that negatives take after, at most.
 _MAX_ANCHORS = 1000
 
-#: Share of a preselected negative's area that an annotation may cover when there are too few without any.
-_NEGATIVE_THRESH = 0.3
-
 
 class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     """
@@ -79,6 +83,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         workdir: as given.
         verbose: as given.
         BACKGROUND_CLASS_ID: id of the category named background, else 0: that of negatives.
+        custom_preselect_positives: None, or a function that :meth:`preselect` lets choose the positives:
+            given the regions, ``window_dims`` and ``rng=``, it returns rows of :attr:`targets`.
 
     Example:
         >>> self = CocoRegions.demo()
@@ -88,6 +94,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         >>> self.get_negative(rng=0)["aid"]
         -1
     """
+
+    custom_preselect_positives: Callable[..., Sequence[int]] | None = None
 
     def __init__(self, dset: Any, workdir: Any = None, verbose: int = 1) -> None:
         super().__init__()
@@ -184,8 +192,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     @property
     def isect_index(self) -> FrameIntersectionIndex:
         """The spatial index of all annotations; a few milliseconds to make, so never stored on disk."""
-        if dataset_state(self.dset) != self._state:
-            self.refresh()
+        self._notice_edits()
         if self._isect_index is None:
             self._isect_index = self._own_index = FrameIntersectionIndex.from_table(self.annot_table)
         return self._isect_index
@@ -501,21 +508,16 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """
         import kwarray
 
-        if n_neg is not None and neg_to_pos_ratio is not None:
-            raise ArgumentError(
-                f"Cannot specify both neg_to_pos_ratio={neg_to_pos_ratio} and n_neg={n_neg}; "
-                "expected one of them; leave out the other"
-            )
-        if min(n_pos or 0, n_neg or 0, neg_to_pos_ratio or 0) < 0:
-            raise ArgumentError(
-                f"got n_pos={n_pos}, n_neg={n_neg}, neg_to_pos_ratio={neg_to_pos_ratio}; "
-                "expected none of them below 0; leave out what should have its default"
-            )
+        check_sizes(n_pos, n_neg, neg_to_pos_ratio)
         state = kwarray.ensure_rng(rng)
         self._notice_edits()
         if isinstance(window_dims, str):  # a window of each target's own size, as without
             window_dims = None
-        self._pos_select_idxs = choose_positives(self.targets, n_pos, window_dims, state)
+        if self.custom_preselect_positives is None:
+            self._pos_select_idxs = choose_positives(self.targets, n_pos, window_dims, state)
+        else:
+            chosen = self.custom_preselect_positives(self, window_dims, rng=rng)
+            self._pos_select_idxs = checked_rows(chosen, len(self.targets))
         n_pos = len(self._pos_select_idxs)
         if neg_to_pos_ratio is not None:
             n_neg = int(n_pos * neg_to_pos_ratio)

@@ -10,7 +10,6 @@ a set or on a hash: the random state alone decides.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +18,7 @@ import numpy as np
 
 from ndsampler.errors import ArgumentError
 from ndsampler.free_space import ValidArea, free_corners, lattice_corners
+from ndsampler.utils.deprecation import warn_user
 from ndsampler.window_grid import union_area
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def draw_negatives(
             "or pass exact=False"
         )
         if exact == "warn":
-            warnings.warn(message, stacklevel=3)
+            warn_user(message, UserWarning)
         elif exact:
             raise ArgumentError(message)
     order = np.argsort(rows, kind="stable")

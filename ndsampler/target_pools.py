@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Rng = int | np.random.RandomState | None
 
-__all__ = ["NegativePool", "NegativeSource", "Targets", "random_index"]
+__all__ = ["NegativePool", "NegativeSource", "Targets", "check_sizes", "checked_rows", "random_index"]
 
 #: Share of its own area that annotations may cover of a negative, when there are too few without any.
 _THRESH = 0.3
@@ -243,6 +243,56 @@ class NegativePool:
             self._given = 0
         self._given += 1
         return _row(self._stream, self._given - 1)
+
+
+def check_sizes(n_pos: int | None, n_neg: int | None, neg_to_pos_ratio: float | None) -> None:
+    """Raise an error unless a pool can have these sizes.
+
+    Args:
+        n_pos: number of positives; all when None.
+        n_neg: number of negatives; none when None.
+        neg_to_pos_ratio: number of negatives for each positive, instead of ``n_neg``.
+
+    Raises:
+        ArgumentError: if one of them is below 0, or if there are two sizes for the negatives.
+    """
+    if n_neg is not None and neg_to_pos_ratio is not None:
+        raise ArgumentError(
+            f"Cannot specify both neg_to_pos_ratio={neg_to_pos_ratio} and n_neg={n_neg}; "
+            "expected one of them; leave out the other"
+        )
+    if min(n_pos or 0, n_neg or 0, neg_to_pos_ratio or 0) < 0:
+        raise ArgumentError(
+            f"got n_pos={n_pos}, n_neg={n_neg}, neg_to_pos_ratio={neg_to_pos_ratio}; "
+            "expected none of them below 0; leave out what should have its default"
+        )
+
+
+def checked_rows(chosen: Any, total: int) -> NDArray[np.int64]:
+    """Return rows of a table that a user's function has chosen.
+
+    Args:
+        chosen: what it returned.
+        total: rows of the table.
+
+    Raises:
+        ArgumentError: if that is no list of rows.
+
+    Example:
+        >>> checked_rows([2, 0], total=3)
+        array([2, 0])
+    """
+    rows = np.asarray(chosen)
+    if rows.ndim != 1 or (len(rows) and not np.issubdtype(rows.dtype, np.integer)):
+        raise ArgumentError(
+            f"custom_preselect_positives returned {chosen!r}; expected a list of rows of targets"
+        )
+    if len(rows) and not 0 <= rows.min() <= rows.max() < total:
+        raise ArgumentError(
+            f"custom_preselect_positives returned rows from {rows.min()} to {rows.max()}; "
+            f"expected rows of targets, from 0 to {total - 1}"
+        )
+    return rows.astype(np.int64)
 
 
 def random_index(num: int, rng: Rng, what: str) -> int:

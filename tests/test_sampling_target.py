@@ -13,7 +13,7 @@ from helpers_datasets import DIMS, ELSEWHERE, GRAY, NO_BOX, NULL_CATEGORY, PLAIN
 from ndsampler import CocoSampler
 from ndsampler.errors import TargetError, UnknownIdError, UnknownTargetError
 from ndsampler.sampling.target import ALIASES, MOVED_ARGUMENTS, normalize_target, take_arguments
-from ndsampler.utils.deprecation import warn_once
+from ndsampler.utils import deprecation
 
 WINDOW = {"cx": 20, "cy": 12, "width": 9, "height": 6}
 
@@ -29,11 +29,9 @@ def sampler(dset):
 
 
 @pytest.fixture
-def fresh_warnings():
-    """Let every warning of this process count as not yet given, before and after."""
-    warn_once.cache_clear()
-    yield
-    warn_once.cache_clear()
+def fresh_warnings(monkeypatch):
+    """Let every warning of this process count as not yet given."""
+    monkeypatch.setattr(deprecation, "_given", set())
 
 
 def assert_same_sample(found, expected):

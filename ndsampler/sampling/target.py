@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.errors import TargetError, UnknownTargetError
-from ndsampler.utils.deprecation import warn_once
+from ndsampler.utils.deprecation import warn_once, warn_user
 
 if TYPE_CHECKING:
     import kwcoco
@@ -110,16 +110,14 @@ def take_arguments(target: Any, kwargs: dict[str, Any]) -> Any:
         UserWarning: for an argument that never existed; it is ignored.
     """
     if "tr" in kwargs:
-        warn_once("the argument tr is now called target", stacklevel=4)
+        warn_once("the argument tr is now called target")
         target = kwargs["tr"] if target is None else target
     moved = {key: kwargs[key] for key in MOVED_ARGUMENTS if key in kwargs}
     for key in moved:
-        warn_once(f"the argument {key} is now the key {key!r} of the target", stacklevel=4)
+        warn_once(f"the argument {key} is now the key {key!r} of the target")
     unknown = sorted(set(kwargs) - set(MOVED_ARGUMENTS) - {"tr"})
     if unknown:
-        import warnings
-
-        warnings.warn(f"unknown arguments are ignored: {', '.join(unknown)}", UserWarning, stacklevel=3)
+        warn_user(f"unknown arguments are ignored: {', '.join(unknown)}", UserWarning)
     return {**(target or {}), **moved} if moved else target
 
 

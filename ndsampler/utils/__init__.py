@@ -1,28 +1,42 @@
 """
-Small tools that the rest of the library stands on.
+Small tools that the rest of the library stands on, and what earlier releases kept here.
 
-The names below are loaded when first used, so importing the package stays cheap.
+The names below are loaded when first used, and so are submodules, so importing the package stays cheap.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ndsampler.utils.hash_identifiable import HashIdentifiable
-    from ndsampler.utils.util_gdal import have_gdal
+    from ndsampler.utils.require import have_gdal
 
 __all__ = ["HashIdentifiable", "have_gdal"]
 
-_HOME_OF = {"HashIdentifiable": "hash_identifiable", "have_gdal": "util_gdal"}
+_HOME_OF = {"HashIdentifiable": "hash_identifiable", "have_gdal": "require"}
+
+#: Submodules that programs reach for as attributes, without importing them.
+_SUBMODULES = frozenset(
+    {
+        "util_futures",
+        "util_gdal",
+        "util_lru",
+        "util_misc",
+        "util_shape",
+        "util_sklearn",
+        "validate_cog",
+    }
+)
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name of ``__all__`` from the module that defines it."""
+    """Load a name of ``__all__`` from the module that defines it, or a submodule of earlier releases."""
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
 
 

@@ -2,12 +2,57 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any
 
 from ndsampler.errors import MissingDependencyError
 
-__all__ = ["require_opencv"]
+__all__ = ["have_gdal", "require", "require_opencv"]
+
+logger = logging.getLogger(__name__)
+
+
+def have_gdal() -> bool:
+    """Say whether rasterio's GDAL loads and can read and write GeoTIFF.
+
+    An installed ``osgeo`` is neither needed nor looked at.
+
+    Returns:
+        True when the ``cog`` backend can work here.
+
+    Example:
+        >>> have_gdal() in {True, False}
+        True
+    """
+    try:
+        import rasterio
+    except ImportError as ex:
+        # A wheel that is present and cannot load its libraries ends here as well.
+        logger.debug("rasterio cannot be imported: %s", ex)
+        return False
+    with rasterio.Env() as env:
+        return "GTiff" in env.drivers()
+
+
+def require(module: str, package: str, purpose: str) -> Any:
+    """Return a module of an optional package.
+
+    Args:
+        module: its name, with dots.
+        package: what to install.
+        purpose: what needs it.
+
+    Raises:
+        MissingDependencyError: if the package is not installed, with the command that installs it.
+
+    Example:
+        >>> require("math", "math", "counting").sqrt(9.0)
+        3.0
+    """
+    return _import(
+        module, f"{purpose} needs the package {package}, which is not installed; run 'pip install {package}'"
+    )
 
 
 def require_opencv() -> Any:
@@ -26,14 +71,19 @@ def require_opencv() -> Any:
         >>> require_opencv().__name__
         'cv2'
     """
+    return _import(
+        "cv2",
+        "OpenCV (the module cv2) is not installed, and reading images needs it. Install one of its "
+        'two packages, never both: pip install "ndsampler[headless]" on servers and in containers '
+        '(opencv-python-headless), or pip install "ndsampler[graphics]" where windows are shown '
+        "(opencv-python).",
+    )
+
+
+def _import(module: str, message: str) -> Any:
     try:
-        return import_module("cv2")
+        return import_module(module)
     except ModuleNotFoundError as ex:
-        if ex.name != "cv2":
+        if ex.name != module.partition(".")[0]:
             raise
-        raise MissingDependencyError(
-            "OpenCV (the module cv2) is not installed, and reading images needs it. Install one of its "
-            'two packages, never both: pip install "ndsampler[headless]" on servers and in containers '
-            '(opencv-python-headless), or pip install "ndsampler[graphics]" where windows are shown '
-            "(opencv-python)."
-        ) from ex
+        raise MissingDependencyError(message) from ex

@@ -1,31 +1,218 @@
-"""Whether GDAL, through rasterio, can be used here."""
+"""
+Cloud-optimized GeoTIFFs, under their old name. ``osgeo`` is neither needed nor imported.
+
+Today :meth:`ndsampler.Frames.load_frame` gives an image that is read when it is sliced,
+:class:`ndsampler.backends.cog.CogBackend` writes the files, :meth:`ndsampler.Frames.prepare` converts
+all images of a dataset, and the package rio-cogeo validates.
+"""
 
 from __future__ import annotations
 
-import logging
+import os
+import uuid
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["have_gdal"]
+import numpy as np
+import ubelt as ub
 
-logger = logging.getLogger(__name__)
+from ndsampler.abstract_frames import SimpleFrames
+from ndsampler.backends.cog import CogBackend
+from ndsampler.backends.raw import ArrayReader, open_source
+from ndsampler.errors import ArgumentError, CacheError, SourceError
+from ndsampler.utils.require import have_gdal
+from ndsampler.utils.validate_cog import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ndsampler.backends.base import SourceReader
+    from ndsampler.frame_view import FrameView
+    from ndsampler.types import PathLike
+
+__all__ = ["LazyGDalFrameFile", "batch_convert_to_cog", "batch_validate_cog", "have_gdal"]
 
 
-def have_gdal() -> bool:
-    """Say whether rasterio's GDAL loads and can read and write GeoTIFF.
+class LazyGDalFrameFile:
+    """An image file that is read when it is sliced, as a numpy array is sliced.
 
-    An installed ``osgeo`` is neither needed nor looked at.
+    Args:
+        cog_fpath: path of an image; of a tiled TIFF only the tiles that a slice needs are read.
 
-    Returns:
-        True when the ``cog`` backend can work here.
+    Raises:
+        SourceError: when first used, if the file is missing or damaged.
 
     Example:
-        >>> have_gdal() in {True, False}
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as dpath:
+        ...     path = _imwrite_cloud_optimized_geotiff(f"{dpath}/a.tif", np.eye(4, dtype=np.uint8))
+        ...     image = LazyGDalFrameFile(path)
+        ...     image.shape, image[2:4, 1:4, 0].tolist()
+        ((4, 4, 1), [[0, 1, 0], [0, 0, 1]])
+    """
+
+    def __init__(self, cog_fpath: PathLike) -> None:
+        self.cog_fpath = cog_fpath
+        self.fpath = cog_fpath
+
+    @cached_property
+    def _view(self) -> FrameView:
+        return SimpleFrames({0: self.fpath}).load_frame(0)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) in pixels."""
+        return self._view.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes, 3."""
+        return self._view.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of one value."""
+        return self._view.dtype
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return self._view[index]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self._view.__array__(dtype, copy)
+
+    def __repr__(self) -> str:
+        return f"LazyGDalFrameFile({os.fspath(self.fpath)!r})"
+
+
+def _imwrite_cloud_optimized_geotiff(
+    fpath: PathLike, data: NDArray[Any], compress: str = "auto", blocksize: int = 256
+) -> PathLike:
+    """Write an array as a cloud-optimized GeoTIFF, which appears whole or not at all.
+
+    Args:
+        fpath: the file to make; one that is there is replaced.
+        data: (height, width) or (height, width, channels) pixels.
+        compress: see :class:`ndsampler.backends.cog.CogBackend`; ``'auto'`` keeps every pixel.
+        blocksize: side of a tile in pixels.
+
+    Returns:
+        The path that was given.
+
+    Raises:
+        BackendError: for an unknown way to compress, or an impossible size of tiles.
+        CacheError: if the file cannot be written, or TIFF has no such type of values.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as dpath:
+        ...     path = f"{dpath}/a.tif"
+        ...     _imwrite_cloud_optimized_geotiff(path, np.zeros((9, 9)), compress="DEFLATE") == path
         True
     """
+    backend = CogBackend({"compress": compress, "blocksize": blocksize})
+    _write_whole(backend, ArrayReader(np.asarray(data)), os.fspath(fpath))
+    return fpath
+
+
+def batch_convert_to_cog(
+    src_fpaths: Sequence[PathLike],
+    dst_fpaths: Sequence[PathLike],
+    mode: str = "process",
+    max_workers: int = 0,
+    cog_config: dict[str, Any] | None = None,
+) -> None:
+    """Convert images to cloud-optimized GeoTIFFs; each appears whole or not at all.
+
+    Args:
+        src_fpaths: images of any format that :class:`ndsampler.SimpleFrames` reads.
+        dst_fpaths: the files to make, one for each.
+        mode: ``'process'``, ``'thread'`` or ``'serial'``.
+        max_workers: how many at a time; 0 works in this process.
+        cog_config: settings of :class:`ndsampler.backends.cog.CogBackend`.
+
+    Raises:
+        ArgumentError: if there are not as many of the one as of the other.
+        BackendError: for an unknown setting.
+        SourceError: if an image is missing or damaged.
+        CacheError: if a file cannot be written.
+
+    Example:
+        >>> batch_convert_to_cog([], [])
+    """
+    if len(src_fpaths) != len(dst_fpaths):
+        raise ArgumentError(
+            f"got {len(src_fpaths)} files to convert and {len(dst_fpaths)} to write; expected as many of both"
+        )
+    with ub.JobPool(mode=mode, max_workers=max_workers) as jobs:
+        for src, dst in zip(src_fpaths, dst_fpaths):
+            jobs.submit(_convert_to_cog, os.fspath(src), os.fspath(dst), cog_config)
+        for job in jobs.jobs:
+            job.result()
+
+
+def batch_validate_cog(
+    dst_fpaths: Sequence[PathLike], mode: str = "thread", max_workers: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Yield for each file, in their order, what keeps it from being a cloud-optimized GeoTIFF.
+
+    Args:
+        dst_fpaths: the files.
+        mode: ``'process'``, ``'thread'`` or ``'serial'``.
+        max_workers: how many at a time; 0 works in this process.
+
+    Yields:
+        ``fpath``, ``status`` (``'pass'`` or ``'fail'``), ``errors``, ``warnings`` and ``details``, as
+        :func:`ndsampler.utils.validate_cog.validate` finds them; a file that cannot be read fails.
+
+    Raises:
+        MissingDependencyError: if rio-cogeo is not installed.
+
+    Example:
+        >>> [report] = batch_validate_cog(["/no/such/file.tif"])
+        >>> report["status"], report["errors"]
+        ('fail', ['/no/such/file.tif does not exist'])
+    """
+    with ub.JobPool(mode=mode, max_workers=max_workers) as jobs:
+        for path in dst_fpaths:
+            jobs.submit(_validate_cog, os.fspath(path))
+        for job in jobs.jobs:
+            yield job.result()
+
+
+def _convert_to_cog(src: str, dst: str, cog_config: dict[str, Any] | None) -> None:
+    """Convert one file, in a worker."""
+    backend = CogBackend(cog_config)
+    source = open_source(src)
     try:
-        import rasterio
-    except ImportError as ex:
-        # A wheel that is present and cannot load its libraries ends here as well.
-        logger.debug("rasterio cannot be imported: %s", ex)
-        return False
-    with rasterio.Env() as env:
-        return "GTiff" in env.drivers()
+        _write_whole(backend, source, dst)
+    finally:
+        source.close()
+
+
+def _validate_cog(path: str) -> dict[str, Any]:
+    """Report on one file, in a worker."""
+    try:
+        warnings, errors, details = validate(path)
+    except SourceError as ex:
+        warnings, errors, details = [], [str(ex)], {}
+    status = "fail" if errors else "pass"
+    return {"fpath": path, "status": status, "errors": errors, "warnings": warnings, "details": details}
+
+
+def _write_whole(backend: CogBackend, source: SourceReader, dst: str) -> None:
+    """Write a file that appears whole or not at all."""
+    partial = f"{dst}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        backend.convert(source, partial)
+        os.replace(partial, dst)
+    except BaseException as ex:
+        if os.path.exists(partial):
+            os.unlink(partial)
+        if isinstance(ex, OSError) and not isinstance(ex, (CacheError, SourceError)):
+            raise CacheError(f"{dst} cannot be written: {ex}") from ex
+        raise

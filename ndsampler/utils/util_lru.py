@@ -12,6 +12,7 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 from ndsampler.errors import ArgumentError
+from ndsampler.utils.deprecation import warn_optional
 
 __all__ = ["LRUDict"]
 
@@ -51,7 +52,12 @@ class LRUDict(MutableMapping[Any, Any]):
 
         Raises:
             ArgumentError: if ``max_size`` is below 0.
+
+        Warns:
+            UserWarning: if ``impl`` is ``'c'``, which would be that of an optional package.
         """
+        if impl == "c":
+            warn_optional("the package lru-dict is not used any more; impl='c' gives the mapping of 'auto'")
         return cls(max_size)
 
     def set_size(self, max_size: int) -> None:

@@ -1,0 +1,147 @@
+"""
+Datasets for training, validation and testing out of a configuration, for programs that ask so.
+
+A program of today makes them itself: :meth:`kwcoco.CocoDataset.coerce` takes a path or the key of a demo
+set, :meth:`kwcoco.CocoDataset.subset` a part of a dataset.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError, ArgumentTypeError, UnknownOptionError
+from ndsampler.utils.deprecation import warn_user
+from ndsampler.utils.quiet import stdout_to_log
+from ndsampler.utils.util_sklearn import StratifiedGroupKFold
+
+if TYPE_CHECKING:
+    import kwcoco
+    from numpy.typing import NDArray
+
+__all__ = ["coerce_datasets"]
+
+logger = logging.getLogger(__name__)
+
+TAGS = ("train", "vali", "test")
+
+
+def coerce_datasets(config: Any, build_hashid: bool = False, verbose: int = 1) -> dict[str, Any]:
+    """Return the datasets that a configuration names, or a split of the one that it names.
+
+    Args:
+        config: a dictionary, or anything with ``get``. Its keys ``train_dataset``, ``vali_dataset`` and
+            ``test_dataset`` name a dataset each; without any of them, ``datasets`` names one to split. A
+            dataset is given itself, by the path of its file (also behind ``path:``), or as ``special:``
+            and a key of :meth:`kwcoco.CocoDataset.demo`. A split holds out one part in ``split_factor``
+            (3) for testing, and one part of the rest for validation; ``no_test`` leaves the former for
+            training.
+        build_hashid: whether to have each dataset's ``hashid`` made.
+        verbose: whether to log what was found.
+
+    Returns:
+        What there is of ``train``, ``vali`` and ``test``. In a split no image is in two of them, categories
+        are shared out evenly, and an image without annotations is in none.
+
+    Raises:
+        UnknownOptionError: for a name that is neither a file nor a key.
+        ArgumentTypeError: for anything else that is no dataset.
+        ArgumentError: if there are too few images to split.
+        MissingDependencyError: if there is something to split, and scikit-learn is not installed.
+
+    Example:
+        >>> subsets = coerce_datasets({"datasets": "special:shapes8"})
+        >>> list(subsets), sum(dset.n_images for dset in subsets.values())
+        (['train', 'vali', 'test'], 8)
+    """
+    given = {tag: config.get(f"{tag}_dataset", None) for tag in TAGS}
+    base = config.get("datasets", None)
+    if any(data is not None for data in given.values()):
+        subsets = {tag: _coerce_dataset(data) for tag, data in given.items() if data is not None}
+    elif base is not None:
+        factor = config.get("split_factor", 3)
+        subsets = _split(_coerce_dataset(base), factor, bool(config.get("no_test", False)))
+    else:
+        subsets = {}
+    for tag, dset in subsets.items():
+        if build_hashid:
+            dset._build_hashid(hash_pixels=False, verbose=0)
+        if verbose:
+            logger.info("dataset for %s: %s", tag, dset)
+    return subsets
+
+
+def _coerce_dataset(data: Any) -> Any:
+    """Return a dataset from itself, its path, or the key of a demo set."""
+    import kwcoco
+
+    if hasattr(data, "imgs"):
+        return data
+    if not isinstance(data, (str, os.PathLike)):
+        raise ArgumentTypeError(
+            f"a dataset is given as {data!r}; expected a kwcoco dataset, a path, or 'special:' and a key"
+        )
+    name = os.fspath(data)
+    path = Path(name[5:] if name.lower().startswith("path:") else name).expanduser()
+    if path.exists():
+        return kwcoco.CocoDataset(path)
+    special = name.lower().startswith("special:")
+    if not special:
+        warn_user(f"{name} is no file; if a demo set is meant, write 'special:{name}'", UserWarning)
+    try:
+        with stdout_to_log():
+            return kwcoco.CocoDataset.demo(name.lower()[8:] if special else name)
+    except KeyError as ex:
+        raise UnknownOptionError(
+            f"a dataset is given as {name!r}; expected the path of a file, or 'special:' and a key of "
+            "kwcoco.CocoDataset.demo, such as 'special:shapes8'"
+        ) from ex
+
+
+def _split(base: kwcoco.CocoDataset, factor: int, no_test: bool) -> dict[str, Any]:
+    """Return parts of a dataset, as copies."""
+    split = _split_train_vali_test(base, factor)
+    if no_test:
+        split["train"] += split.pop("test")
+    subsets = {}
+    for tag, gids in split.items():
+        subsets[tag] = base.subset(sorted(gids), copy=True)
+        subsets[tag].tag = f"{base.tag}-{tag}" if base.tag else tag
+    return subsets
+
+
+def _split_train_vali_test(coco_dset: kwcoco.CocoDataset, factor: int = 3) -> dict[str, list[int]]:
+    """Return the annotated images of a dataset in three parts, the same in every process.
+
+    Args:
+        coco_dset: the dataset.
+        factor: one part in so many is held out for testing, then one of the rest for validation.
+
+    Returns:
+        Ascending image ids under ``train``, ``vali`` and ``test``.
+
+    Raises:
+        ArgumentError: if there are too few images.
+    """
+    rows = [(ann["image_id"], ann.get("category_id") or -1) for ann in coco_dset.anns.values()]
+    gids, cids = np.array(rows, dtype=np.int64).reshape(-1, 2).T
+    try:
+        learn, test = _hold_out(gids, cids, factor)
+        train, vali = _hold_out(gids[learn], cids[learn], factor)
+    except ValueError as ex:
+        raise ArgumentError(
+            f"{len(set(gids.tolist()))} annotated images cannot be split by {factor}: {ex} "
+            "Give train_dataset, vali_dataset and test_dataset, or a smaller split_factor"
+        ) from ex
+    parts = {"train": gids[learn][train], "vali": gids[learn][vali], "test": gids[test]}
+    return {tag: np.unique(part).tolist() for tag, part in parts.items()}
+
+
+def _hold_out(gids: NDArray[np.int64], cids: NDArray[np.int64], factor: int) -> Any:
+    """Return the rows to keep and those to hold out; an image's rows stay together."""
+    folds = StratifiedGroupKFold(n_splits=factor, shuffle=True, random_state=0)
+    return next(folds.split(gids, cids, groups=gids))

@@ -1,0 +1,14 @@
+"""
+Executors and a pool of jobs, under their old name.
+
+They live in ubelt now: :class:`ubelt.Executor` and :class:`ubelt.JobPool`.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import as_completed
+
+from ubelt import Executor, JobPool
+from ubelt.util_futures import SerialExecutor
+
+__all__ = ["Executor", "JobPool", "SerialExecutor", "as_completed"]

@@ -1,0 +1,36 @@
+"""
+The shapes of arrays in nested containers, for programs that print them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ndsampler.errors import ArgumentTypeError
+
+__all__ = ["nestshape"]
+
+
+def nestshape(data: Any) -> Any:
+    """Return nested lists, tuples and dicts with each array, or tensor, replaced by its shape.
+
+    Args:
+        data: the container. Anything without a shape stays as it is.
+
+    Raises:
+        ArgumentTypeError: for a set, whose items have no place.
+
+    Example:
+        >>> import numpy as np
+        >>> nestshape({"im": np.zeros((2, 3)), "aids": [np.arange(4), 7]})
+        {'im': (2, 3), 'aids': [(4,), 7]}
+    """
+    if isinstance(data, dict):
+        return {key: nestshape(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        items = map(nestshape, data)
+        return list(items) if isinstance(data, list) else tuple(items)
+    if isinstance(data, (set, frozenset)):
+        raise ArgumentTypeError(f"data holds the set {data!r}; expected lists, tuples, dicts and arrays")
+    shape = getattr(data, "shape", None)
+    return data if shape is None else tuple(shape)
