@@ -8,7 +8,6 @@ query per SQL table, grouped by image, and pickle as plain arrays.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -19,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.sql_view import fetch, from_json, is_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -32,10 +32,6 @@ logger = logging.getLogger(__name__)
 #: Stands in an id column where the dataset gives no id: an annotation without
 #: category, an image without video. Sizes that are not known are -1 as well.
 NO_ID = -1
-
-#: Rows fetched from an SQL database at a time, so that a million of them never
-#: exist as Python objects all at once.
-_FETCH_ROWS = 50_000
 
 
 class _Columns:
@@ -95,7 +91,7 @@ class ImageTable(_Columns):
         Args:
             dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
         """
-        numbers, regions, warps = _sql_images(dset) if _is_sql(dset) else _dict_images(dset)
+        numbers, regions, warps = _sql_images(dset) if is_view(dset) else _dict_images(dset)
         order = np.argsort(numbers["id"], kind="stable")
         rows_in_file_order = np.empty_like(order)
         rows_in_file_order[order] = np.arange(len(order))
@@ -241,7 +237,7 @@ class AnnotTable(_Columns):
             ArgumentError: if a box is not four numbers.
         """
         images = ImageTable.from_coco(dset)
-        aids, gids, cids, boxes, tracks, track_ids = (_sql_annots if _is_sql(dset) else _dict_annots)(dset)
+        aids, gids, cids, boxes, tracks, track_ids = (_sql_annots if is_view(dset) else _dict_annots)(dset)
         image_rows = images.find(gids)
         order = _grouping_order(image_rows, aids)
         if order is not None:
@@ -375,7 +371,7 @@ def dataset_state(dset: Any) -> tuple[Any, ...]:
         False
     """
     index = getattr(dset, "index", None)
-    if index is None or _is_sql(dset):
+    if index is None or is_view(dset):
         return ()
     unused = dset._next_ids.unused
     return (
@@ -390,10 +386,6 @@ def dataset_state(dset: Any) -> tuple[Any, ...]:
 
 
 # --- reading a dataset ------------------------------------------------------
-
-
-def _is_sql(dset: Any) -> bool:
-    return hasattr(dset, "engine")
 
 
 def _dict_images(dset: Any) -> tuple[dict[str, NDArray[np.int64]], dict[int, Any], dict[int, Any]]:
@@ -420,12 +412,12 @@ def _sql_images(dset: Any) -> tuple[dict[str, NDArray[np.int64]], dict[int, Any]
     table = np.empty((0, 5))
     regions: dict[int, Any] = {}
     warps: dict[int, Any] = {}
-    for rows in _fetch(dset, query):
+    for rows in fetch(dset, query):
         table = np.concatenate([table, np.array([row[:5] for row in rows], dtype=np.float64)])
         for gid, *_, warp, extra in rows:
-            if warp is not None and _moves(parsed := _from_json(warp)):
+            if warp is not None and _moves(parsed := from_json(warp)):
                 warps[gid] = parsed
-            if extra is not None and (region := _from_json(extra).get("valid_region")):
+            if extra is not None and (region := from_json(extra).get("valid_region")):
                 regions[gid] = region
     names = ("id", "width", "height", "video_id", "frame_index")
     return {name: _ids_from_floats(table[:, i]) for i, name in enumerate(names)}, regions, warps
@@ -450,7 +442,7 @@ def _dict_annots(dset: Any) -> tuple[Any, ...]:
 def _sql_annots(dset: Any) -> tuple[Any, ...]:
     query = "SELECT id, image_id, category_id, _bbox_x, _bbox_y, _bbox_w, _bbox_h FROM annotations"
     chunks = [np.empty((0, 7))]
-    chunks += [np.array(rows, dtype=np.float64) for rows in _fetch(dset, query)]
+    chunks += [np.array(rows, dtype=np.float64) for rows in fetch(dset, query)]
     table = np.concatenate(chunks)
     aids, gids, cids = (_ids_from_floats(table[:, i]) for i in range(3))
     tracks, track_ids = _sql_tracks(dset, aids)
@@ -459,32 +451,10 @@ def _sql_annots(dset: Any) -> tuple[Any, ...]:
 
 def _sql_tracks(dset: Any, aids: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, tuple[Any, ...]]:
     query = "SELECT id, track_id FROM annotations WHERE track_id IS NOT NULL"
-    tracks = dict(chain.from_iterable(_fetch(dset, query)))
+    tracks = dict(chain.from_iterable(fetch(dset, query)))
     if not tracks:
         return None, ()
-    return _factorized([_from_json(tracks.get(aid)) for aid in aids.tolist()])
-
-
-def _fetch(dset: Any, query: str) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the rows of a query, a bounded number at a time, as plain tuples."""
-    connection = dset.engine.raw_connection()
-    try:
-        cursor = connection.cursor()
-        cursor.execute(query)
-        while rows := cursor.fetchmany(_FETCH_ROWS):
-            yield rows
-    finally:
-        connection.close()
-
-
-def _from_json(value: Any) -> Any:
-    """Return the value of a JSON column, which some drivers have parsed already."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
+    return _factorized([from_json(tracks.get(aid)) for aid in aids.tolist()])
 
 
 # --- columns ----------------------------------------------------------------

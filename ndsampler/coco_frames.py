@@ -144,10 +144,11 @@ class CocoFrames(Frames, HashIdentifiable):
         """Return an id of the files and the backend."""
         import ubelt as ub
 
-        parts = [
-            [self.hashid_mode, self._cache.backend.config_id],
-            [[int(gid), [asset.path for asset in self.layout(gid).assets]] for gid in self.image_ids],
-        ]
+        bundle_dpath = os.fspath(self.dset.bundle_dpath)
+        # Not one by one: a database gives all its images by one query.
+        layouts = (build_layout(img["id"], img, bundle_dpath) for img in self.dset.imgs.values())
+        paths = sorted([int(layout.gid), [asset.path for asset in layout.assets]] for layout in layouts)
+        parts = [[self.hashid_mode, self._cache.backend.config_id], paths]
         return ub.hash_data(parts), parts
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import ndsampler
+from ndsampler import sql_view
 from ndsampler.utils.quiet import stdout_to_log
 
 sqlalchemy = pytest.importorskip("sqlalchemy")
@@ -64,9 +65,11 @@ def pair(folder, tmp_path):
 
 
 @pytest.fixture
-def statements(pair):
-    """What the view's session asks the database for, from now on."""
+def statements(pair, monkeypatch):
+    """What the view's session, and this library beside it, ask the database for, from now on."""
     found: list[str] = []
+    fetch = sql_view.fetch
+    monkeypatch.setattr(sql_view, "fetch", lambda dset, query: found.append(query) or fetch(dset, query))
 
     def note(conn, cursor, statement, *others):
         found.append(statement)
@@ -189,20 +192,36 @@ def test_a_sample_asks_only_for_the_rows_it_shows(pair, statements):
     pair.view.preselect(n_pos=6, n_neg=4, window_dims=(60, 50), rng=0)
     pair.view.load_item(5)  # the first sample reads the categories
     statements.clear()
-    sample = pair.view.load_item(0)
-    assert len(statements) <= 1 + len(sample["annots"]["aids"])
+    pair.view.load_item(0)
+    assert len(statements) <= 2
     assert all("WHERE" in statement for statement in statements)
     statements.clear()
     pair.view.load_item(0)
     assert statements == []
 
 
+def test_the_hash_of_frames_asks_for_all_images_at_once(pair, statements):
+    assert pair.view.frames.hashid == pair.plain.frames.hashid
+    assert len(statements) == 1
+
+
+def test_geometries_of_many_annotations_are_asked_for_together(pair, statements, monkeypatch):
+    monkeypatch.setattr(sql_view, "IDS_AT_ONCE", 2)
+    aids = sorted(pair.plain.dset.anns)[:5]
+    found = list(sql_view.fetch_geometries(pair.view.dset, [*aids, 10**6]))
+    assert len(statements) == 3
+    for ann in found:
+        expected = pair.plain.dset.anns[ann["id"]]
+        assert {key: expected.get(key) for key in ann} == ann
+    assert sorted(ann["id"] for ann in found) == aids
+
+
 def test_columns_are_read_by_one_statement_for_each_table(folder, monkeypatch):
     from ndsampler import annot_table
 
     asked: list[str] = []
-    fetch = annot_table._fetch
-    monkeypatch.setattr(annot_table, "_fetch", lambda dset, query: asked.append(query) or fetch(dset, query))
+    fetch = annot_table.fetch
+    monkeypatch.setattr(annot_table, "fetch", lambda dset, query: asked.append(query) or fetch(dset, query))
     view = kwcoco.CocoSqlDatabase(str(folder / "view.sqlite")).connect(readonly=True)
     table = annot_table.AnnotTable.from_coco(view)
     assert len(table) == len(view.anns)

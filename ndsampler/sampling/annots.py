@@ -204,7 +204,9 @@ def _moved_shapes(
     ssegs: list[Any] = [None] * len(aids)
     kpts: list[Any] = [None] * len(aids)
     if wants_sseg or wants_kpts:
-        for place, aid in enumerate(aids.tolist()):
+        listed = aids.tolist()
+        geometries.fetch(listed)
+        for place, aid in enumerate(listed):
             sseg, points = geometries[aid]
             if wants_sseg and sseg is not None:
                 ssegs[place] = move.shape(sseg)

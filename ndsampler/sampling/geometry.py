@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.sql_view import fetch_geometries
 from ndsampler.utils.segmentations import parse_segmentation
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import kwcoco
     import kwimage
     from numpy.typing import NDArray
@@ -66,6 +69,14 @@ class GeometryStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["_dset"], state["_limit"])  # type: ignore[misc]
 
+    def fetch(self, aids: Sequence[int]) -> None:
+        """Parse annotations of a database together, which asks it once instead of once for each."""
+        if isinstance(self._dset.anns, dict):
+            return
+        missing = [aid for aid in aids if aid not in self._known]
+        for ann in fetch_geometries(self._dset, missing):
+            self._keep(ann["id"], ann)
+
     def __getitem__(self, aid: int) -> tuple[kwimage.MultiPolygon | None, kwimage.Points | None]:
         """Return polygons and keypoints of an annotation in image coordinates; they must not be changed.
 
@@ -81,20 +92,20 @@ class GeometryStore:
             ann = anns[aid]
         except KeyError:
             raise UnknownIdError(f"annotation id is {aid!r}; the dataset has no such annotation") from None
-        sseg, kpts = ann.get("segmentation"), ann.get("keypoints")
-        if known is None or known[0] is not sseg or known[1] is not kpts:
+        if known is None or known[0] is not ann.get("segmentation") or known[1] is not ann.get("keypoints"):
             # Replaced geometry is noticed by its identity; the originals are held so that
             # an identity cannot come again.
-            known = (
-                sseg,
-                kpts,
-                self._parse(_polygons, ann, sseg),
-                self._parse(self._points, ann, kpts),
-            )
-            if len(self._known) >= self._limit:
-                self._known.pop(next(iter(self._known)), None)
-            self._known[aid] = known
+            known = self._keep(aid, ann)
         return known[2], known[3]
+
+    def _keep(self, aid: int, ann: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+        """Parse the geometry of an annotation, and keep it within the bound."""
+        sseg, kpts = ann.get("segmentation"), ann.get("keypoints")
+        known = (sseg, kpts, self._parse(_polygons, ann, sseg), self._parse(self._points, ann, kpts))
+        if len(self._known) >= self._limit:
+            self._known.pop(next(iter(self._known)), None)
+        self._known[aid] = known
+        return known
 
     def _parse(self, parser: Any, ann: dict[str, Any], raw: Any) -> Any:
         """Parse one piece of geometry, naming the annotation where that fails."""
