@@ -129,15 +129,17 @@ def _split_train_vali_test(coco_dset: kwcoco.CocoDataset, factor: int = 3) -> di
     """
     rows = [(ann["image_id"], ann.get("category_id") or -1) for ann in coco_dset.anns.values()]
     gids, cids = np.array(rows, dtype=np.int64).reshape(-1, 2).T
-    try:
+    learn = test = train = vali = gids[:0]
+    if len(gids):
         learn, test = _hold_out(gids, cids, factor)
+    if len(learn):
         train, vali = _hold_out(gids[learn], cids[learn], factor)
-    except ValueError as ex:
-        raise ArgumentError(
-            f"{len(set(gids.tolist()))} annotated images cannot be split by {factor}: {ex} "
-            "Give train_dataset, vali_dataset and test_dataset, or a smaller split_factor"
-        ) from ex
     parts = {"train": gids[learn][train], "vali": gids[learn][vali], "test": gids[test]}
+    if not all(map(len, parts.values())):
+        raise ArgumentError(
+            f"{len(np.unique(gids))} annotated images cannot be split by {factor} into three parts; expected "
+            "a few more; give train_dataset, vali_dataset and test_dataset instead of datasets"
+        )
     return {tag: np.unique(part).tolist() for tag, part in parts.items()}
 
 

@@ -174,10 +174,33 @@ def test_folds_keep_groups_whole_and_hold_out_each_once(settings):
         assert set(np.take(groups, train)).isdisjoint(np.take(groups, test))
 
 
+@pytest.mark.parametrize("categories", [[1, 1, 2, 2], [1, 2, 3, 4]])
+def test_more_folds_than_groups_leave_the_last_empty(categories):
+    folds = list(StratifiedGroupKFold(n_splits=3).split(categories, categories, groups=[5, 6, 6, 6]))
+    assert sorted(test.tolist() for _, test in folds[:2]) == [[0], [1, 2, 3]]
+    assert [part.tolist() for part in folds[2]] == [[0, 1, 2, 3], []]
+
+
+def test_a_single_group_is_held_out_at_once():
+    folds = list(StratifiedGroupKFold(n_splits=2).split([0, 0], [1, 1], groups=[5, 5]))
+    assert [[part.tolist() for part in fold] for fold in folds] == [[[], [0, 1]], [[0, 1], []]]
+
+
+def test_folds_know_their_number_and_want_two_and_rows():
+    assert StratifiedGroupKFold().get_n_splits() == 3
+    assert (
+        repr(StratifiedGroupKFold()) == "StratifiedGroupKFold(n_splits=3, random_state=None, shuffle=False)"
+    )
+    with pytest.raises(ArgumentError, match="n_splits is 1; expected two folds"):
+        StratifiedGroupKFold(n_splits=1)
+    with pytest.raises(ArgumentError, match="no rows to split"):
+        next(StratifiedGroupKFold().split([], [], []))
+
+
 @pytest.mark.parametrize(
     ("package", "call"),
     [
-        ("sklearn", StratifiedGroupKFold),
+        ("sklearn", lambda: next(StratifiedGroupKFold().split([1], [1], [1]))),
         ("rio_cogeo", lambda: validate_cog.validate("a.tif")),
     ],
 )
@@ -263,9 +286,14 @@ def test_what_is_no_dataset_is_an_error():
         coerce_datasets({"train_dataset": 5})
 
 
+def test_three_annotated_images_are_enough_to_split(dset):
+    subsets = coerce_datasets({"datasets": dset.subset([41, 42, 43, 60])})
+    assert [subset.n_images for subset in subsets.values()] == [1, 1, 1]
+
+
 def test_too_few_images_to_split_are_an_error(dset):
     for gids in ([], sorted(dset.imgs)[:2]):
-        with pytest.raises(ArgumentError, match="cannot be split by 3.*smaller split_factor"):
+        with pytest.raises(ArgumentError, match="cannot be split by 3.*give train_dataset"):
             coerce_datasets({"datasets": dset.subset(gids)})
 
 

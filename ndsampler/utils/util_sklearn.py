@@ -1,25 +1,31 @@
 """
 Folds that keep groups whole and categories balanced, under their old name.
 
-They live in scikit-learn now: :class:`sklearn.model_selection.StratifiedGroupKFold`.
+They live in scikit-learn now: :class:`sklearn.model_selection.StratifiedGroupKFold`. What is here serves
+programs that split datasets of a few images too, for which scikit-learn raises an error.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ndsampler.errors import ArgumentError
 from ndsampler.utils.require import require
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["StratifiedGroupKFold"]
 
 
-def StratifiedGroupKFold(
-    n_splits: int = 3, shuffle: bool = False, random_state: int | np.random.RandomState | None = None
-) -> Any:
-    """Return scikit-learn's splitter of that name.
+class StratifiedGroupKFold:
+    """Splits rows into folds; rows of a group stay together, and each fold has its share of the categories.
+
+    Where there are fewer groups than folds, the last folds hold out nothing.
 
     Args:
         n_splits: number of folds.
@@ -27,14 +33,63 @@ def StratifiedGroupKFold(
         random_state: decides what is left to chance; without ``shuffle`` nothing is.
 
     Raises:
-        MissingDependencyError: if scikit-learn is not installed.
+        ArgumentError: for fewer than two folds.
 
     Example:
-        >>> folds = StratifiedGroupKFold(n_splits=2)
-        >>> sorted(test.tolist() for _, test in folds.split([0] * 4, y=[1, 2, 1, 2], groups=[5, 5, 6, 6]))
+        >>> self = StratifiedGroupKFold(n_splits=2)
+        >>> sorted(test.tolist() for _, test in self.split([0] * 4, y=[1, 2, 1, 2], groups=[5, 5, 6, 6]))
         [[0, 1], [2, 3]]
     """
-    selection = require("sklearn.model_selection", "scikit-learn", "StratifiedGroupKFold")
-    return selection.StratifiedGroupKFold(
-        n_splits=n_splits, shuffle=shuffle, random_state=random_state if shuffle else None
-    )
+
+    def __init__(
+        self,
+        n_splits: int = 3,
+        shuffle: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        if n_splits < 2:
+            raise ArgumentError(f"n_splits is {n_splits!r}; expected two folds or more")
+        self.n_splits = n_splits
+        self.shuffle = shuffle
+        self.random_state = random_state
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return the number of folds; what is to be split does not matter."""
+        return self.n_splits
+
+    def split(
+        self, X: Any, y: ArrayLike, groups: ArrayLike
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield for each fold the rows that stay and the rows that are held out, ascending.
+
+        Args:
+            X: as many items as there are rows.
+            y: the category of each row. Where even the most frequent has fewer rows than there are folds,
+                categories do not count.
+            groups: the group of each row.
+
+        Raises:
+            ArgumentError: if there are no rows.
+            MissingDependencyError: if scikit-learn is not installed.
+        """
+        selection = require("sklearn.model_selection", "scikit-learn", "StratifiedGroupKFold")
+        rows, categories = np.arange(len(X)), np.asarray(y)
+        if not len(rows):
+            raise ArgumentError("there are no rows to split; expected at least one")
+        n_filled = min(self.n_splits, len(np.unique(groups)))
+        if np.unique(categories, return_counts=True)[1].max() < n_filled:
+            categories = np.zeros(len(rows), dtype=np.int64)
+        if n_filled > 1:
+            state = self.random_state if self.shuffle else None
+            filled = selection.StratifiedGroupKFold(n_filled, shuffle=self.shuffle, random_state=state)
+            yield from filled.split(rows, categories, groups)
+        else:
+            yield rows[:0], rows
+        for _ in range(self.n_splits - n_filled):
+            yield rows, rows[:0]
+
+    def __repr__(self) -> str:
+        return (
+            f"StratifiedGroupKFold(n_splits={self.n_splits}, random_state={self.random_state}, "
+            f"shuffle={self.shuffle})"
+        )
