@@ -7,17 +7,18 @@ from __future__ import annotations
 import copy
 import functools
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ndsampler.backends.base import make_backend
-from ndsampler.errors import ArgumentError, UnknownIdError
-from ndsampler.frame_cache import FrameCache
+from ndsampler.errors import ArgumentError, SourceError, UnknownIdError
+from ndsampler.frame_cache import FrameCache, entries_folder
 from ndsampler.frame_layout import Asset, FrameLayout, parse_channels
 from ndsampler.frame_reader import FrameReader, Grid
 from ndsampler.frame_view import FrameView
-from ndsampler.prepare import prepare_layouts
+from ndsampler.prepare import ImageFailure, Preparation, prepare_layouts
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import PixelBox, wrap_slices
 
@@ -280,19 +281,62 @@ class Frames:
             >>> from ndsampler.abstract_frames import SimpleFrames
             >>> SimpleFrames.demo(backend='npy').prepare(workers=2)
         """
-        if not self._cache.backend.caches:
-            return
+        report = self.try_prepare(gids, workers, executor=executor, verbose=verbose)
+        report.raise_failures(goes_on_uncached=self._cache.on_cache_error == "bypass")
+
+    def try_prepare(
+        self,
+        gids: Iterable[Any] | None = None,
+        workers: int = 0,
+        *,
+        executor: Executor | None = None,
+        verbose: int | None = None,
+    ) -> Preparation:
+        """Convert images as :meth:`prepare` does, and return what was done and what failed.
+
+        Args:
+            gids: image ids; all images by default.
+            workers: images converted at once, in threads.
+            executor: converts the images instead of threads.
+            verbose: 1 shows a progress bar, 0 none; by default as this object was told.
+
+        Returns:
+            How many entries were made, and each image that could not be prepared with the reason.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+
+        Example:
+            >>> import tempfile
+            >>> from ndsampler.abstract_frames import SimpleFrames
+            >>> workdir = tempfile.mkdtemp()
+            >>> frames = SimpleFrames.demo(backend='npy', workdir=workdir)
+            >>> frames.try_prepare([1]).made
+            1
+            >>> report = frames.try_prepare()
+            >>> report.made, report.present, report.failures
+            (2, 1, ())
+        """
         wanted = dict.fromkeys(self.image_ids if gids is None else gids)
+        if not self._cache.backend.caches:
+            return Preparation(images=len(wanted))
         self._cache.clear_up()
-        prepare_layouts(
+        layouts: list[FrameLayout] = []
+        unclear: list[ImageFailure] = []
+        for gid in wanted:
+            try:
+                layouts.append(self.layout(gid))
+            except SourceError as ex:
+                unclear.append(ImageFailure(gid, (), ex))
+        report = prepare_layouts(
             self.reader,
-            [self.layout(gid) for gid in wanted],
+            layouts,
             workers=workers,
             executor=executor,
-            goes_on_uncached=self._cache.on_cache_error == "bypass",
             desc=f"prepare {self._cache.backend.name}",
             verbose=self.verbose if verbose is None else verbose,
         )
+        return replace(report, images=len(wanted), failures=(*unclear, *report.failures))
 
     def _build_pathinfo(self, image_id: Any) -> PathInfo:
         """Return where the files of an image and their entries lie."""
@@ -410,4 +454,4 @@ def _entries_dpath(workdir: PathLike | None, storage: Backend) -> str | None:
     """Return the folder of a backend's entries, or None when it keeps none."""
     if not storage.caches:
         return None
-    return os.path.join(os.path.abspath(os.fspath(workdir or "")), "_cache", "frames", storage.config_id)
+    return os.path.join(entries_folder(workdir or ""), storage.config_id)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from ndsampler.backends.base import Backend, RegionReader
     from ndsampler.source_identity import SourceIdentity
+    from ndsampler.types import PathLike
 
 Result = TypeVar("Result")
 
@@ -131,21 +132,31 @@ class FrameCache:
             SourceError: if the source cannot be read.
             CacheError: if the entry cannot be written.
         """
-        if self.dpath is None:
-            return path
-        identity = self.identify(path, given)
-        entry = self._place_entry(identity)
-        if self._is_whole(entry):
-            return entry
-        if not os.path.lexists(entry) and self.backend.usable_in_place(path):
-            return path
-        self._make(identity, entry, given)
-        return entry
+        file = self.find_ready(path, given)
+        if file is None:
+            identity = self.identify(path, given)
+            file = self._place_entry(identity)
+            self._make(identity, file, given)
+        return file
+
+    def find_ready(self, path: str, given: str | None = None) -> str | None:
+        """Return the file that :meth:`ensure` would return at once; None where it has an entry to make.
+
+        Args:
+            path: absolute path of the source.
+            given: the hash that the dataset states for it.
+
+        Raises:
+            SourceError: if there is no such source.
+        """
+        entry = self.entry_path(path, given)
+        if entry is None or self._is_whole(entry):
+            return entry or path
+        return path if not os.path.lexists(entry) and self.backend.usable_in_place(path) else None
 
     def is_ready(self, path: str, given: str | None = None) -> bool:
         """Whether :meth:`ensure` would have nothing to do."""
-        entry = self.entry_path(path, given)
-        return entry is None or self._is_whole(entry) or self.backend.usable_in_place(path)
+        return self.find_ready(path, given) is not None
 
     def visit(
         self, path: str, action: Callable[[RegionReader], Result], given: str | None = None, level: int = 0
@@ -322,7 +333,7 @@ class FrameCache:
             raise
         except OSError as ex:
             raise CacheError(
-                f"the entry {entry} of {path} cannot be made ({_tell_space(path, str(self.dpath))}): {ex}. "
+                f"the entry {entry} of {path} cannot be made{_tell_space(path, str(self.dpath))}: {ex}. "
                 "Free some space, give another workdir, or use backend=None or on_cache_error='bypass'"
             ) from ex
         logger.debug("cached %s as %s", path, entry)
@@ -342,6 +353,7 @@ class FrameCache:
                 shape=source.shape,
                 dtype=source.dtype.name,
                 nodata=source.nodata,
+                backend=self.backend.describe(),
             )
             append_label(partial, label)
         finally:
@@ -373,17 +385,27 @@ class FrameCache:
         return {**self.__dict__, "_files": {}, "_known": {}}
 
 
+def entries_folder(workdir: PathLike) -> str:
+    """Return the folder of all entries in a workdir; it has a folder for each backend and its settings."""
+    return os.path.join(os.path.abspath(os.fspath(workdir)), "_cache", "frames")
+
+
 def _publish(partial: str, entry: str) -> None:
     """Give a finished file its name, in place of whatever damaged thing has it."""
-    os.makedirs(os.path.dirname(entry), exist_ok=True)
     with contextlib.suppress(OSError):
-        # A folder of that name goes if it is empty; if it is not, the next line says so.
+        # A folder of that name goes if it is empty; if it is not, the next lines say so.
         os.rmdir(entry)
-    os.replace(partial, entry)
+    try:
+        os.makedirs(os.path.dirname(entry), exist_ok=True)
+        os.replace(partial, entry)
+    except FileNotFoundError:
+        # The folder, empty yet, was cleared away in between.
+        os.makedirs(os.path.dirname(entry), exist_ok=True)
+        os.replace(partial, entry)
 
 
 def _tell_space(path: str, dpath: str) -> str:
-    """Say how much the pixels of a source take, and how much is free, as far as that can be told."""
+    """Say in brackets how much the pixels of a source take, and how much is free, as far as that can be told."""
     parts = []
     with contextlib.suppress(SourceError):
         source = open_source(path)
@@ -391,7 +413,7 @@ def _tell_space(path: str, dpath: str) -> str:
         source.close()
     with contextlib.suppress(OSError):
         parts.append(f"{shutil.disk_usage(dpath).free / 1e6:.1f} MB free")
-    return ", ".join(parts)
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _check_blocks(shape: tuple[int, int, int]) -> list[tuple[int, int, int, int]]:

@@ -151,16 +151,24 @@ class FrameReader:
         except (SourceError, CacheError) as ex:
             raise _naming_image(ex, layout) from ex
 
+    def find_ready(self, layout: FrameLayout) -> list[str | None]:
+        """Return what :meth:`ensure` would return at once, with None for each entry that it has to make.
+
+        Raises:
+            MissingSourceError: if a source does not exist; the message names the image.
+        """
+        try:
+            return [self._cache.find_ready(asset.path, asset.given_hash) for asset in layout.assets]
+        except (SourceError, CacheError) as ex:
+            raise _naming_image(ex, layout) from ex
+
     def is_ready(self, layout: FrameLayout) -> bool:
         """Whether :meth:`ensure` would have nothing to do.
 
         Raises:
             MissingSourceError: if a source does not exist; the message names the image.
         """
-        try:
-            return all(self._cache.is_ready(asset.path, asset.given_hash) for asset in layout.assets)
-        except (SourceError, CacheError) as ex:
-            raise _naming_image(ex, layout) from ex
+        return None not in self.find_ready(layout)
 
     def plan(
         self, layout: FrameLayout, names: Any = None, *, allow_missing: bool = False, sort_all: bool = False

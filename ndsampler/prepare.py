@@ -4,17 +4,18 @@ Converting many images ahead of time: here, in threads, or on whatever executor 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from ndsampler.errors import CacheError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Executor
 
     from ndsampler.frame_layout import FrameLayout
@@ -27,13 +28,94 @@ MAX_PENDING = 256
 
 
 @dataclass(frozen=True)
+class ImageFailure:
+    """An image that could not be prepared."""
+
+    image_id: Any
+    """The image."""
+    paths: tuple[str, ...]
+    """Its files; empty where the dataset's entry of the image cannot be understood."""
+    error: SourceError | CacheError
+    """What went wrong, with the image's id and the path in its message."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What was done to prepare images. An image may have several files, and two may share one."""
+
+    images: int = 0
+    """Images that were asked for."""
+    made: int = 0
+    """Files of which an entry was made."""
+    made_bytes: int = 0
+    """Size of these entries."""
+    source_bytes: int = 0
+    """Size of the files that they were made of."""
+    present: int = 0
+    """Files of which there was an entry already."""
+    in_place: int = 0
+    """Files that are read where they lie."""
+    seconds: float = 0.0
+    """Time that it took."""
+    failures: tuple[ImageFailure, ...] = ()
+    """The images that could not be prepared; the others have been."""
+
+    def raise_failures(self, goes_on_uncached: bool = False) -> None:
+        """Raise one error for all images that failed, if there are any.
+
+        Args:
+            goes_on_uncached: only log entries that could not be made.
+
+        Raises:
+            SourceError: if sources could not be read: one message lists all of them.
+            CacheError: if entries could not be written.
+
+        Example:
+            >>> Preparation(images=3, made=3).raise_failures()
+        """
+        errors = [failure.error for failure in self.failures]
+        if goes_on_uncached:
+            for error in errors:
+                if isinstance(error, CacheError):
+                    logger.warning("is read without a cache: %s", error)
+            errors = [error for error in errors if isinstance(error, SourceError)]
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            lines = "\n".join(f"  {error}" for error in errors)
+            kind = type(errors[0]) if len({type(error) for error in errors}) == 1 else SourceError
+            raise kind(
+                f"{len(errors)} of {self.images} images could not be prepared; the others have been. "
+                f"What failed:\n{lines}"
+            )
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of one frame."""
 
-    source_bytes: int = 0
-    """Size of the files that were converted."""
-    failure: SourceError | CacheError | None = None
-    """What went wrong, with the image's id and the path in its message."""
+    source_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Size of each of its files."""
+    entry_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Size of the entry of each, by the path of the file."""
+    failure: ImageFailure | None = None
+    """What went wrong."""
+
+
+@dataclass
+class _Plan:
+    """What there is to do."""
+
+    layouts: list[FrameLayout] = field(default_factory=list)
+    """Frames with an entry to make."""
+    missing: set[str] = field(default_factory=set)
+    """Files without an entry, which need one."""
+    present: set[str] = field(default_factory=set)
+    """Files with an entry."""
+    in_place: set[str] = field(default_factory=set)
+    """Files that need none."""
+    failures: list[ImageFailure] = field(default_factory=list)
+    """Frames of which that cannot be told."""
 
 
 def prepare_layouts(
@@ -42,10 +124,9 @@ def prepare_layouts(
     *,
     workers: int = 0,
     executor: Executor | None = None,
-    goes_on_uncached: bool = False,
     desc: str = "prepare",
     verbose: int = 0,
-) -> None:
+) -> Preparation:
     """Make the missing entries of many frames.
 
     A frame that fails does not keep the others from being converted.
@@ -55,40 +136,56 @@ def prepare_layouts(
         layouts: the frames.
         workers: frames converted at once, in threads; 0 for none but this one.
         executor: converts the frames instead; in other processes, or on machines that see the same files.
-        goes_on_uncached: whether entries that cannot be made are only warned of.
         desc: what the progress bar says.
         verbose: whether to show one.
 
-    Raises:
-        SourceError: at the end, if sources could not be read: one message lists all of them.
-        CacheError: at the end, if entries could not be written.
+    Returns:
+        What was done, and what failed.
     """
     import ubelt as ub
 
-    missing, failures = _split(reader, layouts)
-    began, done_bytes = time.perf_counter(), 0
-    with ub.ProgIter(total=len(missing), desc=desc, freq=1, adjust=False, verbose=verbose) as progress:
-        for outcome in _outcomes(reader, missing, workers, executor):
-            done_bytes += outcome.source_bytes
+    began = time.perf_counter()
+    plan = _split(reader, layouts)
+    sources: dict[str, int] = {}
+    entries: dict[str, int] = {}
+    with ub.ProgIter(total=len(plan.layouts), desc=desc, freq=1, adjust=False, verbose=verbose) as progress:
+        started, done_bytes = time.perf_counter(), 0
+        for outcome in _outcomes(reader, plan.layouts, workers, executor):
+            sources.update(outcome.source_bytes)
+            entries.update(outcome.entry_bytes)
+            done_bytes += sum(outcome.source_bytes.values())
             if outcome.failure is not None:
-                failures.append(outcome.failure)
-            progress.set_extra(f"{done_bytes / 1e6 / (time.perf_counter() - began):.1f} MB/s")
+                plan.failures.append(outcome.failure)
+            progress.set_extra(f"{done_bytes / 1e6 / (time.perf_counter() - started):.1f} MB/s")
             progress.step()
-    _report(failures, len(layouts), goes_on_uncached)
+    made = plan.missing & entries.keys()
+    return Preparation(
+        images=len(layouts),
+        made=len(made),
+        made_bytes=sum(entries[path] for path in made),
+        source_bytes=sum(sources[path] for path in made),
+        present=len(plan.present),
+        in_place=len(plan.in_place),
+        seconds=time.perf_counter() - began,
+        failures=tuple(plan.failures),
+    )
 
 
-def _split(
-    reader: FrameReader, layouts: Iterable[FrameLayout]
-) -> tuple[list[FrameLayout], list[SourceError | CacheError]]:
-    """Return the frames that have something to convert, and what is wrong with those that cannot be told."""
-    missing, failures = [], []
+def _split(reader: FrameReader, layouts: Iterable[FrameLayout]) -> _Plan:
+    """Find out which frames have something to convert."""
+    plan = _Plan()
     for layout in layouts:
         try:
-            if not reader.is_ready(layout):
-                missing.append(layout)
+            files = reader.find_ready(layout)
         except (SourceError, CacheError) as ex:
-            failures.append(ex)
-    return missing, failures
+            plan.failures.append(_failure(layout, ex))
+            continue
+        if None in files:
+            plan.layouts.append(layout)
+        for asset, file in zip(layout.assets, files):
+            kind = plan.missing if file is None else plan.in_place if file == asset.path else plan.present
+            kind.add(asset.path)
+    return plan
 
 
 def _outcomes(
@@ -112,7 +209,10 @@ def _submit(executor: Executor, reader: FrameReader, layouts: Iterable[FrameLayo
     try:
         while True:
             while len(pending) < MAX_PENDING and (layout := next(queue, None)) is not None:
-                pending[executor.submit(convert, reader, layout)] = layout
+                try:
+                    pending[executor.submit(convert, reader, layout)] = layout
+                except RuntimeError as ex:  # its workers were killed, or it was shut down
+                    yield _lost(layout, ex)
             if not pending:
                 return
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
@@ -124,36 +224,38 @@ def _submit(executor: Executor, reader: FrameReader, layouts: Iterable[FrameLayo
 
 def convert(reader: FrameReader, layout: FrameLayout) -> Outcome:
     """Make the missing entries of one frame, in whatever process this runs."""
+    paths = [asset.path for asset in layout.assets]
     try:
-        reader.ensure(layout)
-        return Outcome(sum(os.path.getsize(asset.path) for asset in layout.assets))
+        files = reader.ensure(layout)
+        return Outcome(_sizes(paths, paths), _sizes(paths, files))
     except (SourceError, CacheError) as ex:
-        return Outcome(failure=ex)
+        return Outcome(failure=_failure(layout, ex))
+
+
+def _sizes(paths: Sequence[str], files: Sequence[str]) -> dict[str, int]:
+    """Return the size of a file for each path; 0 for one that has just been removed."""
+    sizes = dict.fromkeys(paths, 0)
+    for path, file in zip(paths, files):
+        with contextlib.suppress(OSError):
+            sizes[path] = os.path.getsize(file)
+    return sizes
+
+
+def _failure(layout: FrameLayout, error: SourceError | CacheError) -> ImageFailure:
+    """Return what is said of a frame that failed."""
+    return ImageFailure(layout.gid, tuple(asset.path for asset in layout.assets), error)
 
 
 def _collect(future: Future[Outcome], layout: FrameLayout) -> Outcome:
     """Return what became of a frame that was handed to an executor."""
-    error = future.exception()
-    if error is None:
+    try:
         return future.result()
-    # A worker that was killed, or that could not load this library: the frame has no entry.
+    except Exception as ex:  # a worker that was killed, or could not load this library
+        return _lost(layout, ex)
+
+
+def _lost(layout: FrameLayout, error: BaseException) -> Outcome:
+    """Return what became of a frame whose worker is no more, or never was: it has no entry."""
     paths = ", ".join(asset.path for asset in layout.assets)
-    return Outcome(failure=CacheError(f"image {layout.gid}: {paths}: {type(error).__name__}: {error}"))
-
-
-def _report(failures: Sequence[SourceError | CacheError], total: int, goes_on_uncached: bool) -> None:
-    """Raise one error for all that failed; say it only, where reading goes on without a cache."""
-    if goes_on_uncached:
-        for failure in failures:
-            if isinstance(failure, CacheError):
-                logger.warning("is read without a cache: %s", failure)
-        failures = [failure for failure in failures if isinstance(failure, SourceError)]
-    if len(failures) == 1:
-        raise failures[0]
-    if failures:
-        lines = "\n".join(f"  {failure}" for failure in failures)
-        kind = type(failures[0]) if len({type(failure) for failure in failures}) == 1 else SourceError
-        raise kind(
-            f"{len(failures)} of {total} images could not be prepared; the others have been. "
-            f"What failed:\n{lines}"
-        )
+    told = CacheError(f"image {layout.gid}: {paths}: {type(error).__name__}: {error}")
+    return Outcome(failure=_failure(layout, told))

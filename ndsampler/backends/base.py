@@ -90,8 +90,17 @@ class Backend(ABC):
     @property
     def config_id(self) -> str:
         """A short name of the backend and its settings, the same in every process."""
-        text = json.dumps([self.name, FORMAT_VERSION, self.config], sort_keys=True, default=str)
+        return self.config_id_of(FORMAT_VERSION)
+
+    def config_id_of(self, version: int) -> str:
+        """Return what :attr:`config_id` is, or was, in a version of the format."""
+        text = json.dumps([self.name, version, self.config], sort_keys=True, default=str)
         return f"{self.name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    def describe(self) -> str:
+        """Return the name, and the settings that are not the defaults, for people to read."""
+        changed = [f"{key}={value}" for key, value in self.config.items() if value != self.DEFAULTS[key]]
+        return " ".join([self.name, *changed])
 
     @property
     def caches(self) -> bool:
@@ -113,6 +122,14 @@ class Backend(ABC):
     @property
     def lossless(self) -> bool:
         """Whether an entry holds exactly the pixels of its source."""
+        return True
+
+    def is_exact(self, entry: str) -> bool:
+        """Whether a certain entry, however this object is set, holds exactly the pixels of its source.
+
+        Args:
+            entry: path of the entry.
+        """
         return True
 
     @abstractmethod

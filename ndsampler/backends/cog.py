@@ -93,6 +93,15 @@ class CogBackend(Backend):
         """Whether an entry holds exactly the pixels of its source."""
         return self.codec != "JPEG"
 
+    def is_exact(self, entry: str) -> bool:
+        """Return False for an entry that is compressed as JPEG.
+
+        Raises:
+            SourceError: if it cannot be opened.
+        """
+        with raster.open_dataset(entry) as dataset:
+            return str(dataset.profile.get("compress")).upper() != "JPEG"
+
     def usable_in_place(self, path: str) -> bool:
         """Return True for a source that is a tiled TIFF already."""
         return path.lower().endswith((".tif", ".tiff", ".ptif", ".gtiff")) and raster.is_tiled(path)

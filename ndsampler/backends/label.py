@@ -58,6 +58,8 @@ class EntryLabel:
     """The type of one value."""
     nodata: float | None
     """The value that means "no measurement here", if any."""
+    backend: str = ""
+    """The backend that wrote it, and its settings where they are not the defaults, for people to read."""
 
 
 def append_label(path: str, label: EntryLabel) -> None:
