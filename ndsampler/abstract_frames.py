@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.backends.base import Backend
+    from ndsampler.backends.handles import HandlePool
     from ndsampler.types import AssetInfo, BackendConfig, CacheErrorMode, HashidMode, PathInfo, PathLike
 
 #: The ways to tell one source from another in the cache.
@@ -99,6 +100,11 @@ class Frames:
     def cache_dpath(self) -> str | None:
         """The folder of the cached images; None without a backend."""
         return self._cache.dpath
+
+    @property
+    def _lru(self) -> HandlePool:
+        """The open files; ``_lru.set_size(n)`` is how programs bound their number."""
+        return self._cache.handles
 
     @property
     def image_ids(self) -> Any:

@@ -405,7 +405,7 @@ def _publish(partial: str, entry: str) -> None:
 
 
 def _tell_space(path: str, dpath: str) -> str:
-    """Say in brackets how much the pixels of a source take, and how much is free, as far as that can be told."""
+    """Say in brackets how much the pixels of a source take, and how much is free, where that can be told."""
     parts = []
     with contextlib.suppress(SourceError):
         source = open_source(path)

@@ -15,6 +15,7 @@ All functions are pure and work on plain integers.
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -228,6 +229,30 @@ def boundless_slices(slices: Any, dims: Sequence[int]) -> tuple[tuple[int, int],
             raise WindowError(f"axis {axis} of slices is {part!r}; expected an end after its start")
         resolved.append((start, stop))
     return tuple(resolved)
+
+
+def floor_slices(slices: Any) -> Any:
+    """Return slices whose bounds are rounded down to whole pixels; anything else as it is.
+
+    Args:
+        slices: a tuple of slices, perhaps with fractions.
+
+    Example:
+        >>> floor_slices((slice(10.5, 40.5), slice(-0.5, None)))
+        (slice(10, 40, None), slice(-1, None, None))
+    """
+    if not isinstance(slices, (tuple, list)):
+        return slices
+    return tuple(
+        slice(_floored(part.start), _floored(part.stop), part.step) if isinstance(part, slice) else part
+        for part in slices
+    )
+
+
+def _floored(bound: Any) -> Any:
+    """Return a finite fraction rounded down; what is no such thing is left to be judged elsewhere."""
+    is_float = isinstance(bound, numbers.Real) and not isinstance(bound, numbers.Integral)
+    return math.floor(bound) if is_float and math.isfinite(bound) else bound
 
 
 def centered_box(cx: float, cy: float, height: int, width: int) -> PixelBox:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import pickle
@@ -209,6 +208,24 @@ def test_a_file_of_another_resolution_is_warped_once(sampler, data, gid, channel
     (file,) = (file for file in frame.files if "|".join(file.channels) == channels)
     warp = sample_from_video(rows, cols, scale) @ frame.warp_vid_from_img @ file.warp_img_from_asset
     assert_follows(found[0], file, warp, outside=np.nan if channels == "swir" else 0)
+
+
+@pytest.mark.parametrize("pad", [0, (2, 3)])
+def test_bounds_of_a_window_with_fractions_are_rounded_down(sampler, pad):
+    exact = load(sampler, vidid=MOVING, space_slice=as_slices((-3, 19), (5, 30)), pad=pad)
+    for number in (float, np.float32, np.float64):
+        slices = as_slices((number(-2.5), number(19.5)), (number(5.25), number(30.75)))
+        for stated in ({"space_slice": slices}, {"slices": (slice(None), *slices)}):
+            found = load(sampler, vidid=MOVING, pad=pad, **stated)
+            assert np.array_equal(found["im"], exact["im"], equal_nan=True)
+            assert np.array_equal(found["params"]["tf_rel_to_abs"], exact["params"]["tf_rel_to_abs"])
+            assert found["target"]["space_slice"] == as_slices((-3, 19), (5, 30))
+
+
+@pytest.mark.parametrize("bound", [np.nan, np.inf, "5"])
+def test_a_bound_that_is_no_number_is_refused(sampler, bound):
+    with pytest.raises(WindowError, match="the start of axis 0"):
+        load(sampler, vidid=MOVING, space_slice=as_slices((bound, 19), (5, 30)))
 
 
 @pytest.mark.parametrize("gid", MOVING_FRAMES)
@@ -1037,14 +1054,15 @@ class CountingReader:
 def reads(monkeypatch):
     """Every read of pixels that follows: (name of the file, region, level of the overview)."""
     found = []
-    original = FrameCache.lend
+    original = FrameCache.visit
 
-    @contextlib.contextmanager
-    def lend(self, path, given=None, level=0):
-        with original(self, path, given, level) as reader:
-            yield CountingReader(reader, path.rsplit("/", 1)[-1], level, found)
+    def visit(self, path, action, given=None, level=0):
+        name = path.rsplit("/", 1)[-1]
+        return original(
+            self, path, lambda reader: action(CountingReader(reader, name, level, found)), given, level
+        )
 
-    monkeypatch.setattr(FrameCache, "lend", lend)
+    monkeypatch.setattr(FrameCache, "visit", visit)
     return found
 
 

@@ -14,8 +14,12 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ndsampler.errors import ArgumentError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
     from ndsampler.backends.base import RegionReader
 
@@ -105,15 +109,33 @@ class HandlePool:
             evicted = [self._idle.pop(own_key)] if own_key in self._idle else []
             self._idle[own_key] = reader
             self._bytes += reader.nbytes - sum(old.nbytes for old in evicted)
-            while len(self._idle) > 1 and (
-                len(self._idle) > self.max_handles or self._bytes > self.max_bytes
-            ):
-                _, oldest = self._idle.popitem(last=False)
-                self._bytes -= oldest.nbytes
-                evicted.append(oldest)
-        for old in evicted:
-            if not old.shareable:
-                old.close()
+            evicted += self._take_excess()
+        _close(evicted)
+
+    def _take_excess(self) -> list[RegionReader]:
+        """Take out the least recently used readers beyond the bounds; the lock is held."""
+        excess = []
+        while len(self._idle) > 1 and (len(self._idle) > self.max_handles or self._bytes > self.max_bytes):
+            _, oldest = self._idle.popitem(last=False)
+            self._bytes -= oldest.nbytes
+            excess.append(oldest)
+        return excess
+
+    def set_size(self, max_handles: int) -> None:
+        """Change how many readers are kept open.
+
+        Args:
+            max_handles: readers kept open at the most.
+
+        Raises:
+            ArgumentError: if it is not a positive integer.
+        """
+        if isinstance(max_handles, bool) or not isinstance(max_handles, (int, np.integer)) or max_handles < 1:
+            raise ArgumentError(f"max_handles is {max_handles!r}; expected an integer of at least 1")
+        with self._lock:
+            self.max_handles = int(max_handles)
+            excess = self._take_excess()
+        _close(excess)
 
     def clear(self) -> None:
         """Close every reader that is not on loan."""
@@ -121,9 +143,7 @@ class HandlePool:
             readers = list(self._idle.values())
             self._idle.clear()
             self._bytes = 0
-        for reader in readers:
-            if not reader.shareable:
-                reader.close()
+        _close(readers)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"max_handles": self.max_handles, "max_bytes": self.max_bytes}
@@ -132,3 +152,10 @@ class HandlePool:
         self.max_handles = state["max_handles"]
         self.max_bytes = state["max_bytes"]
         self._reset()
+
+
+def _close(readers: Iterable[RegionReader]) -> None:
+    """Close readers that no thread can be using."""
+    for reader in readers:
+        if not reader.shareable:
+            reader.close()

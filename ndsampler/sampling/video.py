@@ -12,7 +12,7 @@ from ndsampler.errors import TargetError, WindowError
 from ndsampler.sampling.native import realign_largest
 from ndsampler.sampling.options import read_options
 from ndsampler.sampling.window import SampleRegion, check_size, place_window
-from ndsampler.windows import as_int, normalize_pad
+from ndsampler.windows import as_int, floor_slices, normalize_pad
 
 if TYPE_CHECKING:
     from ndsampler.coco_frames import CocoFrames
@@ -60,7 +60,9 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
     warps = tuple(None if layout is None else layout.warp_vid_from_img for layout in layouts)
     inferred: dict[str, Any] = {} if choice.vidid is None else {"vidid": choice.vidid}
     inferred.update(space_dims=dims, data_dims=(choice.n_frames, *dims))
-    box = place_window({**target, "slices": slices[1:]} if has_time else target, dims, inferred)  # type: ignore[index]
+    # Programs center windows on annotations, with half pixels; the pixels are those of the floors.
+    space_slice = floor_slices(slices[1:] if has_time else target.get("space_slice"))  # type: ignore[index]
+    box = place_window({**target, "space_slice": space_slice, "slices": floor_slices(slices)}, dims, inferred)
     _state_frames(target, choice, real, inferred)
     region = SampleRegion(
         layouts=layouts,
