@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["NO_ID", "AnnotTable", "ImageTable", "dataset_state"]
+__all__ = ["NO_ID", "AnnotTable", "ImageTable"]
 
 logger = logging.getLogger(__name__)
 
@@ -350,39 +350,6 @@ class AnnotTable(_Columns):
     def rows_in_dataset_order(self) -> NDArray[np.int64]:
         """Return the rows in the order in which the dataset lists its annotations."""
         return np.arange(len(self)) if self.order is None else self.order
-
-
-def dataset_state(dset: Any) -> tuple[Any, ...]:
-    """Return what tells, at the cost of a glance, that a dataset has been edited since.
-
-    Counts of annotations and images, kwcoco's own counters, and whether kwcoco has seen
-    a modification. A box changed in place shows in none of them. An SQL database is taken to be
-    read only, since counting its rows is a query.
-
-    Args:
-        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
-
-    Example:
-        >>> import kwcoco
-        >>> dset = kwcoco.CocoDataset()
-        >>> before = dataset_state(dset)
-        >>> gid = dset.add_image(file_name="a.png")
-        >>> dataset_state(dset) == before
-        False
-    """
-    index = getattr(dset, "index", None)
-    if index is None or is_view(dset):
-        return ()
-    unused = dset._next_ids.unused
-    return (
-        len(index.anns),
-        len(index.imgs),
-        len(index.cats),
-        id(index.anns),
-        unused["annotations"],
-        unused["images"],
-        dset._state["was_modified"],
-    )
 
 
 # --- reading a dataset ------------------------------------------------------

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.abstract_frames import Frames
+from ndsampler.dataset_hash import DatasetHash
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frame_layout import Asset, FrameLayout, parse_channels
-from ndsampler.utils.hash_identifiable import HashIdentifiable
 
 if TYPE_CHECKING:
     import kwcoco
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_LAYOUTS = 20_000
 
 
-class CocoFrames(Frames, HashIdentifiable):
+class CocoFrames(Frames, DatasetHash):
     """The images of a kwcoco dataset, read by region.
 
     Args:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ubelt as ub
 
-from ndsampler.annot_table import AnnotTable, dataset_state
+from ndsampler.annot_table import AnnotTable
 from ndsampler.box_tree import NO_ROWS
+from ndsampler.dataset_hash import dataset_state, hash_dataset
 from ndsampler.errors import MissingNegativePool, UnknownIdError, UnsupportedTaskError
 from ndsampler.isect_indexer import FrameIntersectionIndex
 from ndsampler.positives import (
@@ -572,12 +573,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
 
     def _make_hashid(self) -> tuple[str, None]:
         """Return the hash id of the dataset; of the columns where the dataset has none of its own."""
-        known = getattr(self.dset, "hashid", None)
-        if known:
-            return known, None
-        if hasattr(self.dset, "_build_hashid"):
-            return self.dset._build_hashid(), None
-        return self.annot_table.hash_columns(), None
+        known = getattr(self.dset, "hashid", None) or hash_dataset(self.dset)
+        return known or self.annot_table.hash_columns(), None
 
     @property
     def hashid(self) -> str:

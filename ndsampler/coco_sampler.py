@@ -12,6 +12,7 @@ import ubelt as ub
 from ndsampler.abstract_sampler import AbstractSampler
 from ndsampler.coco_frames import CocoFrames
 from ndsampler.coco_regions import CocoRegions
+from ndsampler.dataset_hash import DatasetHash
 from ndsampler.errors import ArgumentTypeError, UnknownIdError, UnsupportedTaskError
 from ndsampler.sampling.annots import AnnotRequest, find_annots, parse_request, warp_annots
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
@@ -19,7 +20,6 @@ from ndsampler.sampling.geometry import GeometryStore
 from ndsampler.sampling.read import read_frames
 from ndsampler.sampling.region import resolve_region
 from ndsampler.sampling.target import normalize_target, take_arguments
-from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ndsampler.types import CacheErrorMode, PathLike, Sample
 
 
-class CocoSampler(AbstractSampler, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
+class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[misc]
     """Samples windows with their annotations from the images of a kwcoco dataset.
 
     It is made of :attr:`frames`, which read regions of images, and :attr:`regions`, which hold the pools

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers_pools import GIDS, make_dataset, random_dataset, sql_view
 
-from ndsampler.annot_table import NO_ID, AnnotTable, ImageTable, dataset_state
+from ndsampler.annot_table import NO_ID, AnnotTable, ImageTable
 from ndsampler.errors import ArgumentError, UnknownIdError
 
 
@@ -157,18 +157,3 @@ def test_an_sqlite_view_gives_the_warps_of_its_frames(tmp_path):
     dset.imgs[1]["warp_img_to_vid"] = {"type": "affine"}
     plain, view = ImageTable.from_coco(dset), ImageTable.from_coco(sql_view(dset, tmp_path))
     assert plain.warps == view.warps == {2: {"type": "affine", "scale": 2}}
-
-
-def test_edits_that_change_a_count_or_a_counter_change_the_state():
-    dset = make_dataset({1: [[0, 0, 1, 1]]})
-    states = [dataset_state(dset)]
-    aid = dset.add_annotation(image_id=1, bbox=[0, 0, 2, 2])
-    states.append(dataset_state(dset))
-    dset.remove_annotation(aid)
-    states.append(dataset_state(dset))
-    dset.add_annotation(image_id=1, bbox=[0, 0, 2, 2])
-    states.append(dataset_state(dset))
-    dset.add_image(file_name="b.png")
-    states.append(dataset_state(dset))
-    assert len(set(states)) == len(states)
-    assert dataset_state(dset) == states[-1]

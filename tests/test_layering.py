@@ -16,7 +16,16 @@ ROOT = pathlib.Path(ndsampler.__file__).parent
 #: standing before it in its own. docs/source/concepts/layout.rst tells what each is for.
 LAYERS: dict[int, tuple[str, ...]] = {
     0: ("errors", "types", "windows", "utils"),
-    1: ("backends", "resample", "sql_view", "annot_table", "box_tree", "window_grid", "category_tree"),
+    1: (
+        "backends",
+        "resample",
+        "sql_view",
+        "dataset_hash",
+        "annot_table",
+        "box_tree",
+        "window_grid",
+        "category_tree",
+    ),
     2: (
         "frame_layout",
         "partial_files",
