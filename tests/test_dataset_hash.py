@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+import pathlib
 import subprocess
 import sys
 
 import kwcoco
+import numpy as np
 import pytest
 
 import ndsampler
 from ndsampler.dataset_hash import dataset_state, hash_dataset
 
-DATASETS = """
-import pathlib
-import kwcoco
-import numpy as np
 
-def make(plain, box=(1, 2, 3, 4), name="a.png"):
+def make(plain: bool, box=(1, 2, 3, 4), name: str = "a.png") -> kwcoco.CocoDataset:
+    """Return a dataset of one image and one annotation, of plain values or of paths and arrays."""
     image = {"id": 1, "file_name": name, "width": 30, "height": 20}
     annot = {"id": 1, "image_id": 1, "category_id": 1, "bbox": list(box)}
     if not plain:
         image.update(file_name=pathlib.Path(name), width=np.int64(30))
         annot.update(bbox=np.array(box), score=np.float32(0.5))
-    return kwcoco.CocoDataset({"images": [image], "annotations": [annot], "categories": [{"id": 1, "name": "x"}]})
-"""
+    sections = {"images": [image], "annotations": [annot], "categories": [{"id": 1, "name": "x"}]}
+    return kwcoco.CocoDataset(sections)
 
-exec(DATASETS)
 
 each_kind = pytest.mark.parametrize("plain", [True, False], ids=["plain values", "paths and arrays"])
 
@@ -37,15 +35,14 @@ def ids(dset) -> tuple[str, str, str]:
 
 @each_kind
 def test_equal_datasets_have_equal_ids_in_every_process(plain):
-    script = (
-        DATASETS
-        + f"""
-import ndsampler
-sampler = ndsampler.CocoSampler(make({plain}))
-print(sampler.hashid, sampler.regions.hashid, sampler.frames.hashid)
-"""
+    script = f"from test_dataset_hash import ids, make; print(*ids(make({plain})))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=pathlib.Path(__file__).parent,
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert tuple(done.stdout.split()) == ids(make(plain)) == ids(make(plain))
 
 
@@ -73,7 +70,7 @@ def test_an_edit_changes_the_id_of_a_sampler_that_is_there(plain):
     assert sampler.frames.hashid != frames
 
 
-def test_an_id_that_a_program_sets_stays(tmp_path):
+def test_an_id_that_a_program_sets_stays():
     sampler = ndsampler.CocoSampler(make(True))
     sampler._hashid = "mine"
     assert sampler.hashid == "mine"
@@ -100,7 +97,7 @@ def test_no_id_is_computed_before_it_is_asked_for(monkeypatch):
 
 
 def test_edits_that_change_a_count_or_a_counter_change_the_state():
-    dset = make_dataset({1: [[0, 0, 1, 1]]})
+    dset = make(True)
     states = [dataset_state(dset)]
     aid = dset.add_annotation(image_id=1, bbox=[0, 0, 2, 2])
     states.append(dataset_state(dset))
