@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def test_equal_datasets_have_equal_ids_in_every_process(plain):
         capture_output=True,
         text=True,
         check=True,
-        cwd=pathlib.Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent)},
     )
     assert tuple(done.stdout.split()) == ids(make(plain)) == ids(make(plain))
 
