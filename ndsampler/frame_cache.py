@@ -310,7 +310,7 @@ class FrameCache:
         except OSError as ex:
             if ex.errno in SCARCE:
                 raise CacheError(f"{state[0]} cannot be opened now: {ex}") from ex
-            logger.warning("the entry %s is damaged: %s", state[0], ex)
+            logger.warning("an entry is damaged, and is not used: %s", ex)
             whole = False
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
