@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import row_blocks
+from ndsampler.backends.fork_gate import GATE
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from rasterio.io import DatasetReader
+    from rasterio.windows import Window
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
     from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
 
     # warnings.catch_warnings changes process-wide state, hence the lock.
-    with _open_lock, warnings.catch_warnings():
+    with GATE, _open_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         _configure_gdal()
         try:
@@ -119,11 +121,16 @@ class RasterReader:
 
     def __init__(self, path: str, level: int = 0) -> None:
         self.path = path
-        self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
+        with GATE:
+            self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
+            self._inspect()
+
+    def _inspect(self) -> None:
+        """Take what is asked for often out of the open file."""
         dtypes = set(self.dataset.dtypes)
         if len(dtypes) != 1:
             found = ", ".join(sorted(dtypes)) or "no bands"
-            raise SourceError(f"{path} has {found}; expected one or more bands of one type")
+            raise SourceError(f"{self.path} has {found}; expected one or more bands of one type")
         self.dtype = np.dtype(dtypes.pop())
         self._palette = self._color_table()
         self.is_indexed = self._palette is not None
@@ -167,15 +174,20 @@ class RasterReader:
         window = Window(x0, y0, x1 - x0, y1 - y0)
         size = window.width * window.height * len(indexes) * self.dtype.itemsize
         try:
-            if 2 <= len(indexes) <= 4 and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
-                return interleave(self.dataset.read(indexes, window=window))
-            out = np.empty((window.height, window.width, len(indexes)), self.dtype)
-            self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
-            return out
+            with GATE:
+                return self._read_window(window, indexes, size)
         except RasterioIOError as ex:
             raise SourceError(
                 f"rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
             ) from ex
+
+    def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
+        """Read GDAL's bands, numbered from 1, which take so many bytes."""
+        if 2 <= len(indexes) <= 4 and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
+            return interleave(self.dataset.read(indexes, window=window))
+        out = np.empty((window.height, window.width, len(indexes)), self.dtype)
+        self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
+        return out
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
@@ -183,7 +195,8 @@ class RasterReader:
 
     def close(self) -> None:
         """Close the GDAL handle."""
-        self.dataset.close()
+        with GATE:
+            self.dataset.close()
 
 
 def interleave(planes: NDArray[Any]) -> NDArray[Any]:
@@ -236,7 +249,7 @@ def is_tiled(path: str) -> bool:
     except SourceError:
         logger.debug("%s cannot be opened by GDAL, so it is not used in place", path)
         return False
-    with dataset:
+    with GATE, dataset:
         if dataset.driver not in ("GTiff", "COG") or not dataset.count or not dataset.profile.get("tiled"):
             return False
         if is_page_stack(dataset):
@@ -294,9 +307,10 @@ def write_cog(source: Any, dest: str, options: dict[str, str]) -> None:
     streams = isinstance(source, RasterReader) and not source.is_indexed
     try:
         if streams and size > IN_MEMORY_BYTES:
-            rasterio.shutil.copy(source.dataset, dest, driver="COG", **options)
+            with GATE:
+                rasterio.shutil.copy(source.dataset, dest, driver="COG", **options)
             return
-        with _copy_into_memory(source) as memory:
+        with GATE, _copy_into_memory(source) as memory:
             rasterio.shutil.copy(memory, dest, driver="COG", **_with_overviews(memory, options))
     except (RasterioError, CPLE_BaseError) as ex:
         for _ in row_blocks(source):
@@ -313,7 +327,7 @@ def _copy_into_memory(source: Any) -> Any:
 
     height, width, channels = source.shape
     profile = {"height": height, "width": width, "count": channels, "dtype": source.dtype.name}
-    with _open_lock, warnings.catch_warnings():
+    with GATE, _open_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         memory = rasterio.open("in_memory", "w", driver="MEM", nodata=source.nodata, **profile)
     for y0, rows in row_blocks(source):

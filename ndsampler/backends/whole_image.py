@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.backends.fork_gate import GATE
 from ndsampler.errors import SourceError
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def decode_image(path: str) -> NDArray[Any]:
         data = file.read()
     check_plausible(path, claimed_bytes(data), len(data))
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        with GATE:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as ex:
         raise SourceError(f"{path} cannot be decoded: {ex}") from ex
     if pixels is None:
@@ -79,7 +81,8 @@ def decode_image(path: str) -> NDArray[Any]:
             # By blocks that stay in the processor's cache: in place as a whole takes eight times as long,
             # and a copy of the image.
             rows = pixels[y0 : y0 + SWAP_ROWS]
-            cv2.cvtColor(rows, swap, dst=rows)
+            with GATE:
+                cv2.cvtColor(rows, swap, dst=rows)
     return pixels
 
 
