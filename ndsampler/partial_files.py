@@ -46,6 +46,9 @@ POLL_SECONDS = 0.02
 #: then the same is written twice.
 PATIENCE_SECONDS = 600.0
 
+#: How often in a row a place may be gone before it is clear that none can be made.
+MAX_MISSES = 25
+
 #: Seconds after which an unlocked file counts as left behind, where the file system knows no locks.
 STALE_SECONDS = 86_400.0
 
@@ -93,12 +96,18 @@ class PartialFiles:
 
     def leftovers(self) -> list[str]:
         """Return the folders of writers that are no more."""
-        found = []
-        for place in self._places():
-            with _lock_of_the_dead(place) as lock:
-                if lock is not None:
-                    found.append(place)
-        return found
+        return [os.path.join(self.dpath, name) for name in self._names() if self.is_left_over(name)]
+
+    def is_left_over(self, name: str) -> bool:
+        """Whether the folder of that name is of a writer that is no more."""
+        with _lock_of_the_dead(os.path.join(self.dpath, name)) as lock:
+            return lock is not None
+
+    def remove(self, name: str) -> bool:
+        """Remove the folder of a writer that is no more; return False if it lives, or that is not allowed."""
+        place = os.path.join(self.dpath, name)
+        with _lock_of_the_dead(place) as lock:
+            return lock is not None and _remove_place(place)
 
     def sweep(self, except_for: str = "") -> int:
         """Remove what dead writers left, as far as that is allowed.
@@ -109,19 +118,14 @@ class PartialFiles:
         Returns:
             How many places were removed.
         """
-        count = 0
-        for place in self._places():
-            if os.path.basename(place) == except_for:
-                continue
-            with _lock_of_the_dead(place) as lock:
-                if lock is not None:
-                    count += _remove_place(place)
-        return count
+        return sum(self.remove(name) for name in self._names() if name != except_for)
 
-    def _places(self) -> list[str]:
-        """Return the folders of all writers, dead or alive."""
+    def _names(self) -> list[str]:
+        """Return the names of the folders of all writers, dead or alive."""
         try:
-            return [os.path.join(self.dpath, name) for name in sorted(os.listdir(self.dpath))]
+            with os.scandir(self.dpath) as found:
+                # A link would lead to files that are not ours.
+                return sorted(child.name for child in found if child.is_dir(follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
@@ -129,8 +133,13 @@ class PartialFiles:
         """Make a place, wait until no other writer has it, and return it with the lock's descriptor."""
         place = os.path.join(self.dpath, token)
         deadline = time.monotonic() + PATIENCE_SECONDS
+        misses = 0
         try:
             while (lock := _lock_place(place)) is None and time.monotonic() < deadline:
+                misses = 0 if os.path.isdir(place) else misses + 1
+                if misses > MAX_MISSES:
+                    # No other removes it each time: none can be made here.
+                    os.makedirs(place)
                 time.sleep(POLL_SECONDS)
         except LocksUnknownError:
             lock = None
@@ -154,6 +163,9 @@ def _open_lock(place: str) -> int:
 def _lock_place(place: str) -> int | None:
     """Make a place and return the descriptor of its lock; None if another has it."""
     try:
+        if os.path.islink(place):
+            # None of ours: who works through it would remove files elsewhere.
+            os.unlink(place)
         os.makedirs(place, exist_ok=True)
         lock = _open_lock(place)
     except (FileNotFoundError, FileExistsError):

@@ -156,7 +156,7 @@ def prepare_layouts(
             done_bytes += sum(outcome.source_bytes.values())
             if outcome.failure is not None:
                 plan.failures.append(outcome.failure)
-            progress.set_extra(f"{done_bytes / 1e6 / (time.perf_counter() - started):.1f} MB/s")
+            progress.set_extra(f" {done_bytes / 1e6 / (time.perf_counter() - started):.1f} MB/s")
             progress.step()
     made = plan.missing & entries.keys()
     return Preparation(

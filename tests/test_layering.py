@@ -31,6 +31,8 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "partial_files",
         "source_identity",
         "frame_cache",
+        "cache_inventory",
+        "cache_upkeep",
         "positives",
         "free_space",
         "negatives",

@@ -1,8 +1,10 @@
-"""What commands share: opening a dataset, and numbers and tables for the screen."""
+"""What commands share: opening a dataset, progress, and numbers, names and tables for the screen."""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,11 @@ from ndsampler.errors import ArgumentError, MissingSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ndsampler.cache_upkeep import Sources
+
+#: What the exit code of a command says: all is well, something was found, the user can mend what was typed.
+FINE, FOUND, BAD_INPUT = 0, 1, 2
 
 
 def open_dataset(path: str | os.PathLike[str]) -> Any:
@@ -37,6 +44,62 @@ def open_dataset(path: str | os.PathLike[str]) -> Any:
     if not dset.n_images:
         raise ArgumentError(f"{path} holds no images; expected a kwcoco file with at least one")
     return dset
+
+
+def open_sources(paths: Sequence[str]) -> Sources:
+    """Return the files of some datasets.
+
+    Args:
+        paths: of kwcoco datasets.
+
+    Raises:
+        MissingSourceError: if one does not exist.
+        ArgumentError: if one is no kwcoco dataset, or holds no images.
+    """
+    from ndsampler.cache_upkeep import Sources
+    from ndsampler.coco_frames import CocoFrames
+
+    return Sources(CocoFrames(open_dataset(path), backend=None) for path in paths)
+
+
+def say(text: str = "") -> None:
+    """Print a line at once, also where the output is a file or a pipe."""
+    print(text, flush=True)
+
+
+def complain(text: str) -> None:
+    """Print a line to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def say_json(content: Any) -> None:
+    """Print something as JSON."""
+    say(json.dumps(content, indent=2))
+
+
+def printable(text: object) -> str:
+    r"""Return a name, or a message that holds one, without what could confuse a terminal.
+
+    Example:
+        >>> print(printable('a b.png'), printable('a\x1b[2J\n.png'))
+        a b.png a\x1b[2J\n.png
+    """
+    whole = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    return whole.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def progress_bar(desc: str, total: int | None, quiet: bool) -> Any:
+    """Return a ``ubelt.ProgIter`` that is written to stderr.
+
+    Args:
+        desc: what goes on.
+        total: how many steps there are, if that is known.
+        quiet: whether to show nothing at all.
+    """
+    import ubelt as ub
+
+    return ub.ProgIter(total=total, desc=desc, stream=sys.stderr, verbose=0 if quiet else 1, time_thresh=0.5)
 
 
 def format_bytes(count: float) -> str:

@@ -22,6 +22,7 @@ from ndsampler.cli.console import (
     format_rate,
     format_table,
     open_dataset,
+    say,
 )
 from ndsampler.errors import ArgumentError
 from ndsampler.preview import GAP
@@ -129,11 +130,6 @@ class Demo:
             return sampler
         stills = [gid for gid in self.gids if "video_id" not in dset.imgs[gid]]
         return CocoSampler(dset.subset(stills), workdir=self.workdir, backend=BACKENDS[self.args.backend])
-
-
-def say(text: str = "") -> None:
-    """Print a line at once, also where the output is a file or a pipe."""
-    print(text, flush=True)
 
 
 def run(args: argparse.Namespace) -> int:

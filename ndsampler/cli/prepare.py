@@ -1,0 +1,184 @@
+"""
+The command ``prepare``: converting the images of a dataset ahead of time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ndsampler.cli.console import (
+    FINE,
+    FOUND,
+    complain,
+    format_bytes,
+    format_duration,
+    open_dataset,
+    printable,
+    say,
+    say_json,
+)
+from ndsampler.cli.grammar import add_place, add_switch, take_place
+from ndsampler.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Executor
+
+    from ndsampler.coco_frames import CocoFrames
+    from ndsampler.prepare import Preparation
+
+EPILOG = """\
+examples:
+  python -m ndsampler prepare data.kwcoco.json --backend cog --workers 8 --workdir work
+  python -m ndsampler prepare data.kwcoco.json --backend '{"type": "cog", "config": {"compress": "LZW"}}'
+
+Killed and started again, it does what is missing. Give the sampler the same workdir, backend and
+hashid_mode: CocoSampler(dset, workdir='work', backend='cog').
+
+exit codes: 0 every image is ready; 1 some could not be prepared (each is listed on stderr, and the
+others are ready); 2 wrong arguments, or no dataset; 130 stopped by Ctrl-C
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command to argparse.
+
+    Args:
+        commands: what ``ArgumentParser.add_subparsers`` returned.
+    """
+    parser = commands.add_parser(
+        "prepare",
+        help="convert the images of a dataset into the cache",
+        description="Convert every image of a dataset that has no entry in the cache yet, so that no sample "
+        "has to wait for it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_place(parser, "src", "the dataset, a kwcoco file")
+    add = parser.add_argument
+    add(
+        "--backend",
+        default="cog",
+        metavar="NAME",
+        help="cog, npy, or a JSON object with the keys type and config (default: cog)",
+    )
+    add("--workdir", metavar="DIR", help="folder for the cache (default: as CocoSampler has it)")
+    add("--workers", type=int, default=0, metavar="N", help="images converted at once (default: 0, one)")
+    add(
+        "--executor",
+        choices=["threads", "processes"],
+        default="threads",
+        help="what the workers are (default: threads)",
+    )
+    add(
+        "--hashid_mode",
+        choices=["PATH", "PIXELS", "GIVEN"],
+        default="PATH",
+        type=str.upper,
+        help="images are known by path, size and time of change; by the content of the file; or by the key "
+        "hashid of the dataset (default: PATH)",
+    )
+    add_switch(parser, "json", "print the summary as JSON")
+    add_switch(parser, "verbose", "tell of each image that is converted")
+    add_switch(parser, "quiet", "no progress bar, and no summary")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command and return its exit code."""
+    if args.workers < 0:
+        raise ArgumentError(f"--workers is {args.workers}; expected 0 or more")
+    frames = _open_frames(args)
+    if args.verbose:
+        logging.basicConfig(stream=sys.stderr, format="%(message)s")
+        logging.getLogger("ndsampler").setLevel(logging.DEBUG)
+    # The progress bar, and whatever else is printed on the way; stdout is for the summary.
+    with contextlib.redirect_stdout(sys.stderr), _executor(args) as executor:
+        report = frames.try_prepare(workers=args.workers, executor=executor, verbose=0 if args.quiet else 1)
+    for failure in report.failures:
+        complain(printable(failure.error))
+    if args.json:
+        say_json(_as_json(report, frames))
+    elif not args.quiet:
+        say(_summary(report, frames))
+    return FOUND if report.failures else FINE
+
+
+def _open_frames(args: argparse.Namespace) -> CocoFrames:
+    """Return the images of the dataset, with the cache that was asked for."""
+    from ndsampler.backends import make_backend
+    from ndsampler.coco_frames import CocoFrames
+
+    backend = make_backend(_parse_backend(args.backend))
+    if not backend.caches:
+        raise ArgumentError(f"--backend is {args.backend}; expected one that keeps a cache, cog or npy")
+    dset = open_dataset(take_place(args, "src"))
+    frames = CocoFrames(dset, args.hashid_mode, args.workdir, backend=backend)
+    try:
+        os.makedirs(str(frames.cache_dpath), exist_ok=True)
+    except OSError as ex:
+        raise ArgumentError(f"the workdir {frames.workdir} cannot be used: {ex}; give another") from ex
+    return frames
+
+
+def _parse_backend(text: str) -> Any:
+    """Return a backend as it is given to samplers."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as ex:
+        raise ArgumentError(f"--backend is {text}; expected a name or a JSON object ({ex})") from ex
+
+
+@contextlib.contextmanager
+def _executor(args: argparse.Namespace) -> Iterator[Executor | None]:
+    """Give the executor that was asked for; None for threads, which need none."""
+    if args.executor == "threads":
+        yield None
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # A forked process would inherit locks that threads of this one hold.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max(1, args.workers), mp_context=context) as executor:
+        yield executor
+
+
+def _summary(report: Preparation, frames: CocoFrames) -> str:
+    """Return what was done, for people."""
+    made = f"{report.made} entries made"
+    if report.made:
+        sizes = f"{format_bytes(report.made_bytes)} of {format_bytes(report.source_bytes)}"
+        made += f" ({sizes})"
+    parts = [made, f"{report.present} already there", f"{report.in_place} used in place"]
+    return (
+        f"{report.images} images, {len(report.failures)} failed: {', '.join(parts)}, "
+        f"in {format_duration(report.seconds)}\n"
+        f"The cache lies in {printable(frames.cache_dpath)}; to look at it:\n"
+        f"    python -m ndsampler info {printable(frames.workdir)}"
+    )
+
+
+def _as_json(report: Preparation, frames: CocoFrames) -> dict[str, Any]:
+    """Return what was done, as JSON has it."""
+    failures = [
+        {
+            "image_id": failure.image_id,
+            "paths": list(failure.paths),
+            "error": type(failure.error).__name__,
+            "message": str(failure.error),
+        }
+        for failure in report.failures
+    ]
+    counts = {key: value for key, value in asdict(report).items() if key != "failures"}
+    places = {"workdir": str(frames.workdir), "cache_dpath": frames.cache_dpath}
+    return {**counts, "failed": len(failures), "failures": failures, **places}
