@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -183,7 +184,7 @@ class FrameCache:
             return self._visit_file(key, path, action, given)
         except (SourceError, CacheError):
             # All of the entry is read now: the trouble may lie with it, or with what was asked for.
-            if key[0] == path or self._look_at(key[:4], verify_entry):
+            if key[0] == path or (_is_still(key) and self._look_at(key[:4], verify_entry)):
                 raise
         return self._visit_file(self._find(path, given, level), path, action, given)
 
@@ -298,6 +299,10 @@ class FrameCache:
             stat = os.stat(entry)
         except (FileNotFoundError, NotADirectoryError):
             return False
+        if not S_ISREG(stat.st_mode):
+            # Opening a pipe would wait for ever.
+            logger.warning("%s is in the place of an entry, and is no file", entry)
+            return False
         state = (entry, stat.st_size, stat.st_mtime_ns, stat.st_ino)
         known = self._known.get(state)
         return self._look_at(state, check_entry) if known is None else known
@@ -388,6 +393,15 @@ class FrameCache:
 def entries_folder(workdir: PathLike) -> str:
     """Return the folder of all entries in a workdir; it has a folder for each backend and its settings."""
     return os.path.join(os.path.abspath(os.fspath(workdir)), "_cache", "frames")
+
+
+def _is_still(key: FileKey) -> bool:
+    """Whether a file is in the state it was found in: another thread may have made it anew meanwhile."""
+    try:
+        stat = os.stat(key[0])
+    except OSError:
+        return False
+    return (stat.st_size, stat.st_mtime_ns, stat.st_ino) == key[1:4]
 
 
 def _publish(partial: str, entry: str) -> None:
