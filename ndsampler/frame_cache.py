@@ -28,7 +28,7 @@ from ndsampler.backends.label import EntryLabel, append_label, check_entry, veri
 from ndsampler.backends.raw import open_source
 from ndsampler.errors import CacheError, SourceError
 from ndsampler.partial_files import PartialFiles
-from ndsampler.source_identity import SourceIdentifier, stat_source
+from ndsampler.source_identity import SourceIdentifier, SourceIdentity, stat_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.backends.base import Backend, RegionReader
-    from ndsampler.source_identity import SourceIdentity
     from ndsampler.types import PathLike
 
 Result = TypeVar("Result")
@@ -257,8 +256,17 @@ class FrameCache:
                     stat = os.stat(file)
                 except OSError:
                     # Removed while this process was using it.
-                    file = self._provide(source)
-                    stat = stat_source(file)
+                    self._files.pop(source, None)
+                    return self._find_again(source, level)
+        return file, stat.st_size, stat.st_mtime_ns, stat.st_ino, level
+
+    def _find_again(self, source: SourceKey, level: int) -> FileKey:
+        """Make the entry of a source, and return its state; zeros where it is removed again and again."""
+        file = self._provide(source)
+        try:
+            stat = os.stat(file)
+        except OSError:
+            return file, 0, 0, 0, level
         return file, stat.st_size, stat.st_mtime_ns, stat.st_ino, level
 
     def _provide(self, source: SourceKey) -> str:
@@ -297,7 +305,10 @@ class FrameCache:
         """
         try:
             stat = os.stat(entry)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as ex:
+            if ex.errno in SCARCE:
+                raise CacheError(f"{entry} cannot be looked at now: {ex}") from ex
+            # There is none, or its folder is closed to this process: making it says which.
             return False
         if not S_ISREG(stat.st_mode):
             # Opening a pipe would wait for ever.
@@ -307,10 +318,10 @@ class FrameCache:
         known = self._known.get(state)
         return self._look_at(state, check_entry) if known is None else known
 
-    def _look_at(self, state: FileState, check: Callable[[str], object]) -> bool:
+    def _look_at(self, state: FileState, check: Callable[[str], EntryLabel]) -> bool:
         """Check an entry, remember what was found of this state of it, and return whether it is whole."""
         try:
-            check(state[0])
+            _check_name(state[0], check(state[0]))
             whole = True
         except OSError as ex:
             if ex.errno in SCARCE:
@@ -393,6 +404,13 @@ class FrameCache:
 def entries_folder(workdir: PathLike) -> str:
     """Return the folder of all entries in a workdir; it has a folder for each backend and its settings."""
     return os.path.join(os.path.abspath(os.fspath(workdir)), "_cache", "frames")
+
+
+def _check_name(entry: str, label: EntryLabel) -> None:
+    """Raise a CacheError for a file that bears the name of another entry."""
+    token = SourceIdentity(label.source, label.size, label.mtime_ns, label.content).token
+    if token not in os.path.basename(entry):
+        raise CacheError(f"{entry} holds what {label.source} was once; its name is that of another entry")
 
 
 def _is_still(key: FileKey) -> bool:

@@ -62,8 +62,11 @@ def decode_image(path: str) -> NDArray[Any]:
 
     cv2 = require_opencv()
     # Python opens the file, since OpenCV knows only names in UTF-8.
-    with open(path, "rb") as file:
-        data = file.read()
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as ex:
+        raise SourceError(f"{path} cannot be read: {ex}") from ex
     check_plausible(path, claimed_bytes(data), len(data))
     try:
         with GATE:
