@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import time
 import kwcoco
 import numpy as np
 import pytest
+from helpers_documents import write_dataset
 from helpers_images import random_pixels, write_png
 
 import ndsampler
@@ -401,3 +403,15 @@ class TestPrune:
         assert code == 1
         assert "1 could not be removed" in out
         assert re.search(r"^not removed: .*1_.*\.npy: Permission denied$", err, re.MULTILINE)
+
+
+def test_the_commands_of_the_documents_work_as_they_stand_there(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    write_dataset(tmp_path)
+    root = pathlib.Path(__file__).resolve().parent.parent
+    page = (root / "docs" / "source" / "howto" / "cache.rst").read_text(encoding="utf-8")
+    lines = re.findall(r"^    python -m ndsampler (.*)$", page, re.MULTILINE)
+    assert {shlex.split(line)[0] for line in lines} == set(COMMANDS)
+    for line in lines:
+        assert main(shlex.split(line)) == 0, line
+    assert survey("cache").entries.count == 6
