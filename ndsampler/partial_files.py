@@ -25,6 +25,8 @@ try:
 except ImportError:  # Windows, which does not remove the files of a process that lives
     fcntl = None  # type: ignore[assignment]
 
+from ndsampler.backends.fork_gate import GATE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -51,6 +53,9 @@ MAX_MISSES = 25
 
 #: Seconds after which an unlocked file counts as left behind, where the file system knows no locks.
 STALE_SECONDS = 86_400.0
+
+#: Descriptors of the lock files that this process has open.
+_open_locks: list[int] = []
 
 
 class PartialFiles:
@@ -92,7 +97,7 @@ class PartialFiles:
             yield os.path.join(place, FILE)
         finally:
             _remove_place(place)
-            os.close(lock)
+            _close_lock(lock)
 
     def leftovers(self) -> list[str]:
         """Return the folders of writers that are no more."""
@@ -100,14 +105,15 @@ class PartialFiles:
 
     def is_left_over(self, name: str) -> bool:
         """Whether the folder of that name is of a writer that is no more."""
-        with _lock_of_the_dead(os.path.join(self.dpath, name)) as lock:
-            return lock is not None
+        place = os.path.join(self.dpath, name)
+        with _lock_of_the_dead(place) as lock:
+            return lock is not None or _is_empty(place)
 
     def remove(self, name: str) -> bool:
         """Remove the folder of a writer that is no more; return False if it lives, or that is not allowed."""
         place = os.path.join(self.dpath, name)
         with _lock_of_the_dead(place) as lock:
-            return lock is not None and _remove_place(place)
+            return _remove_place(place) if lock is not None else _remove_empty(place)
 
     def sweep(self, except_for: str = "") -> int:
         """Remove what dead writers left, as far as that is allowed.
@@ -146,18 +152,46 @@ class PartialFiles:
             _remove_lock(place)
         if lock is not None:
             return place, lock
-        place = f"{place}.{uuid.uuid4().hex[:8]}"
-        os.makedirs(place)
-        return place, _open_lock(place)
+        return _take_alone(f"{place}.{uuid.uuid4().hex[:8]}")
+
+
+def _take_alone(place: str) -> tuple[str, int]:
+    """Make a place that nobody else knows of, and return it with the descriptor of its lock."""
+    for _ in range(MAX_MISSES):
+        os.makedirs(place, exist_ok=True)
+        # Who clears up may have taken it for a dead writer's before it had a lock.
+        with contextlib.suppress(FileNotFoundError):
+            return place, _open_lock(place)
+    return place, _open_lock(place)
 
 
 class LocksUnknownError(OSError):
     """The file system has no locks."""
 
 
-def _open_lock(place: str) -> int:
-    """Open the file that stands for a place, making it where it is missing."""
-    return os.open(os.path.join(place, LOCK), os.O_RDWR | os.O_CREAT, 0o666)
+def _open_lock(place: str, flags: int = os.O_RDWR | os.O_CREAT) -> int:
+    """Open the file that stands for a place, making it where it is missing if the flags say so."""
+    with GATE:
+        lock = os.open(os.path.join(place, LOCK), flags, 0o666)
+        _open_locks.append(lock)
+    return lock
+
+
+def _close_lock(lock: int) -> None:
+    """Let go of a lock, unless this is a fork, which has done so."""
+    if lock in _open_locks:
+        _open_locks.remove(lock)
+        os.close(lock)
+
+
+def _drop_inherited_locks() -> None:
+    """Close the locks of the parent's threads in a fork, which would hold them after the parent's death."""
+    while _open_locks:
+        os.close(_open_locks.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_inherited_locks)
 
 
 def _lock_place(place: str) -> int | None:
@@ -169,16 +203,17 @@ def _lock_place(place: str) -> int | None:
         os.makedirs(place, exist_ok=True)
         lock = _open_lock(place)
     except (FileNotFoundError, FileExistsError):
-        if os.path.lexists(place) and not os.path.isdir(place):
+        above = os.path.dirname(place)
+        if any(os.path.lexists(path) and not os.path.isdir(path) for path in (place, above)):
             raise
         return None  # it was removed by another just now
     try:
         if _try_lock(lock) and _is_still_at(lock, os.path.join(place, LOCK)):
             return lock
     except BaseException:
-        os.close(lock)
+        _close_lock(lock)
         raise
-    os.close(lock)
+    _close_lock(lock)
     return None
 
 
@@ -211,7 +246,7 @@ def _is_still_at(lock: int, path: str) -> bool:
 def _lock_of_the_dead(place: str) -> Iterator[int | None]:
     """Hold the lock of a place during the block; None if it is another's, or cannot be had."""
     try:
-        lock = _open_lock(place)
+        lock = _open_lock(place, os.O_RDWR)
     except OSError as ex:
         # It has gone, is none of our folders, or may only be read.
         logger.debug("%s is left alone: %s", place, ex)
@@ -220,7 +255,7 @@ def _lock_of_the_dead(place: str) -> Iterator[int | None]:
     try:
         yield lock if _is_dead(place, lock) else None
     finally:
-        os.close(lock)
+        _close_lock(lock)
 
 
 def _is_dead(place: str, lock: int) -> bool:
@@ -229,6 +264,24 @@ def _is_dead(place: str, lock: int) -> bool:
         return _try_lock(lock) and _is_still_at(lock, os.path.join(place, LOCK))
     except LocksUnknownError:
         return time.time() - os.fstat(lock).st_mtime > STALE_SECONDS
+
+
+def _is_empty(place: str) -> bool:
+    """Whether a folder holds nothing, as that of a writer that died between its last two steps."""
+    try:
+        with os.scandir(place) as found:
+            return next(found, None) is None
+    except OSError:
+        return False
+
+
+def _remove_empty(place: str) -> bool:
+    """Remove a folder that holds nothing, and say whether that went well."""
+    try:
+        os.rmdir(place)
+    except OSError:
+        return False
+    return True
 
 
 def _remove_files(place: str) -> None:
@@ -252,7 +305,8 @@ def _remove_place(place: str) -> bool:
 def _remove_lock(place: str) -> bool:
     """Remove the lock of a place, and the place if nothing else is in it; say whether that went well."""
     try:
-        os.unlink(os.path.join(place, LOCK))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(place, LOCK))
         os.rmdir(place)
     except OSError as ex:
         logger.debug("%s is not removed: %s", place, ex)
