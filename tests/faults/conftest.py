@@ -1,0 +1,21 @@
+"""The switch between a minute and an hour of faults."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import pytest
+
+# So that this folder can be run on its own.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the fault suite at full length, for an hour")
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Whether faults are sought at full length."""
+    return bool(request.config.getoption("--soak", default=False))

@@ -1,0 +1,368 @@
+"""What the fault suite shares: sets of images, readers that compare, children, and ways to do damage."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import kwcoco
+import numpy as np
+import pytest
+from helpers_images import random_pixels, write_png, write_tiff
+
+import ndsampler
+from ndsampler.abstract_frames import SimpleFrames
+from ndsampler.backends.label import FOOTER
+
+CACHING = ["npy", "cog"]
+BACKENDS = [None, *CACHING]
+
+each_caching = pytest.mark.parametrize("backend", CACHING)
+each_backend = pytest.mark.parametrize("backend", BACKENDS)
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+#: Python warns of what is tested here: a fork while other threads run.
+forks_beside_threads = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+#: Seconds after which a child counts as hanging.
+PATIENCE = 120.0
+
+#: Somebody who may do nothing.
+NOBODY = 65534
+
+
+# Images
+
+
+@dataclass
+class Scene:
+    """Image files, and what each must read as."""
+
+    paths: dict[int, str]
+    """Path of each image, by id."""
+    pixels: dict[int, np.ndarray]
+    """(height, width, channels) of each image."""
+
+    def frames(self, workdir: Any, backend: Any, **kw: Any) -> SimpleFrames:
+        """Return frames of all images."""
+        return SimpleFrames(self.paths, workdir=workdir, backend=backend, **kw)
+
+    def dset(self) -> kwcoco.CocoDataset:
+        """Return a dataset of all images."""
+        dset = kwcoco.CocoDataset()
+        for gid, path in self.paths.items():
+            height, width, _ = self.pixels[gid].shape
+            dset.add_image(file_name=path, id=gid, height=height, width=width)
+        return dset
+
+    def sampler(self, workdir: Any, backend: Any) -> ndsampler.CocoSampler:
+        """Return a sampler of all images."""
+        return ndsampler.CocoSampler(self.dset(), workdir=workdir, backend=backend)
+
+
+def draw_scene(folder: pathlib.Path, count: int = 8, seed: int = 0) -> Scene:
+    """Write images of several formats, types and sizes.
+
+    No png, striped or tiled file is usable in place by both caching backends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = Scene({}, {})
+    for gid in range(1, count + 1):
+        dtype, channels = ("uint8", 3) if gid % 4 else ("uint16", 4)
+        pixels = random_pixels(dtype, channels, (60 + 7 * (gid % 5), 110 - 9 * (gid % 7)), seed=seed + gid)
+        kind = gid % 3
+        if kind == 0:
+            path = write_tiff(folder / f"{gid}.tif", pixels, blockysize=8, compress="deflate")
+        elif kind == 1:
+            path = write_png(folder / f"{gid}.png", pixels)
+        else:
+            options = {"tiled": True, "blockxsize": 16, "blockysize": 16, "compress": "deflate"}
+            path = write_tiff(folder / f"{gid}.tif", pixels, **options)
+        scene.paths[gid] = str(path)
+        scene.pixels[gid] = pixels
+    return scene
+
+
+def whole(frames: Any, gid: int) -> np.ndarray:
+    """Return all pixels of an image."""
+    return frames.load_region(gid, None)
+
+
+def differing(frames: Any, scene: Scene) -> list[int]:
+    """Return the ids of images that do not read as they should."""
+    return [gid for gid, pixels in scene.pixels.items() if not np.array_equal(whole(frames, gid), pixels)]
+
+
+def read_windows(frames: Any, scene: Scene, seed: int, count: int) -> int:
+    """Read random windows of random images and return how many came back wrong."""
+    rng = np.random.default_rng(seed)
+    gids = list(scene.pixels)
+    wrong = 0
+    for _ in range(count):
+        gid = gids[rng.integers(len(gids))]
+        pixels = scene.pixels[gid]
+        (y0, y1), (x0, x1) = (sorted(rng.choice(size + 1, 2, replace=False)) for size in pixels.shape[:2])
+        region = (slice(int(y0), int(y1)), slice(int(x0), int(x1)))
+        wrong += not np.array_equal(frames.load_region(gid, region), pixels[region])
+    return wrong
+
+
+def read_samples(sampler: Any, scene: Scene, seed: int, count: int) -> int:
+    """Read random samples, some of which reach outside, and return how many came back wrong."""
+    rng = np.random.default_rng(seed)
+    gids = list(scene.pixels)
+    wrong = 0
+    for _ in range(count):
+        gid = gids[rng.integers(len(gids))]
+        pixels = scene.pixels[gid]
+        y0, x0 = (int(rng.integers(-8, size - 4)) for size in pixels.shape[:2])
+        height, width = (int(size) for size in rng.integers(1, 30, 2))
+        target = {"gid": gid, "slices": (slice(y0, y0 + height), slice(x0, x0 + width))}
+        padded = np.pad(pixels, ((8, 40), (8, 40), (0, 0)))
+        expected = padded[y0 + 8 : y0 + 8 + height, x0 + 8 : x0 + 8 + width]
+        wrong += not np.array_equal(sampler.load_sample(target, with_annots=False)["im"], expected)
+    return wrong
+
+
+# What lies in a folder
+
+
+def files(folder: Any) -> list[pathlib.Path]:
+    """Return all files below a folder."""
+    return sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file() or path.is_symlink())
+
+
+def entries(frames: Any) -> list[pathlib.Path]:
+    """Return the entries of the cache."""
+    suffix = frames._cache.backend.suffix
+    return [path for path in files(frames.cache_dpath) if path.name.endswith(suffix)]
+
+
+def entry_of(frames: Any, gid: int = 1) -> pathlib.Path:
+    """Return where the entry of an image lies."""
+    return pathlib.Path(frames._cache.entry_path(frames.layout(gid).assets[0].path))
+
+
+def in_the_way(frames: Any) -> list[pathlib.Path]:
+    """Return whatever lies below the folder of entries, folders included, that is no entry."""
+    suffix = frames._cache.backend.suffix
+    found = pathlib.Path(frames.cache_dpath).rglob("*")
+    return sorted(
+        path
+        for path in found
+        if not (path.is_file() and path.name.endswith(suffix))
+        and len(path.name) != 2
+        and not (path.name == "_partial" and not any(path.iterdir()))
+    )
+
+
+# Children
+
+
+class Child:
+    """A fork that runs a function.
+
+    Args:
+        work: what it runs; whatever goes wrong is told to the parent.
+    """
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._read, write = os.pipe()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(write)
+            return
+        os.close(self._read)
+        code = 1
+        try:
+            signal.alarm(0)
+            told = work()
+            os.write(write, b"" if told is None else str(told).encode())
+            code = 0
+        except BaseException:
+            os.write(write, traceback.format_exc()[-30_000:].encode())
+        finally:
+            os._exit(code)
+
+    def join(self, timeout: float = PATIENCE) -> tuple[int, str]:
+        """Return the exit status, negative for a signal, and what the child told; end one that hangs."""
+        told = b""
+        deadline = time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector, os.fdopen(self._read, "rb", buffering=0) as pipe:
+            selector.register(pipe, selectors.EVENT_READ)
+            while selector.select(max(0.0, deadline - time.monotonic())):
+                block = pipe.read(65_536)
+                if not block:
+                    break
+                told += block
+            else:
+                os.kill(self.pid, signal.SIGABRT)
+                told += b" [it hung]"
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), told.decode(errors="replace")
+
+
+def run_child(work: Callable[[], Any], timeout: float = PATIENCE) -> str:
+    """Run a function in a fork and return what it told.
+
+    Raises:
+        AssertionError: if it failed.
+    """
+    code, told = Child(work).join(timeout)
+    assert code == 0, f"exit status {code}: {told}"
+    return told
+
+
+def run_children(works: list[Callable[[], Any]], timeout: float = PATIENCE) -> list[str]:
+    """Run functions in forks that all start at once, and return what each told."""
+    gate, opener = os.pipe()
+
+    def begin(work: Callable[[], Any]) -> Any:
+        os.close(opener)
+        os.read(gate, 1)  # returns when the last writer is gone
+        return work()
+
+    children = [Child(lambda work=work: begin(work)) for work in works]
+    os.close(opener)
+    outcomes = [child.join(timeout) for child in children]
+    os.close(gate)
+    failures = [f"child {n}: exit status {code}: {told}" for n, (code, told) in enumerate(outcomes) if code]
+    assert not failures, "\n".join(failures)
+    return [told for _, told in outcomes]
+
+
+def as_nobody(work: Callable[[], Any]) -> str:
+    """Run a function in a fork that has no rights, and return what it told.
+
+    What it imports must be loaded already: it may not be allowed to read the installation.
+    """
+    if os.geteuid() != 0:
+        return run_child(work)
+
+    def drop() -> Any:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        return work()
+
+    return run_child(drop)
+
+
+@contextlib.contextmanager
+def public_folder() -> Iterator[pathlib.Path]:
+    """Give a folder that everybody may enter and nobody else may write to."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        try:
+            yield folder
+        finally:
+            for path in [folder, *folder.rglob("*")]:
+                if path.is_dir() and not path.is_symlink():
+                    path.chmod(0o755)
+
+
+def run_script(script: str, *args: object, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, check=False)
+
+
+def check_script(script: str, *args: object, timeout: float = PATIENCE) -> str:
+    """Run a program that must succeed, and return what it printed."""
+    done = run_script(script, *args, timeout=timeout)
+    assert done.returncode == 0, f"exit status {done.returncode}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+# Damage
+
+
+def flip(path: pathlib.Path, *places: int) -> None:
+    """Turn one bit of each of some bytes; negative places count from the end."""
+    data = bytearray(path.read_bytes())
+    for place in places:
+        data[place] ^= 1 << (place % 8)
+    with open(path, "rb+") as file:
+        file.write(data)
+
+
+def footer_start(path: pathlib.Path) -> int:
+    """Return where the label of an entry starts."""
+    data = path.read_bytes()
+    return len(data) - FOOTER.size - FOOTER.unpack(data[-FOOTER.size :])[1]
+
+
+def _cut(path: pathlib.Path, size: float) -> None:
+    os.truncate(path, int(path.stat().st_size * size))
+
+
+def _swap_with(path: pathlib.Path, data: bytes) -> None:
+    """Put a new file in place of another, as an editor does."""
+    other = path.with_name(path.name + ".new")
+    other.write_bytes(data)
+    os.replace(other, path)
+
+
+def _folder(path: pathlib.Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _dangling_link(path: pathlib.Path) -> None:
+    path.unlink()
+    path.symlink_to(path.with_name("nowhere"))
+
+
+def _fifo(path: pathlib.Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _garbage(path: pathlib.Path) -> bytes:
+    return np.random.default_rng(7).bytes(path.stat().st_size)
+
+
+#: What can befall an entry, by name.
+DAMAGES: dict[str, Callable[[pathlib.Path], Any]] = {
+    "removed": pathlib.Path.unlink,
+    "emptied": lambda path: os.truncate(path, 0),
+    "cut to one byte": lambda path: os.truncate(path, 1),
+    "cut in the middle": lambda path: _cut(path, 0.5),
+    "cut by one byte": lambda path: os.truncate(path, path.stat().st_size - 1),
+    "without its label": lambda path: os.truncate(path, footer_start(path)),
+    "grown": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "a bit of its first byte flipped": lambda path: flip(path, 0),
+    "a bit of its header flipped": lambda path: flip(path, 9),
+    "a bit of its pixels flipped": lambda path: flip(path, footer_start(path) // 2),
+    "a bit of its last pixel flipped": lambda path: flip(path, footer_start(path) - 1),
+    "a bit of its label flipped": lambda path: flip(path, footer_start(path) + 3),
+    "a bit of its label's numbers flipped": lambda path: flip(path, -30),
+    "a bit of its checksum flipped": lambda path: flip(path, -20),
+    "a bit of its label's length flipped": lambda path: flip(path, -16),
+    "a bit of its mark flipped": lambda path: flip(path, -1),
+    "overwritten by zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "overwritten by garbage": lambda path: path.write_bytes(_garbage(path)),
+    "replaced by garbage": lambda path: _swap_with(path, _garbage(path)),
+    "replaced by text": lambda path: _swap_with(path, b"no image\n"),
+    "an empty folder": _folder,
+    "a dangling link": _dangling_link,
+}
+
+
+def copy_without_times(source: Any, dest: Any) -> None:
+    """Copy a folder as a tool does that does not keep times."""
+    shutil.copytree(source, dest, copy_function=shutil.copyfile)
