@@ -9,23 +9,18 @@ back and compared, and renamed: whoever finds an entry finds a whole one.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
-import math
 import os
 import re
-import shutil
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import numpy as np
-
 from ndsampler.backends.base import make_backend
 from ndsampler.backends.handles import HandlePool
-from ndsampler.backends.label import EntryLabel, append_label, check_entry, verify_entry
-from ndsampler.backends.raw import open_source
+from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
+from ndsampler.entry_writer import publish, tell_space, write_entry
 from ndsampler.errors import CacheError, SourceError
 from ndsampler.partial_files import PartialFiles
 from ndsampler.source_identity import SourceIdentifier, SourceIdentity, stat_source
@@ -50,10 +45,6 @@ FileKey: TypeAlias = "tuple[str, int, int, int, int]"
 SourceKey: TypeAlias = "tuple[str, str | None, int, int]"
 
 logger = logging.getLogger(__name__)
-
-#: Side of the blocks, in pixels, and their number, that are compared before an entry is accepted.
-CHECK_BLOCK = 64
-CHECK_BLOCKS = 5
 
 #: Errors that say nothing of a file, but that the process or the machine has run out of something.
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -341,61 +332,18 @@ class FrameCache:
                 if self._is_whole(entry):
                     # Another thread or process made it while this one waited.
                     return
-                self._write(identity, partial)
+                write_entry(self.backend, identity, partial)
                 if self.identify(path, given) != identity:
                     raise SourceError(f"{path} was changed while it was being read; read it again")
-                _publish(partial, entry)
+                publish(partial, entry)
         except SourceError:
             raise
         except OSError as ex:
             raise CacheError(
-                f"the entry {entry} of {path} cannot be made{_tell_space(path, str(self.dpath))}: {ex}. "
+                f"the entry {entry} of {path} cannot be made{tell_space(path, str(self.dpath))}: {ex}. "
                 "Free some space, give another workdir, or use backend=None or on_cache_error='bypass'"
             ) from ex
         logger.debug("cached %s as %s", path, entry)
-
-    def _write(self, identity: SourceIdentity, partial: str) -> None:
-        """Convert a source into a new file, read that back, and label it."""
-        source = open_source(identity.path)
-        try:
-            self._check_space(source)
-            self.backend.convert(source, partial)
-            self._verify(source, partial, identity.path)
-            label = EntryLabel(
-                source=identity.path,
-                size=identity.size,
-                mtime_ns=identity.mtime_ns,
-                content=identity.content,
-                shape=source.shape,
-                dtype=source.dtype.name,
-                nodata=source.nodata,
-                backend=self.backend.describe(),
-            )
-            append_label(partial, label)
-        finally:
-            source.close()
-
-    def _check_space(self, source: RegionReader) -> None:
-        """Refuse an entry that will not fit, before the disk is full of the half of it."""
-        need, free = self.backend.space_needed(source), shutil.disk_usage(str(self.dpath)).free
-        if need > free:
-            raise OSError(errno.ENOSPC, f"{need / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
-
-    def _verify(self, source: RegionReader, partial: str, path: str) -> None:
-        """Read an entry back and compare it with its source before anyone else sees it."""
-        written = self.backend.open(partial)
-        try:
-            if written.shape != source.shape or written.dtype != source.dtype:
-                raise CacheError(
-                    f"the entry of {path} came out as {written.dtype} {written.shape}; "
-                    f"the source is {source.dtype} {source.shape}"
-                )
-            for box in _check_blocks(source.shape) if self.backend.lossless else []:
-                ours, theirs = written.read(*box), source.read(*box)
-                if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
-                    raise CacheError(f"the entry of {path} differs from its source at rows and columns {box}")
-        finally:
-            written.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}, "_known": {}}
@@ -420,37 +368,3 @@ def _is_still(key: FileKey) -> bool:
     except OSError:
         return False
     return (stat.st_size, stat.st_mtime_ns, stat.st_ino) == key[1:4]
-
-
-def _publish(partial: str, entry: str) -> None:
-    """Give a finished file its name, in place of whatever damaged thing has it."""
-    with contextlib.suppress(OSError):
-        # A folder of that name goes if it is empty; if it is not, the next lines say so.
-        os.rmdir(entry)
-    try:
-        os.makedirs(os.path.dirname(entry), exist_ok=True)
-        os.replace(partial, entry)
-    except FileNotFoundError:
-        # The folder, empty yet, was cleared away in between.
-        os.makedirs(os.path.dirname(entry), exist_ok=True)
-        os.replace(partial, entry)
-
-
-def _tell_space(path: str, dpath: str) -> str:
-    """Say in brackets how much the pixels of a source take, and how much is free, where that can be told."""
-    parts = []
-    with contextlib.suppress(SourceError):
-        source = open_source(path)
-        parts.append(f"up to {math.prod(source.shape) * source.dtype.itemsize / 1e6:.1f} MB")
-        source.close()
-    with contextlib.suppress(OSError):
-        parts.append(f"{shutil.disk_usage(dpath).free / 1e6:.1f} MB free")
-    return f" ({', '.join(parts)})" if parts else ""
-
-
-def _check_blocks(shape: tuple[int, int, int]) -> list[tuple[int, int, int, int]]:
-    """Return boxes along the diagonal of an image, its two ends among them."""
-    height, width, _ = shape
-    rows = np.linspace(0, max(0, height - CHECK_BLOCK), CHECK_BLOCKS).astype(int).tolist()
-    cols = np.linspace(0, max(0, width - CHECK_BLOCK), CHECK_BLOCKS).astype(int).tolist()
-    return [(y, min(y + CHECK_BLOCK, height), x, min(x + CHECK_BLOCK, width)) for y, x in zip(rows, cols)]

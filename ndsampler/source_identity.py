@@ -85,7 +85,10 @@ def stat_source(path: str) -> os.stat_result:
 def _hash_file(path: str) -> str:
     """Return the hash of a file's bytes."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as ex:
+        raise SourceError(f"{path} cannot be read: {ex}") from ex
     return digest.hexdigest()

@@ -30,6 +30,7 @@ LAYERS: dict[int, tuple[str, ...]] = {
         "frame_layout",
         "partial_files",
         "source_identity",
+        "entry_writer",
         "frame_cache",
         "cache_inventory",
         "cache_upkeep",
