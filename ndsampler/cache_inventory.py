@@ -23,7 +23,7 @@ from ndsampler.backends.label import MARK, EntryLabel, check_entry
 from ndsampler.errors import ArgumentError, CacheError
 from ndsampler.frame_cache import entries_folder
 from ndsampler.partial_files import FOLDER as PARTIAL_FOLDER
-from ndsampler.partial_files import PartialFiles
+from ndsampler.partial_files import LOCK, PartialFiles
 from ndsampler.source_identity import SourceIdentity
 
 if TYPE_CHECKING:
@@ -388,8 +388,10 @@ def _scan_places(folder: os.DirEntry[str], top: os.DirEntry[str]) -> Iterator[En
             yield EntryReport(
                 place.path, top.name, Status.LEFTOVER, _folder_size(place.path), "its writer is no more"
             )
-        elif os.path.isdir(place.path):
+        elif os.path.lexists(os.path.join(place.path, LOCK)):
             yield EntryReport(place.path, top.name, Status.BUSY, _folder_size(place.path), "being written")
+        elif _list(place.path, "") != ([], []):
+            yield _foreign(place, top.name, "no folder of a writer, who would have a lock in it")
 
 
 def _scan_old(top: os.DirEntry[str], prefix: str) -> Iterator[EntryReport]:
@@ -459,7 +461,7 @@ def judge_entry(
     except FileNotFoundError:
         return None
     except CacheError as ex:
-        return _judge_unlabelled(known, str(ex))
+        return _judge_unlabelled(known, str(ex).removeprefix(f"{path} "))
     except OSError as ex:
         return replace(known, reason=_why(ex))
     status, reason = Status.DAMAGED, "its label names another source than its name stands for"

@@ -51,6 +51,10 @@ logger = logging.getLogger(__name__)
 WASTE = (Status.STALE, Status.ORPHANED, Status.DAMAGED, Status.OUTDATED, Status.LEFTOVER)
 
 
+#: How often the folder of a dead writer is tried to be removed.
+PLACE_TRIES = 3
+
+
 class HasLayouts(Protocol):
     """Images by id, and the files that each is made of; :class:`ndsampler.Frames` is one."""
 
@@ -386,9 +390,7 @@ def _remove(item: EntryReport) -> str | None:
     """
     try:
         if item.status == Status.LEFTOVER:
-            place = Path(item.path)
-            done = PartialFiles(str(place.parent.parent)).remove(place.name)
-            return "" if done or not place.exists() else "it is not allowed, or a writer has it now"
+            return _remove_place(Path(item.path))
         stat = os.lstat(item.path)
         if item.inode and stat.st_ino != item.inode:
             # Another process has put a new entry in its place.
@@ -402,14 +404,29 @@ def _remove(item: EntryReport) -> str | None:
     return ""
 
 
+def _remove_place(place: Path) -> str | None:
+    """Remove the folder of a writer that is no more. See :func:`_remove`."""
+    writers = PartialFiles(str(place.parent.parent))
+    # Another that clears up, or comes to write, may have had its lock for a moment.
+    for _ in range(PLACE_TRIES):
+        if writers.remove(place.name) or not place.exists():
+            return ""
+        if not writers.is_left_over(place.name):
+            return None
+    return "its files cannot be removed"
+
+
 def _remove_empty_folders(root: str) -> None:
     """Remove folders of entries, and of backends, that hold nothing any more."""
-    for name in os.listdir(root):
+    for name in _names(root):
         top = os.path.join(root, name)
         if os.path.islink(top):
             continue
         if CONFIG_FOLDER.fullmatch(name):
-            inner = [child for child in os.listdir(top) if child == PARTIAL_FOLDER or SHARD.fullmatch(child)]
+            if _names(os.path.join(top, PARTIAL_FOLDER)):
+                # Somebody may be about to put an entry into an empty folder.
+                continue
+            inner = [child for child in _names(top) if child == PARTIAL_FOLDER or SHARD.fullmatch(child)]
         elif name in OLD_FOLDERS:
             walk = os.walk(top, topdown=False)
             inner = [
@@ -421,3 +438,10 @@ def _remove_empty_folders(root: str) -> None:
             # What holds anything stays, and so does a link.
             with contextlib.suppress(OSError):
                 os.rmdir(path)
+
+
+def _names(folder: str) -> list[str]:
+    """Return what a folder holds, as far as it may be listed."""
+    with contextlib.suppress(OSError):
+        return os.listdir(folder)
+    return []

@@ -132,7 +132,8 @@ class PartialFiles:
             with os.scandir(self.dpath) as found:
                 # A link would lead to files that are not ours.
                 return sorted(child.name for child in found if child.is_dir(follow_symlinks=False))
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as ex:
+            logger.debug("%s is left alone: %s", self.dpath, ex)
             return []
 
     def _take(self, token: str) -> tuple[str, int]:
