@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: help format check test docs bench demo clean
+.PHONY: help format check test clients docs bench demo clean
 
 help:
 	@echo "make format   put code and imports in order"
 	@echo "make check    ruff and mypy"
 	@echo "make test     all tests, doctests included, with coverage"
+	@echo "make clients  programs that train through this library, on it as it is; takes a quarter of an hour"
 	@echo "make docs     the documentation, in docs/build/html"
 	@echo "make bench    speeds, each beside its limit, measured in one run"
 	@echo "make demo     samples of a toy dataset as a picture, and a table of speeds"
@@ -31,6 +32,9 @@ check: $(READY)
 
 test: $(READY)
 	$(BIN)/python run_tests.py
+
+clients:
+	bash .ci/clients
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs/source docs/build/html
