@@ -99,7 +99,7 @@ def publish(partial: str, entry: str) -> None:
     try:
         os.makedirs(os.path.dirname(entry), exist_ok=True)
         os.replace(partial, entry)
-    except FileNotFoundError:
+    except (FileNotFoundError, FileExistsError):
         # The folder, empty yet, was cleared away in between.
         os.makedirs(os.path.dirname(entry), exist_ok=True)
         os.replace(partial, entry)
