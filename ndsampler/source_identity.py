@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from stat import S_ISREG
 
 from ndsampler.errors import MissingSourceError, SourceError
 
@@ -53,9 +54,12 @@ class SourceIdentifier:
 
         Raises:
             MissingSourceError: if there is no such file.
-            SourceError: in mode ``'GIVEN'`` if the dataset states no hash.
+            SourceError: if it is no file or cannot be read; for ``'GIVEN'`` if the dataset states no hash.
         """
         stat = stat_source(path)
+        if not S_ISREG(stat.st_mode):
+            # Reading a pipe or a device may never end.
+            raise SourceError(f"{path} is a folder, a pipe or a device; expected an image file")
         content = ""
         if self.mode == "PIXELS":
             key = (path, stat.st_size, stat.st_mtime_ns)

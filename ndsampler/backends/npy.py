@@ -83,7 +83,7 @@ def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dt
         raise CacheError(
             f"{path} holds {dtype} of shape {shape}; expected an image of 2 or 3 axes of numbers"
         )
-    if min(shape) < 0:
+    if any(type(size) is not int or size < 0 for size in shape):
         raise CacheError(f"{path} states the shape {shape}")
     # Python's own numbers do not overflow.
     end = file.tell() + dtype.itemsize * math.prod(shape)

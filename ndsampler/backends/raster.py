@@ -18,6 +18,7 @@ import numpy as np
 
 from ndsampler.backends.base import row_blocks
 from ndsampler.backends.fork_gate import GATE
+from ndsampler.backends.whole_image import check_plausible
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
 #: The largest image, in bytes, that is held in memory to be converted faster.
 IN_MEMORY_BYTES = 256 * 2**20
+
+#: A tile or strip of more bytes is doubted.
+LARGE_BLOCK_BYTES = 256 * 2**20
 
 #: Overviews halve until the image is no larger than this many pixels a side.
 SMALLEST_OVERVIEW = 128
@@ -134,10 +138,18 @@ class RasterReader:
         self.dtype = np.dtype(dtypes.pop())
         self._palette = self._color_table()
         self.is_indexed = self._palette is not None
+        self._check_blocks()
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
         self.nodata = None if self._palette is not None else self.dataset.nodata
         self.overviews = self._overview_dims()
+
+    def _check_blocks(self) -> None:
+        """Refuse blocks that the file cannot hold, since GDAL takes the memory for one before it reads it."""
+        rows, cols = self.dataset.block_shapes[0]
+        claimed = rows * cols * self.dataset.count * self.dtype.itemsize
+        if claimed > LARGE_BLOCK_BYTES:
+            check_plausible(self.path, claimed, os.path.getsize(self.path))
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
         """Return the sizes of the overviews; averages of color indexes mean nothing, so of those none."""
