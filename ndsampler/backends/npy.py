@@ -77,8 +77,10 @@ def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dt
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, fortran, dtype = read(file)
-    except ValueError as ex:
-        raise CacheError(f"{path} is no .npy file: {ex}") from ex
+    except OSError:
+        raise
+    except Exception as ex:  # numpy lets errors of Python's tokenizer and parser through
+        raise CacheError(f"{path} is no .npy file: {type(ex).__name__}: {ex}") from ex
     if dtype.kind not in "buifc" or len(shape) not in (2, 3):
         raise CacheError(
             f"{path} holds {dtype} of shape {shape}; expected an image of 2 or 3 axes of numbers"
