@@ -110,12 +110,15 @@ def assert_same(found, expected):
 def test_the_constructor_takes_what_programs_give_it():
     parameters = inspect.signature(CocoSampler).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items()}
-    assert list(defaults.items())[1:] == [
+    assert list(defaults.items())[1:5] == [
         ("workdir", None),
         ("autoinit", True),
         ("backend", None),
         ("verbose", 0),
     ]
+    assert {name: parameters[name].kind.name for name in list(defaults)[5:]} == {
+        "on_cache_error": "KEYWORD_ONLY"
+    }
     assert next(iter(defaults)) == "dset"
 
 
