@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from ndsampler.types import CacheErrorMode, HashidMode, PathLike
 
+#: The most pixels that a side of an image may have, as no format allows more.
+MAX_SIDE = 2**32
+
 #: Layouts kept at the most; beyond, all are built anew as they are asked for.
 MAX_LAYOUTS = 20_000
 
@@ -90,7 +93,9 @@ class CocoFrames(Frames, DatasetHash):
             if known is not None and known[0] == marks:
                 return known[1]
             # The dataset's own id: equal numbers of several types share this layout.
-            layout = build_layout(img.get("id", image_id), img, os.fspath(self.dset.bundle_dpath))
+            own_id = img.get("id")
+            gid = own_id if own_id == image_id else image_id
+            layout = build_layout(gid, img, os.fspath(self.dset.bundle_dpath))
         except (TypeError, ValueError, AttributeError) as ex:
             raise SourceError(f"the dataset's entry of image {image_id} cannot be understood: {ex}") from ex
         if len(self._layouts) >= MAX_LAYOUTS:
@@ -211,7 +216,15 @@ def _build_asset(obj: dict[str, Any], bundle_dpath: str) -> Asset:
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:
     """Return the (height, width) that an entry of a dataset states, or None."""
     width, height = obj.get("width"), obj.get("height")
-    return None if width is None or height is None else (int(height), int(width))
+    if width is None or height is None:
+        return None
+    try:
+        dims = int(height), int(width)
+    except OverflowError as ex:
+        raise ValueError(f"its width and height are {width} and {height}") from ex
+    if not all(0 <= side <= MAX_SIDE for side in dims):
+        raise ValueError(f"its width or height is not between 0 and {MAX_SIDE}")
+    return dims
 
 
 def _as_matrix(warp: Any) -> NDArray[np.float64] | None:
@@ -220,7 +233,10 @@ def _as_matrix(warp: Any) -> NDArray[np.float64] | None:
         return None
     import kwimage
 
-    matrix = np.asarray(kwimage.Affine.coerce(warp).matrix, dtype=float)
+    try:
+        matrix = np.asarray(kwimage.Affine.coerce(warp).matrix, dtype=float)
+    except Exception as ex:  # kwimage raises errors of many kinds
+        raise ValueError(f"the warp {warp!r} cannot be understood: {type(ex).__name__}: {ex}") from ex
     matrix = np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape == (2, 3) else matrix
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
         raise ValueError(f"the warp {warp!r} is no affine matrix that can be inverted")

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: Names of the bands of a file whose channels the dataset does not state, by their number.
 DEFAULT_CHANNELS = {1: ("gray",), 2: ("gray", "a"), 3: ("r", "g", "b"), 4: ("r", "g", "b", "a")}
 
+#: The most names that a code such as ``'x.0:1024'`` may stand for.
+MAX_CHANNELS = 65_536
+
 #: Asks for every channel of a frame.
 ALL_CHANNELS = "<all>"
 
@@ -130,8 +133,12 @@ def parse_channels(request: Any) -> tuple[str, ...] | str | None:
             spec = (
                 request.fuse() if isinstance(request, BaseChannelSpec) else FusedChannelSpec.coerce(request)
             )
+            if spec.numel() > MAX_CHANNELS:
+                raise ValueError(
+                    f"these are {spec.numel()} channels; at most {MAX_CHANNELS} are read at once"
+                )
             names = list(spec.normalize().as_list())
-        except (ValueError, TypeError, KeyError) as ex:
+        except (ValueError, TypeError, KeyError, OverflowError) as ex:
             raise TargetError(f"channels is {request!r}; expected a code such as 'r|g|b': {ex}") from ex
     else:
         raise TargetError(

@@ -137,6 +137,13 @@ def read_samples(sampler: Any, scene: Scene, seed: int, count: int) -> int:
     return wrong
 
 
+def read_both(frames: Any, sampler: Any, scene: Scene, seed: int, count: int) -> int:
+    """Read windows and samples by turns, and return how many came back wrong."""
+    return read_windows(frames, scene, seed, count // 2) + read_samples(
+        sampler, scene, seed, count - count // 2
+    )
+
+
 # What lies in a folder
 
 

@@ -20,6 +20,7 @@ from helpers_faults import (
     forks_beside_threads,
     in_the_way,
     needs_fork,
+    read_both,
     read_samples,
     read_windows,
     run_child,
@@ -37,13 +38,6 @@ WINDOWS, SOAK_WINDOWS = 60, 2000
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     return draw_scene(tmp_path_factory.mktemp("images"), 9)
-
-
-def read_both(frames, sampler, scene, seed: int, count: int) -> int:
-    """Read windows and samples by turns, and return how many came back wrong."""
-    return read_windows(frames, scene, seed, count // 2) + read_samples(
-        sampler, scene, seed, count - count // 2
-    )
 
 
 @needs_fork
