@@ -39,11 +39,11 @@ class Pair:
         return counts
 
 
-@pytest.fixture(scope="module", params=["shapes8", "vidshapes2"])
+@pytest.fixture(scope="module", params=["shapes8", "vidshapes8"])
 def folder(request, tmp_path_factory):
     """A folder with a dataset of pixels made on the spot, and a database of the same."""
     dpath = tmp_path_factory.mktemp(request.param)
-    options = {"num_frames": 4} if request.param == "vidshapes2" else {}
+    options = {"num_frames": 4} if request.param == "vidshapes8" else {}
     with stdout_to_log():
         dset = kwcoco.CocoDataset.demo(
             request.param, verbose=0, dpath=str(dpath / "demo"), use_cache=False, **options
