@@ -148,8 +148,8 @@ def read_both(frames: Any, sampler: Any, scene: Scene, seed: int, count: int) ->
 
 
 def files(folder: Any) -> list[pathlib.Path]:
-    """Return all files below a folder."""
-    return sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file() or path.is_symlink())
+    """Return all files below a folder, in which others may be at work."""
+    return sorted(pathlib.Path(place) / name for place, _, names in os.walk(folder) for name in names)
 
 
 def entries(frames: Any) -> list[pathlib.Path]:
