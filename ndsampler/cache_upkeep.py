@@ -15,9 +15,7 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
-from ndsampler.backends.base import REGISTRY, row_blocks
+from ndsampler.backends.base import REGISTRY, row_blocks, same_pixels
 from ndsampler.backends.label import EntryLabel, read_label, verify_entry
 from ndsampler.backends.raw import open_source
 from ndsampler.cache_inventory import (
@@ -256,7 +254,7 @@ def _find_difference(source: SourceReader, entry: str, backend: Backend) -> str:
                 ours = reader.read(y0, y1, 0, source.shape[1])
             except (SourceError, CacheError) as ex:
                 return f"rows {y0} to {y1} cannot be read: {ex}"
-            if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind in "fc"):
+            if not same_pixels(ours, theirs):
                 return f"its pixels in rows {y0} to {y1} differ from those of its source"
     return ""
 

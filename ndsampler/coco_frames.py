@@ -97,7 +97,7 @@ class CocoFrames(Frames, DatasetHash):
             gid = own_id if own_id == image_id else image_id
             layout = build_layout(gid, img, os.fspath(self.dset.bundle_dpath))
         except (TypeError, ValueError, AttributeError) as ex:
-            raise SourceError(f"the dataset's entry of image {image_id} cannot be understood: {ex}") from ex
+            raise _not_understood(image_id, ex) from ex
         if len(self._layouts) >= MAX_LAYOUTS:
             self._layouts.clear()
         self._layouts[image_id] = (marks, layout)
@@ -151,13 +151,24 @@ class CocoFrames(Frames, DatasetHash):
 
         bundle_dpath = os.fspath(self.dset.bundle_dpath)
         # Not one by one: a database gives all its images by one query.
-        layouts = (build_layout(img["id"], img, bundle_dpath) for img in self.dset.imgs.values())
-        paths = sorted([int(layout.gid), [asset.path for asset in layout.assets]] for layout in layouts)
+        paths = []
+        for img in self.dset.imgs.values():
+            try:
+                layout = build_layout(img["id"], img, bundle_dpath)
+            except (TypeError, ValueError, AttributeError) as ex:
+                raise _not_understood(img["id"], ex) from ex
+            paths.append([int(layout.gid), [asset.path for asset in layout.assets]])
+        paths.sort()
         parts = [[self.hashid_mode, self._cache.backend.config_id], paths]
         return ub.hash_data(parts), parts
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_layouts": {}}
+
+
+def _not_understood(image_id: Any, error: Exception) -> SourceError:
+    """Return what to raise for an entry of a dataset that makes no sense."""
+    return SourceError(f"the dataset's entry of image {image_id} cannot be understood: {error}")
 
 
 def _edit_marks(img: dict[str, Any], bundle_dpath: Any) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ndsampler.backends.base import same_pixels
 from ndsampler.backends.label import EntryLabel, append_label
 from ndsampler.backends.raw import open_source
 from ndsampler.errors import CacheError
@@ -61,8 +62,10 @@ def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> Non
 
 def _check_space(backend: Backend, source: RegionReader, dpath: str) -> None:
     """Refuse an entry that will not fit, before the disk is full of the half of it."""
-    need, free = backend.space_needed(source), shutil.disk_usage(dpath).free
-    if need > free:
+    need, disk = backend.space_needed(source), shutil.disk_usage(dpath)
+    # Some network disks tell no sizes.
+    if disk.total and need > disk.free:
+        free = disk.free
         raise OSError(errno.ENOSPC, f"{need / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
 
 
@@ -76,8 +79,7 @@ def _verify(backend: Backend, source: RegionReader, partial: str, path: str) -> 
                 f"the source is {source.dtype} {source.shape}"
             )
         for box in _check_blocks(source.shape) if backend.lossless else []:
-            ours, theirs = written.read(*box), source.read(*box)
-            if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
+            if not same_pixels(written.read(*box), source.read(*box)):
                 raise CacheError(f"the entry of {path} differs from its source at rows and columns {box}")
     finally:
         written.close()

@@ -17,7 +17,8 @@ would catch, so old ``except ValueError`` lines keep working::
     ├── AnnotKindError            AssertionError   an unknown kind in ``with_annots``
     ├── MissingNegativePool       AssertionError   no negatives were preselected
     ├── SourceError               OSError          an image file that cannot be read
-    │   └── MissingSourceError    FileNotFoundError
+    │   ├── MissingSourceError    FileNotFoundError
+    │   └── DatasetMismatchError                   its size or bands are not those that the dataset states
     ├── CacheError                OSError          a cache entry that cannot be made or read
     ├── MissingDependencyError    ImportError      a package that must be installed
     └── UnsupportedTaskError      NotImplementedError  a task, or a change, that does not exist
@@ -31,6 +32,7 @@ __all__ = [
     "ArgumentTypeError",
     "BackendError",
     "CacheError",
+    "DatasetMismatchError",
     "MissingDependencyError",
     "MissingNegativePool",
     "MissingSourceError",
@@ -104,6 +106,10 @@ class SourceError(NDSamplerError, OSError):
 
 class MissingSourceError(SourceError, FileNotFoundError):
     """An image file does not exist."""
+
+
+class DatasetMismatchError(SourceError):
+    """An image file is in order, and is not what the dataset states: of another size, or with other bands."""
 
 
 class CacheError(NDSamplerError, OSError):

@@ -21,7 +21,7 @@ from ndsampler.backends.base import make_backend
 from ndsampler.backends.handles import HandlePool
 from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
 from ndsampler.entry_writer import publish, tell_space, write_entry
-from ndsampler.errors import CacheError, SourceError
+from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
 from ndsampler.partial_files import PartialFiles
 from ndsampler.source_identity import SourceIdentifier, SourceIdentity, stat_source
 
@@ -172,6 +172,8 @@ class FrameCache:
         key = self._find(path, given, level)
         try:
             return self._visit_file(key, path, action, given)
+        except DatasetMismatchError:
+            raise
         except (SourceError, CacheError):
             # All of the entry is read now: the trouble may lie with it, or with what was asked for.
             if key[0] == path or (_is_still(key) and self._look_at(key[:4], verify_entry)):
@@ -271,6 +273,9 @@ class FrameCache:
             if self.on_cache_error != "bypass":
                 raise
             logger.warning("%s is read without a cache: %s", path, ex)
+            if isinstance(ex.__cause__, OSError) and ex.__cause__.errno in SCARCE:
+                # It may be had again in a moment.
+                return path
             file = path
         self._files[source] = file
         return file

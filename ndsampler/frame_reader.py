@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ndsampler.errors import CacheError, SourceError
+from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
 from ndsampler.frame_layout import Asset, FrameLayout, ReadPlan, band_names, plan_reads
 from ndsampler.frame_view import FrameView
 from ndsampler.resample import Resampling, choose_level, place, read_onto_grid
@@ -115,7 +115,7 @@ class FrameReader:
         def act(reader: RegionReader) -> Result:
             if asset.dims is not None and asset.dims != reader.shape[:2]:
                 # Every window would show another place than the annotations are drawn on.
-                raise SourceError(
+                raise DatasetMismatchError(
                     f"{asset.path} has (height, width) {reader.shape[:2]}; the dataset states "
                     f"{asset.dims}. Correct 'width' and 'height' of the image or asset (orientation tags "
                     "of photographs are not applied)"
@@ -305,7 +305,7 @@ class FrameReader:
         shape = _shape_of(reader)
         if max(wanted) >= shape.count:
             stated = "|".join(asset.channels or ())
-            raise SourceError(f"{asset.path} has {shape.count} bands; the dataset states {stated}")
+            raise DatasetMismatchError(f"{asset.path} has {shape.count} bands; the dataset states {stated}")
         what = f"the window on image {layout.gid}"
         check_affordable(grid.out_dims, shape.dtype.itemsize, len(wanted), what)
         bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
@@ -316,10 +316,29 @@ class FrameReader:
             if level == 0:
                 pixels = reader.read(*box, bands)
             else:
-                pixels = self._cache.read(asset.path, box, bands, asset.given_hash, level)
+                read_box = functools.partial(_read_overview, asset, shape, dims, box, bands)
+                pixels = self._cache.visit(asset.path, read_box, asset.given_hash, level)
             return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
 
         return read_onto_grid(read, dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
+
+
+def _read_overview(
+    asset: Asset,
+    expected: AssetShape,
+    dims: tuple[int, int],
+    box: PixelBox,
+    bands: Sequence[int] | None,
+    overview: RegionReader,
+) -> NDArray[Any]:
+    """Read from an overview of the file that the box was chosen for.
+
+    Raises:
+        SourceError: if it is another's: the file, or its entry, was replaced a moment ago.
+    """
+    if overview.shape[:2] != dims or overview.dtype != expected.dtype:
+        raise SourceError(f"{asset.path} was changed while it was being read; read it again")
+    return overview.read(*box, bands)
 
 
 def _shape_of(reader: RegionReader) -> AssetShape:

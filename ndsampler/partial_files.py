@@ -14,6 +14,7 @@ on its own, and the last to finish gives the entry its name.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import time
@@ -38,8 +39,8 @@ FOLDER = "_partial"
 #: The file in a writer's folder that it holds the lock of.
 LOCK = "lock"
 
-#: What is written, in a writer's folder.
-FILE = "entry.partial"
+#: How the names of what is written end.
+ENDING = ".partial"
 
 #: Seconds between two looks at whether another writer is done.
 POLL_SECONDS = 0.02
@@ -69,8 +70,8 @@ class PartialFiles:
         >>> with tempfile.TemporaryDirectory() as dpath:
         ...     partials = PartialFiles(dpath)
         ...     with partials.claim('token') as file:
-        ...         print(os.path.basename(file), len(partials.leftovers()))
-        entry.partial 0
+        ...         print(os.path.splitext(file)[1], len(partials.leftovers()))
+        .partial 0
     """
 
     def __init__(self, dpath: str) -> None:
@@ -94,7 +95,8 @@ class PartialFiles:
         try:
             # Where the writer before died, its files are still here.
             _remove_files(place)
-            yield os.path.join(place, FILE)
+            # A name of its own, in case the file system has granted the lock to two.
+            yield os.path.join(place, f"entry.{uuid.uuid4().hex[:8]}{ENDING}")
         finally:
             _remove_place(place)
             _close_lock(lock)
@@ -159,11 +161,14 @@ class PartialFiles:
 def _take_alone(place: str) -> tuple[str, int]:
     """Make a place that nobody else knows of, and return it with the descriptor of its lock."""
     for _ in range(MAX_MISSES):
-        os.makedirs(place, exist_ok=True)
-        # Who clears up may have taken it for a dead writer's before it had a lock.
-        with contextlib.suppress(FileNotFoundError):
+        try:
+            lock = _lock_place(place)
+        except LocksUnknownError:
             return place, _open_lock(place)
-    return place, _open_lock(place)
+        if lock is not None:
+            return place, lock
+        # Who clears up took it for a dead writer's before it had a lock.
+    raise OSError(errno.EBUSY, f"{place} is removed again and again")
 
 
 class LocksUnknownError(OSError):
@@ -173,16 +178,17 @@ class LocksUnknownError(OSError):
 def _open_lock(place: str, flags: int = os.O_RDWR | os.O_CREAT) -> int:
     """Open the file that stands for a place, making it where it is missing if the flags say so."""
     with GATE:
-        lock = os.open(os.path.join(place, LOCK), flags, 0o666)
+        lock = os.open(os.path.join(place, LOCK), flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
         _open_locks.append(lock)
     return lock
 
 
 def _close_lock(lock: int) -> None:
     """Let go of a lock, unless this is a fork, which has done so."""
-    if lock in _open_locks:
-        _open_locks.remove(lock)
-        os.close(lock)
+    with GATE:
+        if lock in _open_locks:
+            _open_locks.remove(lock)
+            os.close(lock)
 
 
 def _drop_inherited_locks() -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.errors import CacheError, SourceError
+from ndsampler.errors import CacheError, NDSamplerError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ class ImageFailure:
     """The image."""
     paths: tuple[str, ...]
     """Its files; empty where the dataset's entry of the image cannot be understood."""
-    error: SourceError | CacheError
+    error: NDSamplerError
     """What went wrong, with the image's id and the path in its message."""
 
 
@@ -78,7 +78,7 @@ class Preparation:
             for error in errors:
                 if isinstance(error, CacheError):
                     logger.warning("is read without a cache: %s", error)
-            errors = [error for error in errors if isinstance(error, SourceError)]
+            errors = [error for error in errors if not isinstance(error, CacheError)]
         if len(errors) == 1:
             raise errors[0]
         if errors:
@@ -145,7 +145,8 @@ def prepare_layouts(
     import ubelt as ub
 
     began = time.perf_counter()
-    plan = _split(reader, layouts)
+    # By content, each file is read to learn its name.
+    plan = _split(reader, ub.ProgIter(layouts, desc=f"{desc}: look", verbose=verbose))
     sources: dict[str, int] = {}
     entries: dict[str, int] = {}
     with ub.ProgIter(total=len(plan.layouts), desc=desc, freq=1, adjust=False, verbose=verbose) as progress:
@@ -196,7 +197,10 @@ def _outcomes(
         yield from _submit(executor, reader, layouts)
     elif workers <= 1 or len(layouts) <= 1:
         for layout in layouts:
-            yield convert(reader, layout)
+            try:
+                yield convert(reader, layout)
+            except Exception as ex:  # as of a worker: what fails must not keep the others from being made
+                yield _lost(layout, ex)
     else:
         with ThreadPoolExecutor(max_workers=workers) as threads:
             yield from _submit(threads, reader, layouts)
@@ -241,7 +245,7 @@ def _sizes(paths: Sequence[str], files: Sequence[str]) -> dict[str, int]:
     return sizes
 
 
-def _failure(layout: FrameLayout, error: SourceError | CacheError) -> ImageFailure:
+def _failure(layout: FrameLayout, error: NDSamplerError) -> ImageFailure:
     """Return what is said of a frame that failed."""
     return ImageFailure(layout.gid, tuple(asset.path for asset in layout.assets), error)
 
@@ -255,7 +259,9 @@ def _collect(future: Future[Outcome], layout: FrameLayout) -> Outcome:
 
 
 def _lost(layout: FrameLayout, error: BaseException) -> Outcome:
-    """Return what became of a frame whose worker is no more, or never was: it has no entry."""
+    """Return what became of a frame without an entry: its worker is no more, never was, or met a surprise."""
+    if isinstance(error, NDSamplerError):
+        return Outcome(failure=_failure(layout, error))
     paths = ", ".join(asset.path for asset in layout.assets)
     told = CacheError(f"image {layout.gid}: {paths}: {type(error).__name__}: {error}")
     return Outcome(failure=_failure(layout, told))

@@ -9,6 +9,7 @@ import json
 import os
 from dataclasses import dataclass
 from stat import S_ISREG
+from typing import Any
 
 from ndsampler.errors import MissingSourceError, SourceError
 
@@ -33,6 +34,13 @@ class SourceIdentity:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
+#: Characters of a hash that a dataset states.
+MAX_HASH = 1024
+
+#: Files whose hash one process remembers.
+MAX_KNOWN = 100_000
+
+
 class SourceIdentifier:
     """Names the states of sources in one of three ways.
 
@@ -44,6 +52,10 @@ class SourceIdentifier:
     def __init__(self, mode: str) -> None:
         self.mode = mode
         self._contents: dict[tuple[str, int, int], str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy goes with every image that is handed to an executor.
+        return {**self.__dict__, "_contents": {}}
 
     def identify(self, path: str, given: str | None = None) -> SourceIdentity:
         """Return what names the entry of a source as it is now.
@@ -63,9 +75,10 @@ class SourceIdentifier:
         content = ""
         if self.mode == "PIXELS":
             key = (path, stat.st_size, stat.st_mtime_ns)
-            if key not in self._contents:
-                self._contents[key] = _hash_file(path)
-            content = self._contents[key]
+            content = self._contents.get(key) or _hash_file(path)
+            if len(self._contents) >= MAX_KNOWN:
+                self._contents.clear()
+            self._contents[key] = content
         elif self.mode == "GIVEN":
             if not given:
                 raise SourceError(
@@ -73,6 +86,11 @@ class SourceIdentifier:
                     "'hashid' of each image or asset. Add it, or use hashid_mode='PATH'"
                 )
             content = str(given)
+            if len(content) > MAX_HASH:
+                raise SourceError(
+                    f"{path} has a 'hashid' of {len(content)} characters in the dataset; "
+                    f"at most {MAX_HASH} are taken"
+                )
         return SourceIdentity(path, stat.st_size, stat.st_mtime_ns, content)
 
 

@@ -21,7 +21,10 @@ from ndsampler.backends import make_backend
 from ndsampler.cache_inventory import ENTRIES, Status, find_entries, scan, survey
 from ndsampler.cache_upkeep import WASTE, Sources, prune, verify
 from ndsampler.errors import ArgumentError, SourceError
-from ndsampler.partial_files import FILE, LOCK, PartialFiles
+from ndsampler.partial_files import LOCK, PartialFiles
+
+#: What a writer was writing.
+FILE = "entry.partial"
 
 each_caching = pytest.mark.parametrize("backend", ["npy", "cog"])
 

@@ -682,14 +682,31 @@ class TestHandles:
         other = pickle.loads(pickle.dumps(pool))
         assert (other.max_handles, other.max_bytes, len(other)) == (3, 99, 0)
 
-    def test_another_process_leaves_inherited_handles_alone(self, monkeypatch):
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda pool: pool.borrow("a", FakeReader),
+            lambda pool: pool.give_back("b", FakeReader()),
+            lambda pool: pool.set_size(1),
+            lambda pool: pool.clear(),
+        ],
+        ids=["borrow", "give back", "set the size", "clear"],
+    )
+    def test_a_fork_leaves_inherited_handles_alone(self, use):
         pool = HandlePool()
-        reader = FakeReader()
-        pool.give_back("a", reader)
-        monkeypatch.setattr(os, "getpid", lambda: -5)
-        assert len(pool) == 0
-        assert pool.borrow("a", FakeReader) is not reader
-        assert reader.closed == 0
+        readers = [FakeReader() for _ in range(3)]
+        for n, reader in enumerate(readers):
+            pool.give_back(str(n), reader)
+        # As if another thread of the parent were using the pool just now.
+        with pool._lock:
+            child = os.fork()
+            if child == 0:
+                fits = len(pool) == 0
+                use(pool)
+                os._exit(0 if fits and not any(reader.closed for reader in readers) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert len(pool) == 3
 
     def test_a_handle_that_failed_is_closed_and_not_lent_again(self, make_cache, image):
         tiled = write_tiff(image.parent / "t.tif", random_pixels(), tiled=True, blockxsize=16, blockysize=16)

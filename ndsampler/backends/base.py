@@ -10,12 +10,13 @@ import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
+
 from ndsampler.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
 #: Raised whenever entries written by an earlier version must not be read any more.
@@ -155,6 +156,20 @@ def row_blocks(source: SourceReader) -> Iterator[tuple[int, NDArray[Any]]]:
     step = max(1, BLOCK_BYTES // max(1, width * channels * source.dtype.itemsize))
     for y0 in range(0, height, step):
         yield y0, source.rows(y0, min(y0 + step, height))
+
+
+def same_pixels(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Whether two arrays are equal, NaN with NaN.
+
+    Args:
+        first: pixels.
+        second: pixels.
+
+    Example:
+        >>> same_pixels(np.array([np.nan, 1.0]), np.array([np.nan, 1.0]))
+        True
+    """
+    return np.array_equal(first, second, equal_nan=first.dtype.kind in "fc")
 
 
 BackendType = TypeVar("BackendType", bound=type[Backend])

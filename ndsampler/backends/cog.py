@@ -14,6 +14,7 @@ import numpy as np
 
 from ndsampler.backends import raster
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
+from ndsampler.backends.fork_gate import GATE
 from ndsampler.errors import BackendError, CacheError
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class CogBackend(Backend):
         Raises:
             SourceError: if it cannot be opened.
         """
-        with raster.open_dataset(entry) as dataset:
+        with GATE, raster.open_dataset(entry) as dataset:
             return str(dataset.profile.get("compress")).upper() != "JPEG"
 
     def usable_in_place(self, path: str) -> bool:

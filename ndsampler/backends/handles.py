@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,20 @@ MAX_DECODED_BYTES = 256 * 2**20
 #: Handles inherited from a parent process. They are kept from being closed here, since closing
 #: runs code of GDAL whose locks another thread of the parent may have held at the fork.
 _inherited: list[Any] = []
+
+
+#: Every pool of this process.
+_pools: weakref.WeakSet[HandlePool] = weakref.WeakSet()
+
+
+def _leave_handles_to_parent() -> None:
+    """Empty all pools in a fork, before it has threads that could use them."""
+    for pool in list(_pools):
+        pool.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_handles_to_parent)
 
 
 def affordable_handles() -> int:
@@ -71,16 +86,21 @@ class HandlePool:
         self.max_handles = affordable_handles() if max_handles is None else max_handles
         self.max_bytes = max_bytes
         self._reset()
+        _pools.add(self)
 
     def _reset(self) -> None:
         """Start empty in this process."""
         self._lock = threading.Lock()
         self._idle: OrderedDict[Hashable, RegionReader] = OrderedDict()
         self._bytes = 0
-        self._pid = os.getpid()
+
+    def leave_to_parent(self) -> None:
+        """Start empty in a fork, without touching what its parent has open."""
+        _inherited.append(self._idle)
+        self._reset()
 
     def __len__(self) -> int:
-        return len(self._idle) if self._pid == os.getpid() else 0
+        return len(self._idle)
 
     def borrow(self, key: Hashable, opener: Callable[[], RegionReader]) -> RegionReader:
         """Return an open reader, from the pool or fresh; hand it back with :meth:`give_back`.
@@ -89,9 +109,6 @@ class HandlePool:
             key: names the file and its version.
             opener: opens it where the pool has none for this thread.
         """
-        if self._pid != os.getpid():
-            _inherited.append(self._idle)
-            self._reset()
         with self._lock:
             reader = self._idle.get(key)
             if reader is not None:
@@ -152,6 +169,7 @@ class HandlePool:
         self.max_handles = state["max_handles"]
         self.max_bytes = state["max_bytes"]
         self._reset()
+        _pools.add(self)
 
 
 def _close(readers: Iterable[RegionReader]) -> None:

@@ -21,7 +21,7 @@ import os
 import struct
 import zlib
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ndsampler.errors import CacheError
 
@@ -76,7 +76,8 @@ def append_label(path: str, label: EntryLabel) -> None:
         file.write(text + FOOTER.pack(zlib.crc32(text, checksum), len(text), MARK))
         file.flush()
         os.fsync(file.fileno())
-    seal(path)
+    with open(path, "rb") as file:
+        _seal(file, _parse_label(file)[1])
 
 
 def read_label(path: str) -> EntryLabel:
@@ -111,12 +112,15 @@ def check_entry(path: str) -> EntryLabel:
     """
     with open(path, "rb") as file:
         label, checksum = _parse_label(file)
-        if os.fstat(file.fileno()).st_mtime_ns % 10**9 == _seal_of(checksum):
+        before = os.fstat(file.fileno())
+        if before.st_mtime_ns % 10**9 == _seal_of(checksum):
             return label
-    verify_entry(path)
-    # Another's file, or a folder that nobody may write to, stays as it is: each process checks it once.
-    with contextlib.suppress(OSError):
-        seal(path)
+        _verify(file, checksum)
+        after = os.fstat(file.fileno())
+        if (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
+            # Another's file stays as it is, and one that nobody may write to: each process checks it once.
+            with contextlib.suppress(OSError):
+                _seal(file, checksum)
     return label
 
 
@@ -128,19 +132,23 @@ def verify_entry(path: str) -> EntryLabel:
     """
     with open(path, "rb") as file:
         label, checksum = _parse_label(file)
-        size = os.fstat(file.fileno()).st_size
-        found = _checksum(file, size - FOOTER.size)
-    if found != checksum:
-        raise CacheError(f"{path} has the checksum {found:08x}; it was written with {checksum:08x}")
+        _verify(file, checksum)
     return label
 
 
-def seal(path: str) -> None:
-    """Set the microseconds of an entry's time of change to what its checksum asks for."""
-    with open(path, "rb") as file:
-        checksum = _parse_label(file)[1]
-        stat = os.fstat(file.fileno())
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns // 10**9 * 10**9 + _seal_of(checksum)))
+def _verify(file: BinaryIO, checksum: int) -> None:
+    """Raise a CacheError unless all of an open entry has the checksum that it was written with."""
+    found = _checksum(file, os.fstat(file.fileno()).st_size - FOOTER.size)
+    if found != checksum:
+        raise CacheError(f"{file.name} has the checksum {found:08x}; it was written with {checksum:08x}")
+
+
+def _seal(file: BinaryIO, checksum: int) -> None:
+    """Set the microseconds of an open entry's time of change to what its checksum asks for."""
+    stat = os.fstat(file.fileno())
+    # Of the open file where that is possible: its name may be another's by now.
+    target: Any = file.fileno() if os.utime in os.supports_fd else file.name
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns // 10**9 * 10**9 + _seal_of(checksum)))
 
 
 def _seal_of(checksum: int) -> int:
@@ -162,7 +170,7 @@ def _parse_label(file: BinaryIO) -> tuple[EntryLabel, int]:
     try:
         fields = json.loads(text)
         return EntryLabel(**{**fields, "shape": tuple(fields["shape"])}), checksum
-    except (ValueError, TypeError, KeyError) as ex:
+    except (ValueError, TypeError, KeyError, RecursionError) as ex:
         raise CacheError(f"{file.name} has a damaged label: {ex}") from ex
 
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: The longest side of an image, in pixels.
+MAX_SIDE = 2**32
+
+
 class NpyReader:
     """Reads windows from a ``.npy`` file through a memory map.
 
@@ -85,8 +89,8 @@ def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dt
         raise CacheError(
             f"{path} holds {dtype} of shape {shape}; expected an image of 2 or 3 axes of numbers"
         )
-    if any(type(size) is not int or size < 0 for size in shape):
-        raise CacheError(f"{path} states the shape {shape}")
+    if not all(type(side) is int and 0 <= side <= MAX_SIDE for side in shape):
+        raise CacheError(f"{path} states the shape {shape}; expected sides of 0 to {MAX_SIDE}")
     # Python's own numbers do not overflow.
     end = file.tell() + dtype.itemsize * math.prod(shape)
     size = os.fstat(file.fileno()).st_size

@@ -7,6 +7,7 @@ two copies of GDAL in one process have clashed over their data files.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -18,11 +19,11 @@ import numpy as np
 
 from ndsampler.backends.base import row_blocks
 from ndsampler.backends.fork_gate import GATE
-from ndsampler.backends.whole_image import check_plausible
+from ndsampler.backends.whole_image import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from rasterio.io import DatasetReader
@@ -51,6 +52,9 @@ IN_MEMORY_BYTES = 256 * 2**20
 #: A tile or strip of more bytes is doubted.
 LARGE_BLOCK_BYTES = 256 * 2**20
 
+#: The most bytes of pixels that one byte of a block can stand for, by its compression; None is none.
+BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
+
 #: Overviews halve until the image is no larger than this many pixels a side.
 SMALLEST_OVERVIEW = 128
 
@@ -61,6 +65,9 @@ WINDOWED_DRIVERS = frozenset(
 
 _open_lock = threading.Lock()
 
+#: Whether GDAL's block cache has been set in this process, or in that which it is a fork of.
+_configured = False
+
 #: Whether this process is the fork of one that had loaded this module.
 _forked = False
 
@@ -69,11 +76,26 @@ def _configure_gdal() -> None:
     """Set GDAL's block cache for this process, unless the user has set it, and spare a fork its threads."""
     from rasterio.env import get_gdal_config, set_gdal_config
 
+    global _configured
     if _forked:
         # See encoder_threads; GDAL_NUM_THREADS in the environment would bring them in again.
         set_gdal_config("GDAL_NUM_THREADS", "1")
-    if "GDAL_CACHEMAX" not in os.environ and get_gdal_config("GDAL_CACHEMAX") > BLOCK_CACHE_BYTES:
-        set_gdal_config("GDAL_CACHEMAX", BLOCK_CACHE_BYTES)
+    # Once only: what the user sets afterwards is theirs to set.
+    if not _configured:
+        _configured = True
+        if "GDAL_CACHEMAX" not in os.environ and get_gdal_config("GDAL_CACHEMAX") > BLOCK_CACHE_BYTES:
+            set_gdal_config("GDAL_CACHEMAX", BLOCK_CACHE_BYTES)
+
+
+@contextlib.contextmanager
+def quiet_gdal() -> Iterator[None]:
+    """Keep forks away, and rasterio's warning about missing georeferencing, while files are opened."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    # What catch_warnings changes is the whole process's, hence the lock.
+    with GATE, _open_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 def open_dataset(path: str, **options: Any) -> DatasetReader:
@@ -91,11 +113,9 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
         SourceError: if GDAL cannot open it.
     """
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioIOError
+    from rasterio.errors import RasterioIOError
 
-    # warnings.catch_warnings changes process-wide state, hence the lock.
-    with GATE, _open_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with quiet_gdal():
         _configure_gdal()
         try:
             return rasterio.open(path, **options)
@@ -127,7 +147,11 @@ class RasterReader:
         self.path = path
         with GATE:
             self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
-            self._inspect()
+            try:
+                self._inspect()
+            except BaseException:
+                self.dataset.close()
+                raise
 
     def _inspect(self) -> None:
         """Take what is asked for often out of the open file."""
@@ -135,7 +159,10 @@ class RasterReader:
         if len(dtypes) != 1:
             found = ", ".join(sorted(dtypes)) or "no bands"
             raise SourceError(f"{self.path} has {found}; expected one or more bands of one type")
-        self.dtype = np.dtype(dtypes.pop())
+        try:
+            self.dtype = np.dtype(dtypes.pop())
+        except TypeError as ex:
+            raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
         self._palette = self._color_table()
         self.is_indexed = self._palette is not None
         self._check_blocks()
@@ -147,9 +174,12 @@ class RasterReader:
     def _check_blocks(self) -> None:
         """Refuse blocks that the file cannot hold, since GDAL takes the memory for one before it reads it."""
         rows, cols = self.dataset.block_shapes[0]
-        claimed = rows * cols * self.dataset.count * self.dtype.itemsize
+        in_a_block = self.dataset.count if self.dataset.profile.get("interleave") == "pixel" else 1
+        claimed = rows * cols * in_a_block * self.dtype.itemsize
         if claimed > LARGE_BLOCK_BYTES:
-            check_plausible(self.path, claimed, os.path.getsize(self.path))
+            codec = self.dataset.compression
+            ratio = BLOCK_RATIOS.get(None if codec is None else codec.name)
+            check_plausible(self.path, Claim(claimed, ratio), os.path.getsize(self.path))
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
         """Return the sizes of the overviews; averages of color indexes mean nothing, so of those none."""
@@ -234,11 +264,12 @@ def reads_windows(dataset: DatasetReader) -> bool:
     True for tiled and striped TIFFs and the like; False where the whole image is one compressed
     block, and for PNG or JPEG.
     """
-    if dataset.driver not in WINDOWED_DRIVERS:
-        return False
-    rows, cols = dataset.block_shapes[0]
-    one_block = rows >= dataset.height and cols >= dataset.width
-    return not (one_block and dataset.compression is not None)
+    with GATE:
+        if dataset.driver not in WINDOWED_DRIVERS:
+            return False
+        rows, cols = dataset.block_shapes[0]
+        one_block = rows >= dataset.height and cols >= dataset.width
+        return not (one_block and dataset.compression is not None)
 
 
 def is_page_stack(dataset: DatasetReader) -> bool:
@@ -247,8 +278,9 @@ def is_page_stack(dataset: DatasetReader) -> bool:
     tifffile, and whatever writes through it, lays out an image of 2 or of more than 4 channels so, and
     says the array's shape in the description.
     """
-    description = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
-    return bool(dataset.subdatasets) and description.startswith('{"shape":')
+    with GATE:
+        description = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
+        return bool(dataset.subdatasets) and description.startswith('{"shape":')
 
 
 def is_tiled(path: str) -> bool:
@@ -313,16 +345,17 @@ def write_cog(source: Any, dest: str, options: dict[str, str]) -> None:
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
 
-    _configure_gdal()
     height, width, channels = source.shape
     size = height * width * channels * source.dtype.itemsize
     streams = isinstance(source, RasterReader) and not source.is_indexed
     try:
         if streams and size > IN_MEMORY_BYTES:
             with GATE:
+                _configure_gdal()
                 rasterio.shutil.copy(source.dataset, dest, driver="COG", **options)
             return
         with GATE, _copy_into_memory(source) as memory:
+            _configure_gdal()
             rasterio.shutil.copy(memory, dest, driver="COG", **_with_overviews(memory, options))
     except (RasterioError, CPLE_BaseError) as ex:
         for _ in row_blocks(source):
@@ -334,13 +367,11 @@ def write_cog(source: Any, dest: str, options: dict[str, str]) -> None:
 def _copy_into_memory(source: Any) -> Any:
     """Return a dataset of GDAL's in memory with the pixels of a source."""
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
     from rasterio.windows import Window
 
     height, width, channels = source.shape
     profile = {"height": height, "width": width, "count": channels, "dtype": source.dtype.name}
-    with GATE, _open_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with quiet_gdal():
         memory = rasterio.open("in_memory", "w", driver="MEM", nodata=source.nodata, **profile)
     for y0, rows in row_blocks(source):
         memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))

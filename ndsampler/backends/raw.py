@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
-from ndsampler.backends.whole_image import WHOLE_IMAGE_ENDINGS, check_plausible, decode_image
+from ndsampler.backends.whole_image import WHOLE_IMAGE_ENDINGS, Claim, check_plausible, decode_image
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def open_source(path: str) -> SourceReader:
     if raster.reads_windows(reader.dataset):
         return reader
     height, width, count = reader.shape
-    check_plausible(path, height * width * count * reader.dtype.itemsize)
+    check_plausible(path, Claim(height * width * count * reader.dtype.itemsize), size)
     pixels = reader.read(0, height, 0, width)
     reader.close()
     return ArrayReader(pixels, reader.nodata)

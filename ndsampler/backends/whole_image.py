@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,14 +32,16 @@ SWAP_ROWS = 256
 #: The most bytes of pixels that one image decoded whole may have (8 GiB).
 MAX_IMAGE_BYTES = 2**33
 
-#: The most bytes of pixels that one byte of a PNG or JPEG can stand for: DEFLATE reaches 1032, and a JPEG
-#: with Huffman codes spends a bit on each block of 64 values, of which color is stored at half resolution.
-MAX_RATIO = 1100
+#: The most bytes of pixels that one byte of a file can stand for. DEFLATE reaches 1032, and a JPEG with
+#: Huffman codes spends a bit on each block of 64 values, of which color is stored at half resolution. A code
+#: of a GIF takes 12 bits and stands for 2048 colors on average, which are decoded to 4 bytes each.
+DEFLATE_RATIO = HUFFMAN_RATIO = 1100
+GIF_RATIO = 6000
 
 #: Samples of one pixel for each color type of a PNG (an indexed one is decoded to three).
 PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
 
-#: Markers of JPEG frames with Huffman codes. Arithmetic codes know no such bound as :data:`MAX_RATIO`.
+#: Markers of JPEG frames with Huffman codes. Arithmetic codes know no such bound as :data:`HUFFMAN_RATIO`.
 HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 
 # A marker inside entropy-coded data: not a stuffed zero, a restart marker or fill.
@@ -67,7 +70,7 @@ def decode_image(path: str) -> NDArray[Any]:
             data = file.read()
     except OSError as ex:
         raise SourceError(f"{path} cannot be read: {ex}") from ex
-    check_plausible(path, claimed_bytes(data), len(data))
+    check_plausible(path, read_claim(data), len(data))
     try:
         with GATE:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -89,47 +92,65 @@ def decode_image(path: str) -> NDArray[Any]:
     return pixels
 
 
-def check_plausible(path: str, claimed: int, stored: int | None = None) -> None:
+@dataclass(frozen=True)
+class Claim:
+    """What the header of a file says of its pixels."""
+
+    pixel_bytes: int = 0
+    """Bytes of the decoded pixels; 0 where that is not known."""
+    max_ratio: int | None = None
+    """The most of them that one byte of the file can stand for; None where nothing bounds that."""
+
+
+def check_plausible(path: str, claim: Claim, stored: int) -> None:
     """Refuse an image whose header claims more pixels than can be, before any memory is taken for them.
 
     Args:
         path: of the file, for the message.
-        claimed: bytes of its pixels, by its header.
-        stored: bytes of the file, where these bound the pixels.
+        claim: what its header says.
+        stored: bytes of the file.
 
     Raises:
         SourceError: if it is absurd.
 
     Example:
-        >>> check_plausible('a.png', 3 * 512 * 512, 90_000)
+        >>> check_plausible('a.png', Claim(3 * 512 * 512, DEFLATE_RATIO), 90_000)
     """
+    claimed = claim.pixel_bytes
     if claimed > MAX_IMAGE_BYTES:
         raise SourceError(
             f"{path} claims {claimed / 2**30:.0f} GiB of pixels; images of this format are decoded whole, up "
             f"to {MAX_IMAGE_BYTES / 2**30:.0f} GiB. Convert it to a tiled TIFF"
         )
-    if stored is not None and claimed > MAX_RATIO * stored + 2**16:
+    if claim.max_ratio is not None and claimed > claim.max_ratio * stored + 2**16:
         raise SourceError(f"{path} claims {claimed} bytes of pixels; its {stored} bytes cannot hold as much")
 
 
-def claimed_bytes(data: bytes) -> int:
-    """Return how many bytes of pixels a PNG or JPEG claims to hold; 0 for any other file.
+def read_claim(data: bytes) -> Claim:
+    """Return what the header of a PNG, JPEG, GIF or WebP says; nothing for any other file.
 
     References:
-        ISO/IEC 15948:2003, PNG, section 11.2.2. ITU-T T.81 (1992), annex B.2.2.
+        ISO/IEC 15948:2003, PNG, section 11.2.2. ITU-T T.81 (1992), annex B.2.2. CompuServe, Graphics
+        Interchange Format 89a, section 18. RFC 9649, WebP image format, section 2.7.
 
     Example:
-        >>> claimed_bytes(b'no image')
+        >>> read_claim(b'no image').pixel_bytes
         0
     """
     if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 26:
         width, height, depth, color = struct.unpack(">IIBB", data[16:26])
-        return int(width * height * PNG_SAMPLES.get(color, 4) * (2 if depth == 16 else 1))
+        return Claim(width * height * PNG_SAMPLES.get(color, 4) * (2 if depth == 16 else 1), DEFLATE_RATIO)
+    if data.startswith((b"GIF87a", b"GIF89a")) and len(data) >= 10:
+        width, height = struct.unpack("<HH", data[6:10])
+        return Claim(width * height * 4, GIF_RATIO)
+    if data.startswith(b"RIFF") and data[8:16] == b"WEBPVP8X" and len(data) >= 30:
+        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+        return Claim(width * height * 4)
     for marker, start in _jpeg_segments(data):
         if marker in HUFFMAN_FRAMES and len(data) >= start + 8:
             height, width, samples = struct.unpack(">HHB", data[start + 3 : start + 8])
-            return int(width * height * samples)
-    return 0
+            return Claim(width * height * samples, HUFFMAN_RATIO)
+    return Claim()
 
 
 def jpeg_is_complete(data: bytes) -> bool:

@@ -4,6 +4,8 @@ Polygons and keypoints: parsed once, moved for every sample.
 
 from __future__ import annotations
 
+import contextlib
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -44,7 +46,7 @@ class GeometryStore:
 
     def forget(self) -> None:
         """Parse everything anew."""
-        self._known: dict[int, tuple[Any, Any, Any, Any]] = {}
+        self._known: OrderedDict[int, tuple[Any, Any, Any, Any]] = OrderedDict()
         self._kp_classes: CategoryTree | None = None
 
     def follow(self, table: AnnotTable) -> None:
@@ -103,7 +105,9 @@ class GeometryStore:
         sseg, kpts = ann.get("segmentation"), ann.get("keypoints")
         known = (sseg, kpts, self._parse(_polygons, ann, sseg), self._parse(self._points, ann, kpts))
         if len(self._known) >= self._limit:
-            self._known.pop(next(iter(self._known)), None)
+            # In one step, since threads may share a sampler.
+            with contextlib.suppress(KeyError):
+                self._known.popitem(last=False)
         self._known[aid] = known
         return known
 

@@ -8,17 +8,14 @@ The package rio-cogeo looks into that now: ``rio cogeo validate FILE`` in a term
 from __future__ import annotations
 
 import os
-import threading
-import warnings
 from typing import Any
 
-from ndsampler.backends.raster import open_dataset
+from ndsampler.backends.fork_gate import GATE
+from ndsampler.backends.raster import open_dataset, quiet_gdal
 from ndsampler.errors import SourceError
 from ndsampler.utils.require import require
 
 __all__ = ["ValidateCloudOptimizedGeoTIFFException", "validate"]
-
-_lock = threading.Lock()
 
 #: What :func:`validate` raises for a file that cannot be read at all.
 ValidateCloudOptimizedGeoTIFFException = SourceError
@@ -50,7 +47,7 @@ def validate(ds: Any, check_tiled: bool = True) -> tuple[list[str], list[str], d
     """
     cogeo = require("rio_cogeo.cogeo", "rio-cogeo", "validate")
     path = ds.GetDescription() if hasattr(ds, "GetDescription") else os.fspath(ds)
-    with open_dataset(path) as dataset:
+    with GATE, open_dataset(path) as dataset:
         levels = range(-1, len(dataset.overviews(1)) if dataset.driver == "GTiff" else -1)
         offsets = {_level_name(level): _ifd_offset(dataset, level) for level in levels}
     errors, remarks = _findings(cogeo, path)
@@ -61,11 +58,7 @@ def validate(ds: Any, check_tiled: bool = True) -> tuple[list[str], list[str], d
 
 def _findings(cogeo: Any, path: str) -> tuple[list[str], list[str]]:
     """Return errors and warnings of rio-cogeo, without rasterio's remark on files that lie nowhere."""
-    from rasterio.errors import NotGeoreferencedWarning
-
-    # What catch_warnings changes is the whole process's.
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with quiet_gdal():
         return cogeo.cog_validate(path, quiet=True)[1:]
 
 
