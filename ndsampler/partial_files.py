@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
+import platform
 import time
 import uuid
 from typing import TYPE_CHECKING
@@ -42,6 +44,9 @@ LOCK = "lock"
 #: How the names of what is written end.
 ENDING = ".partial"
 
+#: Bytes of a machine's name that are looked at.
+HOST_BYTES = 200
+
 #: Seconds between two looks at whether another writer is done.
 POLL_SECONDS = 0.02
 
@@ -52,7 +57,8 @@ PATIENCE_SECONDS = 600.0
 #: How often in a row a place may be gone before it is clear that none can be made.
 MAX_MISSES = 25
 
-#: Seconds after which an unlocked file counts as left behind, where the file system knows no locks.
+#: Seconds after which a place counts as left behind where locks do not tell: there are none, or it is
+#: another machine's.
 STALE_SECONDS = 86_400.0
 
 #: Descriptors of the lock files that this process has open.
@@ -90,15 +96,15 @@ class PartialFiles:
         Raises:
             OSError: if no place can be made.
         """
-        self.sweep(except_for=token)
+        self.sweep()
         place, lock = self._take(token)
+        # Two machines may both be given the lock, where a network disk is mounted without locks.
+        own = f"entry.{uuid.uuid4().hex[:8]}"
         try:
-            # Where the writer before died, its files are still here.
-            _remove_files(place)
-            # A name of its own, in case the file system has granted the lock to two.
-            yield os.path.join(place, f"entry.{uuid.uuid4().hex[:8]}{ENDING}")
+            _sign(lock)
+            yield os.path.join(place, own + ENDING)
         finally:
-            _remove_place(place)
+            _remove_place(place, own)
             _close_lock(lock)
 
     def leftovers(self) -> list[str]:
@@ -117,16 +123,9 @@ class PartialFiles:
         with _lock_of_the_dead(place) as lock:
             return _remove_place(place) if lock is not None else _remove_empty(place)
 
-    def sweep(self, except_for: str = "") -> int:
-        """Remove what dead writers left, as far as that is allowed.
-
-        Args:
-            except_for: the token of a place to leave alone.
-
-        Returns:
-            How many places were removed.
-        """
-        return sum(self.remove(name) for name in self._names() if name != except_for)
+    def sweep(self) -> int:
+        """Remove what dead writers left, as far as that is allowed, and return how many they were."""
+        return sum(self.remove(name) for name in self._names())
 
     def _names(self) -> list[str]:
         """Return the names of the folders of all writers, dead or alive."""
@@ -265,12 +264,28 @@ def _lock_of_the_dead(place: str) -> Iterator[int | None]:
         _close_lock(lock)
 
 
+@functools.cache
+def _host() -> bytes:
+    """Return the name of this machine."""
+    return platform.node().encode()[:HOST_BYTES]
+
+
+def _sign(lock: int) -> None:
+    """Write into a lock which machine holds it."""
+    os.ftruncate(lock, 0)
+    os.write(lock, _host())
+
+
 def _is_dead(place: str, lock: int) -> bool:
-    """Whether nobody works in a place."""
+    """Whether nobody works in a place. What another machine left has to be old, whatever its lock says."""
     try:
-        return _try_lock(lock) and _is_still_at(lock, os.path.join(place, LOCK))
+        if not (_try_lock(lock) and _is_still_at(lock, os.path.join(place, LOCK))):
+            return False
+        if os.read(lock, HOST_BYTES + 1) in (b"", _host()):
+            return True
     except LocksUnknownError:
-        return time.time() - os.fstat(lock).st_mtime > STALE_SECONDS
+        logger.debug("there are no locks in %s", place)
+    return time.time() - os.fstat(lock).st_mtime > STALE_SECONDS
 
 
 def _is_empty(place: str) -> bool:
@@ -291,17 +306,17 @@ def _remove_empty(place: str) -> bool:
     return True
 
 
-def _remove_files(place: str) -> None:
-    """Remove all files of a place but its lock."""
-    for name in os.listdir(place):
-        if name != LOCK:
-            os.unlink(os.path.join(place, name))
+def _remove_place(place: str, own: str = "") -> bool:
+    """Remove a place whose lock is held, and say whether that went well.
 
-
-def _remove_place(place: str) -> bool:
-    """Remove a place whose lock is held, and say whether that went well."""
+    Args:
+        place: the folder.
+        own: how the names of one writer's files begin; those of another are left to it.
+    """
     try:
-        _remove_files(place)
+        for name in os.listdir(place):
+            if name != LOCK and name.startswith(own):
+                os.unlink(os.path.join(place, name))
     except OSError as ex:
         logger.debug("%s is not removed: %s", place, ex)
         return False
