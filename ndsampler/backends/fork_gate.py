@@ -11,6 +11,7 @@ is behind it.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 
@@ -74,6 +75,11 @@ class ForkGate:
         own = threading.get_ident()
         self._depths = {own: self._depths[own]} if own in self._depths else {}
         self._forking = []
+        # OpenCV's own threads are not behind the gate, and their locks are held while they go to sleep; a
+        # fork has none of them. So it works alone, which is what workers of data loaders want anyway.
+        cv2 = sys.modules.get("cv2")
+        if hasattr(cv2, "setNumThreads"):
+            cv2.setNumThreads(0)
 
 
 #: The gate of this process.

@@ -197,6 +197,24 @@ def test_copies_made_while_others_read_are_right_and_small(backend, scene, tmp_p
         assert sum(pool.map(read, range(24))) == 0
 
 
+@needs_fork
+@each_backend
+def test_a_fork_resamples_right_after_its_parent_did(backend, scene, tmp_path, soak):
+    sampler = scene.sampler(tmp_path, backend)
+    # Large enough for OpenCV to share the work among threads of its own.
+    target = {"gid": 1, "scale": 14, "slices": (slice(0, 60), slice(0, 50))}
+
+    def read() -> np.ndarray:
+        return sampler.load_sample(target, with_annots=False)["im"]
+
+    expected = read()
+    for _ in range(1000 if soak else 60):
+        assert np.array_equal(read(), expected)
+        # These threads are about to go to sleep when the fork comes.
+        child = Child(lambda: np.array_equal(read(), expected))
+        assert child.join(60) == (0, "True")
+
+
 @each_backend
 def test_samples_stay_as_they_are_while_their_image_is_read_and_replaced(backend, scene, tmp_path):
     sampler = scene.sampler(tmp_path, backend)
