@@ -77,9 +77,9 @@ class ForkGate:
         self._forking = []
         # OpenCV's own threads are not behind the gate, and their locks are held while they go to sleep; a
         # fork has none of them. So it works alone, which is what workers of data loaders want anyway.
-        cv2 = sys.modules.get("cv2")
-        if hasattr(cv2, "setNumThreads"):
-            cv2.setNumThreads(0)
+        set_threads = getattr(sys.modules.get("cv2"), "setNumThreads", None)
+        if set_threads is not None:
+            set_threads(0)
 
 
 #: The gate of this process.
