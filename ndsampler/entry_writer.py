@@ -98,13 +98,17 @@ def publish(partial: str, entry: str) -> None:
     with contextlib.suppress(OSError):
         # A folder of that name goes if it is empty; if it is not, the next lines say so.
         os.rmdir(entry)
-    try:
-        os.makedirs(os.path.dirname(entry), exist_ok=True)
-        os.replace(partial, entry)
-    except (FileNotFoundError, FileExistsError):
-        # The folder, empty yet, was cleared away in between.
-        os.makedirs(os.path.dirname(entry), exist_ok=True)
-        os.replace(partial, entry)
+    # A folder that is empty yet may be cleared away between the two steps.
+    with contextlib.suppress(FileNotFoundError, FileExistsError):
+        _move(partial, entry)
+        return
+    _move(partial, entry)
+
+
+def _move(partial: str, entry: str) -> None:
+    """Rename a file into a folder, which is made where it is missing."""
+    os.makedirs(os.path.dirname(entry), exist_ok=True)
+    os.replace(partial, entry)
 
 
 def tell_space(path: str, dpath: str) -> str:

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from ndsampler.backends.base import make_backend
 from ndsampler.backends.handles import HandlePool
 from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
+from ndsampler.backends.raw import stat_source
 from ndsampler.entry_writer import publish, tell_space, write_entry
 from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
 from ndsampler.partial_files import PartialFiles
-from ndsampler.source_identity import SourceIdentifier, SourceIdentity, stat_source
+from ndsampler.source_identity import SourceIdentifier, SourceIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from stat import S_ISREG
 from typing import Any
 
-from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.backends.raw import stat_source
+from ndsampler.errors import SourceError
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,6 @@ class SourceIdentifier:
                     f"at most {MAX_HASH} are taken"
                 )
         return SourceIdentity(path, stat.st_size, stat.st_mtime_ns, content)
-
-
-def stat_source(path: str) -> os.stat_result:
-    """Return what the file system knows of a source."""
-    try:
-        return os.stat(path)
-    except (FileNotFoundError, NotADirectoryError) as ex:
-        raise MissingSourceError(f"{path} does not exist") from ex
-    except (OSError, ValueError) as ex:
-        raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
 
 
 def _hash_file(path: str) -> str:

@@ -65,6 +65,24 @@ class ArrayReader:
         del self._array
 
 
+def stat_source(path: str) -> os.stat_result:
+    """Return what the file system knows of a source.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        MissingSourceError: if there is no such file.
+        SourceError: if it cannot be reached.
+    """
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as ex:
+        raise MissingSourceError(f"{path} does not exist") from ex
+    except (OSError, ValueError) as ex:
+        raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
+
+
 def open_source(path: str) -> SourceReader:
     """Open an image file of any kind that can be read.
 
@@ -84,12 +102,7 @@ def open_source(path: str) -> SourceReader:
         SourceError: if it is empty, cut off, damaged or of an unknown format.
     """
     lowered = path.lower()
-    try:
-        size = os.stat(path).st_size
-    except (FileNotFoundError, NotADirectoryError) as ex:
-        raise MissingSourceError(f"{path} does not exist") from ex
-    except (OSError, ValueError) as ex:
-        raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
+    size = stat_source(path).st_size
     if size == 0:
         raise SourceError(f"{path} is empty")
     if os.path.isdir(path):
