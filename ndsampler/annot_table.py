@@ -8,6 +8,7 @@ query per SQL table, grouped by image, and pickle as plain arrays.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -17,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.errors import ArgumentError, NDSamplerError, UnknownIdError
 from ndsampler.sql_view import fetch, from_json, is_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -91,7 +92,8 @@ class ImageTable(_Columns):
         Args:
             dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
         """
-        numbers, regions, warps = _sql_images(dset) if is_view(dset) else _dict_images(dset)
+        with _naming("images"):
+            numbers, regions, warps = _sql_images(dset) if is_view(dset) else _dict_images(dset)
         order = np.argsort(numbers["id"], kind="stable")
         rows_in_file_order = np.empty_like(order)
         rows_in_file_order[order] = np.arange(len(order))
@@ -237,7 +239,9 @@ class AnnotTable(_Columns):
             ArgumentError: if a box is not four numbers.
         """
         images = ImageTable.from_coco(dset)
-        aids, gids, cids, boxes, tracks, track_ids = (_sql_annots if is_view(dset) else _dict_annots)(dset)
+        with _naming("annotations"):
+            read = _sql_annots if is_view(dset) else _dict_annots
+            aids, gids, cids, boxes, tracks, track_ids = read(dset)
         image_rows = images.find(gids)
         order = _grouping_order(image_rows, aids)
         if order is not None:
@@ -353,6 +357,20 @@ class AnnotTable(_Columns):
 
 
 # --- reading a dataset ------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _naming(section: str) -> Iterator[None]:
+    """Say which section of a dataset cannot be understood, where its columns cannot be read."""
+    try:
+        yield
+    except NDSamplerError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as ex:
+        raise ArgumentError(
+            f"the {section} of the dataset cannot be understood ({type(ex).__name__}: {ex}); expected "
+            "numbers as ids, sizes, frame indexes and categories, and four numbers as a box"
+        ) from ex
 
 
 def _dict_images(dset: Any) -> tuple[dict[str, NDArray[np.int64]], dict[int, Any], dict[int, Any]]:

@@ -136,7 +136,10 @@ class CocoFrames(Frames, DatasetHash):
         video = {} if vidid is None else self.dset.index.videos[vidid]
         width, height = video.get("width"), video.get("height")
         if width is not None and height is not None:
-            return int(height), int(width)
+            try:
+                return int(height), int(width)
+            except (TypeError, ValueError, OverflowError) as ex:
+                raise SourceError(f"video {vidid} has width {width!r} and height {height!r}: {ex}") from ex
         height, width = self.image_dims(image_id)
         warp = self.layout(image_id).warp_vid_from_img
         if warp is None:

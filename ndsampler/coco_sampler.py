@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ubelt as ub
 
 from ndsampler.abstract_sampler import AbstractSampler
+from ndsampler.backends.fork_gate import GATE
 from ndsampler.coco_frames import CocoFrames
 from ndsampler.coco_regions import CocoRegions
 from ndsampler.dataset_hash import DatasetHash
@@ -471,13 +472,14 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         if kwargs:
             target = take_arguments(target, kwargs)
         request = parse_request(with_annots, annot_ids, visible_thresh)
-        region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
-        frames = read_frames(region, self.frames)
-        annots = None
-        if request is not None:
-            rows = find_annots(region, self.regions, request)
-            annots = warp_annots(region, rows, self.regions, self._geometries, request)
-        return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
+        with GATE:
+            region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
+            frames = read_frames(region, self.frames)
+            annots = None
+            if request is not None:
+                rows = find_annots(region, self.regions, request)
+                annots = warp_annots(region, rows, self.regions, self._geometries, request)
+            return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
 
     def load_target_annots(
         self,

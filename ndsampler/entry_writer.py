@@ -15,8 +15,8 @@ import numpy as np
 
 from ndsampler.backends.base import same_pixels
 from ndsampler.backends.label import EntryLabel, append_label
-from ndsampler.backends.raw import open_source
-from ndsampler.errors import CacheError
+from ndsampler.backends.raw import open_source, stat_source
+from ndsampler.errors import CacheError, SourceError
 
 if TYPE_CHECKING:
     from ndsampler.backends.base import Backend, RegionReader
@@ -42,6 +42,9 @@ def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> Non
     """
     source = open_source(identity.path)
     try:
+        stat = stat_source(identity.path)
+        if (stat.st_size, stat.st_mtime_ns) != (identity.size, identity.mtime_ns):
+            raise SourceError(f"{identity.path} was changed while it was being read; read it again")
         _check_space(backend, source, os.path.dirname(partial))
         backend.convert(source, partial)
         _verify(backend, source, partial, identity.path)
@@ -71,7 +74,10 @@ def _check_space(backend: Backend, source: RegionReader, dpath: str) -> None:
 
 def _verify(backend: Backend, source: RegionReader, partial: str, path: str) -> None:
     """Read an entry back and compare it with its source before anyone else sees it."""
-    written = backend.open(partial)
+    try:
+        written = backend.open(partial)
+    except SourceError as ex:
+        raise CacheError(f"the entry of {path} cannot be read back: {ex}") from ex
     try:
         if written.shape != source.shape or written.dtype != source.dtype:
             raise CacheError(
@@ -79,7 +85,12 @@ def _verify(backend: Backend, source: RegionReader, partial: str, path: str) -> 
                 f"the source is {source.dtype} {source.shape}"
             )
         for box in _check_blocks(source.shape) if backend.lossless else []:
-            if not same_pixels(written.read(*box), source.read(*box)):
+            theirs = source.read(*box)
+            try:
+                ours = written.read(*box)
+            except SourceError as ex:
+                raise CacheError(f"the entry of {path} cannot be read back: {ex}") from ex
+            if not same_pixels(ours, theirs):
                 raise CacheError(f"the entry of {path} differs from its source at rows and columns {box}")
     finally:
         written.close()

@@ -18,9 +18,10 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ndsampler.backends.base import make_backend
+from ndsampler.backends.fork_gate import GATE
 from ndsampler.backends.handles import HandlePool
 from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
-from ndsampler.backends.raw import stat_source
+from ndsampler.backends.raw import spans_files, stat_source
 from ndsampler.entry_writer import publish, tell_space, write_entry
 from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
 from ndsampler.partial_files import PartialFiles
@@ -49,6 +50,9 @@ logger = logging.getLogger(__name__)
 
 #: Errors that say nothing of a file, but that the process or the machine has run out of something.
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+#: How often an entry is opened that is damaged at the very moment.
+OPEN_TRIES = 3
 
 #: Files of which one process remembers what it knows.
 MAX_KNOWN = 100_000
@@ -124,11 +128,14 @@ class FrameCache:
             SourceError: if the source cannot be read.
             CacheError: if the entry cannot be written.
         """
-        file = self.find_ready(path, given)
-        if file is None:
-            identity = self.identify(path, given)
-            file = self._place_entry(identity)
-            self._make(identity, file, given)
+        # From the outside on: who holds the lock of an entry must not have to wait for a fork that waits for
+        # those who wait for the entry.
+        with GATE:
+            file = self.find_ready(path, given)
+            if file is None:
+                identity = self.identify(path, given)
+                file = self._place_entry(identity)
+                self._make(identity, file, given)
         return file
 
     def find_ready(self, path: str, given: str | None = None) -> str | None:
@@ -141,9 +148,11 @@ class FrameCache:
         Raises:
             SourceError: if there is no such source.
         """
-        entry = self.entry_path(path, given)
-        if entry is None or self._is_whole(entry):
-            return entry or path
+        if self.dpath is None or spans_files(path):
+            return path
+        entry = self._place_entry(self.identify(path, given))
+        if self._is_whole(entry):
+            return entry
         return path if not os.path.lexists(entry) and self.backend.usable_in_place(path) else None
 
     def is_ready(self, path: str, given: str | None = None) -> bool:
@@ -170,16 +179,17 @@ class FrameCache:
             SourceError: if the source is missing or damaged.
             CacheError: if the entry cannot be made or read.
         """
-        key = self._find(path, given, level)
-        try:
-            return self._visit_file(key, path, action, given)
-        except DatasetMismatchError:
-            raise
-        except (SourceError, CacheError):
-            # All of the entry is read now: the trouble may lie with it, or with what was asked for.
-            if key[0] == path or (_is_still(key) and self._look_at(key[:4], verify_entry)):
+        with GATE:
+            key = self._find(path, given, level)
+            try:
+                return self._visit_file(key, path, action, given)
+            except DatasetMismatchError:
                 raise
-        return self._visit_file(self._find(path, given, level), path, action, given)
+            except (SourceError, CacheError):
+                # All of the entry is read now: the trouble may lie with it, or with what was asked for.
+                if key[0] == path or (_is_still(key) and self._look_at(key[:4], verify_entry)):
+                    raise
+            return self._visit_file(self._find(path, given, level), path, action, given)
 
     def read(
         self,
@@ -278,21 +288,29 @@ class FrameCache:
                 # It may be had again in a moment.
                 return path
             file = path
-        self._files[source] = file
+        stat = stat_source(path)
+        if (stat.st_size, stat.st_mtime_ns) == source[2:]:
+            self._files[source] = file
         return file
 
     def _open(self, key: FileKey, path: str, given: str | None) -> RegionReader:
         """Open an entry, made anew where it is damaged, or a source."""
         file, level = key[0], key[-1]
-        if file != path and not self._is_whole(file):
-            stat = stat_source(path)
-            file = self._provide((path, given, stat.st_size, stat.st_mtime_ns))
-        if file == path:
-            return self._sources.open(path, level)
-        try:
-            return self.backend.open(file, level)
-        except (SourceError, CacheError) as ex:
-            raise CacheError(f"the entry {file} of {path} cannot be opened: {ex}") from ex
+        for _ in range(OPEN_TRIES):
+            if file != path and not self._is_whole(file):
+                stat = stat_source(path)
+                file = self._provide((path, given, stat.st_size, stat.st_mtime_ns))
+            if file == path:
+                return self._sources.open(path, level)
+            try:
+                reader = self.backend.open(file, level)
+            except (SourceError, CacheError) as ex:
+                raise CacheError(f"the entry {file} of {path} cannot be opened: {ex}") from ex
+            # It may have been replaced between the look and the opening.
+            if self._is_whole(file):
+                return reader
+            reader.close()
+        raise CacheError(f"the entry {file} of {path} is damaged again and again while it is opened")
 
     def _is_whole(self, entry: str) -> bool:
         """Whether an entry is there and undamaged; one that was looked at before is only looked up.

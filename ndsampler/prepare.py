@@ -215,7 +215,7 @@ def _submit(executor: Executor, reader: FrameReader, layouts: Iterable[FrameLayo
             while len(pending) < MAX_PENDING and (layout := next(queue, None)) is not None:
                 try:
                     pending[executor.submit(convert, reader, layout)] = layout
-                except RuntimeError as ex:  # its workers were killed, or it was shut down
+                except Exception as ex:  # its workers were killed, it was shut down, or it is full
                     yield _lost(layout, ex)
             if not pending:
                 return

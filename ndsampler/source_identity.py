@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from stat import S_ISREG
 from typing import Any
@@ -79,6 +80,8 @@ class SourceIdentifier:
             if len(self._contents) >= MAX_KNOWN:
                 self._contents.clear()
             self._contents[key] = content
+            # The ending chooses who decodes the content.
+            content += os.path.splitext(path)[1].lower()
         elif self.mode == "GIVEN":
             if not given:
                 raise SourceError(

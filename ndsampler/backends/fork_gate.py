@@ -3,20 +3,28 @@ Keeps forks and the insides of GDAL and OpenCV apart.
 
 Both take locks of their own, of which Python's ``fork`` knows nothing. If one
 thread forks while another holds such a lock, the child inherits it held, by a
-thread that it does not have, and waits for ever as soon as it needs it. So
-whoever calls into these libraries passes a gate, and a fork waits until nobody
-is behind it.
+thread that it does not have, and waits for ever as soon as it needs it. The
+same goes for the locks of modules that are imported at that moment, as many
+are here when they are first needed. So whoever loads a sample or a region, or
+converts an image, passes a gate, and a fork waits until nobody is behind it.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 import time
 
+logger = logging.getLogger(__name__)
+
 #: Seconds between two looks at the gate.
 POLL_SECONDS = 0.0005
+
+#: Seconds after which a fork waits no longer: somebody converts a very large image, or an exception out of
+#: a signal handler fell between two steps of the gate.
+PATIENCE_SECONDS = 60.0
 
 
 class ForkGate:
@@ -60,10 +68,14 @@ class ForkGate:
             del self._depths[own]
 
     def close(self) -> None:
-        """Let nobody in, and wait until all others are out."""
+        """Let nobody in, and wait until all others are out, or for as long as patience lasts."""
         own = threading.get_ident()
         self._forking.append(own)
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while len(self._depths) > (own in self._depths):
+            if time.monotonic() > deadline:
+                logger.warning("forked while another thread was reading or converting; the child may hang")
+                break
             time.sleep(POLL_SECONDS)
 
     def reopen(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
+from ndsampler.backends.fork_gate import GATE
 from ndsampler.backends.whole_image import WHOLE_IMAGE_ENDINGS, Claim, check_plausible, decode_image
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 #: Endings of formats that neither OpenCV nor GDAL reads, and kwimage does with a package of their own.
 KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
+
+
+#: Endings of formats of which one file holds all, and that GDAL decodes.
+SINGLE_FILE_ENDINGS = (".tif", ".tiff", ".ptif", ".gtiff", ".jp2", ".j2k", ".ntf", ".nitf")
 
 
 class ArrayReader:
@@ -63,6 +68,26 @@ class ArrayReader:
     def close(self) -> None:
         """Let go of the pixels."""
         del self._array
+
+
+def spans_files(path: str) -> bool:
+    """Whether the pixels of a source lie in other files as well, or are described there, as those of a VRT.
+
+    Nothing tells of such a source that it has changed, so it is never converted.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        SourceError: if it is missing or damaged.
+    """
+    whole = (*WHOLE_IMAGE_ENDINGS, *KWIMAGE_ENDINGS, *SINGLE_FILE_ENDINGS, ".npy")
+    if path.lower().endswith(whole):
+        return False
+    from ndsampler.backends import raster
+
+    with GATE, raster.open_dataset(path) as dataset:
+        return len(dataset.files) > 1
 
 
 def stat_source(path: str) -> os.stat_result:
