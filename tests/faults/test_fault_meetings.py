@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import pathlib
 import pickle
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
 from helpers_images import random_pixels, write_png, write_tiff
+from PIL import Image
 
 from ndsampler import SimpleFrames, partial_files
 from ndsampler.backends import label, make_backend
-from ndsampler.errors import DatasetMismatchError, SourceError
+from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
 from ndsampler.frame_cache import FrameCache
 from ndsampler.frame_layout import Asset, FrameLayout
 from ndsampler.frame_reader import FrameReader, Grid
@@ -161,3 +165,86 @@ def test_a_hash_that_is_a_book_is_refused(image, tmp_path):
     cache = FrameCache(make_backend("npy"), str(tmp_path / "cache"), "GIVEN")
     with pytest.raises(SourceError, match=r"image.png has a 'hashid' of 40000 characters"):
         cache.ensure(image, "x" * 40_000)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+def test_a_fork_while_another_thread_loads_its_first_sample_gets_on(image):
+    script = f"""
+        import os, signal, threading
+        import kwcoco, ndsampler
+        images = [{{"id": 1, "file_name": {image!r}, "width": 151, "height": 90}}]
+        dset = kwcoco.CocoDataset({{"images": images}})
+        sampler = ndsampler.CocoSampler(dset)
+        thread = threading.Thread(target=sampler.load_sample, args=({{"gid": 1}},))
+        thread.start()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            sampler.load_sample({{"gid": 1}})
+            os._exit(0)
+        thread.join()
+        print(os.waitpid(child, 0)[1])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
+def test_a_fork_does_not_wait_for_ever(monkeypatch):
+    from ndsampler.backends import fork_gate
+
+    monkeypatch.setattr(fork_gate, "PATIENCE_SECONDS", 0.01)
+    gate = fork_gate.ForkGate()
+    gate._depths[-1] = 1  # a thread that never comes out
+    gate.close()
+    gate.reopen()
+    assert len(gate) == 1
+
+
+@pytest.mark.parametrize("backend", ["npy", "cog"])
+@pytest.mark.parametrize("mode", ["PATH", "PIXELS"])
+def test_a_source_that_points_to_other_files_is_never_converted(mode, backend, tmp_path):
+    frames = {}
+    for bundle in "ab":
+        (tmp_path / bundle).mkdir()
+        write_tiff(tmp_path / bundle / "data.tif", random_pixels("uint8", 1, seed=ord(bundle)))
+        vrt = tmp_path / bundle / "image.vrt"
+        vrt.write_text(
+            '<VRTDataset rasterXSize="151" rasterYSize="90"><VRTRasterBand dataType="Byte" band="1">'
+            '<SimpleSource><SourceFilename relativeToVRT="1">data.tif</SourceFilename>'
+            "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+        )
+        cache = FrameCache(make_backend(backend), str(tmp_path / "cache"), mode)
+        frames[bundle] = (cache, str(vrt))
+        assert np.array_equal(cache.read(str(vrt), WHOLE), random_pixels("uint8", 1, seed=ord(bundle)))
+        assert cache.ensure(str(vrt)) == str(vrt)
+    write_tiff(tmp_path / "a" / "data.tif", random_pixels("uint8", 1, seed=5))
+    fresh = FrameCache(make_backend(backend), str(tmp_path / "cache"), mode)
+    assert np.array_equal(fresh.read(frames["a"][1], WHOLE), random_pixels("uint8", 1, seed=5))
+
+
+def test_what_cannot_be_read_back_is_an_error_of_the_cache(image, tmp_path, monkeypatch):
+    cache = FrameCache(make_backend("cog"), str(tmp_path / "cache"), on_cache_error="bypass")
+    convert = cache.backend.convert
+
+    def cut_off(source, dest):
+        convert(source, dest)
+        os.truncate(dest, os.path.getsize(dest) - 5000)
+
+    monkeypatch.setattr(cache.backend, "convert", cut_off)
+    with pytest.raises(CacheError, match=r"image.png cannot be made"):
+        cache.ensure(image)
+    assert np.array_equal(cache.read(image, WHOLE), random_pixels())
+
+
+def test_equal_bytes_under_endings_that_are_decoded_differently_do_not_share_an_entry(tmp_path):
+    gray_alpha = random_pixels("uint8", 2)
+    Image.fromarray(gray_alpha, "LA").save(tmp_path / "a.png")
+    (tmp_path / "b.dat").write_bytes((tmp_path / "a.png").read_bytes())
+    for first, second in (("a.png", "b.dat"), ("b.dat", "a.png")):
+        cache = FrameCache(make_backend("npy"), str(tmp_path / first[0]), "PIXELS")
+        for name in (first, second):
+            cached = cache.visit(str(tmp_path / name), lambda reader: reader.shape)
+            plain = FrameCache(make_backend(None), None)
+            assert cached == plain.visit(str(tmp_path / name), lambda reader: reader.shape)
