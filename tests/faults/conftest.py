@@ -1,4 +1,4 @@
-"""The switch between a minute and an hour of faults."""
+"""The switch between a minute and twenty of faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="run the fault suite at full length, for an hour")
+    parser.addoption("--soak", action="store_true", help="run the fault suite at full length, for some twenty minutes")
 
 
 @pytest.fixture(scope="session")
