@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ndsampler.backends.base import make_backend
+from ndsampler.backends.fork_gate import GATE
 from ndsampler.errors import ArgumentError, SourceError, UnknownIdError
 from ndsampler.frame_cache import FrameCache, entries_folder
 from ndsampler.frame_layout import Asset, FrameLayout, parse_channels
@@ -174,11 +175,12 @@ class Frames:
             >>> self.load_region(1, (slice(10, 42), slice(None))).shape
             (32, 512, 3)
         """
-        layout = self.layout(image_id)
-        names = parse_channels(channels)
-        shape = self.reader.shape(layout, names)
-        (y0, y1), (x0, x1), (c0, c1) = wrap_slices(region, shape)
-        pixels = self.reader.read(layout, Grid(PixelBox(y0, y1, x0, x1)), names)
+        with GATE:
+            layout = self.layout(image_id)
+            names = parse_channels(channels)
+            shape = self.reader.shape(layout, names)
+            (y0, y1), (x0, x1), (c0, c1) = wrap_slices(region, shape)
+            pixels = self.reader.read(layout, Grid(PixelBox(y0, y1, x0, x1)), names)
         return pixels if (c0, c1) == (0, shape[2]) else np.ascontiguousarray(pixels[:, :, c0:c1])
 
     def load_image(

@@ -128,13 +128,12 @@ class FrameCache:
             SourceError: if the source cannot be read.
             CacheError: if the entry cannot be written.
         """
-        # From the outside on: who holds the lock of an entry must not have to wait for a fork that waits for
-        # those who wait for the entry.
-        with GATE:
-            file = self.find_ready(path, given)
-            if file is None:
-                identity = self.identify(path, given)
-                file = self._place_entry(identity)
+        file = self.find_ready(path, given)
+        if file is None:
+            identity = self.identify(path, given)
+            file = self._place_entry(identity)
+            # A fork does not wait for the whole conversion, nor for another who converts the same.
+            with GATE.step_out():
                 self._make(identity, file, given)
         return file
 
@@ -179,17 +178,16 @@ class FrameCache:
             SourceError: if the source is missing or damaged.
             CacheError: if the entry cannot be made or read.
         """
-        with GATE:
-            key = self._find(path, given, level)
-            try:
-                return self._visit_file(key, path, action, given)
-            except DatasetMismatchError:
+        key = self._find(path, given, level)
+        try:
+            return self._visit_file(key, path, action, given)
+        except DatasetMismatchError:
+            raise
+        except (SourceError, CacheError):
+            # All of the entry is read now: the trouble may lie with it, or with what was asked for.
+            if key[0] == path or (_is_still(key) and self._look_at(key[:4], verify_entry)):
                 raise
-            except (SourceError, CacheError):
-                # All of the entry is read now: the trouble may lie with it, or with what was asked for.
-                if key[0] == path or (_is_still(key) and self._look_at(key[:4], verify_entry)):
-                    raise
-            return self._visit_file(self._find(path, given, level), path, action, given)
+        return self._visit_file(self._find(path, given, level), path, action, given)
 
     def read(
         self,

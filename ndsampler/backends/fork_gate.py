@@ -11,11 +11,16 @@ converts an image, passes a gate, and a fork waits until nobody is behind it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +71,18 @@ class ForkGate:
             self._depths[own] = depth
         else:
             del self._depths[own]
+
+    @contextlib.contextmanager
+    def step_out(self) -> Iterator[None]:
+        """Let forks happen during a block, however often this thread has entered."""
+        own = threading.get_ident()
+        depth = self._depths.pop(own, 0)
+        try:
+            yield
+        finally:
+            if depth:
+                self.__enter__()
+                self._depths[own] = depth
 
     def close(self) -> None:
         """Let nobody in, and wait until all others are out, or for as long as patience lasts."""

@@ -63,7 +63,8 @@ def decode_image(path: str) -> NDArray[Any]:
     """
     from ndsampler.utils.require import require_opencv
 
-    cv2 = require_opencv()
+    with GATE:
+        cv2 = require_opencv()
     # Python opens the file, since OpenCV knows only names in UTF-8.
     try:
         with open(path, "rb") as file:
