@@ -96,7 +96,7 @@ class CocoFrames(Frames, DatasetHash):
             own_id = img.get("id")
             gid = own_id if own_id == image_id else image_id
             layout = build_layout(gid, img, os.fspath(self.dset.bundle_dpath))
-        except (TypeError, ValueError, AttributeError) as ex:
+        except (TypeError, ValueError, AttributeError, OverflowError) as ex:
             raise _not_understood(image_id, ex) from ex
         if len(self._layouts) >= MAX_LAYOUTS:
             self._layouts.clear()

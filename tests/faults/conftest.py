@@ -12,7 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="run the fault suite at full length, for some twenty minutes")
+    parser.addoption("--soak", action="store_true", help="run the faults at full length, some twenty minutes")
 
 
 @pytest.fixture(scope="session")
