@@ -356,12 +356,23 @@ def write_cog(source: Any, dest: str, options: dict[str, str]) -> None:
             return
         with GATE, _copy_into_memory(source) as memory:
             _configure_gdal()
-            rasterio.shutil.copy(memory, dest, driver="COG", **_with_overviews(memory, options))
+            _copy_through_memory(memory, dest, _with_overviews(memory, options))
     except (RasterioError, CPLE_BaseError) as ex:
         for _ in row_blocks(source):
             # GDAL does not say which of the two files failed: a damaged source fails again here.
             pass
         raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
+
+
+def _copy_through_memory(dataset: Any, dest: str, options: dict[str, str]) -> None:
+    """Write a COG to memory and from there to the disk; on a disk that fills up, GDAL may write for ever."""
+    import rasterio.shutil
+    from rasterio.io import MemoryFile
+
+    with MemoryFile() as file:
+        rasterio.shutil.copy(dataset, file.name, driver="COG", **options)
+        with open(dest, "wb") as written:
+            written.write(file.getbuffer())
 
 
 def _copy_into_memory(source: Any) -> Any:
