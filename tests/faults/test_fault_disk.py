@@ -9,11 +9,13 @@ import pathlib
 import re
 import resource
 import shutil
+import signal
 import subprocess
 
 import numpy as np
 import pytest
 from helpers_faults import (
+    Child,
     Scene,
     differing,
     draw_scene,
@@ -162,6 +164,38 @@ def test_processes_that_fill_a_disk_together(backend, scene, small_disk):
 
     assert run_children([work] * 4) == ["[]"] * 4
     assert files(disk) == entries(crowd.frames(disk, backend))
+
+
+@needs_fork
+@each_caching
+def test_a_disk_that_is_full_for_moments_holds_nobody_up(backend, scene, small_disk, soak):
+    disk = small_disk("size=1200k")
+    alone = Scene({2: scene.paths[2]}, {2: scene.pixels[2]})
+
+    def convert() -> None:
+        for _ in range(400 if soak else 40):
+            frames = alone.frames(disk, backend)
+            with contextlib.suppress(CacheError):
+                assert differing(frames, alone) == []
+            for entry in entries(frames):
+                entry.unlink()
+
+    def fill() -> None:
+        rng = np.random.default_rng(3)
+        while True:
+            with contextlib.suppress(OSError):
+                (disk / "others").write_bytes(bytes(int(rng.integers(1100, 1200)) * 1024))
+            (disk / "others").write_bytes(b"")
+
+    filler = Child(fill)
+    try:
+        assert Child(convert).join(60)[0] == 0
+    finally:
+        os.kill(filler.pid, signal.SIGKILL)
+        filler.join()
+    (disk / "others").unlink()
+    assert differing(alone.frames(disk, backend), alone) == []
+    assert files(disk) == entries(alone.frames(disk, backend))
 
 
 @each_caching
