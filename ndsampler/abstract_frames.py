@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ndsampler.backends.base import make_backend
-from ndsampler.backends.fork_gate import GATE
+from ndsampler.cache.frame_cache import FrameCache, entries_folder
 from ndsampler.errors import ArgumentError, SourceError, UnknownIdError
-from ndsampler.frame_cache import FrameCache, entries_folder
-from ndsampler.frame_layout import Asset, FrameLayout, parse_channels
-from ndsampler.frame_reader import FrameReader, Grid
-from ndsampler.frame_view import FrameView
-from ndsampler.prepare import ImageFailure, Preparation, prepare_layouts
+from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
+from ndsampler.frames.prepare import ImageFailure, Preparation, prepare_layouts
+from ndsampler.frames.reader import FrameReader, Grid
+from ndsampler.frames.view import FrameView
+from ndsampler.utils.fork_safety import GATE
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import PixelBox, wrap_slices
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.backends.base import Backend
-    from ndsampler.backends.handles import HandlePool
+    from ndsampler.cache.handles import HandlePool
     from ndsampler.types import AssetInfo, BackendConfig, CacheErrorMode, HashidMode, PathInfo, PathLike
 
 #: The ways to tell one source from another in the cache.
@@ -196,7 +196,7 @@ class Frames:
             noreturn: only see to it that the entry of the cache exists.
 
         Returns:
-            A read-only memory map for npy, a :class:`ndsampler.frame_view.FrameView`, which reads when it is
+            A read-only memory map for npy, a :class:`ndsampler.frames.view.FrameView`, which reads when it is
             sliced, for cog, else the pixels. An array or map of an image of one band has two axes.
 
         Raises:

@@ -25,10 +25,10 @@ import numpy as np
 from kwcoco.category_tree import CategoryTree as KWCOCO_CategoryTree
 from kwcoco.category_tree import sink_nodes, source_nodes
 
+from ndsampler.classes.array_ops import Array, as_array, ops_for
+from ndsampler.classes.hierarchy import Hierarchy, RefineRule, impurity_rule, probability_rule, walk_down
 from ndsampler.errors import ArgumentError, UnknownOptionError
-from ndsampler.utils.array_ops import Array, as_array, ops_for
 from ndsampler.utils.deprecation import warn_once
-from ndsampler.utils.hierarchy import Hierarchy, RefineRule, impurity_rule, probability_rule, walk_down
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

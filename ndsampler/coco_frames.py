@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.abstract_frames import Frames
-from ndsampler.dataset_hash import DatasetHash
+from ndsampler.dataset.edits import DatasetHash
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
-from ndsampler.frame_layout import Asset, FrameLayout, parse_channels
+from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
 
 if TYPE_CHECKING:
     import kwcoco

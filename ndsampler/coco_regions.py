@@ -1,7 +1,7 @@
 """
 Pools of targets: positives around annotations, negatives away from them.
 
-Everything works on the columns of :mod:`ndsampler.annot_table`, which are built when first needed
+Everything works on the columns of :mod:`ndsampler.dataset.annot_table`, which are built when first needed
 and anew when the dataset shows that it was edited.
 """
 
@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ubelt as ub
 
-from ndsampler.annot_table import AnnotTable
-from ndsampler.box_tree import NO_ROWS
-from ndsampler.dataset_hash import dataset_state, hash_dataset
+from ndsampler.dataset.annot_table import AnnotTable
+from ndsampler.dataset.box_tree import NO_ROWS
+from ndsampler.dataset.edits import dataset_state, hash_dataset
+from ndsampler.dataset.segmentations import parse_segmentation
 from ndsampler.errors import MissingNegativePool, UnknownIdError, UnsupportedTaskError
 from ndsampler.isect_indexer import FrameIntersectionIndex
-from ndsampler.positives import (
+from ndsampler.pools.positives import (
     choose_positives,
     select_positive_regions,
     tabular_coco_targets,
     targets_of_table,
     window_pair,
 )
-from ndsampler.sample_grid import image_grid, new_image_sample_grid, new_video_sample_grid, video_grid
-from ndsampler.target_pools import (
+from ndsampler.pools.sample_grid import image_grid, new_image_sample_grid, new_video_sample_grid, video_grid
+from ndsampler.pools.targets import (
     NegativePool,
     NegativeSource,
     Targets,
@@ -36,7 +37,6 @@ from ndsampler.target_pools import (
 )
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
-from ndsampler.utils.segmentations import parse_segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import ubelt as ub
 
 from ndsampler.abstract_sampler import AbstractSampler
-from ndsampler.backends.fork_gate import GATE
 from ndsampler.coco_frames import CocoFrames
 from ndsampler.coco_regions import CocoRegions
-from ndsampler.dataset_hash import DatasetHash
+from ndsampler.dataset.edits import DatasetHash
 from ndsampler.errors import ArgumentTypeError, UnknownIdError, UnsupportedTaskError
 from ndsampler.sampling.annots import AnnotRequest, find_annots, parse_request, warp_annots
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
-from ndsampler.sampling.geometry import GeometryStore
 from ndsampler.sampling.read import read_frames
 from ndsampler.sampling.region import resolve_region
+from ndsampler.sampling.shapes import GeometryStore
 from ndsampler.sampling.target import normalize_target, take_arguments
+from ndsampler.utils.fork_safety import GATE
 from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@ Which annotations touch a box.
 
 Every image has its own index. Up to about a thousand boxes it is the columns themselves, which are compared
 with the query at once, as fast as any tree; above that a tree is built the first time the image is asked
-about (:mod:`ndsampler.box_tree`). ``USE_RTREE=1`` in the environment, when an index is made, takes rtree for
-every image instead.
+about (:mod:`ndsampler.dataset.box_tree`). ``USE_RTREE=1`` in the environment, when an index is made, takes
+rtree for every image instead.
 
 Edges count: a box that only touches the query overlaps it.
 """
@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import ubelt as ub
 
-from ndsampler.annot_table import AnnotTable
-from ndsampler.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
+from ndsampler.dataset.annot_table import AnnotTable
+from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
 from ndsampler.errors import ArgumentError, UnknownIdError
-from ndsampler.negatives import NegativeRequest, WindowSizes, draw_negatives
+from ndsampler.pools.negatives import NegativeRequest, WindowSizes, draw_negatives
 from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers_pools import GIDS, make_dataset, random_dataset, sql_view
 
-from ndsampler.annot_table import NO_ID, AnnotTable, ImageTable
+from ndsampler.dataset.annot_table import NO_ID, AnnotTable, ImageTable
 from ndsampler.errors import ArgumentError, UnknownIdError
 
 

@@ -26,12 +26,13 @@ from helpers_images import (
 )
 from rasterio.errors import NotGeoreferencedWarning
 
-from ndsampler.backends import base, make_backend, raster, raw
+from ndsampler.backends import base, gdal, make_backend
+from ndsampler.backends import source as source_module
 from ndsampler.backends.base import REGISTRY, Backend, register
-from ndsampler.backends.raw import open_source
-from ndsampler.backends.whole_image import decode_image, jpeg_is_complete
+from ndsampler.backends.opencv import decode_image, jpeg_is_complete
+from ndsampler.backends.source import open_source
+from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.errors import BackendError, CacheError, MissingSourceError, SourceError
-from ndsampler.frame_cache import FrameCache
 
 HEIGHT, WIDTH = DIMS
 
@@ -295,18 +296,18 @@ class TestReadsOnlyWhatItNeeds:
     def reads(self, monkeypatch) -> list[tuple[int, int, int, int]]:
         """Return the list of the windows that GDAL is asked for."""
         windows = []
-        original = raster.RasterReader.read
+        original = gdal.RasterReader.read
 
         def read(self, y0, y1, x0, x1, bands=None):
             windows.append((y0, y1, x0, x1))
             return original(self, y0, y1, x0, x1, bands)
 
-        monkeypatch.setattr(raster.RasterReader, "read", read)
+        monkeypatch.setattr(gdal.RasterReader, "read", read)
         return windows
 
     @pytest.mark.parametrize("writer", ["tiled tiff", "striped tiff", "band-interleaved tiff", "bigtiff"])
     def test_a_source_with_blocks_is_read_by_window(self, writer, make_cache, tmp_path, reads, monkeypatch):
-        monkeypatch.setattr(raw, "decode_image", None)
+        monkeypatch.setattr(source_module, "decode_image", None)
         path = str(WRITERS[writer](tmp_path, random_pixels()))
         cache = make_cache(None)
         for window in WINDOWS[1:]:
@@ -325,8 +326,8 @@ class TestReadsOnlyWhatItNeeds:
     @pytest.mark.parametrize("case", ["png, uint8 x 3", "jpeg, color", "one-strip tiff, uint8 x 3"])
     def test_any_other_source_is_decoded_once(self, case, make_cache, tmp_path, monkeypatch):
         opened = []
-        original = raw.open_source
-        monkeypatch.setattr(raw, "open_source", lambda path: opened.append(path) or original(path))
+        original = source_module.open_source
+        monkeypatch.setattr(source_module, "open_source", lambda path: opened.append(path) or original(path))
         path, pixels = CASES[case](tmp_path)
         cache = make_cache(None)
         for y0, y1, x0, x1 in WINDOWS:
@@ -344,7 +345,9 @@ class TestReadsOnlyWhatItNeeds:
 
     def test_one_image_larger_than_the_bound_is_held_all_the_same(self, make_cache, tmp_path, monkeypatch):
         decoded = []
-        monkeypatch.setattr(raw, "decode_image", lambda path: decoded.append(path) or decode_image(path))
+        monkeypatch.setattr(
+            source_module, "decode_image", lambda path: decoded.append(path) or decode_image(path)
+        )
         cache = make_cache(None)
         cache.handles.max_bytes = 10
         path = str(write_png(tmp_path / "a.png", random_pixels()))
@@ -460,14 +463,14 @@ class TestCog:
     )
     @pytest.mark.parametrize("in_memory", [True, False])
     def test_overviews_are_written(self, overviews, in_memory, make_cache, tmp_path, monkeypatch):
-        monkeypatch.setattr(raster, "IN_MEMORY_BYTES", 2**30 if in_memory else 0)
+        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 2**30 if in_memory else 0)
         pixels = random_pixels("uint8", 3, (150, 300))
         path = str(WRITERS["striped tiff"](tmp_path, pixels))
         cache = make_cache(cog(overviews=overviews))
         assert_same(cache.read(path, (0, 150, 0, 300)), pixels)
         with open_entry(cache, path) as file:
             assert file.overviews(1)[:1] == [2]
-            assert file.width / file.overviews(1)[-1] <= raster.SMALLEST_OVERVIEW * 2
+            assert file.width / file.overviews(1)[-1] <= gdal.SMALLEST_OVERVIEW * 2
             half = file.read(1, out_shape=(75, 150))
         pairs = pixels[..., 0].reshape(75, 2, 150, 2).astype(float)
         if str(overviews).upper() in ("AUTO", "TRUE", "AVERAGE"):
@@ -479,7 +482,7 @@ class TestCog:
     def test_no_overviews_when_told_so_or_for_small_images(
         self, in_memory, make_cache, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(raster, "IN_MEMORY_BYTES", 2**30 if in_memory else 0)
+        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 2**30 if in_memory else 0)
         path = str(WRITERS["striped tiff"](tmp_path, random_pixels()))
         with open_entry(make_cache(cog(overviews=False)), path) as file:
             assert file.overviews(1) == []
@@ -492,7 +495,7 @@ class TestCog:
     def test_images_too_large_for_memory_are_streamed_exactly(
         self, dtype, channels, make_cache, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(raster, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 0)
         pixels = random_pixels(dtype, channels)
         path = str(write_tiff(tmp_path / "a.tif", pixels, blockysize=7, nodata=7))
         cache = make_cache("cog")
@@ -503,7 +506,7 @@ class TestCog:
     def test_a_source_that_turns_out_damaged_while_streaming_is_blamed(
         self, part, make_cache, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(raster, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 0)
         path = write_tiff(tmp_path / "a.tif", random_pixels(), blockysize=7)
         data = path.read_bytes()
         path.write_bytes(data[: int(len(data) * part)])
@@ -511,7 +514,7 @@ class TestCog:
             make_cache("cog").ensure(str(path))
 
     def test_a_paletted_source_is_streamed_as_colors(self, make_cache, tmp_path, monkeypatch):
-        monkeypatch.setattr(raster, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 0)
         image = paletted()
         path = str(write_pillow(tmp_path / "a.tif", image))
         assert_same(make_cache("cog").read(path, WINDOWS[0]), np.asarray(image.convert("RGBA")))

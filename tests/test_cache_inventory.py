@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from helpers_images import random_pixels, write_png, write_tiff
 
-from ndsampler import cache_inventory, cache_upkeep
 from ndsampler.abstract_frames import Frames, SimpleFrames
 from ndsampler.backends import label as labels
 from ndsampler.backends import make_backend
-from ndsampler.cache_inventory import ENTRIES, Status, find_entries, scan, survey
-from ndsampler.cache_upkeep import WASTE, Sources, prune, verify
+from ndsampler.cache import inventory, maintenance
+from ndsampler.cache.inventory import ENTRIES, Status, find_entries, scan, survey
+from ndsampler.cache.maintenance import WASTE, Sources, prune, verify
+from ndsampler.cache.partial import LOCK, PartialFiles
 from ndsampler.errors import ArgumentError, SourceError
-from ndsampler.partial_files import LOCK, PartialFiles
 
 #: What a writer was writing.
 FILE = "entry.partial"
@@ -230,7 +230,7 @@ class TestScan:
                 raise PermissionError(13, "Permission denied", str(path))
             return original(path)
 
-        monkeypatch.setattr(cache_inventory.os, "scandir", scandir)
+        monkeypatch.setattr(inventory.os, "scandir", scandir)
         states = place.states()
         assert states[entries[1].parent] == Status.UNREADABLE
         assert states[entries[2]] == Status.CURRENT
@@ -412,7 +412,7 @@ class TestVerify:
         def refuse(path):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(cache_upkeep, "read_label", refuse)
+        monkeypatch.setattr(maintenance, "read_label", refuse)
         report = verify(place.workdir, remove=True)
         assert not report.ok
         assert len(report.unreadable) == 3
@@ -502,7 +502,7 @@ class TestPrune:
     def test_a_new_entry_in_the_place_of_a_damaged_one_stays(self, place, monkeypatch):
         entries = place.prepare()
         entries[1].write_bytes(b"")
-        decide = cache_upkeep._why_removed
+        decide = maintenance._why_removed
 
         def decide_and_wait(item, *args):
             why = decide(item, *args)
@@ -511,7 +511,7 @@ class TestPrune:
                 place.frames().load_region(1)
             return why
 
-        monkeypatch.setattr(cache_upkeep, "_why_removed", decide_and_wait)
+        monkeypatch.setattr(maintenance, "_why_removed", decide_and_wait)
         assert prune(place.workdir).total.count == 0
         assert place.states()[entries[1]] == Status.CURRENT
 
@@ -528,7 +528,7 @@ class TestPrune:
         frames = place.frames()
         frames.prepare([1])
         dead = leave_behind(pathlib.Path(frames.cache_dpath))
-        decide = cache_upkeep._why_removed
+        decide = maintenance._why_removed
         with open(dead / LOCK) as lock:
 
             def decide_and_wait(item, *args):
@@ -536,7 +536,7 @@ class TestPrune:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return decide(item, *args)
 
-            monkeypatch.setattr(cache_upkeep, "_why_removed", decide_and_wait)
+            monkeypatch.setattr(maintenance, "_why_removed", decide_and_wait)
             report = prune(place.workdir)
         assert (report.total.count, report.failures) == (0, ())
         assert (dead / FILE).exists()
@@ -552,7 +552,7 @@ class TestPrune:
                 raise PermissionError(13, "Permission denied")
             original(path, **kw)
 
-        monkeypatch.setattr(cache_upkeep.os, "unlink", unlink)
+        monkeypatch.setattr(maintenance.os, "unlink", unlink)
         report = prune(place.workdir)
         assert [failure.item.path for failure in report.failures] == [str(entries[2])]
         assert [entry.exists() for entry in entries.values()] == [False, True, False]
@@ -603,7 +603,7 @@ class TestWritersAndLinks:
                 raise PermissionError(13, "Permission denied", str(path))
             return original(path)
 
-        monkeypatch.setattr("ndsampler.partial_files.os.scandir", scandir)
+        monkeypatch.setattr("ndsampler.cache.partial.os.scandir", scandir)
         assert place.frames().try_prepare().present == 3
 
     def test_a_link_among_the_places_of_writers_is_not_followed(self, place, tmp_path):
@@ -624,7 +624,7 @@ class TestWritersAndLinks:
     def test_a_workdir_where_nothing_can_be_made_is_an_error_at_once(
         self, place, tmp_path, broken, monkeypatch
     ):
-        monkeypatch.setattr("ndsampler.partial_files.POLL_SECONDS", 0.001)
+        monkeypatch.setattr("ndsampler.cache.partial.POLL_SECONDS", 0.001)
         workdir = tmp_path / "link"
         workdir.symlink_to(tmp_path / "nowhere")
         if broken == "no folders allowed":

@@ -36,9 +36,9 @@ from ndsampler.category_tree import (
     sink_nodes,
     source_nodes,
 )
+from ndsampler.classes.hierarchy import Hierarchy
 from ndsampler.errors import ArgumentError, UnknownOptionError
 from ndsampler.utils import deprecation
-from ndsampler.utils.hierarchy import Hierarchy
 
 
 @pytest.fixture

@@ -22,14 +22,15 @@ from hypothesis import strategies as st
 
 import ndsampler
 from ndsampler.__main__ import main
-from ndsampler.cli import console, demo, demodata
-from ndsampler.cli.demodata import DemoSettings, ensure_demodata
-from ndsampler.cli.scenery import CATEGORIES, Film, Scene, make_scene, things
-from ndsampler.cli.scenery.canvas import TILE
-from ndsampler.cli.scenery.film import FRAMES, clip
-from ndsampler.cli.speed import Speed, Task, measure, run
-from ndsampler.cli.speed import main as speed_main
-from ndsampler.cli.tiff import STRIP_ROWS, StripedTiff, encode_strips
+from ndsampler.cli import console, demo
+from ndsampler.demo import dataset
+from ndsampler.demo.dataset import DemoSettings, ensure_demodata
+from ndsampler.demo.landscape import CATEGORIES, Film, Scene, make_scene, objects
+from ndsampler.demo.landscape.canvas import TILE
+from ndsampler.demo.landscape.film import FRAMES, clip
+from ndsampler.demo.speed import Speed, Task, measure, run
+from ndsampler.demo.speed import main as speed_main
+from ndsampler.demo.striped_tiff import STRIP_ROWS, StripedTiff, encode_strips
 from ndsampler.errors import ArgumentError, SourceError
 from ndsampler.preview import GAP, TEXT_ROW, draw_sample
 
@@ -312,8 +313,8 @@ class TestBadInput:
         assert stopped.value.code == 2
 
     def test_a_full_disk_is_noticed_before_anything_is_written(self, capsys, tmp_path, monkeypatch):
-        usage = demodata.shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(demodata.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+        usage = dataset.shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(dataset.shutil, "disk_usage", lambda path: usage._replace(free=1000))
         err = self.one_line(capsys, "demo", "--out", tmp_path)
         assert re.search(r"0\.0 GB left, and the demo needs .* GB: choose another folder with --out", err)
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -377,7 +378,7 @@ class TestSpeed:
         # In a process of its own: this one may hold freed memory, which is taken again unseen.
         script = """
             import numpy as np
-            from ndsampler.cli.speed import MemoryWatch
+            from ndsampler.demo.speed import MemoryWatch
             with MemoryWatch() as before:
                 pass
             with MemoryWatch() as after:
@@ -397,7 +398,7 @@ class TestDemoDataset:
     def test_it_has_one_large_image_and_ordinary_ones_of_three_formats(self, dset):
         sizes = [(img["width"], img["height"]) for img in dset.imgs.values()]
         assert max(sizes) == (SIZE, SIZE)
-        assert sizes[len(demodata.ORDINARY)] == (SIZE, SIZE)
+        assert sizes[len(dataset.ORDINARY)] == (SIZE, SIZE)
         assert {img["file_name"].split(".")[-1] for img in dset.imgs.values()} == {"png", "jpg", "tif"}
 
     @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -470,7 +471,7 @@ class TestDemoDataset:
         def fail(*args):
             raise OSError("no space left")
 
-        monkeypatch.setattr(demodata.StripedTiff, "finish", fail)
+        monkeypatch.setattr(dataset.StripedTiff, "finish", fail)
         with pytest.raises(OSError, match="no space left"):
             ensure_demodata(tmp_path, DemoSettings(256))
         assert not list(tmp_path.rglob("*.json"))
@@ -481,14 +482,14 @@ class TestDemoDataset:
         ensure_demodata(
             tmp_path, DemoSettings(256), lambda name, share: told.setdefault(name, []).append(share)
         )
-        assert len(told) == len(demodata.ORDINARY) + 2
+        assert len(told) == len(dataset.ORDINARY) + 2
         for shares in told.values():
             assert shares == sorted(shares)
             assert shares[-1] == 1
 
     def test_the_options_of_the_encoders_are_those_that_are_meant(self):
-        assert demodata.ENCODINGS[".jpg"][0] == cv2.IMWRITE_JPEG_QUALITY
-        assert demodata.ENCODINGS[".png"][0] == cv2.IMWRITE_PNG_COMPRESSION
+        assert dataset.ENCODINGS[".jpg"][0] == cv2.IMWRITE_JPEG_QUALITY
+        assert dataset.ENCODINGS[".png"][0] == cv2.IMWRITE_PNG_COMPRESSION
 
     def test_a_negative_seed_is_refused(self):
         with pytest.raises(ArgumentError, match="the seed is -1; expected a number from 0 up"):
@@ -496,7 +497,7 @@ class TestDemoDataset:
 
     def test_a_picture_of_unknown_format_is_refused(self):
         with pytest.raises(ArgumentError, match=r"suffix is '\.xyz'; expected \.tif or one of"):
-            demodata.write_picture(io.BytesIO(), make_scene(64, 64), ".xyz", lambda share: None)
+            dataset.write_picture(io.BytesIO(), make_scene(64, 64), ".xyz", lambda share: None)
 
 
 class TestFilm:
@@ -599,11 +600,13 @@ class TestScenery:
         assert (count > 1).sum() < 0.03 * (count > 0).sum()
 
     def test_a_courtyard_is_a_hole(self):
-        court = things.Court(400.0, 400.0, 0.3, 500.0, 450.0, 1)
+        court = objects.Court(400.0, 400.0, 0.3, 500.0, 450.0, 1)
         polygon = kwimage.Polygon(exterior=court.outline, interiors=court.holes)
         assert polygon.area == pytest.approx(500 * 450 - (500 - 148) * (450 - 148), rel=1e-6)
 
-    @pytest.mark.parametrize("kind", [things.Court, things.Hall, things.House, things.Truck, things.Pool])
+    @pytest.mark.parametrize(
+        "kind", [objects.Court, objects.Hall, objects.House, objects.Truck, objects.Pool]
+    )
     def test_a_thing_paints_its_outline_and_its_shadow_and_nothing_else(self, kind):
         thing = kind(200.0, 210.0, 0.3, 260.0, 200.0, 3)
         rng = np.random.default_rng

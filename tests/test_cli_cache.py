@@ -21,7 +21,7 @@ from helpers_images import random_pixels, write_png
 
 import ndsampler
 from ndsampler.__main__ import main
-from ndsampler.cache_inventory import survey
+from ndsampler.cache.inventory import survey
 from ndsampler.cli import console
 from ndsampler.cli.prepare import run as run_prepare
 
@@ -398,7 +398,7 @@ class TestPrune:
         def refuse(path):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("ndsampler.cache_upkeep.os.unlink", refuse)
+        monkeypatch.setattr("ndsampler.cache.maintenance.os.unlink", refuse)
         code, out, err = run("prune", "work")
         assert code == 1
         assert "1 could not be removed" in out

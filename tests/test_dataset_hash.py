@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ndsampler
-from ndsampler.dataset_hash import dataset_state, hash_dataset
+from ndsampler.dataset.edits import dataset_state, hash_dataset
 
 
 def make(plain: bool, box=(1, 2, 3, 4), name: str = "a.png") -> kwcoco.CocoDataset:

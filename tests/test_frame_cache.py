@@ -23,11 +23,11 @@ from helpers_images import DIMS, random_pixels, write_png, write_tiff
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ndsampler import source_identity
-from ndsampler.backends import make_backend, raster
-from ndsampler.backends.handles import HandlePool
+from ndsampler.backends import gdal, make_backend
+from ndsampler.cache import identity
+from ndsampler.cache.frame_cache import FrameCache
+from ndsampler.cache.handles import HandlePool
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
-from ndsampler.frame_cache import FrameCache
 
 WHOLE = (0, DIMS[0], 0, DIMS[1])
 
@@ -145,8 +145,8 @@ class TestNames:
 
     def test_by_pixels_a_file_is_hashed_once(self, make_cache, image, monkeypatch):
         hashed = []
-        original = source_identity._hash_file
-        monkeypatch.setattr(source_identity, "_hash_file", lambda path: hashed.append(path) or original(path))
+        original = identity._hash_file
+        monkeypatch.setattr(identity, "_hash_file", lambda path: hashed.append(path) or original(path))
         cache = make_cache(hashid_mode="PIXELS")
         for _ in range(5):
             cache.read(str(image), WHOLE)
@@ -177,8 +177,8 @@ class TestNames:
     def test_no_name_leads_out_of_the_folder_or_grows_too_long(self, mode, tmp_path, monkeypatch):
         image = write_png(tmp_path / "image.png", random_pixels())
         stat = image.stat()
-        monkeypatch.setattr(source_identity, "stat_source", lambda path: stat)
-        monkeypatch.setattr(source_identity, "_hash_file", lambda path: "0" * 64)
+        monkeypatch.setattr(identity, "stat_source", lambda path: stat)
+        monkeypatch.setattr(identity, "_hash_file", lambda path: "0" * 64)
         cache = FrameCache(make_backend("npy"), "/workdir", mode)
 
         @given(st.text(min_size=1))
@@ -296,7 +296,7 @@ class TestWholeOrAbsent:
         original = cache.backend.convert
 
         def convert(source, dest):
-            from ndsampler.backends.raw import ArrayReader
+            from ndsampler.backends.source import ArrayReader
 
             original(ArrayReader(other), dest)
 
@@ -340,7 +340,7 @@ class TestWholeOrAbsent:
             import resource, sys
             from ndsampler.backends import make_backend
             from ndsampler.errors import CacheError
-            from ndsampler.frame_cache import FrameCache
+            from ndsampler.cache.frame_cache import FrameCache
             resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
             cache = FrameCache(make_backend(sys.argv[1]), sys.argv[3])
             try:
@@ -387,12 +387,12 @@ class TestWholeOrAbsent:
             import pathlib, sys, time
             import numpy as np
             from helpers_images import random_pixels
-            from ndsampler import partial_files
+            from ndsampler.cache import partial
             from ndsampler.backends import make_backend
-            from ndsampler.frame_cache import FrameCache
+            from ndsampler.cache.frame_cache import FrameCache
             backend, image, folder, locks, ready, go = sys.argv[1:]
             if locks == 'False':
-                partial_files.fcntl = None
+                partial.fcntl = None
             cache = FrameCache(make_backend(backend), folder)
             original = cache.backend.convert
             def convert(source, dest):
@@ -531,7 +531,7 @@ class TestSharing:
             from concurrent.futures import ThreadPoolExecutor
             from helpers_images import random_pixels
             from ndsampler.backends import make_backend
-            from ndsampler.frame_cache import FrameCache
+            from ndsampler.cache.frame_cache import FrameCache
             resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
             backend = make_backend(sys.argv[1] if sys.argv[1] != 'None' else None)
             folder = pathlib.Path(sys.argv[2])
@@ -587,7 +587,7 @@ def test_a_fork_works_where_the_user_has_given_gdal_threads(prepared, tmp_path):
         from helpers_images import random_pixels
         from test_frame_cache import fork, join
         from ndsampler.backends import make_backend
-        from ndsampler.frame_cache import FrameCache
+        from ndsampler.cache.frame_cache import FrameCache
         folder, prepared = sys.argv[1], sys.argv[2] == 'True'
         cache = FrameCache(make_backend('cog'), folder + '/cache')
         whole = (0, 700, 0, 700)
@@ -728,9 +728,9 @@ def test_the_block_cache_of_gdal_is_bounded_unless_the_user_says_otherwise(tmp_p
     path = write_tiff(tmp_path / "a.tif", random_pixels())
     script = """
         import sys
-        from ndsampler.backends import raster
-        raster.open_dataset(sys.argv[1])
+        from ndsampler.backends import gdal
+        gdal.open_dataset(sys.argv[1])
         from rasterio.env import get_gdal_config
         print(get_gdal_config('GDAL_CACHEMAX'))
     """
-    assert int(run_script(script, path).stdout) <= raster.BLOCK_CACHE_BYTES
+    assert int(run_script(script, path).stdout) <= gdal.BLOCK_CACHE_BYTES

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
-from ndsampler.frame_view import FrameView
+from ndsampler.frames.view import FrameView
 
 SHAPE = (7, 9, 3)
 FULL = np.arange(np.prod(SHAPE)).reshape(SHAPE).astype(np.int32)

@@ -19,9 +19,8 @@ import rasterio
 from delayed_image.channel_spec import ChannelSpec, FusedChannelSpec
 from helpers_images import DIMS, random_pixels, write_pillow, write_png, write_tiff
 
-from ndsampler import frame_layout
 from ndsampler.abstract_frames import Frames, SimpleFrames
-from ndsampler.backends import raster
+from ndsampler.backends import gdal
 from ndsampler.coco_frames import MAX_LAYOUTS, CocoFrames, build_layout
 from ndsampler.errors import (
     ArgumentError,
@@ -36,9 +35,10 @@ from ndsampler.errors import (
     UnknownTargetError,
     WindowError,
 )
-from ndsampler.frame_layout import Asset, default_channels, parse_channels
-from ndsampler.frame_reader import Grid, mask_nodata
-from ndsampler.frame_view import FrameView
+from ndsampler.frames import layout
+from ndsampler.frames.layout import Asset, default_channels, parse_channels
+from ndsampler.frames.reader import Grid, mask_nodata
+from ndsampler.frames.view import FrameView
 from ndsampler.windows import PixelBox
 
 HEIGHT, WIDTH = DIMS
@@ -565,8 +565,8 @@ class TestLayouts:
             ("r", "g", "b", "a"),
         ]
         assert default_channels(6) == ("u0", "u1", "u2", "u3", "u4", "u5")
-        assert frame_layout.band_names(Asset("x", ("a", "b")), 5)[:2] == ("a", "b")
-        assert len(set(frame_layout.band_names(Asset("x", ("r", "u1")), 6))) == 6
+        assert layout.band_names(Asset("x", ("a", "b")), 5)[:2] == ("a", "b")
+        assert len(set(layout.band_names(Asset("x", ("r", "u1")), 6))) == 6
 
     def test_parsing_channels_leaves_the_default_open(self):
         import ubelt as ub
@@ -1099,13 +1099,13 @@ class TestOverviews:
             pytest.skip("has no overviews")
         frames.prepare()
         read = []
-        original = raster.RasterReader.read
+        original = gdal.RasterReader.read
 
         def count(self, y0, y1, x0, x1, bands=None):
             read.append((y1 - y0) * (x1 - x0))
             return original(self, y0, y1, x0, x1, bands)
 
-        monkeypatch.setattr(raster.RasterReader, "read", count)
+        monkeypatch.setattr(gdal.RasterReader, "read", count)
         grid = Grid(PixelBox(0, 301, 0, 405), np.diag([0.25, 0.25, 1]), (75, 101))
         frames.reader.read(frames.layout(1), grid)
         assert sum(read) <= 76 * 102

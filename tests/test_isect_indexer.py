@@ -109,7 +109,7 @@ def test_a_batch_of_queries_gives_what_one_after_another_gives(index):
 
 
 def test_a_batch_is_cut_up_when_it_is_large(index, monkeypatch):
-    from ndsampler import box_tree
+    from ndsampler.dataset import box_tree
 
     ltrb = np.array([[0.0, 0, 50, 50], [20, 20, 90, 90], [5, 5, 5, 5]] * 4)
     whole = index.overlapping_pairs(GIDS[0], ltrb)

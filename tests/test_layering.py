@@ -12,41 +12,23 @@ import ndsampler
 
 ROOT = pathlib.Path(ndsampler.__file__).parent
 
-#: Modules and subpackages from the ground up. One of a row may import those of earlier rows, and those
-#: standing before it in its own. docs/source/concepts/layout.rst tells what each is for.
-LAYERS: dict[int, tuple[str, ...]] = {
-    0: ("errors", "types", "windows", "utils"),
-    1: (
-        "backends",
-        "resample",
-        "sql_view",
-        "dataset_hash",
-        "annot_table",
-        "box_tree",
-        "window_grid",
-        "category_tree",
-    ),
-    2: (
-        "frame_layout",
-        "partial_files",
-        "source_identity",
-        "entry_writer",
-        "frame_cache",
-        "cache_inventory",
-        "cache_upkeep",
-        "positives",
-        "free_space",
-        "negatives",
-        "isect_indexer",
-        "sample_grid",
-        "target_pools",
-    ),
-    3: ("frame_view", "frame_reader", "prepare", "abstract_frames", "coco_frames", "coco_regions"),
-    4: ("sampling",),
-    5: ("abstract_sampler", "coco_sampler", "toydata"),
-    6: ("preview",),
-    7: ("__init__", "cli", "__main__"),
-}
+#: The rooms from the ground up: top-level modules and subpackages. A module may import from its own room
+#: and from the rows before its own; within a row, from the rooms that stand before it.
+#: docs/source/concepts/layout.rst says what each room is for.
+ORDER: tuple[tuple[str, ...], ...] = (
+    ("errors", "types", "windows", "utils"),
+    ("backends", "dataset", "classes"),
+    ("cache", "pools"),
+    ("frames",),
+    ("abstract_frames", "coco_frames", "isect_indexer", "category_tree", "coco_regions"),
+    ("sampling",),
+    ("abstract_sampler", "coco_sampler", "toydata"),
+    ("preview",),
+    ("demo",),
+    ("__init__",),
+    ("cli",),
+    ("__main__",),
+)
 
 #: Modules at the places of earlier releases, thin and above all layers: each may import what holds its
 #: content now, and no module but those of this set imports one.
@@ -54,6 +36,7 @@ OLD_PLACES = frozenset(
     {
         "coco_dataset",
         "coerce_data",
+        "frame_cache",
         "util",
         "util_futures",
         "utils/util_futures",
@@ -65,7 +48,7 @@ OLD_PLACES = frozenset(
     }
 )
 
-RANK = {name: (layer, place) for layer, row in LAYERS.items() for place, name in enumerate(row)}
+RANK = {name: (row, place) for row, names in enumerate(ORDER) for place, name in enumerate(names)}
 
 MODULES = sorted(ROOT.rglob("*.py"))
 
@@ -132,7 +115,7 @@ def test_a_module_imports_from_lower_layers_only(path):
     if place_of(path) in OLD_PLACES:
         return
     assert old_imports(path) == []
-    assert room_of(path) in RANK, "say in LAYERS, and in docs/source/concepts/layout.rst, where it belongs"
+    assert room_of(path) in RANK, "say in ORDER, and in docs/source/concepts/layout.rst, where it belongs"
     if room_of(path) != "__init__":
         assert wrong_imports(path) == []
 
@@ -171,9 +154,9 @@ def test_an_import_from_a_higher_layer_is_found(tmp_path):
         "    from ndsampler.coco_frames import CocoFrames\n"
         "def late():\n"
         "    from . import cli\n"
-        "    import ndsampler.negatives\n"
+        "    import ndsampler.pools.negatives\n"
     )
     assert wrong_imports(path, tmp_path) == [
         "windows.py:6 imports ndsampler.cli",
-        "windows.py:7 imports ndsampler.negatives",
+        "windows.py:7 imports ndsampler.pools",
     ]

@@ -14,10 +14,10 @@ from helpers_pools import GIDS, area, intersection, ltrb_of, make_dataset, rando
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ndsampler.annot_table import AnnotTable
+from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.errors import ArgumentError, UnknownIdError
-from ndsampler.free_space import ValidArea, free_corners
 from ndsampler.isect_indexer import FrameIntersectionIndex
+from ndsampler.pools.free_space import ValidArea, free_corners
 
 
 def index_of(boxes, **kwargs):

@@ -17,7 +17,7 @@ from helpers_pools import make_dataset
 
 import ndsampler
 from ndsampler import CocoRegions, CocoSampler, FrameIntersectionIndex
-from ndsampler.backends.raster import open_dataset
+from ndsampler.backends.gdal import open_dataset
 from ndsampler.coerce_data import coerce_datasets
 from ndsampler.errors import (
     ArgumentError,

@@ -15,8 +15,8 @@ from helpers_images import random_pixels, write_png, write_tiff
 
 from ndsampler import CocoFrames, CocoSampler, SimpleFrames
 from ndsampler.backends import make_backend
+from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.errors import ArgumentError, CacheError, MissingSourceError, SourceError
-from ndsampler.frame_cache import FrameCache
 
 CACHING = ["npy", "cog"]
 
@@ -116,7 +116,7 @@ def test_an_executor_gets_only_what_is_missing(backend, paths, tmp_path):
 
 
 def test_an_executor_never_holds_more_than_a_bounded_number(paths, tmp_path, monkeypatch):
-    from ndsampler import prepare
+    from ndsampler.frames import prepare
 
     monkeypatch.setattr(prepare, "MAX_PENDING", 3)
     unfinished = []
@@ -174,7 +174,7 @@ class Dying:
 
 
 def test_a_worker_that_dies_is_an_error_that_names_the_images(paths, tmp_path):
-    from ndsampler.prepare import prepare_layouts
+    from ndsampler.frames.prepare import prepare_layouts
 
     frames = SimpleFrames(paths, workdir=tmp_path / "work", backend="npy")
     layouts = [frames.layout(gid) for gid in (1, 2)]

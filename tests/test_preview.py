@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from ndsampler import preview
 from ndsampler.errors import ArgumentError
-from ndsampler.preview import easel
+from ndsampler.preview import drawing
 
 CLASSES = ["cat", "dog", "emu"]
 
@@ -227,30 +227,30 @@ class TestLabels:
     def test_names_do_not_cover_each_other(self):
         boxes = kwimage.Boxes([[100, 100, 40, 40], [102, 100, 40, 40], [104, 100, 40, 40]], "xywh")
         im = np.zeros((300, 300, 3), np.uint8)
-        board = easel.Easel(im, 1.0)
+        board = drawing.Easel(im, 1.0)
         for ltrb in boxes.to_ltrb().data:
             board.label("elephant", tuple(ltrb), (255, 0, 0))
         spots = board._labels
         assert len(spots) == 3
         for number, spot in enumerate(spots):
-            assert not any(easel.overlap(spot, other) for other in spots[:number])
+            assert not any(drawing.overlap(spot, other) for other in spots[:number])
 
     def test_a_name_stays_inside_the_picture(self):
         for box in [(-50, -50, 9, 9), (290, 290, 400, 400), (-9, 140, 7, 150), (0, 0, 300, 300)]:
-            board = easel.Easel(np.zeros((300, 300, 3), np.uint8), 1.0)
+            board = drawing.Easel(np.zeros((300, 300, 3), np.uint8), 1.0)
             board.label("elephant", box, (255, 0, 0))
             x0, y0, x1, y1 = board._labels[0]
             assert 0 <= x0 < x1 <= 300
             assert 0 <= y0 < y1 <= 300
 
     def test_a_name_wider_than_the_picture_is_left_out(self):
-        board = easel.Easel(np.zeros((20, 20, 3), np.uint8), 1.0)
+        board = drawing.Easel(np.zeros((20, 20, 3), np.uint8), 1.0)
         board.label("elephant", (2, 2, 9, 9), (255, 0, 0))
         assert not board.picture.any()
 
     @pytest.mark.parametrize("box", [(150, 150, 190, 190), (98, 10, 190, 190)])
     def test_a_box_that_is_hardly_in_the_picture_has_no_name(self, box):
-        board = easel.Easel(np.zeros((100, 100, 3), np.uint8), 1.0)
+        board = drawing.Easel(np.zeros((100, 100, 3), np.uint8), 1.0)
         board.label("cat", box, (255, 0, 0))
         assert not board.picture.any()
 
@@ -311,7 +311,7 @@ class TestSheet:
         monkeypatch.setattr(preview, "write_text", lambda picture, text, *args: written.append(text))
         preview.draw_sheet([make_sample()], captions=["word " * 40], side=100)
         assert written[0].endswith("..")
-        assert easel.text_size(written[0], 0.42)[0] <= 100
+        assert drawing.text_size(written[0], 0.42)[0] <= 100
 
     def test_letters_that_the_fonts_lack_are_no_error(self):
         sample = make_sample(keypoints=None)

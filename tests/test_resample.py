@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndsampler.errors import TargetError
-from ndsampler.resample import (
+from ndsampler.frames.resample import (
     INTERPOLATIONS,
     KERNEL_MARGIN,
     Resampling,

@@ -13,10 +13,10 @@ from helpers_pools import GIDS, area, intersection, ltrb_of, make_dataset, rando
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ndsampler import sample_grid
 from ndsampler.errors import ArgumentError
-from ndsampler.sample_grid import GridTargets, new_image_sample_grid, new_video_sample_grid
-from ndsampler.window_grid import union_area
+from ndsampler.pools import sample_grid
+from ndsampler.pools.sample_grid import GridTargets, new_image_sample_grid, new_video_sample_grid
+from ndsampler.pools.window_grid import union_area
 
 
 def box_of(slices):

@@ -47,7 +47,7 @@ from hypothesis import strategies as st
 from ndsampler import CocoSampler
 from ndsampler.errors import AnnotKindError, ArgumentError, UnknownIdError
 from ndsampler.sampling.annots import parse_request
-from ndsampler.sampling.geometry import GeometryStore
+from ndsampler.sampling.shapes import GeometryStore
 
 KINDS = ("boxes", "segmentation", "keypoints")
 
@@ -716,7 +716,7 @@ def test_the_store_parses_once_and_stays_within_its_bound(sampler, monkeypatch):
     store = GeometryStore(sampler.dset, limit=3)
     parsed = []
     monkeypatch.setattr(
-        "ndsampler.sampling.geometry._polygons",
+        "ndsampler.sampling.shapes._polygons",
         lambda ann, raw, parse=kwimage.MultiPolygon.coerce: parsed.append(ann["id"]) or parse(raw),
     )
     assert store[HOLES][0] is store[HOLES][0]

@@ -49,8 +49,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndsampler import CocoSampler
+from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.errors import TargetError, UnknownIdError, WindowError
-from ndsampler.frame_cache import FrameCache
 
 BACKENDS = (None, "npy", "cog")
 

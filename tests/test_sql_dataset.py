@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import ndsampler
-from ndsampler import sql_view
+from ndsampler.dataset import sql_view
 from ndsampler.utils.quiet import stdout_to_log
 
 sqlalchemy = pytest.importorskip("sqlalchemy")
@@ -217,7 +217,7 @@ def test_geometries_of_many_annotations_are_asked_for_together(pair, statements,
 
 
 def test_columns_are_read_by_one_statement_for_each_table(folder, monkeypatch):
-    from ndsampler import annot_table
+    from ndsampler.dataset import annot_table
 
     asked: list[str] = []
     fetch = annot_table.fetch

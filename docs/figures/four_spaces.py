@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 
 import ndsampler
-from ndsampler.cli.scenery import make_scene
+from ndsampler.demo.landscape import make_scene
 
 SEED = 7
 

@@ -16,8 +16,8 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.patches import ConnectionPatch
 
-from ndsampler.cli.scenery import make_scene
-from ndsampler.resample import Resampling, choose_level, source_box
+from ndsampler.demo.landscape import make_scene
+from ndsampler.frames.resample import Resampling, choose_level, source_box
 
 #: (height, width) of the picture, and its overviews.
 DIMS = (1024, 1536)

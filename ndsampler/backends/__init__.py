@@ -7,7 +7,7 @@ See ``docs/source/howto/add_a_backend.rst`` for writing another.
 
 from __future__ import annotations
 
-from ndsampler.backends import cog, npy, raw
+from ndsampler.backends import cog, npy, source
 from ndsampler.backends.base import Backend, RegionReader, make_backend
 
-__all__ = ["Backend", "RegionReader", "cog", "make_backend", "npy", "raw"]
+__all__ = ["Backend", "RegionReader", "cog", "make_backend", "npy", "source"]

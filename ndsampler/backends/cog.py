@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ndsampler.backends import raster
+from ndsampler.backends import gdal
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
-from ndsampler.backends.fork_gate import GATE
 from ndsampler.errors import BackendError, CacheError
+from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,12 +100,12 @@ class CogBackend(Backend):
         Raises:
             SourceError: if it cannot be opened.
         """
-        with GATE, raster.open_dataset(entry) as dataset:
+        with GATE, gdal.open_dataset(entry) as dataset:
             return str(dataset.profile.get("compress")).upper() != "JPEG"
 
     def usable_in_place(self, path: str) -> bool:
         """Return True for a source that is a tiled TIFF already."""
-        return path.lower().endswith((".tif", ".tiff", ".ptif", ".gtiff")) and raster.is_tiled(path)
+        return path.lower().endswith((".tif", ".tiff", ".ptif", ".gtiff")) and gdal.is_tiled(path)
 
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write an entry with GDAL's COG driver.
@@ -118,7 +118,7 @@ class CogBackend(Backend):
             raise CacheError(
                 f"backend 'cog' holds no {source.dtype}, only {', '.join(GDAL_TYPES)}; backend 'npy' does"
             )
-        raster.write_cog(source, dest, self.creation_options(source))
+        gdal.write_cog(source, dest, self.creation_options(source))
 
     def creation_options(self, source: RegionReader) -> dict[str, str]:
         """Return the options of GDAL's COG driver for one image."""
@@ -129,16 +129,16 @@ class CogBackend(Backend):
             options["QUALITY"] = options["OVERVIEW_QUALITY"] = str(self.config["quality"])
         overviews = self.config["overviews"]
         method = "AVERAGE" if overviews is True else str(overviews).upper()
-        if overviews is False or max(source.shape[:2]) <= raster.SMALLEST_OVERVIEW:
+        if overviews is False or max(source.shape[:2]) <= gdal.SMALLEST_OVERVIEW:
             options["OVERVIEWS"] = "NONE"
         else:
             options["OVERVIEWS"] = "IGNORE_EXISTING"
             options["OVERVIEW_RESAMPLING"] = "AVERAGE" if method == "AUTO" else method
         options["BLOCKSIZE"] = str(self.config["blocksize"])
         options["BIGTIFF"] = "IF_SAFER"
-        options["NUM_THREADS"] = raster.encoder_threads()
+        options["NUM_THREADS"] = gdal.encoder_threads()
         return options
 
     def open(self, path: str, level: int = 0) -> RegionReader:
         """Open an entry or a tiled source, or one of its overviews."""
-        return raster.RasterReader(path, level)
+        return gdal.RasterReader(path, level)

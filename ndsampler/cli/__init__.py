@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 import ndsampler
 from ndsampler.cli import demo, info, prepare, prune, verify
+from ndsampler.cli.arguments import KeyParser
 from ndsampler.cli.console import BAD_INPUT, complain, printable
-from ndsampler.cli.grammar import KeyParser
 from ndsampler.errors import NDSamplerError
 
 __all__ = ["COMMANDS", "build_parser", "main"]

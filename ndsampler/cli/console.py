@@ -1,4 +1,4 @@
-"""What commands share: opening a dataset, progress, and numbers, names and tables for the screen."""
+"""What commands share: progress bars, exit codes, and numbers, names and tables for the screen."""
 
 from __future__ import annotations
 
@@ -8,42 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.errors import ArgumentError, MissingSourceError
+from ndsampler.dataset.opening import open_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndsampler.cache_upkeep import Sources
+    from ndsampler.cache.maintenance import Sources
 
 #: What the exit code of a command says: all is well, something was found, the user can mend what was typed.
 FINE, FOUND, BAD_INPUT = 0, 1, 2
-
-
-def open_dataset(path: str | os.PathLike[str]) -> Any:
-    """Open a kwcoco dataset.
-
-    Args:
-        path: of a ``.kwcoco.json`` file, or of another form that kwcoco reads.
-
-    Returns:
-        A ``kwcoco.CocoDataset``.
-
-    Raises:
-        MissingSourceError: if there is no such file.
-        ArgumentError: if it is no kwcoco dataset, or one without images.
-    """
-    import kwcoco
-
-    if not Path(path).is_file():
-        raise MissingSourceError(f"{path} does not exist, or is no file; expected a kwcoco file")
-    try:
-        dset = kwcoco.CocoDataset.coerce(os.fspath(path))
-    except (ValueError, LookupError, TypeError, AttributeError, NotImplementedError, OSError) as ex:
-        reason = f"{type(ex).__name__}: {ex}"
-        raise ArgumentError(f"{path} cannot be read as a kwcoco file ({reason[:200]})") from ex
-    if not dset.n_images:
-        raise ArgumentError(f"{path} holds no images; expected a kwcoco file with at least one")
-    return dset
 
 
 def open_sources(paths: Sequence[str]) -> Sources:
@@ -56,7 +29,7 @@ def open_sources(paths: Sequence[str]) -> Sources:
         MissingSourceError: if one does not exist.
         ArgumentError: if one is no kwcoco dataset, or holds no images.
     """
-    from ndsampler.cache_upkeep import Sources
+    from ndsampler.cache.maintenance import Sources
     from ndsampler.coco_frames import CocoFrames
 
     return Sources(CocoFrames(open_dataset(path), backend=None) for path in paths)

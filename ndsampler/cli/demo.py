@@ -1,7 +1,7 @@
 """
 The command ``demo``: samples of large images as a picture, and what each backend costs.
 
-Without ``--data`` it makes a dataset to sample from: see :mod:`ndsampler.cli.demodata`.
+Without ``--data`` it makes a dataset to sample from: see :mod:`ndsampler.demo.dataset`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ndsampler.cli.console import (
     format_duration,
     format_rate,
     format_table,
-    open_dataset,
     say,
 )
+from ndsampler.dataset.opening import open_dataset
 from ndsampler.errors import ArgumentError
 from ndsampler.preview import GAP
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ndsampler.cli.speed import Speed
     from ndsampler.coco_sampler import CocoSampler
+    from ndsampler.demo.speed import Speed
 
 #: What can be measured, by the name it is typed and printed with.
 BACKENDS: dict[str, str | None] = {"none": None, "npy": "npy", "cog": "cog"}
@@ -175,7 +175,7 @@ def make_data(args: argparse.Namespace, out: Path) -> Path:
     """Return the path of the demo's own dataset, made now if it is not there yet."""
     import ubelt as ub
 
-    from ndsampler.cli.demodata import DemoSettings, ensure_demodata
+    from ndsampler.demo.dataset import DemoSettings, ensure_demodata
 
     settings = DemoSettings(args.size, args.seed)
     say(f"Dataset with an image of {args.size} x {args.size} pixels")
@@ -333,7 +333,7 @@ def anywhere(sampler: CocoSampler, count: int, window: int, rng: np.random.Gener
 
 def compare(demo: Demo, dset: Any, rng: np.random.Generator) -> None:
     """Measure each backend, and print a table."""
-    from ndsampler.cli.speed import Task, measure
+    from ndsampler.demo.speed import Task, measure
 
     args = demo.args
     say(f"Speed: {args.window} x {args.window} windows with annotations, each backend for {args.seconds:g} s")

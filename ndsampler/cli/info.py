@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.cli.arguments import add_place, add_switch, take_place
 from ndsampler.cli.console import (
     FINE,
     format_bytes,
@@ -16,10 +17,9 @@ from ndsampler.cli.console import (
     say,
     say_json,
 )
-from ndsampler.cli.grammar import add_place, add_switch, take_place
 
 if TYPE_CHECKING:
-    from ndsampler.cache_inventory import CacheReport
+    from ndsampler.cache.inventory import CacheReport
 
 #: Columns of the table that are always there, and those that are there where they hold anything.
 COLUMNS = ("current", "stale", "orphaned", "damaged")
@@ -71,7 +71,7 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from ndsampler.cache_inventory import count_files, survey
+    from ndsampler.cache.inventory import count_files, survey
 
     workdir = take_place(args, "workdir")
     with progress_bar("look at", count_files(workdir), args.quiet) as progress:
@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _describe(report: CacheReport) -> str:
     """Return the table, and what to know beside it."""
-    from ndsampler.cache_inventory import Status
-    from ndsampler.cache_upkeep import WASTE
+    from ndsampler.cache.inventory import Status
+    from ndsampler.cache.maintenance import WASTE
 
     kinds = [Status(name) for name in (*COLUMNS, *MORE_COLUMNS)]
     kinds = [kind for kind in kinds if kind.value in COLUMNS or report.of(kind).count]

@@ -13,18 +13,18 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.cli.arguments import add_place, add_switch, take_place
 from ndsampler.cli.console import (
     FINE,
     FOUND,
     complain,
     format_bytes,
     format_duration,
-    open_dataset,
     printable,
     say,
     say_json,
 )
-from ndsampler.cli.grammar import add_place, add_switch, take_place
+from ndsampler.dataset.opening import open_dataset
 from ndsampler.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from ndsampler.coco_frames import CocoFrames
-    from ndsampler.prepare import Preparation
+    from ndsampler.frames.prepare import Preparation
 
 EPILOG = """\
 examples:

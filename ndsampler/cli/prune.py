@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.cli.arguments import add_place, add_switch, take_place
 from ndsampler.cli.console import (
     FINE,
     FOUND,
@@ -18,10 +19,9 @@ from ndsampler.cli.console import (
     say,
     say_json,
 )
-from ndsampler.cli.grammar import add_place, add_switch, take_place
 
 if TYPE_CHECKING:
-    from ndsampler.cache_upkeep import PruneReport, Removal
+    from ndsampler.cache.maintenance import PruneReport, Removal
 
 EPILOG = """\
 examples:
@@ -77,8 +77,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from ndsampler.cache_inventory import find_entries
-    from ndsampler.cache_upkeep import prune
+    from ndsampler.cache.inventory import find_entries
+    from ndsampler.cache.maintenance import prune
 
     workdir = take_place(args, "workdir")
     find_entries(workdir)
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _summary(report: PruneReport, verb: str, unreachable: bool) -> str:
     """Return how much was removed, and what is left, for people."""
-    from ndsampler.cache_inventory import ENTRIES, Status, Tally
+    from ndsampler.cache.inventory import ENTRIES, Status, Tally
 
     total = report.total
     reasons = ", ".join(f"{tally.count:,} {why}" for why, tally in sorted(report.removed.items()))
@@ -132,7 +132,7 @@ def _summary(report: PruneReport, verb: str, unreachable: bool) -> str:
 
 def _item(removal: Removal) -> dict[str, Any]:
     """Return what is told of one thing, as JSON has it."""
-    from ndsampler.cache_inventory import item_json
+    from ndsampler.cache.inventory import item_json
 
     return {**item_json(removal.item), "why": removal.why}
 

@@ -8,6 +8,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.cli.arguments import add_place, add_switch, take_place, take_rest
 from ndsampler.cli.console import (
     FINE,
     FOUND,
@@ -19,11 +20,10 @@ from ndsampler.cli.console import (
     say,
     say_json,
 )
-from ndsampler.cli.grammar import add_place, add_switch, take_place, take_rest
 
 if TYPE_CHECKING:
-    from ndsampler.cache_inventory import EntryReport
-    from ndsampler.cache_upkeep import VerifyReport
+    from ndsampler.cache.inventory import EntryReport
+    from ndsampler.cache.maintenance import VerifyReport
 
 EPILOG = """\
 examples:
@@ -63,8 +63,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
-    from ndsampler.cache_inventory import count_files
-    from ndsampler.cache_upkeep import verify
+    from ndsampler.cache.inventory import count_files
+    from ndsampler.cache.maintenance import verify
 
     rest = take_rest(args, "workdir", "data")
     workdir = take_place(args, "workdir")
@@ -112,7 +112,7 @@ def _describe(report: VerifyReport, seconds: float, args: argparse.Namespace) ->
 
 def _as_json(report: VerifyReport, seconds: float) -> dict[str, Any]:
     """Return what was found, as JSON has it."""
-    from ndsampler.cache_inventory import item_json
+    from ndsampler.cache.inventory import item_json
 
     return {
         "ok": report.ok,

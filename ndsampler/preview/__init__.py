@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ndsampler.errors import ArgumentError
-from ndsampler.preview.easel import Color, Easel, text_size, write_text
+from ndsampler.preview.drawing import Color, Easel, text_size, write_text
 from ndsampler.utils.require import require_opencv
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import AnnotKindError, ArgumentError
-from ndsampler.sampling.geometry import GeometryStore, Shift, Warp, warped_boxes, warped_corners
+from ndsampler.sampling.shapes import GeometryStore, Shift, Warp, warped_boxes, warped_corners
 
 if TYPE_CHECKING:
     import kwimage

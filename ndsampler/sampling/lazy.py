@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ndsampler.abstract_frames import Frames
-    from ndsampler.frame_layout import Asset, FrameLayout
+    from ndsampler.frames.layout import Asset, FrameLayout
     from ndsampler.sampling.window import SampleRegion
 
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.frame_layout import ALL_CHANNELS, BandRead, ReadPlan
-from ndsampler.frame_reader import Grid
+from ndsampler.frames.layout import ALL_CHANNELS, BandRead, ReadPlan
+from ndsampler.frames.reader import Grid
 from ndsampler.sampling.window import scaled_length
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.abstract_frames import Frames
-    from ndsampler.frame_layout import Asset, FrameLayout
+    from ndsampler.frames.layout import Asset, FrameLayout
     from ndsampler.sampling.window import SampleRegion
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import TargetError
-from ndsampler.frame_layout import parse_channels
-from ndsampler.resample import Resampling
+from ndsampler.frames.layout import parse_channels
+from ndsampler.frames.resample import Resampling
 from ndsampler.windows import is_sequence
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class ReadOptions:
     """How pixels are read, apart from where."""
 
     channels: Any = None
-    """As :func:`ndsampler.frame_layout.parse_channels` returns them."""
+    """As :func:`ndsampler.frames.layout.parse_channels` returns them."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Factors for (x, y)."""
     resampling: Resampling = field(default_factory=Resampling)

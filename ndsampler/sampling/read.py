@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import TargetError, WindowError
-from ndsampler.frame_reader import Grid
-from ndsampler.resample import warp_pixels
+from ndsampler.frames.reader import Grid
+from ndsampler.frames.resample import warp_pixels
 from ndsampler.sampling.lazy import delay_frames
 from ndsampler.sampling.native import read_parts, video_channels
 from ndsampler.sampling.window import NO_MARGIN
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.abstract_frames import Frames
-    from ndsampler.frame_layout import FrameLayout
+    from ndsampler.frames.layout import FrameLayout
     from ndsampler.sampling.window import SampleRegion
 
 

@@ -25,7 +25,7 @@ from ndsampler.windows import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ndsampler.frame_layout import FrameLayout
+    from ndsampler.frames.layout import FrameLayout
 
 NO_MARGIN = ((0, 0), (0, 0))
 

@@ -18,7 +18,7 @@ import ubelt as ub
 
 from ndsampler.abstract_frames import SimpleFrames
 from ndsampler.backends.cog import CogBackend
-from ndsampler.backends.raw import ArrayReader, open_source
+from ndsampler.backends.source import ArrayReader, open_source
 from ndsampler.errors import ArgumentError, CacheError, SourceError
 from ndsampler.utils.require import have_gdal
 from ndsampler.utils.validate_cog import validate
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.backends.base import SourceReader
-    from ndsampler.frame_view import FrameView
+    from ndsampler.frames.view import FrameView
     from ndsampler.types import PathLike
 
 __all__ = ["LazyGDalFrameFile", "batch_convert_to_cog", "batch_validate_cog", "have_gdal"]

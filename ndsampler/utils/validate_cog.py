@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ndsampler.backends.fork_gate import GATE
-from ndsampler.backends.raster import open_dataset, quiet_gdal
+from ndsampler.backends.gdal import open_dataset, quiet_gdal
 from ndsampler.errors import SourceError
+from ndsampler.utils.fork_safety import GATE
 from ndsampler.utils.require import require
 
 __all__ = ["ValidateCloudOptimizedGeoTIFFException", "validate"]

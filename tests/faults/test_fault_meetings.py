@@ -14,13 +14,14 @@ import pytest
 from helpers_images import random_pixels, write_png, write_tiff
 from PIL import Image
 
-from ndsampler import SimpleFrames, partial_files
+from ndsampler import SimpleFrames
 from ndsampler.backends import label, make_backend
+from ndsampler.cache import partial
+from ndsampler.cache.frame_cache import FrameCache
+from ndsampler.cache.partial import PartialFiles
 from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
-from ndsampler.frame_cache import FrameCache
-from ndsampler.frame_layout import Asset, FrameLayout
-from ndsampler.frame_reader import FrameReader, Grid
-from ndsampler.partial_files import PartialFiles
+from ndsampler.frames.layout import Asset, FrameLayout
+from ndsampler.frames.reader import FrameReader, Grid
 from ndsampler.windows import PixelBox
 
 WHOLE = (0, 90, 0, 151)
@@ -85,11 +86,11 @@ class TestTwoMachines:
     def theirs(self, tmp_path, monkeypatch):
         """What another machine is writing, whose lock this one cannot see."""
         partials = PartialFiles(str(tmp_path / "cache"))
-        monkeypatch.setattr(partial_files, "_host", lambda: b"theirs")
+        monkeypatch.setattr(partial, "_host", lambda: b"theirs")
         with partials.claim("0" * 32) as file:
             pathlib.Path(file).write_bytes(b"half")
-            monkeypatch.setattr(partial_files, "_host", lambda: b"ours")
-            monkeypatch.setattr(partial_files, "_try_lock", lambda lock: True)
+            monkeypatch.setattr(partial, "_host", lambda: b"ours")
+            monkeypatch.setattr(partial, "_try_lock", lambda lock: True)
             yield pathlib.Path(file)
             assert pathlib.Path(file).read_bytes() == b"half"
 
@@ -106,7 +107,7 @@ class TestTwoMachines:
         assert not os.path.exists(file)
 
     def test_it_is_removed_when_it_is_old(self, theirs, tmp_path, monkeypatch):
-        monkeypatch.setattr(partial_files, "STALE_SECONDS", -1.0)
+        monkeypatch.setattr(partial, "STALE_SECONDS", -1.0)
         partials = PartialFiles(str(tmp_path / "cache"))
         data = theirs.read_bytes()
         assert (len(partials.leftovers()), partials.sweep(), theirs.exists()) == (1, 1, False)
@@ -116,7 +117,7 @@ class TestTwoMachines:
 
 def test_a_writer_that_has_waited_long_enough_is_no_dead_one(tmp_path, monkeypatch):
     partials = PartialFiles(str(tmp_path / "cache"))
-    monkeypatch.setattr(partial_files, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(partial, "PATIENCE_SECONDS", 0.0)
     with partials.claim("token") as first, partials.claim("token") as second:
         pathlib.Path(second).write_bytes(b"mine")
         assert pathlib.Path(first).parent != pathlib.Path(second).parent
@@ -148,7 +149,7 @@ def test_what_goes_to_an_executor_does_not_grow_with_what_was_read(mode, tmp_pat
 
 
 def test_a_mistake_in_the_dataset_does_not_cost_a_look_at_the_whole_entry(image, tmp_path, monkeypatch):
-    from ndsampler import frame_cache
+    from ndsampler.cache import frame_cache
 
     reader = FrameReader(FrameCache(make_backend("npy"), str(tmp_path / "cache")))
     wrong = FrameLayout(1, (Asset(image, dims=(7, 7)),))
@@ -192,10 +193,10 @@ def test_a_fork_while_another_thread_loads_its_first_sample_gets_on(image):
 
 
 def test_a_fork_does_not_wait_for_ever(monkeypatch):
-    from ndsampler.backends import fork_gate
+    from ndsampler.utils import fork_safety
 
-    monkeypatch.setattr(fork_gate, "PATIENCE_SECONDS", 0.01)
-    gate = fork_gate.ForkGate()
+    monkeypatch.setattr(fork_safety, "PATIENCE_SECONDS", 0.01)
+    gate = fork_safety.ForkGate()
     gate._depths[-1] = 1  # a thread that never comes out
     gate.close()
     gate.reopen()

@@ -1,0 +1,135 @@
+"""
+Boxes compared with boxes: the ways in which an index finds what touches what.
+
+A few boxes are compared all at once. Many are put into a tree: an R-tree packed by the sort-tile-recursive
+method (S. T. Leutenegger, M. A. Lopez, J. Edgington, "STR: a simple and efficient algorithm for R-tree
+packing", ICDE 1997) from shapely, or one from rtree. Edges count: boxes that only touch overlap.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from ndsampler.dataset.annot_table import AnnotTable
+
+__all__ = ["NO_ROWS", "BoxTree", "compared_pairs", "rtree_asked"]
+
+#: Query-annotation pairs compared at a time in a batch, about 100 MB.
+_PAIRS_AT_ONCE = 1_000_000
+
+#: Of type int64, as rows and ids are.
+NO_ROWS = np.empty(0, dtype=np.int64)
+
+_SIGNS = np.array([1.0, 1.0, -1.0, -1.0])[:, None, None]
+
+
+class BoxTree:
+    """A spatial tree of the boxes of one image; answers are positions among them."""
+
+    def __init__(self, ltrb: NDArray[np.float64], uses_rtree: bool) -> None:
+        self.uses_rtree = uses_rtree
+        #: Boxes that exist: the trees know of no NaN.
+        self._held = np.nonzero(~np.isnan(ltrb).any(axis=0))[0]
+        self._tree = (_new_rtree if uses_rtree else _new_strtree)(ltrb[:, self._held])
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def query(self, ltrb: tuple[float, float, float, float]) -> NDArray[np.int64]:
+        """Return the positions of the boxes that touch a box, ascending.
+
+        Args:
+            ltrb: left, top, right, bottom in pixels.
+        """
+        if self.uses_rtree:
+            found = np.fromiter(self._tree.intersection(ltrb), dtype=np.int64)
+        else:
+            import shapely
+
+            found = self._tree.query(shapely.box(*ltrb))
+        found.sort()
+        return self._held[found]
+
+    def query_many(self, ltrb: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return all pairs of a query and the position of a box that touches it.
+
+        Args:
+            ltrb: (Q, 4) queries as left, top, right, bottom in pixels.
+        """
+        if self.uses_rtree:
+            answers = [np.fromiter(self._tree.intersection(box), dtype=np.int64) for box in ltrb.tolist()]
+            query = np.repeat(np.arange(len(ltrb)), [len(answer) for answer in answers])
+            return query, self._held[np.concatenate([NO_ROWS, *answers])]
+        import shapely
+
+        query, found = self._tree.query(shapely.box(*ltrb.T))
+        return query, self._held[found]
+
+
+def _new_strtree(ltrb: NDArray[np.float64]) -> Any:
+    import shapely
+
+    return shapely.STRtree(shapely.box(*ltrb))
+
+
+def _new_rtree(ltrb: NDArray[np.float64]) -> Any:
+    try:
+        import rtree.index
+    except ImportError as ex:
+        raise MissingDependencyError(
+            "USE_RTREE=1 asks for rtree, which is not installed; run 'pip install rtree' or unset USE_RTREE"
+        ) from ex
+    boxes = ltrb.T.tolist()
+    if not boxes:  # rtree takes a stream of nothing for an error
+        return rtree.index.Index()
+    return rtree.index.Index((i, box, None) for i, box in enumerate(boxes))
+
+
+def rtree_asked() -> bool:
+    """Tell whether the environment asks for rtree; 0 and nothing do not."""
+    return os.environ.get("USE_RTREE", "0") not in {"", "0"}
+
+
+def compared_pairs(
+    table: AnnotTable,
+    image_rows: NDArray[np.int64],
+    queries: NDArray[np.float64],
+    chosen: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (query, annotation row) of the touching pairs of the chosen queries, by comparing all.
+
+    The signs of the right and bottom edges are turned, so that one comparison does for four.
+    """
+    chosen = chosen[np.argsort(image_rows[chosen], kind="stable")]
+    sought = queries[chosen][:, [2, 3, 0, 1]].T[:, :, None] * _SIGNS
+    edges = table.turned[:, None]
+    hits, begins, firsts, widths = [NO_ROWS], [0], [0], [1]
+    for image_row, begin, end in _runs(image_rows[chosen]):
+        first, stop = table.offsets[image_row : image_row + 2].tolist()
+        at_once = max(1, _PAIRS_AT_ONCE // max(1, stop - first))
+        for some in range(begin, end, at_once):
+            touches = edges[:, :, first:stop] <= sought[:, some : min(some + at_once, end)]
+            hits.append(np.logical_and.reduce(touches, axis=0).ravel().nonzero()[0])
+            begins.append(some)
+            firsts.append(first)
+            widths.append(stop - first)
+    part = np.repeat(np.arange(len(hits)), list(map(len, hits)))
+    query, row = np.divmod(np.concatenate(hits), np.array(widths)[part])
+    return chosen[query + np.array(begins)[part]], row + np.array(firsts)[part]
+
+
+def _runs(values: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """Return each value of an ascending array, and where its run begins and ends."""
+    distinct, begins = np.unique(values, return_index=True)
+    ends = np.append(begins, len(values))[1:]
+    return zip(distinct.tolist(), begins.tolist(), ends.tolist(), strict=True)

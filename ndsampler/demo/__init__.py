@@ -1,0 +1,3 @@
+"""Synthetic landscapes with annotations, and what the demo command measures on them."""
+
+from __future__ import annotations

@@ -1,0 +1,403 @@
+"""
+The pixels of one frame, gathered from its assets onto a wanted grid.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
+from ndsampler.frames.layout import Asset, FrameLayout, ReadPlan, band_names, plan_reads
+from ndsampler.frames.resample import Resampling, choose_level, place, read_onto_grid
+from ndsampler.frames.view import FrameView
+from ndsampler.windows import PixelBox, check_affordable, embed_box
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from ndsampler.backends.base import RegionReader
+    from ndsampler.cache.frame_cache import FrameCache
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where output pixels lie, and how their values are found."""
+
+    box: PixelBox
+    """The region that the output covers, in pixels of the image or video; may reach outside."""
+    warp_out_from_box: NDArray[Any] | None = None
+    """3x3 matrix from coordinates relative to the box's corner to output pixels; None when equal."""
+    dims: tuple[int, int] | None = None
+    """(height, width) of the output; None for those of the box."""
+    resampling: Resampling = field(default_factory=Resampling)
+    """How values between pixels are found."""
+    nodata: Any = None
+    """``'float'`` for the value each file declares, or a value: such pixels become NaN before
+    anything is interpolated, and so does what lies outside. None leaves pixels alone."""
+    allow_missing: bool = False
+    """Whether a channel that the frame lacks is NaN; otherwise it is an error."""
+    warp_space_from_img: NDArray[Any] | None = None
+    """3x3 matrix from the image to the space that the box lies in; None when they are the same."""
+    nan_outside: bool = False
+    """Whether floating point pixels outside are NaN rather than 0."""
+
+    @property
+    def out_dims(self) -> tuple[int, int]:
+        """(height, width) of the output."""
+        return self.dims or self.box.dims
+
+    @property
+    def warp_out_from_img(self) -> NDArray[Any]:
+        """3x3 matrix from image to output coordinates."""
+        warp = np.array([[1.0, 0, -self.box.x0], [0, 1.0, -self.box.y0], [0, 0, 1.0]])
+        if self.warp_out_from_box is not None:
+            warp = self.warp_out_from_box @ warp
+        return warp if self.warp_space_from_img is None else warp @ self.warp_space_from_img
+
+    @property
+    def is_crop(self) -> bool:
+        """Whether the output is a region of the image, pixel by pixel."""
+        return self.warp_out_from_box is None and self.warp_space_from_img is None and self.nodata is None
+
+    def fill(self, dtype: np.dtype[Any]) -> float:
+        """The value of pixels outside, for a type."""
+        return float("nan") if self.nodata is not None or (self.nan_outside and dtype.kind == "f") else 0.0
+
+
+@dataclass(frozen=True)
+class AssetShape:
+    """What an open file says of itself."""
+
+    dims: tuple[int, int]
+    """(height, width) in pixels."""
+    count: int
+    """Bands."""
+    dtype: np.dtype[Any]
+    """Type of a value."""
+    nodata: float | None
+    """The value that means "no measurement"."""
+    overviews: tuple[tuple[int, int], ...] = ()
+    """(height, width) of its reduced versions."""
+
+
+class FrameReader:
+    """Reads frames through a cache.
+
+    Args:
+        cache: gives the pixels of single files.
+    """
+
+    def __init__(self, cache: FrameCache) -> None:
+        self._cache = cache
+
+    def asset_shape(self, layout: FrameLayout, asset: Asset) -> AssetShape:
+        """Open a file and return its shape.
+
+        Raises:
+            SourceError: if it is missing or damaged; the message names the image.
+        """
+        return self._visit(layout, asset, _shape_of)
+
+    def _visit(self, layout: FrameLayout, asset: Asset, action: Callable[[RegionReader], Result]) -> Result:
+        """Call a function with an open file of the size that the dataset states.
+
+        Whatever fails with the file names the image.
+        """
+
+        def act(reader: RegionReader) -> Result:
+            if asset.dims is not None and asset.dims != reader.shape[:2]:
+                # Every window would show another place than the annotations are drawn on.
+                raise DatasetMismatchError(
+                    f"{asset.path} has (height, width) {reader.shape[:2]}; the dataset states "
+                    f"{asset.dims}. Correct 'width' and 'height' of the image or asset (orientation tags "
+                    "of photographs are not applied)"
+                )
+            return action(reader)
+
+        try:
+            return self._cache.visit(asset.path, act, asset.given_hash)
+        except (SourceError, CacheError) as ex:
+            raise _naming_image(ex, layout) from ex
+
+    def ensure(self, layout: FrameLayout) -> list[str]:
+        """Return the files that the backend reads fast, one for each asset, making missing entries.
+
+        Raises:
+            SourceError: if a source cannot be read; the message names the image.
+            CacheError: if an entry cannot be written; likewise.
+        """
+        try:
+            return [self._cache.ensure(asset.path, asset.given_hash) for asset in layout.assets]
+        except (SourceError, CacheError) as ex:
+            raise _naming_image(ex, layout) from ex
+
+    def file_of(self, layout: FrameLayout, asset: Asset) -> str:
+        """Return the file that windows of an asset are read from: its entry, or the source itself.
+
+        Raises:
+            SourceError: if the source cannot be read; the message names the image.
+            CacheError: if an entry cannot be written; likewise.
+        """
+        try:
+            return self._cache.file_of(asset.path, asset.given_hash)
+        except (SourceError, CacheError) as ex:
+            raise _naming_image(ex, layout) from ex
+
+    def find_ready(self, layout: FrameLayout) -> list[str | None]:
+        """Return what :meth:`ensure` would return at once, with None for each entry that it has to make.
+
+        Raises:
+            MissingSourceError: if a source does not exist; the message names the image.
+        """
+        try:
+            return [self._cache.find_ready(asset.path, asset.given_hash) for asset in layout.assets]
+        except (SourceError, CacheError) as ex:
+            raise _naming_image(ex, layout) from ex
+
+    def is_ready(self, layout: FrameLayout) -> bool:
+        """Whether :meth:`ensure` would have nothing to do.
+
+        Raises:
+            MissingSourceError: if a source does not exist; the message names the image.
+        """
+        return None not in self.find_ready(layout)
+
+    def plan(
+        self, layout: FrameLayout, names: Any = None, *, allow_missing: bool = False, sort_all: bool = False
+    ) -> ReadPlan:
+        """Decide which bands to read for the requested channels.
+
+        See :func:`ndsampler.frames.layout.plan_reads`. Only files whose channels the dataset does not state are opened.
+        """
+        request = (names, allow_missing, sort_all)
+        known = layout.plans.get(request)
+        if known is not None:
+            return known
+        assets = layout.default_assets if names is None else layout.assets
+        stated = all(asset.channels is not None for asset in assets)
+        counts = {
+            asset.path: len(asset.channels) if asset.channels else self.asset_shape(layout, asset).count
+            for asset in assets
+        }
+        made = plan_reads(layout, names, counts, allow_missing=allow_missing, sort_all=sort_all)
+        if stated:
+            layout.plans[request] = made
+        return made
+
+    def channel_names(self, layout: FrameLayout, names: Any, count: int) -> tuple[str, ...]:
+        """Return the names of the channels that a read with these arguments gives."""
+        if names is None and layout.is_plain:
+            return band_names(layout.assets[0], count)
+        return self.plan(layout, names).channels
+
+    def asset_channels(self, layout: FrameLayout, asset: Asset) -> tuple[str, ...]:
+        """Return a name for each band of a file."""
+        return band_names(asset, self.asset_shape(layout, asset).count)
+
+    def view(self, layout: FrameLayout, asset: Asset) -> FrameView:
+        """Return one file of a frame as something that reads when it is sliced.
+
+        Raises:
+            SourceError: if the file is missing or damaged; the message names the image.
+        """
+        shape = self.asset_shape(layout, asset)
+        read = functools.partial(_read_block, self, layout, asset)
+        return FrameView(read, (*shape.dims, shape.count), shape.dtype)
+
+    def shape(self, layout: FrameLayout, names: Any = None) -> tuple[int, int, int]:
+        """Return (height, width, channels) of the requested channels of a frame in image space.
+
+        Raises:
+            SourceError: if a file is missing or damaged, or the size of the image is not known.
+        """
+        if names is None and layout.is_plain:
+            own = self.asset_shape(layout, layout.assets[0])
+            return (*own.dims, own.count)
+        plan = self.plan(layout, names)
+        return (*self.dims(layout), len(plan.channels))
+
+    def dims(self, layout: FrameLayout) -> tuple[int, int]:
+        """Return (height, width) of a frame in image space: as the dataset states it, else of its file."""
+        if layout.dims is not None:
+            return layout.dims
+        if layout.is_plain:
+            return self.asset_shape(layout, layout.assets[0]).dims
+        raise SourceError(
+            f"image {layout.gid} is made of several files and the dataset states no 'width' and 'height' "
+            "for it; add them"
+        )
+
+    def read(self, layout: FrameLayout, grid: Grid, names: Any = None) -> NDArray[Any]:
+        """Return the requested channels of a frame on a grid.
+
+        Args:
+            layout: the files of the frame.
+            grid: where the output pixels lie.
+            names: channels as :func:`ndsampler.frames.layout.parse_channels` returns them.
+
+        Returns:
+            (height, width, channels) pixels that belong to the caller. What lies outside the frame is 0,
+            or NaN where ``grid.nodata`` is given.
+
+        Raises:
+            UnknownChannelError: if a channel is missing and the grid does not allow it.
+            SourceError: if a file is missing or damaged; the message names the image.
+            WindowError: if the result is absurdly large.
+        """
+        if names is None and layout.is_plain and grid.is_crop:
+            return self._read_plain(layout, grid)
+        plan = self.plan(layout, names, allow_missing=grid.allow_missing)
+        return self.gather(layout, plan, grid)
+
+    def _read_plain(self, layout: FrameLayout, grid: Grid) -> NDArray[Any]:
+        """Read the image's own file without any change: the way of almost every sample."""
+        box = grid.box
+
+        def read(reader: RegionReader) -> NDArray[Any]:
+            height, width, count = reader.shape
+            inside, margin = embed_box(box, height, width)
+            if inside == box:
+                return reader.read(*inside)
+            check_affordable(box.dims, reader.dtype.itemsize, count, f"the window on image {layout.gid}")
+            pixels = reader.read(*inside)
+            return place(pixels, box.dims, margin, grid.fill(pixels.dtype))
+
+        return self._visit(layout, layout.assets[0], read)
+
+    def gather(self, layout: FrameLayout, plan: ReadPlan, grid: Grid) -> NDArray[Any]:
+        """Read the assets of a plan and lay their bands side by side."""
+        parts = [(read.places, self._read_asset(layout, read.asset, read.bands, grid)) for read in plan.reads]
+        if len(parts) == 1 and parts[0][0] == tuple(range(len(plan.channels))):
+            return parts[0][1]
+        dtype = np.result_type(*(pixels.dtype for _, pixels in parts)) if parts else np.dtype(np.float32)
+        if plan.missing and dtype.kind != "f":
+            dtype = np.dtype(np.float64) if dtype.itemsize > 2 else np.dtype(np.float32)
+        check_affordable(
+            grid.out_dims, dtype.itemsize, len(plan.channels), f"the window on image {layout.gid}"
+        )
+        out = np.empty((*grid.out_dims, len(plan.channels)), dtype)
+        for places, pixels in parts:
+            out[..., list(places)] = pixels
+        if plan.missing:
+            out[..., list(plan.missing)] = np.nan
+        return out
+
+    def _read_asset(
+        self, layout: FrameLayout, asset: Asset, wanted: Sequence[int], grid: Grid
+    ) -> NDArray[Any]:
+        """Read some bands of one file on a grid."""
+        return self._visit(
+            layout, asset, functools.partial(self._read_open_asset, layout, asset, wanted, grid)
+        )
+
+    def _read_open_asset(
+        self, layout: FrameLayout, asset: Asset, wanted: Sequence[int], grid: Grid, reader: RegionReader
+    ) -> NDArray[Any]:
+        """Read some bands of one open file on a grid."""
+        shape = _shape_of(reader)
+        if max(wanted) >= shape.count:
+            stated = "|".join(asset.channels or ())
+            raise DatasetMismatchError(f"{asset.path} has {shape.count} bands; the dataset states {stated}")
+        what = f"the window on image {layout.gid}"
+        check_affordable(grid.out_dims, shape.dtype.itemsize, len(wanted), what)
+        bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
+        nodata = shape.nodata if grid.nodata == "float" else grid.nodata
+        level, dims, warp = _choose_pixels(asset, shape, grid, nodata)
+
+        def read(box: PixelBox) -> NDArray[Any]:
+            if level == 0:
+                pixels = reader.read(*box, bands)
+            else:
+                read_box = functools.partial(_read_overview, asset, shape, dims, box, bands)
+                pixels = self._cache.visit(asset.path, read_box, asset.given_hash, level)
+            return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
+
+        return read_onto_grid(read, dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
+
+
+def _read_overview(
+    asset: Asset,
+    expected: AssetShape,
+    dims: tuple[int, int],
+    box: PixelBox,
+    bands: Sequence[int] | None,
+    overview: RegionReader,
+) -> NDArray[Any]:
+    """Read from an overview of the file that the box was chosen for.
+
+    Raises:
+        SourceError: if it is another's: the file, or its entry, was replaced a moment ago.
+    """
+    if overview.shape[:2] != dims or overview.dtype != expected.dtype:
+        raise SourceError(f"{asset.path} was changed while it was being read; read it again")
+    return overview.read(*box, bands)
+
+
+def _shape_of(reader: RegionReader) -> AssetShape:
+    """Return what an open file says of itself."""
+    height, width, count = reader.shape
+    return AssetShape((height, width), count, reader.dtype, reader.nodata, reader.overviews)
+
+
+def _choose_pixels(
+    asset: Asset, shape: AssetShape, grid: Grid, nodata: Any
+) -> tuple[int, tuple[int, int], NDArray[Any]]:
+    """Return the overview of a file that a grid is read from, its dims, and the matrix to the output."""
+    warp = grid.warp_out_from_img
+    if asset.warp_img_from_asset is not None:
+        warp = warp @ asset.warp_img_from_asset
+    # A value that only the target calls "no measurement" has been averaged into the overviews.
+    usable = shape.overviews if nodata is None or nodata == shape.nodata else ()
+    level = choose_level(warp, usable, grid.resampling)
+    if level == 0:
+        return level, shape.dims, warp
+    dims = shape.overviews[level - 1]
+    return level, dims, warp @ np.diag([shape.dims[1] / dims[1], shape.dims[0] / dims[0], 1.0])
+
+
+def _read_block(
+    reader: FrameReader, layout: FrameLayout, asset: Asset, y0: int, y1: int, x0: int, x1: int
+) -> NDArray[Any]:
+    """Read for a :class:`FrameView`; a plain function, so that views can be pickled."""
+    alone = FrameLayout(layout.gid, (replace(asset, warp_img_from_asset=None),))
+    return reader.read(alone, Grid(PixelBox(y0, y1, x0, x1)))
+
+
+def mask_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:
+    """Return pixels as floating point numbers with NaN where there is no measurement.
+
+    Types of up to 16 bits become float32, which holds them exactly; wider integers float64.
+
+    Args:
+        pixels: any array.
+        nodata: the value that means "no measurement"; None masks nothing.
+
+    Returns:
+        An array of the same shape.
+
+    Example:
+        >>> mask_nodata(np.array([3, 255], np.uint8), 255).tolist()
+        [3.0, nan]
+    """
+    small = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
+    values = pixels.astype(np.float32 if small else np.float64)
+    if nodata is not None and not np.isnan(nodata):
+        # Compared in the file's own type: float32 data rarely equal the decimal that declares it.
+        same = (
+            pixels == np.array(nodata).astype(pixels.dtype) if pixels.dtype.kind == "f" else pixels == nodata
+        )
+        values[same] = np.nan
+    return values
+
+
+def _naming_image(error: Exception, layout: FrameLayout) -> Exception:
+    """Return an error of the same kind whose message names the image."""
+    return type(error)(f"image {layout.gid}: {error}")

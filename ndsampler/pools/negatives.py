@@ -1,0 +1,427 @@
+"""
+Random windows off the annotations.
+
+Windows are drawn at random and kept when annotations cover little enough of them.
+Where that keeps failing, the free space of the image is looked at instead of
+trying on (:mod:`ndsampler.pools.free_space`). Nothing here depends on the clock, on the order of
+a set or on a hash: the random state alone decides.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError
+from ndsampler.pools.free_space import ValidArea, free_corners, lattice_corners
+from ndsampler.pools.window_grid import union_area
+from ndsampler.utils.deprecation import warn_user
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from ndsampler.dataset.annot_table import AnnotTable
+
+__all__ = ["NegativeRequest", "WindowSizes", "draw_negatives"]
+
+logger = logging.getLogger(__name__)
+
+#: (image rows, (Q, 4) ltrb) to the (query, annotation row) of every touching pair.
+PairFinder = Callable[
+    ["NDArray[np.int64]", "NDArray[np.float64]"], "tuple[NDArray[np.int64], NDArray[np.int64]]"
+]
+
+#: Windows tried for each one still missing, round by round, before free space is looked at.
+_TRIES = (1, 1, 2, 4, 8)
+
+#: Tried in the rounds after those, where that is quicker than to look at the free space of many images.
+_MORE_TRIES = (16, 32)
+
+#: Windows that are tried in about the time that a look at the free space of one image takes.
+_TRIES_A_LOOK = 64
+
+#: Rounds without a new negative after which to give up, unless the caller says.
+_PATIENCE = 10
+
+#: Windows to a side of an image that are tried where the search found none, but may have overlooked some:
+#: for a threshold above 0, and in a valid region that is no rectangle.
+_LATTICE, _FINE_LATTICE = 50, 200
+
+#: Window sizes whose free space is worked out for one image in one round.
+_SIZES_A_ROUND = 8
+
+
+@dataclass(frozen=True, eq=False)
+class WindowSizes:
+    """
+    The sizes that negatives may have.
+
+    Example:
+        >>> WindowSizes.checked(None, (50, 40)).in_pixels(np.array([0]), np.array([[600, 400]])).tolist()
+        [[50.0, 40.0]]
+        >>> sizes = WindowSizes.checked([[0.5, 0.1]], None)
+        >>> sizes.in_pixels(np.array([0]), np.array([[600, 400]])).tolist()
+        [[300.0, 40.0]]
+    """
+
+    choices: NDArray[np.float64]
+    """(A, 2) widths and heights, one of which is drawn for each window."""
+
+    relative: bool
+    """True when they are shares of the image's width and height, False when they are pixels."""
+
+    @classmethod
+    def checked(cls, anchors: ArrayLike | None, window_size: ArrayLike | None) -> WindowSizes:
+        """Return the sizes that one of the two arguments describes.
+
+        Args:
+            anchors: (A, 2) widths and heights as shares of the image's.
+            window_size: width and height in pixels.
+
+        Raises:
+            ArgumentError: unless exactly one is given, with sizes above 0, and shares up to 1.
+        """
+        if (anchors is None) == (window_size is None):
+            given = "neither" if anchors is None else "both"
+            raise ArgumentError(
+                f"got {given} of anchors and window_size; expected exactly one; "
+                "they are mutually exclusive: shares of the image, or pixels"
+            )
+        name, value = ("window_size", window_size) if anchors is None else ("anchors", anchors)
+        try:
+            choices = np.array(value, dtype=np.float64, ndmin=2)
+        except (TypeError, ValueError):
+            choices = np.empty((0, 0))
+        if choices.ndim != 2 or choices.shape[1] != 2 or not len(choices) or not (choices > 0).all():
+            raise ArgumentError(
+                f"{name} is {value!r}; expected width and height above 0; give them as a pair of numbers"
+            )
+        if anchors is not None and (choices > 1).any():
+            raise ArgumentError(
+                f"anchors reach {choices.max()}; expected shares of the image from 0 to 1; "
+                "anchors must be normalized: divide them by the size of the image"
+            )
+        return cls(choices, anchors is not None)
+
+    def in_pixels(self, chosen: NDArray[np.int64], dsizes: NDArray[Any]) -> NDArray[np.float64]:
+        """Return (M, 2) widths and heights in pixels.
+
+        Args:
+            chosen: (M,) which of :attr:`choices` each window takes.
+            dsizes: (M, 2) width and height of the image of each window.
+        """
+        sizes = self.choices[chosen]
+        return sizes * dsizes if self.relative else sizes
+
+
+@dataclass(frozen=True, eq=False)
+class NegativeRequest:
+    """What negatives are asked for, checked."""
+
+    table: AnnotTable
+    """The annotations to keep off."""
+
+    num: int
+    """How many negatives."""
+
+    sizes: WindowSizes
+    """The sizes they may have."""
+
+    image_rows: NDArray[np.int64]
+    """Rows of the images to draw from."""
+
+    thresh: float
+    """Share of a negative's own area that annotations may cover."""
+
+    patience: int
+    """Rounds without a new negative after which to give up."""
+
+    @classmethod
+    def checked(
+        cls,
+        table: AnnotTable,
+        num: int,
+        sizes: WindowSizes,
+        gids: Sequence[int] | None,
+        thresh: float,
+        patience: int | None,
+    ) -> NegativeRequest:
+        """Return the request that these arguments describe.
+
+        Args:
+            table: the annotations to keep off.
+            num: how many negatives.
+            sizes: the sizes they may have.
+            gids: images to draw from; all when None.
+            thresh: share of a negative's own area that annotations may cover.
+            patience: rounds without a new negative after which to give up; None for the default.
+
+        Raises:
+            ArgumentError: if a number is out of range, there is no image, or one has no size.
+            UnknownIdError: if the dataset lacks one of the images.
+        """
+        if num < 0 or thresh < 0 or (patience is not None and patience < 0):
+            raise ArgumentError(
+                f"got num={num}, thresh={thresh}, patience={patience}; expected none of them below 0; "
+                "ask for at least 0 negatives"
+            )
+        images = table.images
+        rows = np.arange(len(images)) if gids is None else np.unique(images.indices_of(list(gids)))
+        if num and not len(rows):
+            raise ArgumentError(
+                f"{num} negatives are asked for and there are no images to draw them from; "
+                "expected at least one; add images, or ids to gids"
+            )
+        images.require_sizes(rows)
+        return cls(table, int(num), sizes, rows, float(thresh), _PATIENCE if patience is None else patience)
+
+
+def draw_negatives(
+    request: NegativeRequest,
+    find_pairs: PairFinder,
+    rng: np.random.RandomState,
+    exact: bool | Literal["warn"] = True,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return random windows that the annotations leave free.
+
+    Args:
+        request: what is asked for.
+        find_pairs: finds the annotations that touch windows.
+        rng: decides everything that is left to chance.
+        exact: what to do if there are fewer than asked for: True raises, ``'warn'`` warns.
+
+    Returns:
+        (n,) rows of the images, ascending, and (n, 4) ltrb in pixels.
+
+    Raises:
+        ArgumentError: if ``exact`` is True and there are fewer than asked for.
+    """
+    search = _Search(request, find_pairs, rng)
+    rows, ltrb = search.run()
+    if len(rows) < request.num:
+        message = (
+            f"found {len(rows)} of {request.num} negatives with thresh={request.thresh} in "
+            f"{len(request.image_rows)} images, {len(search.without_room)} of which have no room for one; "
+            "expected all of them to be found; ask for fewer or smaller ones, raise thresh, "
+            "or pass exact=False"
+        )
+        if exact == "warn":
+            warn_user(message, UserWarning)
+        elif exact:
+            raise ArgumentError(message)
+    order = np.argsort(rows, kind="stable")
+    return rows[order], ltrb[order]
+
+
+def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
+    """Return how many windows to try for each one that is missing; 0 when free space is to be looked at.
+
+    Args:
+        round_: number of the round, from 0.
+        image_rows: (M,) the image of each missing window.
+
+    Example:
+        >>> tries_worth_making(6, np.arange(500)), tries_worth_making(6, np.zeros(500, int))
+        (32, 0)
+    """
+    if round_ < len(_TRIES):
+        return _TRIES[round_]
+    if round_ >= len(_TRIES) + len(_MORE_TRIES):
+        return 0
+    tries = _MORE_TRIES[round_ - len(_TRIES)]
+    return tries if len(image_rows) * tries <= _TRIES_A_LOOK * len(np.unique(image_rows)) else 0
+
+
+class _Search:
+    """The rounds of one request: which images still owe a window, and what was found."""
+
+    def __init__(self, request: NegativeRequest, find_pairs: PairFinder, rng: np.random.RandomState) -> None:
+        self.request = request
+        self.find_pairs = find_pairs
+        self.rng = rng
+        images = request.table.images
+        #: (images, 2) width and height.
+        self.dsizes = np.stack([images.widths, images.heights], axis=1).astype(np.float64)
+        self.areas = {
+            images.index_of(gid): ValidArea.from_coco(region, self.dsizes[images.index_of(gid)])
+            for gid, region in images.valid_regions.items()
+        }
+        self.without_room: list[int] = []
+
+    def run(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the rows of images and the windows, in the order found."""
+        eligible = self.images_large_enough()
+        owing = self.assign(eligible, self.request.num)
+        found = [(np.empty(0, np.int64), np.empty((0, 4)))]
+        barren = round_ = 0
+        while len(owing) and barren <= self.request.patience:
+            if tries := tries_worth_making(round_, owing):
+                done, ltrb = self.try_at_random(owing, tries)
+            else:
+                done, ltrb, full = self.look_at_free_space(owing)
+                eligible = np.setdiff1d(eligible, full)
+                self.without_room += full
+            found.append((owing[done], ltrb))
+            owing = np.delete(owing, done)
+            lost = ~np.isin(owing, eligible)
+            owing = np.concatenate([owing[~lost], self.assign(eligible, int(lost.sum()))])
+            barren = 0 if len(done) else barren + 1
+            round_ += 1
+        self.say_what_was_skipped()
+        rows, ltrbs = zip(*found, strict=True)
+        return np.concatenate(rows), np.concatenate(ltrbs)
+
+    def assign(self, eligible: NDArray[np.int64], num: int) -> NDArray[np.int64]:
+        """Return an image for each of ``num`` windows, every one with the same chance."""
+        if not len(eligible):
+            return np.empty(0, np.int64)
+        return eligible[self.rng.randint(0, len(eligible), size=num)]
+
+    def images_large_enough(self) -> NDArray[np.int64]:
+        """Return the rows of images that one of the sizes fits into at all."""
+        rows, sizes = self.request.image_rows, self.request.sizes
+        if sizes.relative:
+            return rows
+        fits = np.any((self.dsizes[rows][:, None] >= sizes.choices).all(axis=2), axis=1)
+        self.without_room += rows[~fits].tolist()
+        return rows[fits]
+
+    def bounds(self, image_rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return (M, 4) ltrb of what may hold a window: the image, or the extent of its valid region."""
+        bounds = np.concatenate([np.zeros((len(image_rows), 2)), self.dsizes[image_rows]], axis=1)
+        for row, area in self.areas.items():
+            bounds[image_rows == row] = area.bounds
+        return bounds
+
+    def choose_sizes(self, image_rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return (M, 2) a width and height in pixels for a window in each of the images."""
+        chosen = self.rng.randint(0, len(self.request.sizes.choices), size=len(image_rows))
+        return self.request.sizes.in_pixels(chosen, self.dsizes[image_rows])
+
+    def try_at_random(
+        self, owing: NDArray[np.int64], tries: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return which of the owing images got a window, and the windows."""
+        slots = np.repeat(np.arange(len(owing)), tries)
+        image_rows = owing[slots]
+        sizes = self.choose_sizes(image_rows)
+        bounds = self.bounds(image_rows)
+        spare = bounds[:, 2:] - bounds[:, :2] - sizes
+        corners = bounds[:, :2] + self.rng.rand(len(slots), 2) * spare
+        ltrb = np.concatenate([corners, np.minimum(corners + sizes, bounds[:, 2:])], axis=1)
+        candidates = np.nonzero((spare >= 0).all(axis=1))[0]
+        good = candidates[self.acceptable(image_rows[candidates], ltrb[candidates])]
+        done, first = np.unique(slots[good], return_index=True)
+        return done, ltrb[good[first]]
+
+    def acceptable(self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which windows keep off the annotations and inside the valid regions."""
+        good = self.uncovered(image_rows, ltrb)
+        for row, area in self.areas.items():
+            mine = np.nonzero((image_rows == row) & good)[0]
+            good[mine] = area.holds(ltrb[mine])
+        return good
+
+    def uncovered(self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which windows annotations cover no more of than the threshold."""
+        thresh = self.request.thresh
+        good = np.ones(len(ltrb), dtype=bool)
+        if thresh >= 1 or not len(ltrb):
+            return good
+        query, rows = self.find_pairs(image_rows, ltrb)
+        windows, boxes = ltrb[query].T, self.request.table.ltrb[:, rows]
+        if thresh == 0:  # a point or a line within the window counts as well; touching does not
+            bad = ((windows[:2] < boxes[2:]) & (boxes[:2] < windows[2:])).all(axis=0)
+            good[query[bad]] = False
+            return good
+        clipped = np.concatenate([np.maximum(windows[:2], boxes[:2]), np.minimum(windows[2:], boxes[2:])])
+        parts = (clipped[2:] - clipped[:2]).prod(axis=0)
+        limit = thresh * (ltrb[:, 2:] - ltrb[:, :2]).prod(axis=1)
+        # Together annotations cover at least as much as any one of them, at most the sum of all.
+        good[query[parts > limit[query]]] = False
+        unsure = good & (np.bincount(query, parts, len(ltrb)) > limit)
+        by_window = np.argsort(query, kind="stable")
+        bounds = np.searchsorted(query[by_window], np.arange(len(ltrb) + 1))
+        for i in np.nonzero(unsure)[0].tolist():
+            good[i] = union_area(clipped[:, by_window[bounds[i] : bounds[i + 1]]]) <= limit[i]
+        return good
+
+    def look_at_free_space(
+        self, owing: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int]]:
+        """Return which of the owing images got a window, the windows, and the images without room."""
+        done: list[NDArray[np.int64]] = []
+        windows: list[NDArray[np.float64]] = []
+        full: list[int] = []
+        for row in np.unique(owing).tolist():
+            slots = np.nonzero(owing == row)[0]
+            ltrb, room = self.search_image(row, len(slots))
+            done.append(slots[: len(ltrb)])
+            windows.append(ltrb)
+            if not room:
+                full.append(row)
+        return np.concatenate(done), np.concatenate(windows), full
+
+    def search_image(self, row: int, num: int) -> tuple[NDArray[np.float64], bool]:
+        """Return up to ``num`` windows from the free space of an image, and whether it has any."""
+        area = self.areas.get(row)
+        bounds = self.bounds(np.array([row]))[0]
+        obstacles = self.obstacles(row)
+        found: list[NDArray[np.float64]] = [np.empty((0, 4))]
+        for size, share in self.sizes_to_search(row, num):
+            corners = free_corners(bounds, size, obstacles, share, self.rng, self.request.thresh, area)
+            found.append(self.good_windows(row, corners, size))
+        windows = np.concatenate(found)
+        if not len(windows) and (area is not None or self.request.thresh > 0):  # the search may overlook some
+            size, steps = self.smallest_size(row), _LATTICE if area is None else _FINE_LATTICE
+            corners = lattice_corners(bounds, size, steps, self.rng)
+            windows = self.rng.permutation(self.good_windows(row, corners, size))
+        return windows[:num], len(windows) > 0
+
+    def good_windows(
+        self, row: int, corners: NDArray[np.float64], size: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the windows of an image, at these corners, that pass every test."""
+        ltrb = np.concatenate([corners, corners + size], axis=1)
+        inside = (ltrb[:, 2:] <= self.bounds(np.array([row]))[0, 2:]).all(axis=1)
+        ltrb = ltrb[inside]
+        return ltrb[self.acceptable(np.full(len(ltrb), row), ltrb)]
+
+    def obstacles(self, row: int) -> NDArray[np.float64]:
+        """Return (4, n) ltrb of the boxes of an image."""
+        first, stop = self.request.table.offsets[row : row + 2]
+        boxes = self.request.table.ltrb[:, first:stop]
+        return boxes[:, ~np.isnan(boxes).any(axis=0)]
+
+    def sizes_to_search(self, row: int, num: int) -> list[tuple[NDArray[np.float64], int]]:
+        """Return window sizes to look for room for in an image, and how many windows of each."""
+        sizes = self.choose_sizes(np.full(num, row))
+        distinct, counts = np.unique(sizes, axis=0, return_counts=True)
+        if len(distinct) > _SIZES_A_ROUND:
+            keep = self.rng.permutation(len(distinct))[:_SIZES_A_ROUND]
+            distinct, counts = distinct[keep], counts[keep]
+        smallest = self.smallest_size(row)
+        plan = [*zip(distinct, counts.tolist(), strict=True)]
+        return plan if (distinct == smallest).all(axis=1).any() else [*plan, (smallest, num)]
+
+    def smallest_size(self, row: int) -> NDArray[np.float64]:
+        """Return the size of least area: if there is no room for it, the image is given up."""
+        choices = self.request.sizes.choices
+        smallest = np.array([choices.prod(axis=1).argmin()])
+        return self.request.sizes.in_pixels(smallest, self.dsizes[[row]])[0]
+
+    def say_what_was_skipped(self) -> None:
+        """Name the images without room in the log."""
+        if self.without_room:
+            gids = self.request.table.images.gids[self.without_room]
+            logger.warning(
+                "%d images have no room for a negative and are passed over: ids %s",
+                len(gids),
+                np.sort(gids)[:10].tolist(),
+            )
