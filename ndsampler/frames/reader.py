@@ -175,7 +175,8 @@ class FrameReader:
     ) -> ReadPlan:
         """Decide which bands to read for the requested channels.
 
-        See :func:`ndsampler.frames.layout.plan_reads`. Only files whose channels the dataset does not state are opened.
+        See :func:`ndsampler.frames.layout.plan_reads`. Only files whose channels the dataset does not state
+        are opened.
         """
         request = (names, allow_missing, sort_all)
         known = layout.plans.get(request)
