@@ -23,7 +23,7 @@ from helpers_faults import (
     needs_fork,
 )
 
-from ndsampler.backends import base, gdal
+from ndsampler.backends import base, gdal_write
 from ndsampler.backends.label import verify_entry
 
 pytestmark = needs_fork
@@ -41,7 +41,7 @@ def scene(tmp_path_factory):
 def way(request, monkeypatch):
     """Convert images as if they were small, or as if they did not fit into memory."""
     if request.param == "streamed":
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", 0)
         monkeypatch.setattr(base, "BLOCK_BYTES", 1000)
 
 
