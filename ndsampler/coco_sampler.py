@@ -13,6 +13,7 @@ from ndsampler.abstract_sampler import AbstractSampler
 from ndsampler.coco_frames import CocoFrames
 from ndsampler.coco_regions import CocoRegions
 from ndsampler.dataset.edits import DatasetHash
+from ndsampler.dataset.kwcoco_adapter import annots_of_image, fill_image_sizes
 from ndsampler.errors import ArgumentTypeError, UnknownIdError, UnsupportedTaskError
 from ndsampler.sampling.annots import AnnotRequest, find_annots, parse_request, warp_annots
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
@@ -301,7 +302,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         if image_id not in self.dset.imgs:
             raise UnknownIdError(f"image id is {image_id!r}; the dataset has no such image")
-        return [self.dset.anns[aid] for aid in sorted(self.dset.index.gid_to_aids[image_id])]
+        return [self.dset.anns[aid] for aid in annots_of_image(self.dset, image_id)]
 
     def load_image_with_annots(
         self, image_id: int, cache: bool = True
@@ -522,4 +523,4 @@ def _complete_photos(dset: kwcoco.CocoDataset) -> None:
     """Give the photographs of the demo sizes, boxes on every annotation, and a background category."""
     dset.remove_annotations([ann for ann in dset.anns.values() if ann.get("bbox") is None])
     dset.add_category("background", id=0)
-    dset._ensure_imgsize()
+    fill_image_sizes(dset)

@@ -21,6 +21,7 @@ import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
+from ndsampler.dataset.kwcoco_adapter import fill_image_sizes
 from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.pools.negatives import NegativeRequest, WindowSizes, draw_negatives
 from ndsampler.utils.quiet import stdout_to_log
@@ -127,7 +128,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
         with stdout_to_log():
             dset = kwcoco.CocoDataset.demo(*args, **kwargs)
-        dset._ensure_imgsize()
+        fill_image_sizes(dset)
         return cls.from_coco(dset)
 
     def _hold(self, table: AnnotTable) -> None:
@@ -190,7 +191,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         try:
             first, stop = spans[gid]
         except KeyError:
-            raise UnknownIdError(self.columns.images.unknown(gid)) from None
+            raise UnknownIdError(self.columns.images.describe_unknown(gid)) from None
         if stop - first >= self._tree_from:
             return self._tree(gid).query(ltrb) + first
         left, top, right, bottom = edges[:, first:stop]

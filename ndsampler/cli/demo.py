@@ -23,6 +23,7 @@ from ndsampler.cli.console import (
     format_table,
     say,
 )
+from ndsampler.dataset.kwcoco_adapter import annots_of_image, frames_of_video
 from ndsampler.dataset.opening import open_dataset
 from ndsampler.errors import ArgumentError
 from ndsampler.preview import GAP
@@ -211,7 +212,7 @@ def choose_images(dset: Any, most: int, rng: np.random.Generator) -> Any:
     if not most or len(gids) <= most:
         return dset
     shuffled = [gids[index] for index in rng.permutation(len(gids))]
-    chosen = sorted(shuffled, key=lambda gid: not dset.index.gid_to_aids[gid])[:most]
+    chosen = sorted(shuffled, key=lambda gid: not annots_of_image(dset, gid))[:most]
     say(f"  using {most} of {len(gids)} images; --images 0 uses all")
     return dset.subset(sorted(chosen))
 
@@ -265,8 +266,9 @@ def load_strip(sampler: CocoSampler, window: int) -> Any:
         sampler: where it comes from.
         window: side of the sample in pixels, if the video is that large.
     """
-    frames = {vidid: len(gids) for vidid, gids in sampler.dset.index.vidid_to_gids.items()}
-    video: dict[str, Any] = max(sampler.dset.videos().objs, key=lambda video: frames[video["id"]], default={})
+    videos = sampler.dset.videos().objs
+    frames = {video["id"]: len(frames_of_video(sampler.dset, video["id"])) for video in videos}
+    video: dict[str, Any] = max(videos, key=lambda video: frames[video["id"]], default={})
     count = min(frames.get(video.get("id"), 0), STRIP)
     if count < 2 or not (video.get("width") and video.get("height")):
         return None

@@ -1,4 +1,4 @@
-"""Segmentations as COCO files hold them, run-length encoding among them."""
+"""Parsing the segmentations of COCO files, including run-length encoding."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["decode_counts", "parse_segmentation"]
 def decode_counts(text: str | bytes) -> list[int]:
     """Return the run lengths of a compressed run-length encoding.
 
-    Each number is written in groups of 5 bits, least significant first, as characters from ``'0'`` on;
-    bit 6 says that another group follows, bit 5 of the last group is the sign. From the fourth number on
-    the difference to the number two places before is stored.
+    Each number is encoded in groups of 5 bits, least significant group first, and each group as a character
+    counted from ``'0'``. The sixth bit says that another group follows; the fifth bit of the last group is
+    the sign. From the fourth number on, the difference from the number two positions earlier is stored.
 
     Args:
         text: the ``counts`` of an encoded mask.
 
     Returns:
-        Lengths of the runs in column-major order, the first of zeros.
+        Lengths of the runs in column-major order; the first run is of zeros.
 
     Raises:
-        ValueError: if the text ends inside a number, or holds a foreign character.
+        ValueError: if the text ends inside a number, or contains an invalid character.
 
     References:
         ``rleFrString`` in https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c
@@ -54,17 +54,17 @@ def decode_counts(text: str | bytes) -> list[int]:
 
 
 def parse_segmentation(raw: Any) -> kwimage.MultiPolygon:
-    """Return a segmentation of any COCO style as polygons.
+    """Return a segmentation in any COCO format as polygons.
 
     Args:
-        raw: a flat list, a list of flat lists, a dictionary with an exterior and holes, a list of such,
-            or run-length encoding, compressed or not.
+        raw: a flat list, a list of flat lists, a dictionary with an exterior and holes, a list of such
+            dictionaries, or a run-length encoding, compressed or not.
 
     Returns:
         The polygons in image coordinates.
 
     Raises:
-        ValueError, TypeError, KeyError: as kwimage does, if the segmentation is malformed.
+        ValueError, TypeError, KeyError: by kwimage, if the segmentation is malformed.
     """
     import kwimage
 
@@ -74,10 +74,10 @@ def parse_segmentation(raw: Any) -> kwimage.MultiPolygon:
 
 
 def _plain_runs(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return run-length encoding with its counts as numbers, which make up the size that it states."""
+    """Return a run-length encoding with its counts as numbers, after checking them against its size."""
     counts = raw["counts"]
     if isinstance(counts, (str, bytes)):
-        # kwimage reads this form only where a package of compiled code is installed.
+        # kwimage reads this form only if an optional compiled package is installed.
         counts = decode_counts(counts)
     height, width = raw["size"]
     if sum(counts) != height * width:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.dataset.annot_table import NO_ID
+from ndsampler.dataset.columns import NO_ID
 from ndsampler.errors import ArgumentError
 
 if TYPE_CHECKING:

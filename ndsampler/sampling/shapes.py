@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.dataset.kwcoco_adapter import find_category, is_in_memory
 from ndsampler.dataset.segmentations import parse_segmentation
 from ndsampler.dataset.sql_view import fetch_geometries
 from ndsampler.errors import ArgumentError, UnknownIdError
@@ -73,7 +74,7 @@ class GeometryStore:
 
     def fetch(self, aids: Sequence[int]) -> None:
         """Parse annotations of a database together, which asks it once instead of once for each."""
-        if isinstance(self._dset.anns, dict):
+        if is_in_memory(self._dset.anns):
             return
         missing = [aid for aid in aids if aid not in self._known]
         for ann in fetch_geometries(self._dset, missing):
@@ -88,7 +89,7 @@ class GeometryStore:
         """
         anns = self._dset.anns
         known = self._known.get(aid)
-        if known is not None and not isinstance(anns, dict):
+        if known is not None and not is_in_memory(anns):
             return known[2], known[3]
         try:
             ann = anns[aid]
@@ -133,14 +134,13 @@ class GeometryStore:
 
     def _old_style_classes(self, ann: dict[str, Any]) -> NDArray[np.int64] | None:
         """Return the keypoint categories that an object category lists, or inherits from its parents."""
-        by_name = self._dset.index.name_to_cat
         cat = self._dset.cats.get(ann.get("category_id")) if ann.get("category_id") is not None else None
         seen: set[str] = set()
         while cat is not None and not cat.get("keypoints"):
             seen.add(cat["name"])
             parent = cat.get("supercategory")
             # COCO files name a category as its own parent now and then.
-            cat = None if parent is None or parent in seen else by_name.get(parent)
+            cat = None if parent is None or parent in seen else find_category(self._dset, parent)
         known = self.kp_classes.node_to_idx
         if cat is None or any(name not in known for name in cat["keypoints"]):
             return None
