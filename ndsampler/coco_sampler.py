@@ -18,7 +18,7 @@ from ndsampler.errors import ArgumentTypeError, UnknownIdError, UnsupportedTaskE
 from ndsampler.sampling.annots import AnnotRequest, find_annots, parse_request, warp_annots
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
 from ndsampler.sampling.read import read_frames
-from ndsampler.sampling.region import resolve_region
+from ndsampler.sampling.resolve import resolve_region
 from ndsampler.sampling.shapes import GeometryStore
 from ndsampler.sampling.target import normalize_target, take_arguments
 from ndsampler.utils.fork_safety import GATE
