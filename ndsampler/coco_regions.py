@@ -537,7 +537,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     def _negative_source(self, window: tuple[float, float] | None) -> NegativeSource:
         self._sized_table()
         anchors = np.empty((0, 2)) if window else self.neg_anchors
-        return NegativeSource.of(self.isect_index, window, anchors, self.BACKGROUND_CLASS_ID)
+        return NegativeSource.from_sizes(self.isect_index, window, anchors, self.BACKGROUND_CLASS_ID)
 
     def new_sample_grid(
         self, task: str, window_dims: Any, window_overlap: float | Sequence[float] = 0, **kwargs: Any

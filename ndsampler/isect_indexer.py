@@ -438,9 +438,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         import kwarray
         import kwimage
 
-        request = NegativeRequest.checked(
-            self.columns, num, WindowSizes.checked(anchors, window_size), gids, thresh, patience
-        )
+        sizes = WindowSizes.from_arguments(anchors, window_size)
+        request = NegativeRequest.from_arguments(self.columns, num, sizes, gids, thresh, patience)
         rows, ltrb = draw_negatives(request, self._row_pairs, kwarray.ensure_rng(rng), exact)
         return self.columns.images.gids[rows], kwimage.Boxes(ltrb, "ltrb")
 

@@ -262,7 +262,7 @@ def test_impurities_take_lists_and_keep_the_precision():
 
 @given(tree=trees())
 def test_groups_of_siblings_are_those_of_kwcoco(tree):
-    groups = [group.tolist() for group in Hierarchy.of(tree.graph, tree.node_to_idx).groups]
+    groups = [group.tolist() for group in Hierarchy.from_graph(tree.graph, tree.node_to_idx).groups]
     assert groups == kwcoco.CategoryTree(tree.graph).idx_groups
 
 
