@@ -14,6 +14,7 @@ import pytest
 from helpers_images import DIMS
 
 from ndsampler.cache.frame_cache import FrameCache
+from ndsampler.cache.identity import Source
 
 WHOLE = (0, DIMS[0], 0, DIMS[1])
 
@@ -52,7 +53,7 @@ def read_at_random(cache: FrameCache, images: dict[str, np.ndarray], seed: int, 
         path = next(path for path, known in images.items() if known is pixels)
         y0, x0 = rng.integers(0, 30, 2).tolist()
         y1, x1 = y0 + int(rng.integers(1, 10)), x0 + int(rng.integers(1, 15))
-        wrong += not np.array_equal(cache.read(path, (y0, y1, x0, x1)), pixels[y0:y1, x0:x1])
+        wrong += not np.array_equal(cache.read(Source(path), (y0, y1, x0, x1)), pixels[y0:y1, x0:x1])
     return wrong
 
 

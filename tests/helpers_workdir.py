@@ -9,6 +9,7 @@ import pathlib
 import shutil
 
 from ndsampler.abstract_frames import Frames, SimpleFrames
+from ndsampler.cache.identity import Source
 from ndsampler.cache.inventory import scan
 from ndsampler.cache.partial import LOCK
 
@@ -38,7 +39,10 @@ class Place:
         """Make all entries, and return them by image."""
         frames = self.frames(backend, mode)
         frames.prepare()
-        return {gid: pathlib.Path(frames._cache.entry_path(str(path))) for gid, path in self.images.items()}
+        return {
+            gid: pathlib.Path(frames._cache.entry_path(Source(str(path))))
+            for gid, path in self.images.items()
+        }
 
     def states(self):
         """Return the status of everything in the workdir, by path."""

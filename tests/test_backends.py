@@ -34,13 +34,15 @@ from ndsampler.backends.base import REGISTRY
 from ndsampler.backends.opencv import decode_image
 from ndsampler.backends.source import open_source
 from ndsampler.cache.frame_cache import FrameCache
+from ndsampler.cache.identity import Source
+from ndsampler.cache.names import config_folder
 from ndsampler.errors import MissingSourceError, SourceError
 
 BACKENDS = [None, *sorted(set(REGISTRY) - {"raw"})]
 
 
 @dataclasses.dataclass
-class Source:
+class Case:
     """A file and what it must read as."""
 
     path: str
@@ -48,9 +50,9 @@ class Source:
 
 
 @pytest.fixture(scope="module", params=CASES)
-def source(request, tmp_path_factory) -> Source:
+def source(request, tmp_path_factory) -> Case:
     path, pixels = CASES[request.param](tmp_path_factory.mktemp("source"))
-    return Source(str(path), pixels)
+    return Case(str(path), pixels)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -64,12 +66,14 @@ class TestEveryBackend:
         for window in WINDOWS:
             y0, y1, x0, x1 = window
             expected = source.pixels[y0:y1, x0:x1]
-            assert_same(cache.read(source.path, window), expected)
+            assert_same(cache.read(Source(source.path), window), expected)
             bands = rng.permutation(channels)[: rng.integers(1, channels + 1)].tolist()
-            assert_same(cache.read(source.path, window, bands), expected[:, :, bands])
+            assert_same(cache.read(Source(source.path), window, bands), expected[:, :, bands])
 
     def test_an_open_file_tells_its_shape_and_type(self, backend, source, make_cache):
-        shape, dtype = make_cache(backend).visit(source.path, lambda reader: (reader.shape, reader.dtype))
+        shape, dtype = make_cache(backend).visit(
+            Source(source.path), lambda reader: (reader.shape, reader.dtype)
+        )
         assert tuple(shape) == source.pixels.shape
         assert dtype == source.pixels.dtype
         assert dtype.isnative
@@ -77,12 +81,12 @@ class TestEveryBackend:
     def test_pixels_belong_to_the_caller(self, backend, source, make_cache):
         cache = make_cache(backend)
         for bands in (None, [0]):
-            first = cache.read(source.path, (3, 40, 5, 70), bands)
+            first = cache.read(Source(source.path), (3, 40, 5, 70), bands)
             expected = first.copy()
             assert first.flags.writeable
             assert first.flags.c_contiguous
             first[:] = 1
-            assert_same(cache.read(source.path, (3, 40, 5, 70), bands), expected)
+            assert_same(cache.read(Source(source.path), (3, 40, 5, 70), bands), expected)
 
     def test_random_windows_equal_slices(self, backend, make_cache, tmp_path):
         pixels = random_pixels("uint16", 4)
@@ -92,7 +96,7 @@ class TestEveryBackend:
         for _ in range(100):
             y0, y1 = sorted(rng.integers(0, HEIGHT + 1, 2).tolist())
             x0, x1 = sorted(rng.integers(0, WIDTH + 1, 2).tolist())
-            assert_same(cache.read(path, (y0, y1, x0, x1)), pixels[y0:y1, x0:x1])
+            assert_same(cache.read(Source(path), (y0, y1, x0, x1)), pixels[y0:y1, x0:x1])
 
     @pytest.mark.parametrize("dims", [(1, 1), (1, 300), (300, 1), (2, 3), (16, 16)])
     @pytest.mark.parametrize("channels", [1, 3, 13])
@@ -100,7 +104,7 @@ class TestEveryBackend:
         pixels = random_pixels("int16", channels, dims)
         for writer in ("striped tiff", "npy"):
             path = WRITERS[writer](tmp_path, pixels)
-            assert_same(make_cache(backend).read(str(path), (0, dims[0], 0, dims[1])), pixels)
+            assert_same(make_cache(backend).read(Source(str(path)), (0, dims[0], 0, dims[1])), pixels)
 
     @pytest.mark.parametrize("dtype", DTYPES)
     @pytest.mark.parametrize("writer", ["striped tiff", "tiled tiff"])
@@ -110,15 +114,15 @@ class TestEveryBackend:
         for nodata in (0, 77, 1.5 if dtype.startswith("f") else 12):
             path = write_tiff(tmp_path / f"{nodata}.tif", pixels, nodata=nodata, **tiled)
             cache = make_cache(backend)
-            assert cache.visit(str(path), lambda reader: reader.nodata) == nodata
-            assert_same(cache.read(str(path), (0, HEIGHT, 0, WIDTH)), pixels)
+            assert cache.visit(Source(str(path)), lambda reader: reader.nodata) == nodata
+            assert_same(cache.read(Source(str(path)), (0, HEIGHT, 0, WIDTH)), pixels)
 
     def test_nodata_that_is_nan_or_absent_is_kept(self, backend, make_cache, tmp_path):
         pixels = random_pixels("float32", 1)
         with_nan = write_tiff(tmp_path / "a.tif", pixels, nodata=np.nan)
-        assert np.isnan(make_cache(backend).visit(str(with_nan), lambda reader: reader.nodata))
+        assert np.isnan(make_cache(backend).visit(Source(str(with_nan)), lambda reader: reader.nodata))
         without = write_tiff(tmp_path / "b.tif", pixels)
-        assert make_cache(backend).visit(str(without), lambda reader: reader.nodata) is None
+        assert make_cache(backend).visit(Source(str(without)), lambda reader: reader.nodata) is None
 
     @pytest.mark.parametrize(
         "name", ["a b#c?d=1&e%20f!g.tif", "ünï-字.tif", "a'b;c.TIF", "x:y.tif", "-rf.tif"]
@@ -131,13 +135,13 @@ class TestEveryBackend:
         folder.mkdir()
         path = write_tiff(tmp_path / "plain.tif", pixels).rename(folder / name)
         cache = FrameCache(make_backend(backend), str(folder / "cache") if backend else None)
-        assert_same(cache.read(str(path), (0, HEIGHT, 0, WIDTH)), pixels)
+        assert_same(cache.read(Source(str(path)), (0, HEIGHT, 0, WIDTH)), pixels)
 
     def test_a_missing_file_is_named(self, backend, make_cache, tmp_path):
         for name in ("gone.png", "gone.tif", "gone.npy", "plain.png/inside.png"):
             write_png(tmp_path / "plain.png", random_pixels())
             with pytest.raises(MissingSourceError, match="gone|inside") as caught:
-                make_cache(backend).read(str(tmp_path / name), (0, 1, 0, 1))
+                make_cache(backend).read(Source(str(tmp_path / name)), (0, 1, 0, 1))
             assert isinstance(caught.value, FileNotFoundError)
 
     @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.npy", "a", "a.dat"])
@@ -149,7 +153,7 @@ class TestEveryBackend:
         else:
             path.write_text("" if kind == "empty" else "hello " * 100)
         with pytest.raises(SourceError, match=name):
-            make_cache(backend).read(str(path), (0, 1, 0, 1))
+            make_cache(backend).read(Source(str(path)), (0, 1, 0, 1))
 
     @pytest.mark.parametrize(
         "case",
@@ -178,7 +182,7 @@ class TestEveryBackend:
         path.write_bytes(data[: int(len(data) * part)])
         height, width = pixels.shape[:2]
         with pytest.raises(SourceError, match=path.name):
-            make_cache(backend).read(str(path), (0, height, 0, width))
+            make_cache(backend).read(Source(str(path)), (0, height, 0, width))
 
     @pytest.mark.parametrize("name", ["photo.png", "photo.tif", "photo.bmp", "photo"])
     def test_a_jpeg_under_another_ending_is_read_and_seen_to_be_cut_off(
@@ -190,11 +194,11 @@ class TestEveryBackend:
         data = whole.read_bytes()
         (tmp_path / name).write_bytes(data)
         window = (0, HEIGHT, 0, WIDTH)
-        found = make_cache(backend).read(str(tmp_path / name), window)
+        found = make_cache(backend).read(Source(str(tmp_path / name)), window)
         assert np.abs(found.astype(int) - imread(whole)).mean() < 2  # two decoders differ a little
         (tmp_path / name).write_bytes(data[: len(data) // 2])
         with pytest.raises(SourceError, match=name):
-            make_cache(backend).read(str(tmp_path / name), window)
+            make_cache(backend).read(Source(str(tmp_path / name)), window)
 
     @pytest.mark.skipif(sys.platform != "linux", reason="needs file names that are bytes")
     @pytest.mark.parametrize("ending", [".png", ".tif", ".npy", ".jpg"])
@@ -206,7 +210,7 @@ class TestEveryBackend:
         path = os.path.join(tmp_path, os.fsdecode(b"\xff") + ending)
         os.rename(plain, path)
         try:
-            found = make_cache(backend).read(path, (0, HEIGHT, 0, WIDTH))
+            found = make_cache(backend).read(Source(path), (0, HEIGHT, 0, WIDTH))
         except SourceError:
             return
         assert found.shape == pixels.shape
@@ -214,7 +218,7 @@ class TestEveryBackend:
     def test_a_path_that_cannot_exist_is_a_source_error(self, backend, make_cache):
         for path in ("/" + "a" * 300 + ".png", "/tmp/a\0b.png"):
             with pytest.raises(SourceError, match="cannot be reached|is no path|null"):
-                make_cache(backend).read(path, (0, 1, 0, 1))
+                make_cache(backend).read(Source(path), (0, 1, 0, 1))
 
     def test_an_image_of_40000_pixels_a_side_costs_a_window(self, backend, make_cache, tmp_path):
         """Tiles that nobody wrote take no room on disk; decoding them all would take 4.5 GB."""
@@ -231,19 +235,19 @@ class TestEveryBackend:
                     pixels.transpose(2, 0, 1), window=((30_000, 30_000 + HEIGHT), (39_000, 39_000 + WIDTH))
                 )
         window = (30_000, 30_000 + HEIGHT, 39_000, 39_000 + WIDTH)
-        assert_same(make_cache(backend).read(str(path), window), pixels)
+        assert_same(make_cache(backend).read(Source(str(path)), window), pixels)
 
     def test_the_registry_gives_it_by_name(self, backend):
         storage = make_backend(backend)
         assert make_backend(storage) is storage
-        assert make_backend({"type": backend, "config": {}}).config_id == storage.config_id
+        assert config_folder(make_backend({"type": backend, "config": {}})) == config_folder(storage)
         assert storage.caches == (backend is not None)
         assert repr(storage) == f"{type(storage).__name__}({storage.config})"
 
     def test_two_formats_of_one_setting_share_an_id_and_others_differ(self, backend):
-        ids = {make_backend(name).config_id for name in BACKENDS}
+        ids = {config_folder(make_backend(name)) for name in BACKENDS}
         assert len(ids) == len(BACKENDS)
-        assert make_backend(backend).config_id == make_backend({"type": backend}).config_id
+        assert config_folder(make_backend(backend)) == config_folder(make_backend({"type": backend}))
 
 
 class TestReadsOnlyWhatItNeeds:
@@ -266,16 +270,16 @@ class TestReadsOnlyWhatItNeeds:
         path = str(WRITERS[writer](tmp_path, random_pixels()))
         cache = make_cache(None)
         for window in WINDOWS[1:]:
-            cache.read(path, window)
+            cache.read(Source(path), window)
         assert reads == list(WINDOWS[1:])
 
     def test_a_cog_entry_is_read_by_window(self, make_cache, tmp_path, reads):
         path = str(write_png(tmp_path / "a.png", random_pixels()))
         cache = make_cache("cog")
-        cache.ensure(path)
+        cache.ensure(Source(path))
         reads.clear()
         for window in WINDOWS[1:]:
-            cache.read(path, window)
+            cache.read(Source(path), window)
         assert reads == list(WINDOWS[1:])
 
     @pytest.mark.parametrize("case", ["png, uint8 x 3", "jpeg, color", "one-strip tiff, uint8 x 3"])
@@ -286,7 +290,7 @@ class TestReadsOnlyWhatItNeeds:
         path, pixels = CASES[case](tmp_path)
         cache = make_cache(None)
         for y0, y1, x0, x1 in WINDOWS:
-            assert_same(cache.read(str(path), (y0, y1, x0, x1)), pixels[y0:y1, x0:x1])
+            assert_same(cache.read(Source(str(path)), (y0, y1, x0, x1)), pixels[y0:y1, x0:x1])
         assert opened == [str(path)]
 
     def test_decoded_images_stay_within_the_bound_on_memory(self, make_cache, tmp_path):
@@ -295,7 +299,7 @@ class TestReadsOnlyWhatItNeeds:
         cache.handles.max_bytes = 3 * size
         paths = [str(write_png(tmp_path / f"{n}.png", random_pixels(seed=n))) for n in range(6)]
         for path in paths * 2:
-            cache.read(path, (0, 1, 0, 1))
+            cache.read(Source(path), (0, 1, 0, 1))
             assert sum(reader.nbytes for reader in cache.handles._idle.values()) <= 3 * size
 
     def test_one_image_larger_than_the_bound_is_held_all_the_same(self, make_cache, tmp_path, monkeypatch):
@@ -307,7 +311,7 @@ class TestReadsOnlyWhatItNeeds:
         cache.handles.max_bytes = 10
         path = str(write_png(tmp_path / "a.png", random_pixels()))
         for _ in range(3):
-            cache.read(path, (0, 1, 0, 1))
+            cache.read(Source(path), (0, 1, 0, 1))
         assert len(decoded) == 1
 
     @pytest.mark.skipif(sys.platform == "win32", reason="files there have no holes")
@@ -321,14 +325,14 @@ class TestReadsOnlyWhatItNeeds:
         gc.collect()
         for backend in (None, "npy"):
             window = (20_000, 20_000 + HEIGHT, 5_000, 5_000 + WIDTH)
-            assert_same(make_cache(backend).read(str(path), window), pixels)
+            assert_same(make_cache(backend).read(Source(str(path)), window), pixels)
 
     @pytest.mark.parametrize("case", ["tiled tiff, uint8 x 3", "bigtiff, uint16 x 3", "tiff, jpeg in tiles"])
     def test_cog_uses_a_tiled_tiff_where_it_lies(self, case, make_cache, tmp_path):
         path, _ = CASES[case](tmp_path)
         cache = make_cache("cog")
-        assert cache.is_ready(str(path))
-        assert cache.ensure(str(path)) == str(path)
+        assert cache.find_ready(Source(str(path)))
+        assert cache.ensure(Source(str(path))) == str(path)
         assert not (tmp_path / "cache").exists()
 
     def test_cog_uses_a_cog_where_it_lies(self, make_cache, tmp_path):
@@ -336,8 +340,8 @@ class TestReadsOnlyWhatItNeeds:
         path = str(tmp_path / "there.tif")
         make_backend("cog").convert(open_source(str(write_png(tmp_path / "a.png", pixels))), path)
         cache = make_cache(cog(compress="LZW"))
-        assert cache.ensure(path) == path
-        assert_same(cache.read(path, WINDOWS[4]), pixels[HEIGHT - 7 :, :33])
+        assert cache.ensure(Source(path)) == path
+        assert_same(cache.read(Source(path), WINDOWS[4]), pixels[HEIGHT - 7 :, :33])
 
     @pytest.mark.parametrize(
         "case", ["striped tiff, uint8 x 3", "one-strip tiff, uint8 x 3", "png, uint8 x 3", "npy, uint8 x 3"]
@@ -345,25 +349,25 @@ class TestReadsOnlyWhatItNeeds:
     def test_cog_converts_anything_else(self, case, make_cache, tmp_path):
         path, _ = CASES[case](tmp_path)
         cache = make_cache("cog")
-        assert not cache.is_ready(str(path))
-        entry = cache.ensure(str(path))
+        assert not cache.find_ready(Source(str(path)))
+        entry = cache.ensure(Source(str(path)))
         assert entry.endswith(".cog.tiff")
-        assert cache.is_ready(str(path))
+        assert cache.find_ready(Source(str(path)))
 
     def test_tiles_too_large_to_read_fast_are_converted(self, make_cache, tmp_path):
         options = {"tiled": True, "blockxsize": 2048, "blockysize": 2048, "compress": "deflate"}
         path = str(write_tiff(tmp_path / "coarse.tif", random_pixels(), **options))
-        assert make_cache("cog").ensure(path) != path
+        assert make_cache("cog").ensure(Source(path)) != path
 
     def test_npy_uses_a_npy_source_where_it_lies(self, make_cache, tmp_path):
         path = str(CASES["npy, uint16 x 3"](tmp_path)[0])
-        assert make_cache("npy").ensure(path) == path
+        assert make_cache("npy").ensure(Source(path)) == path
 
 
 class TestNpy:
     def test_entries_are_plain_npy_files(self, make_cache, tmp_path):
         pixels = random_pixels("uint16", 3)
-        entry = make_cache("npy").ensure(str(write_tiff(tmp_path / "a.tif", pixels, nodata=7)))
+        entry = make_cache("npy").ensure(Source(str(write_tiff(tmp_path / "a.tif", pixels, nodata=7))))
         assert_same(np.load(entry), pixels)
         assert_same(np.asarray(np.load(entry, mmap_mode="r")), pixels)
 
@@ -372,17 +376,17 @@ class TestNpy:
         monkeypatch.setattr(base, "BLOCK_BYTES", block)
         pixels = random_pixels("float64", 2)
         path = str(WRITERS["striped tiff"](tmp_path, pixels))
-        assert_same(make_cache("npy").read(path, WINDOWS[0]), pixels)
+        assert_same(make_cache("npy").read(Source(path), WINDOWS[0]), pixels)
 
     def test_an_array_of_objects_is_never_unpickled(self, make_cache, tmp_path):
         np.save(tmp_path / "objects.npy", np.array([[1, None]], dtype=object), allow_pickle=True)
         for backend in BACKENDS:
             with pytest.raises(SourceError, match="objects.npy holds object"):
-                make_cache(backend).read(str(tmp_path / "objects.npy"), (0, 1, 0, 1))
+                make_cache(backend).read(Source(str(tmp_path / "objects.npy")), (0, 1, 0, 1))
 
     @pytest.mark.parametrize("array", [np.zeros(5), np.zeros((2, 3, 4, 5)), np.array(1.0)])
     def test_an_array_of_other_axes_is_no_image(self, array, make_cache, tmp_path):
         np.save(tmp_path / "odd.npy", array)
         for backend in BACKENDS:
             with pytest.raises(SourceError, match="odd.npy holds .*expected an image of 2 or 3 axes"):
-                make_cache(backend).read(str(tmp_path / "odd.npy"), (0, 1, 0, 1))
+                make_cache(backend).read(Source(str(tmp_path / "odd.npy")), (0, 1, 0, 1))

@@ -29,6 +29,8 @@ from ndsampler.backends import gdal_write, make_backend
 from ndsampler.backends.base import REGISTRY, Backend, register
 from ndsampler.backends.source import open_source
 from ndsampler.cache.frame_cache import FrameCache
+from ndsampler.cache.identity import Source
+from ndsampler.cache.names import config_folder
 from ndsampler.errors import BackendError, CacheError, SourceError
 
 LOSSLESS = ["auto", "ZSTD", "DEFLATE", "LZW", "NONE", "RAW", "lzw"]
@@ -38,7 +40,7 @@ def open_entry(cache: FrameCache, path):
     """Return an entry as rasterio sees it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(cache.ensure(str(path)))
+        return rasterio.open(cache.ensure(Source(str(path))))
 
 
 class TestCog:
@@ -52,7 +54,7 @@ class TestCog:
             pixels[3:9, 4:20] = np.nan
         path = str(WRITERS["striped tiff"](tmp_path, pixels))
         cache = make_cache(cog(compress=compress))
-        assert_same(cache.read(path, WINDOWS[0]), pixels)
+        assert_same(cache.read(Source(path), WINDOWS[0]), pixels)
         with open_entry(cache, path) as file:
             codec = {"auto": "zstd", "none": None, "raw": None}.get(compress.lower(), compress.lower())
             assert (file.compression.value.lower() if file.compression else None) == codec
@@ -66,7 +68,7 @@ class TestCog:
         for quality in (10, 75, 100):
             cache = make_cache(cog(compress="JPEG", quality=quality))
             cache.dpath += str(quality)
-            errors[quality] = np.abs(cache.read(path, WINDOWS[0]).astype(int) - smooth).mean()
+            errors[quality] = np.abs(cache.read(Source(path), WINDOWS[0]).astype(int) - smooth).mean()
             with open_entry(cache, path) as file:
                 assert file.compression.value == "JPEG"
                 sizes[quality] = pathlib.Path(file.name).stat().st_size
@@ -80,7 +82,7 @@ class TestCog:
         pixels = random_pixels(dtype, channels)
         path = str(WRITERS["striped tiff"](tmp_path, pixels))
         cache = make_cache(cog(compress="JPEG"))
-        assert_same(cache.read(path, WINDOWS[0]), pixels)
+        assert_same(cache.read(Source(path), WINDOWS[0]), pixels)
         with open_entry(cache, path) as file:
             assert file.compression.value == "ZSTD"
 
@@ -89,7 +91,7 @@ class TestCog:
         pixels = random_pixels()
         path = str(write_png(tmp_path / "a.png", pixels))
         cache = make_cache(cog(blocksize=blocksize))
-        assert_same(cache.read(path, WINDOWS[8]), pixels[16:80, 32:96])
+        assert_same(cache.read(Source(path), WINDOWS[8]), pixels[16:80, 32:96])
         with open_entry(cache, path) as file:
             assert file.block_shapes == [(blocksize, blocksize)] * 3
 
@@ -103,7 +105,7 @@ class TestCog:
         pixels = random_pixels("uint8", 3, (150, 300))
         path = str(WRITERS["striped tiff"](tmp_path, pixels))
         cache = make_cache(cog(overviews=overviews))
-        assert_same(cache.read(path, (0, 150, 0, 300)), pixels)
+        assert_same(cache.read(Source(path), (0, 150, 0, 300)), pixels)
         with open_entry(cache, path) as file:
             assert file.overviews(1)[:1] == [2]
             assert file.width / file.overviews(1)[-1] <= gdal_write.SMALLEST_OVERVIEW * 2
@@ -135,8 +137,8 @@ class TestCog:
         pixels = random_pixels(dtype, channels)
         path = str(write_tiff(tmp_path / "a.tif", pixels, blockysize=7, nodata=7))
         cache = make_cache("cog")
-        assert_same(cache.read(path, WINDOWS[0]), pixels)
-        assert cache.visit(path, lambda reader: reader.nodata) == 7
+        assert_same(cache.read(Source(path), WINDOWS[0]), pixels)
+        assert cache.visit(Source(path), lambda reader: reader.nodata) == 7
 
     @pytest.mark.parametrize("part", [0.1, 0.6])
     def test_a_source_that_turns_out_damaged_while_streaming_is_blamed(
@@ -147,13 +149,13 @@ class TestCog:
         data = path.read_bytes()
         path.write_bytes(data[: int(len(data) * part)])
         with pytest.raises(SourceError, match=r"a\.tif"):
-            make_cache("cog").ensure(str(path))
+            make_cache("cog").ensure(Source(str(path)))
 
     def test_a_paletted_source_is_streamed_as_colors(self, make_cache, tmp_path, monkeypatch):
         monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", 0)
         image = paletted()
         path = str(write_pillow(tmp_path / "a.tif", image))
-        assert_same(make_cache("cog").read(path, WINDOWS[0]), np.asarray(image.convert("RGBA")))
+        assert_same(make_cache("cog").read(Source(path), WINDOWS[0]), np.asarray(image.convert("RGBA")))
 
     def test_an_entry_is_a_valid_cloud_optimized_geotiff(self, make_cache, tmp_path):
         path = str(write_png(tmp_path / "a.png", random_pixels("uint8", 3, (300, 290))))
@@ -166,7 +168,7 @@ class TestCog:
     def test_a_type_that_gdal_lacks_is_named_with_the_way_out(self, dtype, make_cache, tmp_path):
         np.save(tmp_path / "odd.npy", random_pixels("int16").astype(dtype))
         with pytest.raises(CacheError, match=r"odd.*backend .*npy"):
-            make_cache("cog").ensure(str(tmp_path / "odd.npy"))
+            make_cache("cog").ensure(Source(str(tmp_path / "odd.npy")))
 
     @pytest.mark.parametrize("dtype", ["int8", "int64", "uint64"])
     def test_wider_and_narrower_integers_are_kept(self, dtype, make_cache, tmp_path):
@@ -174,7 +176,7 @@ class TestCog:
             np.iinfo(dtype).min, np.iinfo(dtype).max, (*DIMS, 2), dtype, endpoint=True
         )
         np.save(tmp_path / "odd.npy", pixels)
-        assert_same(make_cache("cog").read(str(tmp_path / "odd.npy"), WINDOWS[0]), pixels)
+        assert_same(make_cache("cog").read(Source(str(tmp_path / "odd.npy")), WINDOWS[0]), pixels)
 
 
 class TestSettings:
@@ -227,11 +229,15 @@ class TestSettings:
 
     def test_the_documented_default_is_taken(self):
         spec = {"_hack_use_cli": True, "config": {"compress": "auto"}, "type": "cog"}
-        assert make_backend(spec).config_id == make_backend("auto").config_id == make_backend("cog").config_id
+        assert (
+            config_folder(make_backend(spec))
+            == config_folder(make_backend("auto"))
+            == config_folder(make_backend("cog"))
+        )
 
     def test_each_setting_has_an_id_of_its_own(self):
         configs = [{}, {"compress": "LZW"}, {"blocksize": 64}, {"quality": 50}, {"overviews": False}]
-        ids = {make_backend({"type": "cog", "config": config}).config_id for config in configs}
+        ids = {config_folder(make_backend({"type": "cog", "config": config})) for config in configs}
         assert len(ids) == len(configs)
 
     def test_the_caller_keeps_the_config(self):

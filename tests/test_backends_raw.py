@@ -26,6 +26,7 @@ from ndsampler.backends.headers import jpeg_is_complete
 from ndsampler.backends.opencv import decode_image
 from ndsampler.backends.source import open_source
 from ndsampler.cache.frame_cache import FrameCache
+from ndsampler.cache.identity import Source
 from ndsampler.errors import MissingSourceError, SourceError
 
 
@@ -125,7 +126,7 @@ class TestRaw:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             open_source(path).read(*WINDOWS[0])
-            FrameCache(make_backend("cog"), str(tmp_path / "cache")).read(path, WINDOWS[0])
+            FrameCache(make_backend("cog"), str(tmp_path / "cache")).read(Source(path), WINDOWS[0])
 
     def test_without_opencv_the_packages_to_install_are_named(self, tmp_path, monkeypatch):
         path = str(write_png(tmp_path / "a.png", random_pixels()))

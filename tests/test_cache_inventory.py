@@ -19,9 +19,12 @@ from ndsampler.abstract_frames import SimpleFrames
 from ndsampler.backends import label as labels
 from ndsampler.backends import make_backend
 from ndsampler.cache import inventory
+from ndsampler.cache.identity import Source
 from ndsampler.cache.inventory import Status, find_entries, scan, survey
-from ndsampler.cache.maintenance import prune, verify
+from ndsampler.cache.names import config_folder
 from ndsampler.cache.partial import PartialFiles
+from ndsampler.cache.prune import prune
+from ndsampler.cache.verify import verify
 from ndsampler.errors import ArgumentError, SourceError
 
 
@@ -92,7 +95,7 @@ class TestScan:
     def test_the_folder_of_an_earlier_format_is_known(self, place):
         entries = place.prepare()
         folder = entries[1].parent.parent
-        folder.rename(folder.with_name(make_backend("npy").config_id_of(1)))
+        folder.rename(folder.with_name(config_folder(make_backend("npy"), 1)))
         assert set(place.states().values()) == {Status.OUTDATED}
 
     def test_what_the_releases_before_kept_is_known(self, place):
@@ -178,10 +181,10 @@ class TestScan:
             leave_behind(path.parent.parent)
             expected[Status.LEFTOVER] += 1
         report = survey(place.workdir)
-        assert {kind: report.of(kind).count for kind in Status} == expected
+        assert {kind: report.count(kind).count for kind in Status} == expected
         assert report.entries.count == 9
         sizes = sum(path.stat().st_size for path in files_below(place.workdir))
-        assert report.of(*Status).nbytes == sizes
+        assert report.count(*Status).nbytes == sizes
         assert [folder.backend for folder in report.folders].count("cog compress=LZW") <= 1
         assert json.loads(json.dumps(report.to_json()))["damaged"] == expected[Status.DAMAGED]
 
@@ -221,7 +224,7 @@ class TestPreparation:
         report = frames.try_prepare()
         assert (report.images, report.made, report.present, report.in_place) == (5, 3, 1, 1)
         made = [path for path in files_below(place.workdir) if path.is_file()]
-        first = frames._cache.entry_path(str(images[1]))
+        first = frames._cache.entry_path(Source(str(images[1])))
         assert report.made_bytes == sum(path.stat().st_size for path in made) - os.path.getsize(first)
         again = frames.try_prepare()
         assert (again.made, again.present, again.in_place, again.source_bytes) == (0, 4, 1, 0)

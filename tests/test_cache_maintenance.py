@@ -15,10 +15,16 @@ from helpers_workdir import DAMAGE, FILE, edit, files_below, flip, leave_behind,
 
 from ndsampler.abstract_frames import SimpleFrames
 from ndsampler.backends import label as labels
-from ndsampler.cache import maintenance
-from ndsampler.cache.inventory import ENTRIES, Status, find_entries, scan, survey
-from ndsampler.cache.maintenance import WASTE, Sources, prune, verify
+from ndsampler.cache import prune as prune_module
+from ndsampler.cache import removal
+from ndsampler.cache import verify as verify_module
+from ndsampler.cache.identity import Source
+from ndsampler.cache.inventory import find_entries, scan, survey
 from ndsampler.cache.partial import LOCK, PartialFiles
+from ndsampler.cache.prune import WASTE, prune
+from ndsampler.cache.reports import ENTRIES, Status
+from ndsampler.cache.usage import Sources
+from ndsampler.cache.verify import verify
 from ndsampler.errors import ArgumentError
 
 
@@ -29,7 +35,7 @@ class TestVerify:
         entries = place.prepare(backend)
         assert verify(place.workdir).ok
         flip(entries[2], at)
-        assert survey(place.workdir).of(Status.DAMAGED).count == 0
+        assert survey(place.workdir).count(Status.DAMAGED).count == 0
         report = verify(place.workdir)
         assert not report.ok
         assert [item.path for item in report.damaged] == [str(entries[2])]
@@ -38,7 +44,7 @@ class TestVerify:
     @each_caching
     @pytest.mark.parametrize("channels", [1, 3, 5])
     def test_pixels_are_compared_with_their_sources(self, tmp_path, backend, channels, monkeypatch):
-        monkeypatch.setattr("ndsampler.backends.base.BLOCK_BYTES", 1000)  # many blocks
+        monkeypatch.setattr("ndsampler.cache.comparison.BLOCK_BYTES", 1000)  # many boxes
         pixels = random_pixels("float32", channels)
         pixels[3, 4] = np.nan
         path = write_tiff(tmp_path / "image.tif", pixels)
@@ -46,7 +52,7 @@ class TestVerify:
         frames.prepare()
         assert verify(tmp_path, pixels=True).compared == 1
         # What a wrong converter would have written.
-        entry = pathlib.Path(frames._cache.entry_path(str(path)))
+        entry = pathlib.Path(frames._cache.entry_path(Source(str(path))))
         other = pixels.copy()
         other[-1, -1, -1] += 1
         wrong = write_tiff(tmp_path / "wrong.tif", other)
@@ -84,7 +90,7 @@ class TestVerify:
         flip(entries[1])
         seen = []
         mine = Sources([SimpleFrames({7: place.images[2], 8: place.images[3]})])
-        assert verify(place.workdir, used_by=mine, tell=seen.append).ok
+        assert verify(place.workdir, used_by=mine, callback=seen.append).ok
         assert {item.path for item in seen} == {str(entries[2]), str(entries[3])}
 
     @each_caching
@@ -102,7 +108,7 @@ class TestVerify:
         def refuse(path):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(maintenance, "read_label", refuse)
+        monkeypatch.setattr(verify_module, "read_label", refuse)
         report = verify(place.workdir, remove=True)
         assert not report.ok
         assert len(report.unreadable) == 3
@@ -115,7 +121,7 @@ class TestPrune:
         put_foreign_things(entries[1], tmp_path)
         edit(place.images[1])
         place.images[2].unlink()
-        newest = pathlib.Path(place.frames()._cache.entry_path(str(place.images[1])))
+        newest = pathlib.Path(place.frames()._cache.entry_path(Source(str(place.images[1]))))
         place.frames().prepare([1])
         dead = leave_behind(newest.parent.parent)
         before = files_below(tmp_path)
@@ -178,12 +184,12 @@ class TestPrune:
     def test_an_entry_of_a_stated_hash_is_in_use_where_a_dataset_states_it(self, place):
         frames = place.frames(mode="GIVEN")
         cache = frames._cache
-        entries = [cache.ensure(str(path), f"hash {gid}") for gid, path in place.images.items()]
+        entries = [cache.ensure(Source(str(path), f"hash {gid}")) for gid, path in place.images.items()]
 
         class Stated(SimpleFrames):
             def layout(self, image_id):
                 layout = super().layout(image_id)
-                asset = dataclasses.replace(layout.assets[0], path="/moved/away.png", given_hash="hash 2")
+                asset = dataclasses.replace(layout.assets[0], source=Source("/moved/away.png", "hash 2"))
                 return dataclasses.replace(layout, assets=(asset,))
 
         prune(place.workdir, unused_by=Sources([Stated({1: "unread"})]))
@@ -192,7 +198,7 @@ class TestPrune:
     def test_a_new_entry_in_the_place_of_a_damaged_one_stays(self, place, monkeypatch):
         entries = place.prepare()
         entries[1].write_bytes(b"")
-        decide = maintenance._why_removed
+        decide = prune_module._why_removed
 
         def decide_and_wait(item, *args):
             why = decide(item, *args)
@@ -201,7 +207,7 @@ class TestPrune:
                 place.frames().load_region(1)
             return why
 
-        monkeypatch.setattr(maintenance, "_why_removed", decide_and_wait)
+        monkeypatch.setattr(prune_module, "_why_removed", decide_and_wait)
         assert prune(place.workdir).total.count == 0
         assert place.states()[entries[1]] == Status.CURRENT
 
@@ -218,7 +224,7 @@ class TestPrune:
         frames = place.frames()
         frames.prepare([1])
         dead = leave_behind(pathlib.Path(frames.cache_dpath))
-        decide = maintenance._why_removed
+        decide = prune_module._why_removed
         with open(dead / LOCK) as lock:
 
             def decide_and_wait(item, *args):
@@ -226,7 +232,7 @@ class TestPrune:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return decide(item, *args)
 
-            monkeypatch.setattr(maintenance, "_why_removed", decide_and_wait)
+            monkeypatch.setattr(prune_module, "_why_removed", decide_and_wait)
             report = prune(place.workdir)
         assert (report.total.count, report.failures) == (0, ())
         assert (dead / FILE).exists()
@@ -242,7 +248,7 @@ class TestPrune:
                 raise PermissionError(13, "Permission denied")
             original(path, **kw)
 
-        monkeypatch.setattr(maintenance.os, "unlink", unlink)
+        monkeypatch.setattr(removal.os, "unlink", unlink)
         report = prune(place.workdir)
         assert [failure.item.path for failure in report.failures] == [str(entries[2])]
         assert [entry.exists() for entry in entries.values()] == [False, True, False]
@@ -257,7 +263,7 @@ class TestPrune:
         for call in (prune, lambda workdir: verify(workdir, remove=True)):
             with pytest.raises(ArgumentError, match="is a link to .*elsewhere/frames"):
                 call(place.workdir)
-        assert survey(place.workdir).of(Status.ORPHANED).count == len(entries)
+        assert survey(place.workdir).count(Status.ORPHANED).count == len(entries)
 
     def test_empty_folders_go_and_entries_can_be_made_again(self, place):
         entries = place.prepare()
@@ -305,7 +311,7 @@ class TestWritersAndLinks:
         partial = pathlib.Path(frames.cache_dpath) / "_partial"
         partial.mkdir(exist_ok=True)
         (partial / ("ab" * 16)).symlink_to(outside)
-        (partial / frames._cache.identify(str(place.images[2])).token).symlink_to(outside)
+        (partial / frames._cache.identify(Source(str(place.images[2]))).token).symlink_to(outside)
         frames.prepare()
         prune(place.workdir)
         assert [path.name for path in outside.iterdir()] == ["precious"]

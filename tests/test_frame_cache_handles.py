@@ -13,6 +13,7 @@ from helpers_images import random_pixels, write_tiff
 
 from ndsampler.backends import gdal
 from ndsampler.cache.handles import HandlePool
+from ndsampler.cache.identity import Source
 
 
 class FakeReader:
@@ -27,45 +28,45 @@ class FakeReader:
         self.closed += 1
 
 
+def lend(pool: HandlePool, key: object, reader: FakeReader | None = None) -> FakeReader:
+    """Return the reader that a pool lends; the pool opens the given one, or a new one, if it has none."""
+    return pool.lend(key, lambda: reader or FakeReader(), lambda lent: lent)
+
+
 class TestHandles:
     def test_the_least_recently_used_is_closed_beyond_the_bound(self):
         pool = HandlePool(max_handles=2)
         readers = [FakeReader() for _ in range(4)]
         for key, reader in enumerate(readers):
-            pool.give_back(key, reader)
+            lend(pool, key, reader)
         assert [reader.closed for reader in readers] == [1, 1, 0, 0]
-        assert pool.borrow(2, FakeReader) is readers[2]
-        pool.give_back(2, readers[2])
-        pool.give_back(9, FakeReader())
+        assert lend(pool, 2) is readers[2]
+        lend(pool, 9)
         assert [reader.closed for reader in readers] == [1, 1, 0, 1]
 
     def test_what_is_on_loan_is_lent_to_nobody_else(self):
         pool = HandlePool()
-        pool.give_back("a", FakeReader())
-        first = pool.borrow("a", FakeReader)
-        second = pool.borrow("a", FakeReader)
+        lend(pool, "a")
+        first, second = pool.lend("a", FakeReader, lambda outer: (outer, lend(pool, "a")))
         assert first is not second
-        pool.give_back("a", first)
-        pool.give_back("a", second)
         assert len(pool) == 1
-        assert [first.closed, second.closed] == [1, 0]
+        assert [first.closed, second.closed] == [0, 1]
 
     def test_a_thread_never_gets_the_handle_of_another(self):
         pool = HandlePool()
         mine = FakeReader()
-        pool.give_back("a", mine)
+        lend(pool, "a", mine)
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            assert executor.submit(pool.borrow, "a", FakeReader).result() is not mine
-        assert pool.borrow("a", FakeReader) is mine
+            assert executor.submit(lend, pool, "a").result() is not mine
+        assert lend(pool, "a") is mine
 
     def test_what_is_shareable_is_lent_to_all(self):
         pool = HandlePool()
         shared = FakeReader(shareable=True, nbytes=5)
-        pool.give_back("a", shared)
-        assert pool.borrow("a", FakeReader) is shared
+        lend(pool, "a", shared)
+        assert lend(pool, "a") is shared
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            assert executor.submit(pool.borrow, "a", FakeReader).result() is shared
-        pool.give_back("a", shared)
+            assert executor.submit(lend, pool, "a").result() is shared
         assert shared.closed == 0
         assert len(pool) == 1
 
@@ -73,25 +74,25 @@ class TestHandles:
         pool = HandlePool(max_bytes=10)
         readers = [FakeReader(shareable=True, nbytes=size) for size in (4, 4, 4, 50)]
         for key, reader in enumerate(readers[:3]):
-            pool.give_back(key, reader)
+            lend(pool, key, reader)
         assert len(pool) == 2
-        pool.give_back(3, readers[3])
+        lend(pool, 3, readers[3])
         assert len(pool) == 1
-        assert pool.borrow(3, FakeReader) is readers[3]
+        assert lend(pool, 3) is readers[3]
         assert [reader.closed for reader in readers] == [0] * 4
 
     def test_clearing_closes_all_that_is_idle(self):
         pool = HandlePool()
         readers = [FakeReader(), FakeReader(shareable=True)]
         for key, reader in enumerate(readers):
-            pool.give_back(key, reader)
+            lend(pool, key, reader)
         pool.clear()
         assert len(pool) == 0
         assert [reader.closed for reader in readers] == [1, 0]
 
     def test_a_pickle_keeps_the_bounds_and_no_handles(self):
         pool = HandlePool(max_handles=3, max_bytes=99)
-        pool.give_back("a", FakeReader())
+        lend(pool, "a")
         other = pickle.loads(pickle.dumps(pool))
         assert (other.max_handles, other.max_bytes, len(other)) == (3, 99, 0)
 
@@ -99,18 +100,18 @@ class TestHandles:
     @pytest.mark.parametrize(
         "use",
         [
-            lambda pool: pool.borrow("a", FakeReader),
-            lambda pool: pool.give_back("b", FakeReader()),
+            lambda pool: lend(pool, "0"),
+            lambda pool: lend(pool, "b"),
             lambda pool: pool.set_size(1),
             lambda pool: pool.clear(),
         ],
-        ids=["borrow", "give back", "set the size", "clear"],
+        ids=["lend an inherited one", "lend a new one", "set the size", "clear"],
     )
     def test_a_fork_leaves_inherited_handles_alone(self, use):
         pool = HandlePool()
         readers = [FakeReader() for _ in range(3)]
         for n, reader in enumerate(readers):
-            pool.give_back(str(n), reader)
+            lend(pool, str(n), reader)
         # As if another thread of the parent were using the pool just now.
         with pool._lock:
             child = os.fork()
@@ -131,10 +132,10 @@ class TestHandles:
             raise RuntimeError("mine")
 
         with pytest.raises(RuntimeError, match="mine"):
-            cache.visit(str(tiled), fail)
+            cache.visit(Source(str(tiled)), fail)
         assert [reader.dataset.closed for reader in used] == [True]
         assert len(cache.handles) == 0
-        assert np.array_equal(cache.read(str(tiled), WHOLE), random_pixels())
+        assert np.array_equal(cache.read(Source(str(tiled)), WHOLE), random_pixels())
 
 
 def test_the_block_cache_of_gdal_is_bounded_unless_the_user_says_otherwise(tmp_path):

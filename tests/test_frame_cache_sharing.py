@@ -95,6 +95,7 @@ class TestSharing:
             from helpers_images import random_pixels
             from ndsampler.backends import make_backend
             from ndsampler.cache.frame_cache import FrameCache
+            from ndsampler.cache.identity import Source
             resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
             backend = make_backend(sys.argv[1] if sys.argv[1] != 'None' else None)
             folder = pathlib.Path(sys.argv[2])
@@ -102,8 +103,8 @@ class TestSharing:
             paths = sorted(map(str, folder.glob('*.*')))
             expected = random_pixels('uint8', 1, (20, 30))
             def read(path):
-                return np.array_equal(cache.read(path, (0, 20, 0, 30)), expected)
-            held = [cache.read(path, (0, 20, 0, 30)) for path in paths]
+                return np.array_equal(cache.read(Source(path), (0, 20, 0, 30)), expected)
+            held = [cache.read(Source(path), (0, 20, 0, 30)) for path in paths]
             assert all(np.array_equal(one, expected) for one in held)
             with ThreadPoolExecutor(8) as pool:
                 assert all(pool.map(read, paths))
@@ -126,14 +127,15 @@ def test_a_fork_works_where_the_user_has_given_gdal_threads(prepared, tmp_path):
         from helpers_cache import fork, join
         from ndsampler.backends import make_backend
         from ndsampler.cache.frame_cache import FrameCache
+        from ndsampler.cache.identity import Source
         folder, prepared = sys.argv[1], sys.argv[2] == 'True'
         cache = FrameCache(make_backend('cog'), folder + '/cache')
         whole = (0, 700, 0, 700)
-        cache.read(folder + '/0.png', whole)
+        cache.read(Source(folder + '/0.png'), whole)
         if prepared:
-            cache.ensure(folder + '/1.png')
+            cache.ensure(Source(folder + '/1.png'))
         expected = random_pixels('uint8', 3, (700, 700), seed=1)
-        child = fork(lambda: int(not np.array_equal(cache.read(folder + '/1.png', whole), expected)))
+        child = fork(lambda: int(not np.array_equal(cache.read(Source(folder + '/1.png'), whole), expected)))
         assert join(child) == 0
     """
     done = run_script(script, tmp_path, prepared)

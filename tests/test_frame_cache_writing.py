@@ -17,6 +17,7 @@ from helpers_images import random_pixels, write_tiff
 
 from ndsampler.backends import make_backend
 from ndsampler.cache.frame_cache import FrameCache
+from ndsampler.cache.identity import Source
 from ndsampler.errors import CacheError, SourceError
 
 
@@ -24,7 +25,7 @@ from ndsampler.errors import CacheError, SourceError
 class TestWholeOrAbsent:
     def test_an_entry_appears_by_a_rename(self, backend, make_cache, image, tmp_path, monkeypatch):
         cache = make_cache(backend)
-        entry = cache.entry_path(str(image))
+        entry = cache.entry_path(Source(str(image)))
         seen = []
         original = os.replace
 
@@ -33,7 +34,7 @@ class TestWholeOrAbsent:
             original(source, dest)
 
         monkeypatch.setattr(os, "replace", replace)
-        cache.ensure(str(image))
+        cache.ensure(Source(str(image)))
         ((source, dest, existed),) = seen
         assert (dest, existed) == (entry, False)
         assert os.path.commonpath([source, entry]) == cache.dpath
@@ -60,11 +61,11 @@ class TestWholeOrAbsent:
         monkeypatch.setattr(cache.backend, "convert", convert)
         expected = CacheError if isinstance(failure, OSError) else type(failure)
         with pytest.raises(expected):
-            cache.read(str(image), WHOLE)
+            cache.read(Source(str(image)), WHOLE)
         assert files(tmp_path / "cache") == []
-        assert not cache.is_ready(str(image))
+        assert not cache.find_ready(Source(str(image)))
         monkeypatch.setattr(cache.backend, "convert", original)
-        assert np.array_equal(cache.read(str(image), WHOLE), random_pixels())
+        assert np.array_equal(cache.read(Source(str(image)), WHOLE), random_pixels())
 
     def test_a_converter_that_lies_about_pixels_is_caught(
         self, backend, make_cache, image, tmp_path, monkeypatch
@@ -82,8 +83,8 @@ class TestWholeOrAbsent:
             original(changed, dest)
 
         monkeypatch.setattr(cache.backend, "convert", convert)
-        with pytest.raises(CacheError, match=r"the entry of .*image.png differs from its source"):
-            cache.ensure(str(image))
+        with pytest.raises(CacheError, match=r"entry of .*image.png .*differ from those of its source"):
+            cache.ensure(Source(str(image)))
         assert files(tmp_path / "cache") == []
 
     @pytest.mark.parametrize("change", ["shape", "type"])
@@ -100,8 +101,8 @@ class TestWholeOrAbsent:
             original(ArrayReader(other), dest)
 
         monkeypatch.setattr(cache.backend, "convert", convert)
-        with pytest.raises(CacheError, match=r"the entry of .*image.png came out as .*the source is uint8"):
-            cache.ensure(str(image))
+        with pytest.raises(CacheError, match=r"entry of .*image.png .* it is .*its source is uint8"):
+            cache.ensure(Source(str(image)))
         assert files(tmp_path / "cache") == []
 
     def test_a_converter_that_writes_nothing_is_caught(
@@ -110,7 +111,7 @@ class TestWholeOrAbsent:
         cache = make_cache(backend)
         monkeypatch.setattr(cache.backend, "convert", lambda source, dest: None)
         with pytest.raises((CacheError, SourceError)):
-            cache.ensure(str(image))
+            cache.ensure(Source(str(image)))
         assert files(tmp_path / "cache") == []
 
     @pytest.mark.parametrize("step", ["makedirs", "fsync", "replace"])
@@ -127,10 +128,10 @@ class TestWholeOrAbsent:
             with pytest.raises(
                 CacheError, match=r"image.png cannot be made .*give another workdir"
             ) as caught:
-                cache.read(str(image), WHOLE)
+                cache.read(Source(str(image)), WHOLE)
         assert caught.value.__cause__.errno == errno.ENOSPC
         assert files(tmp_path / "cache") == []
-        assert np.array_equal(cache.read(str(image), WHOLE), random_pixels())
+        assert np.array_equal(cache.read(Source(str(image)), WHOLE), random_pixels())
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a limit on the size of files")
     def test_a_disk_that_fills_up_while_writing_leaves_nothing(self, backend, image, tmp_path):
@@ -140,10 +141,11 @@ class TestWholeOrAbsent:
             from ndsampler.backends import make_backend
             from ndsampler.errors import CacheError
             from ndsampler.cache.frame_cache import FrameCache
+            from ndsampler.cache.identity import Source
             resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
             cache = FrameCache(make_backend(sys.argv[1]), sys.argv[3])
             try:
-                cache.ensure(sys.argv[2])
+                cache.ensure(Source(sys.argv[2]))
             except CacheError as ex:
                 assert 'big.tif' in str(ex), ex
                 print('refused')
@@ -156,29 +158,29 @@ class TestWholeOrAbsent:
         (tmp_path / "taken").write_text("mine")
         cache = FrameCache(make_backend(backend), str(tmp_path / "taken"))
         with pytest.raises(CacheError, match=r"image.png cannot be made.*give another workdir"):
-            cache.read(str(image), WHOLE)
+            cache.read(Source(str(image)), WHOLE)
         assert (tmp_path / "taken").read_text() == "mine"
 
     def test_a_damaged_source_leaves_nothing(self, backend, make_cache, image, tmp_path):
         image.write_bytes(image.read_bytes()[:500])
         with pytest.raises(SourceError, match=r"image.png"):
-            make_cache(backend).ensure(str(image))
+            make_cache(backend).ensure(Source(str(image)))
         assert files(tmp_path / "cache") == []
 
     def test_reading_writes_nothing(self, backend, make_cache, image, tmp_path):
-        make_cache(backend).ensure(str(image))
+        make_cache(backend).ensure(Source(str(image)))
         before = {path: path.stat().st_mtime_ns for path in files(tmp_path)}
         folders = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_dir()}
-        make_cache(backend).read(str(image), WHOLE)
+        make_cache(backend).read(Source(str(image)), WHOLE)
         assert {path: path.stat().st_mtime_ns for path in files(tmp_path)} == before
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_dir()} == folders
 
     def test_what_is_there_is_not_converted_again(self, backend, make_cache, image, monkeypatch):
-        make_cache(backend).ensure(str(image))
+        make_cache(backend).ensure(Source(str(image)))
         cache = make_cache(backend)
         monkeypatch.setattr(cache.backend, "convert", None)
-        assert cache.is_ready(str(image))
-        assert np.array_equal(cache.read(str(image), WHOLE), random_pixels())
+        assert cache.find_ready(Source(str(image)))
+        assert np.array_equal(cache.read(Source(str(image)), WHOLE), random_pixels())
 
     @pytest.mark.parametrize("locks", [True, False])
     def test_two_processes_may_convert_one_image(self, backend, locks, image, tmp_path):
@@ -189,6 +191,7 @@ class TestWholeOrAbsent:
             from ndsampler.cache import partial
             from ndsampler.backends import make_backend
             from ndsampler.cache.frame_cache import FrameCache
+            from ndsampler.cache.identity import Source
             backend, image, folder, locks, ready, go = sys.argv[1:]
             if locks == 'False':
                 partial.fcntl = None
@@ -200,7 +203,7 @@ class TestWholeOrAbsent:
                     time.sleep(0.002)
                 original(source, dest)
             cache.backend.convert = convert
-            assert np.array_equal(cache.read(image, (0, 90, 0, 151)), random_pixels())
+            assert np.array_equal(cache.read(Source(image), (0, 90, 0, 151)), random_pixels())
         """
         marks = [tmp_path / "ready0", tmp_path / "ready1"]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -228,7 +231,7 @@ class TestWholeOrAbsent:
 
         def read(_):
             barrier.wait()
-            return cache.read(str(image), WHOLE)
+            return cache.read(Source(str(image)), WHOLE)
 
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             for found in pool.map(read, range(8)):

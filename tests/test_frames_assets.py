@@ -22,7 +22,7 @@ from ndsampler.errors import (
     UnknownIdError,
     UnknownTargetError,
 )
-from ndsampler.frames.reader import Grid
+from ndsampler.frames.grid import Grid
 from ndsampler.windows import PixelBox
 
 
@@ -148,13 +148,13 @@ class TestAssets:
         (bundle / "rgb.png").unlink()
         if found.cache_dpath:
             with pytest.raises(MissingSourceError, match=r"image 1: .*rgb.png does not exist"):
-                found.reader.is_ready(found.layout(1))
+                found.reader.find_ready(found.layout(1))
 
     def test_every_file_is_prepared(self, frames):
         found, _ = frames
         found.prepare()
         for gid in (1, 2):
-            assert found.reader.is_ready(found.layout(gid))
+            assert None not in found.reader.find_ready(found.layout(gid))
 
     def test_pathinfo_tells_each_file(self, backend, frames):
         found, _ = frames

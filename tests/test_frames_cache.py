@@ -67,7 +67,7 @@ class TestDamage:
             assert "image 3: " in message
             assert "a.jpg" in message
         for gid in (1, 4, 5, 6):
-            assert frames.reader.is_ready(frames.layout(gid))
+            assert None not in frames.reader.find_ready(frames.layout(gid))
 
     def test_preparing_one_that_fails_raises_its_own_error(self, backend, frames, bundle):
         if backend is None:
@@ -90,9 +90,13 @@ class TestPrepare:
     def test_it_converts_all_or_those_asked_for(self, backend, make_simple):
         frames, _ = make_simple(backend)
         frames.prepare([2])
-        assert [frames.reader.is_ready(frames.layout(gid)) for gid in (1, 2, 3)] == [False, True, False]
+        assert [None not in frames.reader.find_ready(frames.layout(gid)) for gid in (1, 2, 3)] == [
+            False,
+            True,
+            False,
+        ]
         frames.prepare()
-        assert all(frames.reader.is_ready(frames.layout(gid)) for gid in (1, 2, 3))
+        assert all(None not in frames.reader.find_ready(frames.layout(gid)) for gid in (1, 2, 3))
 
     @pytest.mark.parametrize("workers", [0, 1, 2, 8])
     def test_workers_convert_the_same(self, backend, workers, make_simple):

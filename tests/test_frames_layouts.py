@@ -11,6 +11,7 @@ import pytest
 from helpers_cache import each_backend
 from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_png, write_tiff
 
+from ndsampler.cache.identity import Source
 from ndsampler.coco_frames import MAX_LAYOUTS, build_layout
 from ndsampler.errors import NDSamplerError, SourceError, UnknownIdError
 from ndsampler.frames import layout
@@ -162,8 +163,8 @@ class TestLayouts:
             ("r", "g", "b", "a"),
         ]
         assert default_channels(6) == ("u0", "u1", "u2", "u3", "u4", "u5")
-        assert layout.band_names(Asset("x", ("a", "b")), 5)[:2] == ("a", "b")
-        assert len(set(layout.band_names(Asset("x", ("r", "u1")), 6))) == 6
+        assert layout.band_names(Asset(Source("x"), ("a", "b")), 5)[:2] == ("a", "b")
+        assert len(set(layout.band_names(Asset(Source("x"), ("r", "u1")), 6))) == 6
 
     def test_parsing_channels_leaves_the_default_open(self):
         import ubelt as ub

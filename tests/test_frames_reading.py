@@ -16,9 +16,11 @@ from helpers_cache import each_backend
 from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_png, write_tiff
 
 from ndsampler.abstract_frames import Frames, SimpleFrames
+from ndsampler.cache.identity import Source
 from ndsampler.coco_frames import CocoFrames
 from ndsampler.errors import ArgumentError, BackendError, UnknownIdError, WindowError
-from ndsampler.frames.reader import Grid, mask_nodata
+from ndsampler.frames.grid import Grid
+from ndsampler.frames.nodata import mask_nodata
 from ndsampler.frames.view import FrameView
 from ndsampler.windows import PixelBox
 
@@ -151,7 +153,7 @@ class TestLoadImage:
         frames, _ = make_simple(backend)
         assert frames.load_image(1, noreturn=True) is None
         if backend:
-            assert frames._cache.is_ready(str(frames.id_to_path[1]))
+            assert frames._cache.find_ready(Source(str(frames.id_to_path[1])))
 
     def test_channels_are_gathered_into_an_array(self, backend, make_simple):
         frames, pixels = make_simple(backend)

@@ -70,10 +70,10 @@ def reads(monkeypatch):
     found = []
     original = FrameCache.visit
 
-    def visit(self, path, action, given=None, level=0):
-        name = path.rsplit("/", 1)[-1]
+    def visit(self, source, action, level=0):
+        name = source.path.rsplit("/", 1)[-1]
         return original(
-            self, path, lambda reader: action(CountingReader(reader, name, level, found)), given, level
+            self, source, lambda reader: action(CountingReader(reader, name, level, found)), level
         )
 
     monkeypatch.setattr(FrameCache, "visit", visit)

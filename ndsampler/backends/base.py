@@ -5,8 +5,6 @@ The interface of a storage backend, and the registry of backends by name.
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -95,20 +93,6 @@ class Backend(ABC):
     def check_config(self) -> None:
         """Raise a :class:`BackendError` if a setting has an invalid value."""
         return None
-
-    @property
-    def config_id(self) -> str:
-        """A short name for the backend and its settings; the same in every process."""
-        return self.config_id_of(FORMAT_VERSION)
-
-    def config_id_of(self, version: int) -> str:
-        """Return the :attr:`config_id` under a version of the entry format.
-
-        Args:
-            version: a value of :data:`FORMAT_VERSION`.
-        """
-        text = json.dumps([self.name, version, self.config], sort_keys=True, default=str)
-        return f"{self.name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def describe(self) -> str:
         """Return the name, followed by the settings that differ from the defaults, for messages."""

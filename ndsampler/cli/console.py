@@ -13,7 +13,7 @@ from ndsampler.dataset.opening import open_dataset
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndsampler.cache.maintenance import Sources
+    from ndsampler.cache.usage import Sources
 
 #: What the exit code of a command says: all is well, something was found, the user can mend what was typed.
 FINE, FOUND, BAD_INPUT = 0, 1, 2
@@ -29,7 +29,7 @@ def open_sources(paths: Sequence[str]) -> Sources:
         MissingSourceError: if one does not exist.
         ArgumentError: if one is no kwcoco dataset, or holds no images.
     """
-    from ndsampler.cache.maintenance import Sources
+    from ndsampler.cache.usage import Sources
     from ndsampler.coco_frames import CocoFrames
 
     return Sources(CocoFrames(open_dataset(path), backend=None) for path in paths)
