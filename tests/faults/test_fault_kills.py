@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import select
 import signal
 import sys
@@ -25,6 +24,8 @@ from helpers_faults import (
 
 from ndsampler.backends import base, gdal
 from ndsampler.backends.label import verify_entry
+
+resource = pytest.importorskip("resource", reason="needs limits on what a process may take")
 
 pytestmark = needs_fork
 

@@ -12,6 +12,7 @@ import textwrap
 import numpy as np
 import pytest
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_systems import needs_locks
 from PIL import Image
 
 from ndsampler import SimpleFrames
@@ -86,6 +87,7 @@ def stale(partials: PartialFiles) -> list[str]:
     return [name for name in sorted(os.listdir(partials.dpath)) if partials.is_left_over(name)]
 
 
+@needs_locks
 class TestTwoMachines:
     @pytest.fixture
     def theirs(self, tmp_path, monkeypatch):
