@@ -80,8 +80,8 @@ class TestLocks:
             lock.touch()
             os.utime(lock, (lock.stat().st_mtime - age,) * 2)
             (lock.parent / "entry.partial").write_bytes(b"half")
-        assert [partials.is_left_over(name) for name in ("young", "old")] == [False, True]
-        assert partials.sweep() == 1
+        assert [partials.is_stale(name) for name in ("young", "old")] == [False, True]
+        assert partials.clean_up() == 1
         assert os.listdir(partials.dpath) == ["young"]
 
     @each_caching

@@ -144,9 +144,9 @@ def _verify(file: BinaryIO, checksum: int) -> None:
 
 
 def _seal(file: BinaryIO, checksum: int) -> None:
-    """Set the microseconds of an open entry's time of change to what its checksum asks for."""
+    """Set the microseconds of an open entry's modification time to the seal of its checksum."""
     stat = os.fstat(file.fileno())
-    # Of the open file where that is possible: its name may be another's by now.
+    # By descriptor where the system can, because another process may have replaced the file at the path.
     target: Any = file.fileno() if os.utime in os.supports_fd else file.name
     os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns // 10**9 * 10**9 + _seal_of(checksum)))
 

@@ -230,7 +230,7 @@ class FrameCache:
 
     def clear_up(self) -> int:
         """Remove what writers that are no more left behind, and return how many they were."""
-        return 0 if self.dpath is None else PartialFiles(self.dpath).sweep()
+        return 0 if self.dpath is None else PartialFiles(self.dpath).clean_up()
 
     def _visit_file(
         self, key: FileKey, path: str, action: Callable[[RegionReader], Result], given: str | None

@@ -409,7 +409,7 @@ def _remove_place(place: Path) -> str | None:
     for _ in range(PLACE_TRIES):
         if writers.remove(place.name) or not place.exists():
             return ""
-        if not writers.is_left_over(place.name):
+        if not writers.is_stale(place.name):
             return None
     return "its files cannot be removed"
 

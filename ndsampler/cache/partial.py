@@ -64,7 +64,7 @@ class PartialFiles:
         >>> with tempfile.TemporaryDirectory() as dpath:
         ...     partials = PartialFiles(dpath)
         ...     with partials.claim('token') as file:
-        ...         print(os.path.splitext(file)[1], partials.sweep())
+        ...         print(os.path.splitext(file)[1], partials.clean_up())
         .partial 0
     """
 
@@ -84,7 +84,7 @@ class PartialFiles:
         Raises:
             OSError: if no folder can be made.
         """
-        self.sweep()
+        self.clean_up()
         folder, lock = self._claim_folder(token)
         # Two hosts can both get the lock on a network disk that is mounted without locks.
         own = f"entry.{uuid.uuid4().hex[:8]}"
@@ -95,7 +95,7 @@ class PartialFiles:
             _remove_folder(folder, lock, own)
             lock.close()
 
-    def is_left_over(self, name: str) -> bool:
+    def is_stale(self, name: str) -> bool:
         """Return whether the writer of a folder has died.
 
         Args:
@@ -115,7 +115,7 @@ class PartialFiles:
         with _lock_of_dead_writer(folder) as lock:
             return _remove_empty(folder) if lock is None else _remove_folder(folder, lock)
 
-    def sweep(self) -> int:
+    def clean_up(self) -> int:
         """Remove the folders of dead writers as far as that is allowed, and return their number."""
         return sum(self.remove(name) for name in self._names())
 

@@ -84,7 +84,7 @@ def test_an_entry_that_changes_while_it_is_checked_is_not_sealed(image, tmp_path
 
 def stale(partials: PartialFiles) -> list[str]:
     """Return the names of the folders of dead writers."""
-    return [name for name in sorted(os.listdir(partials.dpath)) if partials.is_left_over(name)]
+    return [name for name in sorted(os.listdir(partials.dpath)) if partials.is_stale(name)]
 
 
 @needs_locks
@@ -104,7 +104,7 @@ class TestTwoMachines:
     def test_it_is_left_to_the_other(self, theirs, image, tmp_path):
         FrameCache(make_backend("npy"), str(tmp_path / "cache")).ensure(image)
         partials = PartialFiles(str(tmp_path / "cache"))
-        assert (stale(partials), partials.sweep()) == ([], 0)
+        assert (stale(partials), partials.clean_up()) == ([], 0)
 
     def test_the_same_may_be_written_beside_it(self, theirs, tmp_path):
         with PartialFiles(str(tmp_path / "cache")).claim("0" * 32) as file:
@@ -117,7 +117,7 @@ class TestTwoMachines:
         monkeypatch.setattr(partial, "STALE_SECONDS", -1.0)
         partials = PartialFiles(str(tmp_path / "cache"))
         data = theirs.read_bytes()
-        assert (stale(partials), partials.sweep(), theirs.exists()) == (["0" * 32], 1, False)
+        assert (stale(partials), partials.clean_up(), theirs.exists()) == (["0" * 32], 1, False)
         theirs.parent.mkdir()
         theirs.write_bytes(data)
 
@@ -128,7 +128,7 @@ def test_a_writer_that_has_waited_long_enough_is_no_dead_one(tmp_path, monkeypat
     with partials.claim("token") as first, partials.claim("token") as second:
         pathlib.Path(second).write_bytes(b"mine")
         assert pathlib.Path(first).parent != pathlib.Path(second).parent
-        assert (stale(partials), partials.sweep()) == ([], 0)
+        assert (stale(partials), partials.clean_up()) == ([], 0)
         assert pathlib.Path(second).read_bytes() == b"mine"
 
 
