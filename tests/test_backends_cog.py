@@ -255,5 +255,5 @@ class TestSettings:
 
         assert isinstance(make_backend("other"), Other)
         assert make_backend("other").usable_in_place("any")
-        with pytest.raises(NotImplementedError, match="'other' keeps no entries"):
+        with pytest.raises(NotImplementedError, match="'other' writes no entries"):
             Other().convert(None, "dest")

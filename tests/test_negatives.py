@@ -116,7 +116,7 @@ def test_images_without_room_are_passed_over_and_said_so(caplog):
     with caplog.at_level(logging.WARNING):
         gids, _ = index.random_negatives(9, window_size=(6, 6), rng=0)
     assert gids.tolist() == [2] * 9
-    assert "2 images have no room for a negative" in caplog.text
+    assert "2 images have no space for a negative" in caplog.text
     assert "[1, 3]" in caplog.text
 
 

@@ -510,7 +510,9 @@ def test_a_window_far_larger_than_its_image_is_legal(sampler):
 
 def test_a_size_without_a_place_is_refused(unread):
     for size in ({"window_dims": (4, 5)}, {"width": 3, "height": 4}):
-        with pytest.raises(TargetError, match="the size of a window but not its place; give 'cx' and 'cy'"):
+        with pytest.raises(
+            TargetError, match="the size of a window but not its position; give 'cx' and 'cy'"
+        ):
             unread.load_sample({"gid": GRAY, **size})
 
 

@@ -119,7 +119,7 @@ class Backend(ABC):
             source: the open source.
             dest: path of the new file.
         """
-        raise NotImplementedError(f"backend {self.name!r} keeps no entries")
+        raise NotImplementedError(f"backend {self.name!r} writes no entries")
 
     def space_needed(self, source: RegionReader) -> int:
         """Return the minimum size of an entry in bytes; 0 if it cannot be known before writing.

@@ -67,7 +67,7 @@ class CogBackend(Backend):
     RESAMPLING = ("AVERAGE", "NEAREST", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS", "MODE", "RMS")
 
     def check_config(self) -> None:
-        """Raise a :class:`ndsampler.errors.BackendError` for a setting out of range."""
+        """Raise a :class:`ndsampler.errors.BackendError` if a setting has an invalid value."""
         config = self.config
         if str(config["compress"]).upper() not in {*CODECS, *CODEC_ALIASES}:
             options = ", ".join(repr(name) for name in ("auto", *CODECS, "RAW"))

@@ -113,7 +113,7 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
         try:
             return rasterio.open(path, **options)
         except UnicodeEncodeError as ex:
-            raise SourceError(f"{path!r} cannot be opened: GDAL knows only names in UTF-8") from ex
+            raise SourceError(f"{path!r} cannot be opened: GDAL accepts only file names in UTF-8") from ex
         except RasterioIOError as ex:
             if not os.path.exists(path):
                 raise MissingSourceError(f"{path} does not exist") from ex
@@ -217,7 +217,7 @@ class RasterReader:
             ) from ex
 
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
-        """Return the pixels of a window that takes ``size`` bytes, by the faster of two ways."""
+        """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
         if 2 <= len(indexes) <= 4 and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
             return interleave(self.dataset.read(indexes, window=window))
         out = np.empty((window.height, window.width, len(indexes)), self.dtype)

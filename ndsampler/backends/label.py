@@ -174,7 +174,7 @@ def _parse_label(file: BinaryIO) -> tuple[EntryLabel, int]:
     file.seek(max(0, size - TAIL_BYTES))
     tail = file.read()
     if len(tail) < FOOTER.size or not tail.endswith(MARK):
-        raise CacheError(f"{file.name} has no label at its end: it is cut off, overwritten, or no entry")
+        raise CacheError(f"{file.name} has no label at its end: it is cut off, overwritten, or not an entry")
     checksum, length, _ = FOOTER.unpack(tail[-FOOTER.size :])
     text = tail[-FOOTER.size - length : -FOOTER.size]
     if length > TAIL_BYTES - FOOTER.size:

@@ -89,7 +89,7 @@ def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dt
     except OSError:
         raise
     except Exception as ex:  # numpy does not catch errors of Python's tokenizer and parser
-        raise CacheError(f"{path} is no .npy file: {type(ex).__name__}: {ex}") from ex
+        raise CacheError(f"{path} is not a .npy file: {type(ex).__name__}: {ex}") from ex
     if dtype.kind not in "buifc" or len(shape) not in (2, 3):
         raise CacheError(
             f"{path} holds {dtype} of shape {shape}; expected an image of 2 or 3 axes of numbers"

@@ -56,7 +56,7 @@ def decode_image(path: str) -> NDArray[Any]:
     except cv2.error as ex:
         raise SourceError(f"{path} cannot be decoded: {ex}") from ex
     if pixels is None:
-        raise SourceError(f"{path} cannot be decoded: it is damaged, cut off, or no image")
+        raise SourceError(f"{path} cannot be decoded: it is damaged, cut off, or not an image")
     if not jpeg_is_complete(data):
         raise SourceError(f"{path} is cut off: the end-of-image marker is missing")
     _swap_color_channels(cv2, pixels)

@@ -79,8 +79,8 @@ class Hierarchy:
         order = np.concatenate(groups)
         if not np.array_equal(np.sort(order), np.arange(len(node_to_idx))):
             raise ArgumentError(
-                f"the category graph of {len(node_to_idx)} nodes and {graph.number_of_edges()} edges is no "
-                "forest; expected at most one parent for each category and no cycle: remove an edge"
+                f"the category graph of {len(node_to_idx)} nodes and {graph.number_of_edges()} edges is not "
+                "a forest; expected at most one parent for each category and no cycle: remove an edge"
             )
         group_of, offset_of = [0] * len(order), [0] * len(order)
         for place, group in enumerate(groups):

@@ -99,4 +99,6 @@ def _as_json(value: Any) -> Any:
         return os.fspath(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
-    raise TypeError(f"the dataset holds {value!r}; expected what can be written as JSON, a path or an array")
+    raise TypeError(
+        f"the dataset holds {value!r}; expected a value that can be written as JSON, a path or an array"
+    )

@@ -27,7 +27,7 @@ def open_dataset(path: str | os.PathLike[str]) -> Any:
     import kwcoco
 
     if not Path(path).is_file():
-        raise MissingSourceError(f"{path} does not exist, or is no file; expected a kwcoco file")
+        raise MissingSourceError(f"{path} does not exist, or is not a file; expected a kwcoco file")
     try:
         dset = kwcoco.CocoDataset.coerce(os.fspath(path))
     except (ValueError, LookupError, TypeError, AttributeError, NotImplementedError, OSError) as ex:

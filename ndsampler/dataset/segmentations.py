@@ -39,7 +39,7 @@ def decode_counts(text: str | bytes) -> list[int]:
     for code in codes:
         group = code - 48
         if not 0 <= group < 64:
-            raise ValueError(f"{chr(code)!r} is no character of a run-length encoding")
+            raise ValueError(f"{chr(code)!r} is not a character of a run-length encoding")
         value |= (group & 0x1F) << shift
         shift += 5
         if group & 0x20:

@@ -172,13 +172,13 @@ class NegativeRequest:
         if num < 0 or thresh < 0 or (patience is not None and patience < 0):
             raise ArgumentError(
                 f"got num={num}, thresh={thresh}, patience={patience}; expected none of them below 0; "
-                "ask for at least 0 negatives"
+                "request at least 0 negatives"
             )
         images = table.images
         rows = np.arange(len(images)) if gids is None else np.unique(images.indices_of(list(gids)))
         if num and not len(rows):
             raise ArgumentError(
-                f"{num} negatives are asked for and there are no images to draw them from; "
+                f"{num} negatives cannot be drawn, because there are no images; "
                 "expected at least one; add images, or ids to gids"
             )
         images.require_sizes(rows)
@@ -210,8 +210,8 @@ def draw_negatives(
     if len(rows) < request.num:
         message = (
             f"found {len(rows)} of {request.num} negatives with thresh={request.thresh} in "
-            f"{len(request.image_rows)} images, {len(search.without_room)} of which have no room for one; "
-            "expected all of them to be found; ask for fewer or smaller ones, raise thresh, "
+            f"{len(request.image_rows)} images, {len(search.without_room)} of which have no space for one; "
+            "expected all of them to be found; request fewer or smaller ones, raise thresh, "
             "or pass exact=False"
         )
         if exact == "warn":
@@ -429,7 +429,7 @@ class _Search:
         if self.without_room:
             gids = self.request.table.images.gids[self.without_room]
             logger.warning(
-                "%d images have no room for a negative and are passed over: ids %s",
+                "%d images have no space for a negative and are skipped: ids %s",
                 len(gids),
                 np.sort(gids)[:10].tolist(),
             )

@@ -136,7 +136,7 @@ class NegativeSource:
         anchors = np.minimum(anchors[(anchors > 0).all(axis=1)], 1.0)
         if not len(anchors):
             raise ArgumentError(
-                "negatives take their sizes from annotations, of which none has a box; "
+                "negatives get their sizes from annotations, but no annotation has a box; "
                 "expected at least one; give window_dims to preselect"
             )
         return cls(index, {"anchors": anchors}, category_id)
@@ -235,8 +235,8 @@ class NegativePool:
         """
         if self._source is None or not len(self):
             raise ArgumentError(
-                "the pool holds no negatives; expected room for one in some image; "
-                "preselect(n_neg=...) some, with smaller window_dims if there was no room"
+                "the pool has no negatives; expected at least one; call preselect(n_neg=...), "
+                "with smaller window_dims if no image has space for one"
             )
         if self._position == len(self._batch):
             self._batch = self._source.draw(len(self), rng, exact=True)

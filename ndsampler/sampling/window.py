@@ -31,7 +31,7 @@ def place_window(target: dict[str, Any], dims: tuple[int, int], inferred: dict[s
     if slices is None and target.get("cx") is None and target.get("cy") is None:
         if target.get("window_dims") is not None or target.get("width") is not None:
             raise TargetError(
-                "the target has the size of a window but not its place; give 'cx' and 'cy', or 'slices'"
+                "the target has the size of a window but not its position; give 'cx' and 'cy', or 'slices'"
             )
         slices = (slice(0, dims[0]), slice(0, dims[1]))
     if slices is not None:
