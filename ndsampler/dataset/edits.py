@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ndsampler.dataset.sql_view import is_view
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
 
@@ -31,6 +32,7 @@ class DatasetHash(HashIdentifiable):
     """What the dataset looked like when the id was computed."""
 
     @property
+    @fork_safe
     def hashid(self) -> str:
         """Hex id of the dependencies as they are now, computed when asked for.
 

@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
     Rng = int | np.random.RandomState | None
 
-__all__ = ["NegativePool", "NegativeSource", "Targets", "check_sizes", "checked_rows", "random_index"]
+__all__ = [
+    "NegativePool",
+    "NegativeSource",
+    "Targets",
+    "check_sizes",
+    "checked_rows",
+    "random_index",
+    "relative_sizes",
+]
+
+#: Largest number of targets whose sizes negatives imitate.
+_MAX_ANCHORS = 1000
 
 #: Share of its own area that annotations may cover of a negative, when there are too few without any.
 _THRESH = 0.3
@@ -293,6 +304,23 @@ def checked_rows(chosen: Any, total: int) -> NDArray[np.int64]:
             f"expected rows of targets, from 0 to {total - 1}"
         )
     return rows.astype(np.int64)
+
+
+def relative_sizes(targets: kwarray.DataFrameArray) -> NDArray[np.float64]:
+    """Return the sizes of at most 1000 targets relative to their images, in random order.
+
+    Args:
+        targets: a table as :func:`ndsampler.tabular_coco_targets` returns.
+
+    Returns:
+        (A, 2) widths and heights as fractions of the smaller side of the image.
+    """
+    import kwarray
+
+    smaller = np.minimum(targets["img_width"], targets["img_height"])
+    sizes = np.stack([targets["width"] / smaller, targets["height"] / smaller], axis=1)
+    shuffled = kwarray.ensure_rng(0).permutation(len(sizes))
+    return sizes[shuffled[:_MAX_ANCHORS]]
 
 
 def random_index(num: int, rng: Rng, what: str) -> int:
