@@ -11,6 +11,7 @@ Edges count: a box that only touches the query overlaps it.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -458,11 +459,17 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         tree = self._trees.get(gid)
         if tree is None:
             tree = self._trees[gid] = self._new_tree(gid)
-            while len(self._trees) > 1 and sum(map(len, self._trees.values())) > _TREES_HOLD:
-                self._trees.popitem(last=False)
+            self._drop_excess()
         else:
-            self._trees.move_to_end(gid)
+            with contextlib.suppress(KeyError):  # another thread has dropped it
+                self._trees.move_to_end(gid)
         return tree
+
+    def _drop_excess(self) -> None:
+        """Drop the least used trees beyond the bound, in single steps, since threads may share the index."""
+        with contextlib.suppress(KeyError):
+            while len(self._trees) > 1 and sum(map(len, list(self._trees.values()))) > _TREES_HOLD:
+                self._trees.popitem(last=False)
 
     @fork_safe
     def _new_tree(self, gid: int) -> BoxTree:

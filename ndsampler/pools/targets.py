@@ -249,11 +249,13 @@ class NegativePool:
                 "the pool holds no negatives; expected room for one in some image; "
                 "preselect(n_neg=...) some, with smaller window_dims if there was no room"
             )
-        if self._given == len(self._stream):
-            self._stream = self._source.draw(len(self), rng, exact=True)
-            self._given = 0
-        self._given += 1
-        return _row(self._stream, self._given - 1)
+        # Threads that share the pool may draw the same negative, but none is beyond the end.
+        stream, place = self._stream, self._given
+        if place >= len(stream):
+            stream, place = self._source.draw(len(self), rng, exact=True), 0
+            self._stream = stream
+        self._given = place + 1
+        return _row(stream, place)
 
 
 def check_sizes(n_pos: int | None, n_neg: int | None, neg_to_pos_ratio: float | None) -> None:

@@ -10,7 +10,7 @@ switches this off.
 
 Nothing is counted on the way in and out, because an exception that arrives between two steps (Ctrl-C)
 would leave the count wrong for good. Instead, a fork looks at the stack of each thread: the thread is
-inside if a function decorated with :func:`fork_safe` is on it. A ``with GATE`` block is represented by an
+inside if a function decorated with :func:`fork_safe` is on it. For a ``with GATE`` block there is an
 object that the interpreter holds while the block runs and drops however the block ends; the gate has
 a weak reference to it. In both cases a thread first becomes visible and then checks for pending forks,
 and a fork first announces itself and then checks the threads, so at least one of the two sees the other.
@@ -27,7 +27,7 @@ import os
 import sys
 import time
 from threading import get_ident
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 from weakref import ref
 
 if TYPE_CHECKING:
@@ -52,6 +52,12 @@ PATIENCE_SECONDS = 60.0
 
 #: Functions whose frames leave the stack when they are suspended.
 SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+
+#: What ``with`` calls to end a block.
+Leave: TypeAlias = "Callable[..., None]"
+
+#: A :meth:`ForkGate.step_out` block, and how many decorated functions its thread was in when it began.
+Absence: TypeAlias = "tuple[ref[Leave], int]"
 
 #: What :func:`enable` and :func:`disable` chose; None leaves it to the environment.
 _chosen: bool | None = None
@@ -92,54 +98,6 @@ def is_enabled() -> bool:
     return os.environ.get(VARIABLE) != "0" if _chosen is None else _chosen
 
 
-class _Block:
-    """A running ``with GATE`` block. The interpreter holds it until the block ends."""
-
-    __slots__ = ("__weakref__",)
-
-    def __call__(self, *error: object) -> None:
-        """End the block and let its exception pass."""
-
-
-class _Absence:
-    """A block during which its thread counts as outside, whatever it has entered before."""
-
-    __slots__ = ("__weakref__", "_block", "_gate", "_outer", "doors")
-
-    def __init__(self, gate: ForkGate) -> None:
-        self._gate = gate
-        self._outer: ref[_Absence] | None = None
-        self._block: ref[_Block] | None = None
-        self.doors = 0
-
-    def __enter__(self) -> None:
-        own = get_ident()
-        self.doors = _count_doors(sys._getframe())[0]
-        self._outer, self._block = self._gate.absences.get(own), self._gate.blocks.get(own)
-        self._go_out(own)
-
-    def __exit__(self, *error: object) -> None:
-        own = get_ident()
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        self._come_back(own)
-        while self._gate.pending and is_enabled() and time.monotonic() < deadline:
-            self._go_out(own)
-            time.sleep(POLL_SECONDS)
-            self._come_back(own)
-
-    def _go_out(self, own: int) -> None:
-        self._gate.absences[own] = ref(self)
-        self._gate.blocks.pop(own, None)
-
-    def _come_back(self, own: int) -> None:
-        if self._block is not None:
-            self._gate.blocks[own] = self._block
-        if self._outer is not None:
-            self._gate.absences[own] = self._outer
-        else:
-            self._gate.absences.pop(own, None)
-
-
 class ForkGate:
     """Tells which threads must not be forked beside, and makes forks and threads wait for each other.
 
@@ -147,8 +105,9 @@ class ForkGate:
 
     Attributes:
         pending: one entry for each fork that waits or is happening.
-        blocks: the outermost ``with`` block of each thread that is in one.
-        absences: the innermost :meth:`step_out` block of each thread that is in one.
+        blocks: what stands for the outermost ``with`` block of each thread.
+        absences: what stands for the innermost :meth:`step_out` block of each thread, and how many
+            decorated functions the thread was in when it began.
 
     Example:
         >>> gate = ForkGate()
@@ -162,8 +121,8 @@ class ForkGate:
     def __init__(self) -> None:
         # Single operations on a list or a dictionary are atomic; a lock would be one more to inherit.
         self.pending: list[None] = []
-        self.blocks: dict[int, ref[_Block]] = {}
-        self.absences: dict[int, ref[_Absence]] = {}
+        self.blocks: dict[int, ref[Leave]] = {}
+        self.absences: dict[int, Absence] = {}
 
     def __len__(self) -> int:
         """Return how many threads are inside."""
@@ -173,22 +132,57 @@ class ForkGate:
         return self
 
     @property
-    def __exit__(self) -> Callable[..., None]:
-        """A new :class:`_Block`: ``with`` asks for this before it enters, and holds it until it has left."""
+    def __exit__(self) -> Leave:
+        """What ``with`` calls at the end of a block: an object of its own for each block.
+
+        ``with`` asks for it before it enters, and drops it when it has called it or an exception has passed.
+        While this property runs, the thread counts as inside, as in a decorated function.
+        """
         own = get_ident()
         known = self.blocks.get(own)
         if known is not None and known() is not None:
             return _leave_nested
-        block = _Block()
-        self.blocks[own] = ref(block)
-        if self.pending and not self._is_behind_door(own, sys._getframe(1)):
-            with self.step_out():
-                pass
-        return block
+        if self.pending:
+            self.wait_for_forks(sys._getframe(1))
+        # No variable may hold the object, because a traceback can keep variables alive.
+        leave = [functools.partial(_leave)]
+        self.blocks[own] = ref(leave[0])
+        return leave.pop()
 
-    def step_out(self) -> _Absence:
-        """Return a context manager that lets forks happen during a block, whatever the thread has entered."""
-        return _Absence(self)
+    def step_out(self) -> _StepOut:
+        """Return a context manager that lets forks happen while its block runs.
+
+        The decorated functions that the thread is in do not count then; a ``with`` block around it does.
+        """
+        return _StepOut(self)
+
+    def begin_absence(self, frame: FrameType) -> Leave:
+        """Begin to count a thread as outside, until what is returned is called or dropped.
+
+        Args:
+            frame: the frame that steps out.
+        """
+        own = get_ident()
+        leave = [functools.partial(self._end_absence, self.absences.get(own))]
+        self.absences[own] = (ref(leave[0]), _count_doors(frame)[0])
+        return leave.pop()
+
+    def _end_absence(self, outer: Absence | None, *error: object) -> None:
+        """Count the calling thread as before, once no fork is pending."""
+        own = get_ident()
+        mine = self.absences[own]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        self._set_absence(own, outer)
+        while self.pending and is_enabled() and time.monotonic() < deadline:
+            self._set_absence(own, mine)
+            time.sleep(POLL_SECONDS)
+            self._set_absence(own, outer)
+
+    def _set_absence(self, own: int, absence: Absence | None) -> None:
+        if absence is None:
+            self.absences.pop(own, None)
+        else:
+            self.absences[own] = absence
 
     def wait_for_forks(self, frame: FrameType) -> None:
         """Let pending forks happen first, unless the calling thread is inside already, or is what forks.
@@ -196,8 +190,7 @@ class ForkGate:
         Args:
             frame: the frame from which the thread enters.
         """
-        own = get_ident()
-        if not self._is_inside(own, frame) and not _is_forking(frame):
+        if not self._is_inside(get_ident(), frame) and not _is_forking(frame):
             with self.step_out():
                 pass
 
@@ -221,24 +214,42 @@ class ForkGate:
         self.absences = {own: self.absences[own]} if own in self.absences else {}
 
     def _are_others_inside(self) -> bool:
-        own = get_ident()
-        frames = sys._current_frames().items()
-        return any(ident != own and self._is_inside(ident, frame) for ident, frame in frames)
+        frames = sys._current_frames()
+        # A frame that refers to itself would be freed late, and with it those that it was called from.
+        del frames[get_ident()]
+        return any(self._is_inside(ident, frame) for ident, frame in frames.items())
 
     def _is_inside(self, ident: int, frame: FrameType) -> bool:
         block = self.blocks.get(ident)
-        return (block is not None and block() is not None) or self._is_behind_door(ident, frame)
-
-    def _is_behind_door(self, ident: int, frame: FrameType) -> bool:
-        """Return whether a thread has entered a decorated function since it stepped out last."""
-        known = self.absences.get(ident)
-        absence = None if known is None else known()
+        if block is not None and block() is not None:
+            return True
+        absence, doors_then = self.absences.get(ident, (None, 0))
         doors, is_cut = _count_doors(frame)
-        return is_cut or doors > (0 if absence is None else absence.doors)
+        return is_cut or doors > (0 if absence is None or absence() is None else doors_then)
+
+
+class _StepOut:
+    """The context manager of :meth:`ForkGate.step_out`."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, gate: ForkGate) -> None:
+        self._gate = gate
+
+    def __enter__(self) -> None: ...
+
+    @property
+    def __exit__(self) -> Leave:
+        """What ends the block. See :attr:`ForkGate.__exit__`."""
+        return self._gate.begin_absence(sys._getframe())
+
+
+def _leave(*error: object) -> None:
+    """End a block."""
 
 
 def _leave_nested(*error: object) -> None:
-    """End a block inside another one, which is what counts."""
+    """End a block inside another one, which is the one that counts."""
 
 
 def _count_doors(frame: FrameType) -> tuple[int, bool]:
@@ -265,6 +276,8 @@ def _is_forking(frame: FrameType | None) -> bool:
 
 #: The gate of this process.
 GATE = ForkGate()
+
+_door_codes.add(vars(ForkGate)["__exit__"].fget.__code__)
 
 
 def fork_safe(function: Callable[Params, Result]) -> Callable[Params, Result]:
