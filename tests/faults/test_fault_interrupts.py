@@ -22,6 +22,15 @@ INTERRUPTED = """
 
     begun, stop, go, done = (threading.Event() for _ in range(4))
     hits = 0
+    # An interactive session keeps the last exception, with all variables of the functions that it left.
+    kept = []
+
+    def pass_gate() -> None:
+        with fork_safety.GATE:
+            pass
+
+    # Nearly all interruptions come between two steps of the gate if it is all that happens.
+    work = pass_gate if what == "the gate" else lambda: sampler.load_sample(target)
 
     def load() -> None:
         global hits
@@ -29,12 +38,9 @@ INTERRUPTED = """
         while not stop.is_set():
             try:
                 for _ in range(100):
-                    if what == "samples":
-                        sampler.load_sample(target)
-                    # Most interruptions come between two steps of the gate if it is all that happens.
-                    with fork_safety.GATE:
-                        pass
-            except (Interruption, KeyboardInterrupt):
+                    work()
+            except (Interruption, KeyboardInterrupt) as ex:
+                kept.append(ex)
                 hits += 1
 
     def interrupt_thread(ident: int) -> None:
