@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -202,15 +203,26 @@ def test_a_fork_while_another_thread_loads_its_first_sample_gets_on(image):
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
-def test_a_fork_does_not_wait_for_ever(monkeypatch):
+def test_a_fork_does_not_wait_for_ever(monkeypatch, caplog):
     from ndsampler.utils import fork_safety
 
     monkeypatch.setattr(fork_safety, "PATIENCE_SECONDS", 0.01)
     gate = fork_safety.ForkGate()
-    gate._depths[-1] = 1  # a thread that never comes out
-    gate.close()
-    gate.reopen()
-    assert len(gate) == 1
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with gate:
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=stay)
+    thread.start()
+    assert inside.wait(60)
+    gate.wait_for_threads()
+    assert (len(gate), "the child may hang" in caplog.text) == (1, True)
+    leave.set()
+    thread.join()
+    assert len(gate) == 0
 
 
 @pytest.mark.parametrize("backend", ["npy", "cog"])
