@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import ndsampler
 from ndsampler.__main__ import main
-from ndsampler.cli import console, demo
+from ndsampler.cli import demo
 from ndsampler.demo import dataset
 from ndsampler.demo.dataset import DemoSettings, ensure_demodata
 from ndsampler.demo.landscape import CATEGORIES, Film, Scene, make_scene, objects
@@ -33,6 +33,7 @@ from ndsampler.demo.speed import main as speed_main
 from ndsampler.demo.striped_tiff import STRIP_ROWS, StripedTiff, encode_strips
 from ndsampler.errors import ArgumentError, SourceError
 from ndsampler.preview import GAP, TEXT_ROW, draw_sample
+from ndsampler.utils import formatting
 
 SIZE = 1200
 
@@ -655,12 +656,12 @@ class TestConsole:
         (tmp_path / "a").mkdir()
         (tmp_path / "a" / "x").write_bytes(b"123")
         (tmp_path / "y").write_bytes(b"45")
-        assert console.folder_bytes(tmp_path) == 5
-        assert console.folder_bytes(tmp_path / "none") == console.folder_bytes(None) == 0
+        assert formatting.folder_bytes(tmp_path) == 5
+        assert formatting.folder_bytes(tmp_path / "none") == formatting.folder_bytes(None) == 0
 
     @given(st.lists(st.lists(st.text("abc", min_size=1, max_size=9), min_size=3, max_size=3), max_size=5))
     def test_columns_of_a_table_line_up(self, rows):
-        lines = console.format_table(["name", "x", "y"], rows).splitlines()
+        lines = formatting.format_table(["name", "x", "y"], rows).splitlines()
         assert len(lines) == 2 + len(rows)
         assert {len(line) for line in lines} == {len(lines[1])}
 

@@ -22,8 +22,8 @@ from helpers_images import random_pixels, write_png
 import ndsampler
 from ndsampler.__main__ import main
 from ndsampler.cache.inventory import survey
-from ndsampler.cli import console
 from ndsampler.cli.prepare import run as run_prepare
+from ndsampler.utils.formatting import format_bytes
 
 COMMANDS = ["prepare", "info", "verify", "prune"]
 
@@ -375,7 +375,7 @@ class TestPrune:
         assert code == 0
         (left,) = entries_of()
         assert re.fullmatch(r"removed 2, \S+ MB: 2 unused\n1 entries stay, (.*)\n", out)[1] == (
-            console.format_bytes(left.stat().st_size)
+            format_bytes(left.stat().st_size)
         )
 
     def test_entries_of_a_disk_that_is_not_mounted_stay_and_the_way_out_is_said(self, tmp_path, data, run):

@@ -15,17 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.console import (
-    folder_bytes,
-    format_bytes,
-    format_duration,
-    format_rate,
-    format_table,
-    say,
-)
+from ndsampler.cli.console import say
 from ndsampler.dataset.opening import open_dataset
 from ndsampler.errors import ArgumentError
 from ndsampler.preview import GAP
+from ndsampler.utils.formatting import folder_bytes, format_bytes, format_duration, format_rate, format_table
 
 if TYPE_CHECKING:
     import numpy as np

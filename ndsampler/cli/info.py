@@ -7,16 +7,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_place, add_switch, take_place
-from ndsampler.cli.console import (
-    FINE,
-    format_bytes,
-    format_table,
-    printable,
-    progress_bar,
-    say,
-    say_json,
-)
+from ndsampler.cli.arguments import add_positional, add_switch, take_positional
+from ndsampler.cli.console import FINE, progress_bar, say, say_json
+from ndsampler.utils.formatting import format_bytes, format_table, printable
 
 if TYPE_CHECKING:
     from ndsampler.cache.inventory import CacheReport
@@ -63,7 +56,7 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_place(parser, "workdir", "what samplers are given as workdir")
+    add_positional(parser, "workdir", "what samplers are given as workdir")
     add_switch(parser, "json", "print the numbers as JSON")
     add_switch(parser, "quiet", "no progress bar")
     parser.set_defaults(run=run)
@@ -73,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from ndsampler.cache.inventory import count_files, survey
 
-    workdir = take_place(args, "workdir")
+    workdir = take_positional(args, "workdir")
     with progress_bar("look at", count_files(workdir), args.quiet) as progress:
         report = survey(workdir, lambda item: progress.step())
     if args.json:

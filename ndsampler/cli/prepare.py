@@ -13,19 +13,11 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_place, add_switch, take_place
-from ndsampler.cli.console import (
-    FINE,
-    FOUND,
-    complain,
-    format_bytes,
-    format_duration,
-    printable,
-    say,
-    say_json,
-)
+from ndsampler.cli.arguments import add_positional, add_switch, take_positional
+from ndsampler.cli.console import FINE, FOUND, complain, say, say_json
 from ndsampler.dataset.opening import open_dataset
 from ndsampler.errors import ArgumentError
+from ndsampler.utils.formatting import format_bytes, format_duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +53,7 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_place(parser, "src", "the dataset, a kwcoco file")
+    add_positional(parser, "src", "the dataset, a kwcoco file")
     add = parser.add_argument
     add(
         "--backend",
@@ -119,7 +111,7 @@ def _open_frames(args: argparse.Namespace) -> CocoFrames:
     backend = make_backend(_parse_backend(args.backend))
     if not backend.caches:
         raise ArgumentError(f"--backend is {args.backend}; expected one that keeps a cache, cog or npy")
-    dset = open_dataset(take_place(args, "src"))
+    dset = open_dataset(take_positional(args, "src"))
     frames = CocoFrames(dset, args.hashid_mode, args.workdir, backend=backend)
     try:
         os.makedirs(str(frames.cache_dpath), exist_ok=True)

@@ -7,18 +7,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_place, add_switch, take_place
-from ndsampler.cli.console import (
-    FINE,
-    FOUND,
-    complain,
-    format_bytes,
-    open_sources,
-    printable,
-    progress_bar,
-    say,
-    say_json,
-)
+from ndsampler.cli.arguments import add_positional, add_switch, open_sources, take_positional
+from ndsampler.cli.console import FINE, FOUND, complain, progress_bar, say, say_json
+from ndsampler.utils.formatting import format_bytes, printable
 
 if TYPE_CHECKING:
     from ndsampler.cache.maintenance import PruneReport, Removal
@@ -60,7 +51,7 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_place(parser, "workdir", "what samplers are given as workdir")
+    add_positional(parser, "workdir", "what samplers are given as workdir")
     add_switch(parser, "dry_run", "remove nothing, and tell what would be removed")
     parser.add_argument(
         "--unused_by",
@@ -80,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from ndsampler.cache.inventory import find_entries
     from ndsampler.cache.maintenance import prune
 
-    workdir = take_place(args, "workdir")
+    workdir = take_positional(args, "workdir")
     find_entries(workdir)
     sources = open_sources(args.unused_by) if args.unused_by else None
     verb = "would remove" if args.dry_run else "removed"

@@ -8,18 +8,9 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_place, add_switch, take_place, take_rest
-from ndsampler.cli.console import (
-    FINE,
-    FOUND,
-    format_bytes,
-    format_duration,
-    open_sources,
-    printable,
-    progress_bar,
-    say,
-    say_json,
-)
+from ndsampler.cli.arguments import add_positional, add_switch, open_sources, take_positional, take_rest
+from ndsampler.cli.console import FINE, FOUND, progress_bar, say, say_json
+from ndsampler.utils.formatting import format_bytes, format_duration, printable
 
 if TYPE_CHECKING:
     from ndsampler.cache.inventory import EntryReport
@@ -52,8 +43,8 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_place(parser, "workdir", "what samplers are given as workdir")
-    add_place(parser, "data", "only the entries of these datasets, kwcoco files", several=True)
+    add_positional(parser, "workdir", "what samplers are given as workdir")
+    add_positional(parser, "data", "only the entries of these datasets, kwcoco files", several=True)
     add_switch(parser, "pixels", "compare with the pixels of the sources too")
     add_switch(parser, "remove", "remove damaged entries; they are made anew when they are needed")
     add_switch(parser, "json", "print what was found as JSON")
@@ -67,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from ndsampler.cache.maintenance import verify
 
     rest = take_rest(args, "workdir", "data")
-    workdir = take_place(args, "workdir")
+    workdir = take_positional(args, "workdir")
     total = count_files(workdir)
     sources = open_sources(rest) if rest else None
     began, done = time.perf_counter(), 0
