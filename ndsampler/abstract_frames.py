@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ndsampler.backends.base import make_backend
-from ndsampler.cache.frame_cache import FrameCache, entries_folder
+from ndsampler.cache.frame_cache import FrameCache
+from ndsampler.cache.identity import Source
+from ndsampler.cache.names import config_folder, entries_root
 from ndsampler.errors import ArgumentError, SourceError, UnknownIdError
+from ndsampler.frames.grid import Grid
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
 from ndsampler.frames.prepare import ImageFailure, Preparation, prepare_layouts
-from ndsampler.frames.reader import FrameReader, Grid
+from ndsampler.frames.reader import FrameReader
 from ndsampler.frames.view import FrameView
 from ndsampler.utils.fork_safety import GATE
 from ndsampler.utils.quiet import stdout_to_log
@@ -130,7 +133,21 @@ class Frames:
         Raises:
             UnknownIdError: if there is no such image.
         """
-        return FrameLayout(image_id, (Asset(os.path.abspath(os.fspath(self._lookup_gpath(image_id)))),))
+        path = os.path.abspath(os.fspath(self._lookup_gpath(image_id)))
+        return FrameLayout(image_id, (Asset(Source(path)),))
+
+    def sources(self, image_id: Any) -> list[Source]:
+        """Return the files of an image, each with the hash that the dataset states for it.
+
+        Raises:
+            UnknownIdError: if there is no such image.
+
+        Example:
+            >>> from ndsampler.abstract_frames import SimpleFrames
+            >>> SimpleFrames({1: '/data/a.png'}).sources(1)
+            [Source(path='/data/a.png', given_hash=None)]
+        """
+        return [asset.source for asset in self.layout(image_id).assets]
 
     def image_dims(self, image_id: Any) -> tuple[int, int]:
         """Return (height, width) of an image in pixels, from the dataset or else from its file.
@@ -218,7 +235,7 @@ class Frames:
         if plain and cache and self._cache.backend.caches:
             if not self._cache.backend.maps:
                 return self.load_frame(image_id)
-            file = self.reader.file_of(layout, layout.assets[0])
+            file = self.reader.find_file(layout, layout.assets[0])
             if file.lower().endswith(".npy"):
                 return self._map_image(layout, file)
         reader = self.reader if cache else FrameReader(FrameCache(make_backend(None), None))
@@ -328,7 +345,7 @@ class Frames:
         wanted = dict.fromkeys(self.image_ids if gids is None else gids)
         if not self._cache.backend.caches:
             return Preparation(images=len(wanted))
-        self._cache.clear_up()
+        self._cache.clean_up()
         layouts: list[FrameLayout] = []
         unclear: list[ImageFailure] = []
         for gid in wanted:
@@ -366,9 +383,9 @@ class Frames:
             "path": asset.path,
             "channels": "|".join(asset.channels) if asset.channels else None,
             "warp_aux_to_img": asset.warp_img_from_asset,
-            "hashid": self._cache.identify(asset.path, asset.given_hash).token if caches else None,
+            "hashid": self._cache.identify(asset.source).token if caches else None,
             "hashid_mode": self.hashid_mode,
-            "cache": self._cache.entry_path(asset.path, asset.given_hash),
+            "cache": self._cache.entry_path(asset.source),
             "cache_type": self._backend["type"],
         }
 
@@ -462,4 +479,4 @@ def _entries_dpath(workdir: PathLike | None, storage: Backend) -> str | None:
     """Return the folder of a backend's entries, or None when it keeps none."""
     if not storage.caches:
         return None
-    return os.path.join(entries_folder(workdir or ""), storage.config_id)
+    return os.path.join(entries_root(workdir or ""), config_folder(storage))

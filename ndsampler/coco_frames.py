@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.abstract_frames import Frames
+from ndsampler.cache.identity import Source
+from ndsampler.cache.names import config_folder
 from ndsampler.dataset.edits import DatasetHash
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
@@ -162,7 +164,7 @@ class CocoFrames(Frames, DatasetHash):
                 raise _not_understood(img["id"], ex) from ex
             paths.append([int(layout.gid), [asset.path for asset in layout.assets]])
         paths.sort()
-        parts = [[self.hashid_mode, self._cache.backend.config_id], paths]
+        parts = [[self.hashid_mode, config_folder(self._cache.backend)], paths]
         return ub.hash_data(parts), parts
 
     def __getstate__(self) -> dict[str, Any]:
@@ -224,7 +226,7 @@ def _build_asset(obj: dict[str, Any], bundle_dpath: str) -> Asset:
     warp = _as_matrix(obj.get("warp_aux_to_img"))
     dims = _stated_dims(obj)
     given = None if obj.get("hashid") is None else str(obj["hashid"])
-    return Asset(path, channels if isinstance(channels, tuple) else None, warp, given, dims)
+    return Asset(Source(path, given), channels if isinstance(channels, tuple) else None, warp, dims)
 
 
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:

@@ -26,6 +26,7 @@ from helpers_images import random_pixels, write_png, write_tiff
 import ndsampler
 from ndsampler.abstract_frames import SimpleFrames
 from ndsampler.backends.label import FOOTER
+from ndsampler.cache.identity import Source
 
 CACHING = ["npy", "cog"]
 BACKENDS = [None, *CACHING]
@@ -160,7 +161,7 @@ def entries(frames: Any) -> list[pathlib.Path]:
 
 def entry_of(frames: Any, gid: int = 1) -> pathlib.Path:
     """Return where the entry of an image lies."""
-    return pathlib.Path(frames._cache.entry_path(frames.layout(gid).assets[0].path))
+    return pathlib.Path(frames._cache.entry_path(Source(frames.layout(gid).assets[0].path)))
 
 
 def in_the_way(frames: Any) -> list[pathlib.Path]:

@@ -15,6 +15,23 @@ from rasterio.errors import NotGeoreferencedWarning
 #: Rows and columns of test images: not square, no multiple of a tile, several tiles.
 DIMS = (90, 151)
 
+HEIGHT, WIDTH = DIMS
+
+#: Corners, borders, single pixels, rows, columns, blocks across tiles, everything and nothing.
+WINDOWS = (
+    (0, HEIGHT, 0, WIDTH),
+    (0, 1, 0, 1),
+    (HEIGHT - 1, HEIGHT, WIDTH - 1, WIDTH),
+    (0, 17, WIDTH - 9, WIDTH),
+    (HEIGHT - 7, HEIGHT, 0, 33),
+    (31, 33, 31, 65),
+    (40, 41, 0, WIDTH),
+    (0, HEIGHT, 77, 78),
+    (16, 80, 32, 96),
+    (5, 5, 0, WIDTH),
+    (0, HEIGHT, 9, 9),
+)
+
 DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 
 
@@ -233,3 +250,9 @@ CASES: dict[str, Case] = {
     "npy, big endian": _npy_case(lambda pixels: pixels.astype(">u2")),
     "npy, two axes": _npy_case(lambda pixels: pixels[:, :, 0].copy()),
 }
+
+
+def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    assert np.array_equal(found, expected, equal_nan=expected.dtype.kind == "f")

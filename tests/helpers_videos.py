@@ -10,6 +10,7 @@ import kwcoco
 import kwimage
 import numpy as np
 from helpers_images import random_pixels, write_tiff
+from hypothesis import strategies as st
 
 #: Videos: frames that lie each differently; frames of several files; files with gaps; and exact pixels.
 MOVING, BANDS, GAPS, FLOATS, EXACT = 7, 3, 5, 6, 2
@@ -35,6 +36,20 @@ DEEP_NODATA, FLOAT_NODATA = 9, -99.0
 
 #: Annotations: all three pieces, a box alone, and one at the border, in each frame of MOVING and LOOSE.
 WHOLE, BOXED, BORDER = 0, 1, 2
+
+#: Frames of MOVING again, to loop over.
+MOVING_FRAMES = (SAME, SHIFTED, ENLARGED, TURNED)
+
+#: How far from a frame, in pixels, windows are drawn.
+REACH = 12
+
+#: A window of rows and columns inside every video.
+SPACE = (slice(6, 30), slice(9, 44))
+
+scales = st.one_of(
+    st.sampled_from([1.0, 0.5, 0.25, 2.0, (0.5, 2.0), (1.0, 0.3)]),
+    st.tuples(st.floats(0.25, 3.0), st.floats(0.25, 3.0)),
+)
 
 
 @dataclass(frozen=True)
@@ -282,3 +297,33 @@ def sample_from_video(rows: tuple[int, int], cols: tuple[int, int], scale: Any =
     """Return the 3x3 matrix from a video to a scaled window, by hand."""
     scale_x, scale_y = scale if isinstance(scale, tuple) else (scale, scale)
     return np.diag([scale_x, scale_y, 1.0]) @ affine(offset=(-cols[0], -rows[0]))
+
+
+@st.composite
+def windows(draw, dims, smallest=1):
+    """Return (start, stop) for rows and columns, in, across or beside a frame."""
+    rows, cols = (
+        (start, start + draw(st.integers(smallest, length + REACH)))
+        for length in dims
+        for start in [draw(st.integers(-REACH, length + REACH))]
+    )
+    return rows, cols
+
+
+def load(sampler, with_annots=False, **target):
+    return sampler.load_sample(target, with_annots=with_annots)
+
+
+def pixels_of(sampler, **target):
+    return load(sampler, **target)["im"]
+
+
+def as_slices(rows, cols):
+    return slice(*rows), slice(*cols)
+
+
+def whole(data, gid, channels=None):
+    """The pixels of a frame that is one file, its channels sorted or as named."""
+    file = data.frames[gid].files[0]
+    names = sorted(file.channels) if channels is None else channels
+    return file.pixels[..., [file.channels.index(name) for name in names]]

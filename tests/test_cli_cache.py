@@ -398,7 +398,7 @@ class TestPrune:
         def refuse(path):
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("ndsampler.cache.maintenance.os.unlink", refuse)
+        monkeypatch.setattr("ndsampler.cache.removal.os.unlink", refuse)
         code, out, err = run("prune", "work")
         assert code == 1
         assert "1 could not be removed" in out

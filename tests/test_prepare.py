@@ -16,6 +16,7 @@ from helpers_images import random_pixels, write_png, write_tiff
 from ndsampler import CocoFrames, CocoSampler, SimpleFrames
 from ndsampler.backends import make_backend
 from ndsampler.cache.frame_cache import FrameCache
+from ndsampler.cache.identity import Source
 from ndsampler.errors import ArgumentError, CacheError, MissingSourceError, SourceError
 
 CACHING = ["npy", "cog"]
@@ -291,5 +292,5 @@ def test_the_number_of_open_files_can_be_bounded(backend, paths, tmp_path):
 def test_a_partial_folder_is_made_in_the_cache_alone(tmp_path):
     path = str(write_png(tmp_path / "a.png", random_pixels()))
     cache = FrameCache(make_backend("npy"), str(tmp_path / "cache"))
-    cache.ensure(path)
+    cache.ensure(Source(path))
     assert sorted(found.name for found in tmp_path.iterdir()) == ["a.png", "cache"]

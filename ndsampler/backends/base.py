@@ -5,8 +5,6 @@ The interface of a storage backend, and the registry that finds one by name.
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -87,16 +85,6 @@ class Backend(ABC):
     def check_config(self) -> None:
         """Raise a :class:`BackendError` for a setting out of range."""
         return None
-
-    @property
-    def config_id(self) -> str:
-        """A short name of the backend and its settings, the same in every process."""
-        return self.config_id_of(FORMAT_VERSION)
-
-    def config_id_of(self, version: int) -> str:
-        """Return what :attr:`config_id` is, or was, in a version of the format."""
-        text = json.dumps([self.name, version, self.config], sort_keys=True, default=str)
-        return f"{self.name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def describe(self) -> str:
         """Return the name, and the settings that are not the defaults, for people to read."""

@@ -1,10 +1,9 @@
 """
-Open readers, bounded in number and in memory, never shared where sharing is unsafe.
+Keeps readers of files open, bounded in number and in memory.
 
-One GDAL handle used by two threads, or by a process and its fork, returns wrong
-pixels without an error. Here a handle that is not shareable is lent to one
-thread at a time and only to the thread that opened it, and a process never
-touches a handle that it inherited.
+One GDAL handle used by two threads, or by a process and its fork, returns wrong pixels without an error.
+Here a reader that is not shareable is lent only to the thread that opened it, and a forked process never
+touches a reader that it inherited.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -24,23 +23,24 @@ if TYPE_CHECKING:
 
     from ndsampler.backends.base import RegionReader
 
-#: Open files that one pool keeps at the most. A GDAL handle takes about 0.1 MB.
+Result = TypeVar("Result")
+
+#: Maximum number of files that one pool keeps open. A GDAL handle takes about 0.1 MB.
 MAX_HANDLES = 256
 
-#: Memory that decoded images of one pool may hold, in bytes. The latest is kept whatever its size.
+#: Maximum memory of the decoded images in one pool, in bytes. The latest image is kept whatever its size.
 MAX_DECODED_BYTES = 256 * 2**20
 
-#: Handles inherited from a parent process. They are kept from being closed here, since closing
-#: runs code of GDAL whose locks another thread of the parent may have held at the fork.
+#: Readers inherited from a parent process. A reference keeps them from being closed here: closing runs
+#: code of GDAL whose locks another thread of the parent may have held at the fork.
 _inherited: list[Any] = []
-
 
 #: Every pool of this process.
 _pools: weakref.WeakSet[HandlePool] = weakref.WeakSet()
 
 
 def _leave_handles_to_parent() -> None:
-    """Empty all pools in a fork, before it has threads that could use them."""
+    """Empty all pools in a forked process, before it has threads that could use them."""
     for pool in list(_pools):
         pool.leave_to_parent()
 
@@ -68,16 +68,16 @@ class HandlePool:
     """Lends open readers, and keeps the most recently used ones open.
 
     Args:
-        max_handles: readers kept open at the most, those on loan not counted; by default 256, or a
-            quarter of the files that the system lets a process open, if that is less.
-        max_bytes: memory that shareable readers may hold in all.
+        max_handles: maximum number of idle readers; by default 256, or a quarter of the files that the
+            system lets a process open, if that is less.
+        max_bytes: maximum memory of all shareable readers together.
 
     Example:
         >>> import numpy as np
         >>> from ndsampler.backends.source import ArrayReader
         >>> pool = HandlePool()
-        >>> reader = pool.borrow('a', lambda: ArrayReader(np.eye(3)))
-        >>> pool.give_back('a', reader)
+        >>> pool.lend('a', lambda: ArrayReader(np.eye(3)), lambda reader: reader.shape)
+        (3, 3, 1)
         >>> len(pool)
         1
     """
@@ -95,30 +95,51 @@ class HandlePool:
         self._bytes = 0
 
     def leave_to_parent(self) -> None:
-        """Start empty in a fork, without touching what its parent has open."""
+        """Start empty in a forked process, without touching what its parent has open."""
         _inherited.append(self._idle)
         self._reset()
 
     def __len__(self) -> int:
         return len(self._idle)
 
-    def borrow(self, key: Hashable, opener: Callable[[], RegionReader]) -> RegionReader:
-        """Return an open reader, from the pool or fresh; hand it back with :meth:`give_back`.
+    def lend(
+        self, key: Hashable, opener: Callable[[], RegionReader], action: Callable[[RegionReader], Result]
+    ) -> Result:
+        """Call a function with an open reader.
+
+        While the function runs, no other thread gets the reader unless it is shareable. A reader whose
+        function fails is closed.
 
         Args:
             key: names the file and its version.
-            opener: opens it where the pool has none for this thread.
+            opener: opens the file if the pool has no reader for this thread.
+            action: what to do with the reader.
+
+        Returns:
+            What the function returns.
         """
+        reader = self._take(key)
+        if reader is None:
+            reader = opener()
+        try:
+            result = action(reader)
+        except BaseException:
+            _close([reader])
+            raise
+        self._give_back(key, reader)
+        return result
+
+    def _take(self, key: Hashable) -> RegionReader | None:
+        """Return an idle reader that this thread may use, if there is one."""
         with self._lock:
             reader = self._idle.get(key)
             if reader is not None:
                 self._idle.move_to_end(key)
                 return reader
-            reader = self._idle.pop((threading.get_ident(), key), None)
-        return opener() if reader is None else reader
+            return self._idle.pop((threading.get_ident(), key), None)
 
-    def give_back(self, key: Hashable, reader: RegionReader) -> None:
-        """Keep a borrowed reader open for the next loan, within the bounds."""
+    def _give_back(self, key: Hashable, reader: RegionReader) -> None:
+        """Keep a reader open for the next loan, within the bounds."""
         if reader.shareable and self._idle.get(key) is reader:
             return
         own_key = key if reader.shareable else (threading.get_ident(), key)
@@ -142,7 +163,7 @@ class HandlePool:
         """Change how many readers are kept open.
 
         Args:
-            max_handles: readers kept open at the most.
+            max_handles: maximum number of idle readers.
 
         Raises:
             ArgumentError: if it is not a positive integer.
@@ -173,7 +194,7 @@ class HandlePool:
 
 
 def _close(readers: Iterable[RegionReader]) -> None:
-    """Close readers that no thread can be using."""
+    """Close readers. A shareable one may be in use by another thread; it closes when nothing refers to it."""
     for reader in readers:
         if not reader.shareable:
             reader.close()

@@ -16,7 +16,7 @@ from ndsampler.errors import ArgumentError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndsampler.cache.maintenance import Sources
+    from ndsampler.cache.usage import Sources
 
 #: The values that a switch accepts.
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
@@ -165,7 +165,7 @@ def open_sources(paths: Sequence[str]) -> Sources:
         MissingSourceError: if one does not exist.
         ArgumentError: if one is not a kwcoco dataset, or has no images.
     """
-    from ndsampler.cache.maintenance import Sources
+    from ndsampler.cache.usage import Sources
     from ndsampler.coco_frames import CocoFrames
     from ndsampler.dataset.opening import open_dataset
 

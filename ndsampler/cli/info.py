@@ -12,7 +12,7 @@ from ndsampler.cli.console import FINE, progress_bar, say, say_json
 from ndsampler.utils.formatting import format_bytes, format_table, printable
 
 if TYPE_CHECKING:
-    from ndsampler.cache.inventory import CacheReport
+    from ndsampler.cache.reports import CacheReport
 
 #: Columns of the table that are always there, and those that are there where they hold anything.
 COLUMNS = ("current", "stale", "orphaned", "damaged")
@@ -78,11 +78,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _describe(report: CacheReport) -> str:
     """Return the table, and what to know beside it."""
-    from ndsampler.cache.inventory import Status
-    from ndsampler.cache.maintenance import WASTE
+    from ndsampler.cache.prune import WASTE
+    from ndsampler.cache.reports import Status
 
     kinds = [Status(name) for name in (*COLUMNS, *MORE_COLUMNS)]
-    kinds = [kind for kind in kinds if kind.value in COLUMNS or report.of(kind).count]
+    kinds = [kind for kind in kinds if kind.value in COLUMNS or report.count(kind).count]
     head = ["backend", "folder", "entries", "size", *(kind.value for kind in kinds)]
     rows = [
         [
@@ -90,7 +90,7 @@ def _describe(report: CacheReport) -> str:
             printable(folder.name),
             f"{folder.entries.count:,}",
             format_bytes(folder.entries.nbytes),
-            *(f"{folder.of(kind).count:,}" for kind in kinds),
+            *(f"{folder.count(kind).count:,}" for kind in kinds),
         ]
         for folder in report.folders
     ]
@@ -98,7 +98,7 @@ def _describe(report: CacheReport) -> str:
     lines[0] += f", {format_bytes(report.entries.nbytes)}"
     if rows:
         lines += ["", format_table(head, rows)]
-    waste = report.of(*WASTE)
+    waste = report.count(*WASTE)
     if waste.count:
         lines += ["", f"{waste.count:,} are of no use ({format_bytes(waste.nbytes)}). Remove them:"]
         lines.append(f"    python -m ndsampler prune {printable(report.workdir)}")

@@ -12,7 +12,7 @@ from ndsampler.cli.console import FINE, FOUND, complain, progress_bar, say, say_
 from ndsampler.utils.formatting import format_bytes, printable
 
 if TYPE_CHECKING:
-    from ndsampler.cache.maintenance import PruneReport, Removal
+    from ndsampler.cache.prune import PruneReport, Removal
 
 EPILOG = """\
 examples:
@@ -69,7 +69,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from ndsampler.cache.inventory import find_entries
-    from ndsampler.cache.maintenance import prune
+    from ndsampler.cache.prune import prune
 
     workdir = take_positional(args, "workdir")
     find_entries(workdir)
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     items = []
     with progress_bar("prune", None, args.quiet or not args.json) as progress:
 
-        def tell(removal: Removal) -> None:
+        def show(removal: Removal) -> None:
             progress.step()
             if removal.error:
                 complain(f"not removed: {printable(removal.item.path)}: {printable(removal.error)}")
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
                 say(f"{verb} {removal.why} {printable(removal.item.path)}{reason}")
 
         report = prune(
-            workdir, unused_by=sources, unreachable=args.unreachable, dry_run=args.dry_run, tell=tell
+            workdir, unused_by=sources, unreachable=args.unreachable, dry_run=args.dry_run, callback=show
         )
     if args.json:
         say_json(_as_json(report, items, args.dry_run))
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _summary(report: PruneReport, verb: str, unreachable: bool) -> str:
     """Return how much was removed, and what is left, for people."""
-    from ndsampler.cache.inventory import ENTRIES, Status, Tally
+    from ndsampler.cache.reports import ENTRIES, Status, Tally
 
     total = report.total
     reasons = ", ".join(f"{tally.count:,} {why}" for why, tally in sorted(report.removed.items()))
@@ -123,7 +123,7 @@ def _summary(report: PruneReport, verb: str, unreachable: bool) -> str:
 
 def _item(removal: Removal) -> dict[str, Any]:
     """Return what is told of one thing, as JSON has it."""
-    from ndsampler.cache.inventory import item_json
+    from ndsampler.cache.reports import item_json
 
     return {**item_json(removal.item), "why": removal.why}
 

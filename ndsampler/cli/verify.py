@@ -13,8 +13,8 @@ from ndsampler.cli.console import FINE, FOUND, progress_bar, say, say_json
 from ndsampler.utils.formatting import format_bytes, format_duration, printable
 
 if TYPE_CHECKING:
-    from ndsampler.cache.inventory import EntryReport
-    from ndsampler.cache.maintenance import VerifyReport
+    from ndsampler.cache.reports import EntryReport
+    from ndsampler.cache.verify import VerifyReport
 
 EPILOG = """\
 examples:
@@ -55,7 +55,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from ndsampler.cache.inventory import count_files
-    from ndsampler.cache.maintenance import verify
+    from ndsampler.cache.verify import verify
 
     rest = take_rest(args, "workdir", "data")
     workdir = take_positional(args, "workdir")
@@ -64,13 +64,13 @@ def run(args: argparse.Namespace) -> int:
     began, done = time.perf_counter(), 0
     with progress_bar("verify", total, args.quiet) as progress:
 
-        def tell(item: EntryReport) -> None:
+        def show(item: EntryReport) -> None:
             nonlocal done
             done += item.nbytes
             progress.set_extra(f" {done / 1e6 / (time.perf_counter() - began):.1f} MB/s")
             progress.step()
 
-        report = verify(workdir, used_by=sources, pixels=args.pixels, remove=args.remove, tell=tell)
+        report = verify(workdir, used_by=sources, pixels=args.pixels, remove=args.remove, callback=show)
     seconds = time.perf_counter() - began
     if args.json:
         say_json(_as_json(report, seconds))
@@ -103,7 +103,7 @@ def _describe(report: VerifyReport, seconds: float, args: argparse.Namespace) ->
 
 def _as_json(report: VerifyReport, seconds: float) -> dict[str, Any]:
     """Return what was found, as JSON has it."""
-    from ndsampler.cache.inventory import item_json
+    from ndsampler.cache.reports import item_json
 
     return {
         "ok": report.ok,

@@ -1,8 +1,7 @@
 """
 What a frame is made of: its assets, their bands, and where each lies in the image.
 
-Reading is planned here by pure functions on small values; ``abstract_frames``
-acts on the plans.
+Pure functions plan here what to read; :mod:`ndsampler.frames.reader` acts on the plans.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.cache.identity import Source
 from ndsampler.errors import TargetError, UnknownChannelError
 
 if TYPE_CHECKING:
@@ -35,23 +35,26 @@ def default_channels(count: int) -> tuple[str, ...]:
     return DEFAULT_CHANNELS.get(count) or tuple(f"u{index}" for index in range(count))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Asset:
     """One file of a frame."""
 
-    path: str
-    """Absolute path."""
+    source: Source
+    """The file."""
     channels: tuple[str, ...] | None = None
     """A name for each band; None when the dataset states none."""
     warp_img_from_asset: NDArray[Any] | None = None
     """3x3 matrix from the file's pixels to the image's; None when they are the same."""
-    given_hash: str | None = None
-    """The hash that the dataset states for the file."""
     dims: tuple[int, int] | None = None
     """(height, width) that the dataset states for the file; None when it states none."""
 
+    @property
+    def path(self) -> str:
+        """Absolute path of the file."""
+        return self.source.path
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class FrameLayout:
     """The assets of one frame."""
 
@@ -65,8 +68,6 @@ class FrameLayout:
     """3x3 matrix from the image's pixels to the video's; None when they are the same."""
     has_own_file: bool = True
     """Whether the image names a file itself, whose bands then are the default channels."""
-    plans: dict[Any, ReadPlan] = field(default_factory=dict, repr=False, compare=False)
-    """Plans made for it before, by request; only where the dataset states the channels of all files."""
 
     @property
     def is_plain(self) -> bool:
@@ -200,7 +201,7 @@ def band_names(asset: Asset, count: int) -> tuple[str, ...]:
     a name of its own.
 
     Example:
-        >>> band_names(Asset('a.png', ('r', 'g', 'b')), 4)
+        >>> band_names(Asset(Source('a.png'), ('r', 'g', 'b')), 4)
         ('r', 'g', 'b', 'a')
     """
     if asset.channels is None:

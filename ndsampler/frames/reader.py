@@ -4,20 +4,23 @@ The pixels of one frame, gathered from its assets onto a wanted grid.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
+from ndsampler.frames.grid import AssetShape, Grid, choose_pixels
 from ndsampler.frames.layout import Asset, FrameLayout, ReadPlan, band_names, plan_reads
-from ndsampler.frames.resample import Resampling, choose_level, place, read_onto_grid
+from ndsampler.frames.nodata import mask_nodata
+from ndsampler.frames.resample import place, read_onto_grid
 from ndsampler.frames.view import FrameView
 from ndsampler.windows import PixelBox, check_affordable, embed_box
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,66 +29,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-
-@dataclass(frozen=True)
-class Grid:
-    """Where output pixels lie, and how their values are found."""
-
-    box: PixelBox
-    """The region that the output covers, in pixels of the image or video; may reach outside."""
-    warp_out_from_box: NDArray[Any] | None = None
-    """3x3 matrix from coordinates relative to the box's corner to output pixels; None when equal."""
-    dims: tuple[int, int] | None = None
-    """(height, width) of the output; None for those of the box."""
-    resampling: Resampling = field(default_factory=Resampling)
-    """How values between pixels are found."""
-    nodata: Any = None
-    """``'float'`` for the value each file declares, or a value: such pixels become NaN before
-    anything is interpolated, and so does what lies outside. None leaves pixels alone."""
-    allow_missing: bool = False
-    """Whether a channel that the frame lacks is NaN; otherwise it is an error."""
-    warp_space_from_img: NDArray[Any] | None = None
-    """3x3 matrix from the image to the space that the box lies in; None when they are the same."""
-    nan_outside: bool = False
-    """Whether floating point pixels outside are NaN rather than 0."""
-
-    @property
-    def out_dims(self) -> tuple[int, int]:
-        """(height, width) of the output."""
-        return self.dims or self.box.dims
-
-    @property
-    def warp_out_from_img(self) -> NDArray[Any]:
-        """3x3 matrix from image to output coordinates."""
-        warp = np.array([[1.0, 0, -self.box.x0], [0, 1.0, -self.box.y0], [0, 0, 1.0]])
-        if self.warp_out_from_box is not None:
-            warp = self.warp_out_from_box @ warp
-        return warp if self.warp_space_from_img is None else warp @ self.warp_space_from_img
-
-    @property
-    def is_crop(self) -> bool:
-        """Whether the output is a region of the image, pixel by pixel."""
-        return self.warp_out_from_box is None and self.warp_space_from_img is None and self.nodata is None
-
-    def fill(self, dtype: np.dtype[Any]) -> float:
-        """The value of pixels outside, for a type."""
-        return float("nan") if self.nodata is not None or (self.nan_outside and dtype.kind == "f") else 0.0
-
-
-@dataclass(frozen=True)
-class AssetShape:
-    """What an open file says of itself."""
-
-    dims: tuple[int, int]
-    """(height, width) in pixels."""
-    count: int
-    """Bands."""
-    dtype: np.dtype[Any]
-    """Type of a value."""
-    nodata: float | None
-    """The value that means "no measurement"."""
-    overviews: tuple[tuple[int, int], ...] = ()
-    """(height, width) of its reduced versions."""
+#: Maximum number of reading plans that one reader remembers.
+MAX_PLANS = 20_000
 
 
 class FrameReader:
@@ -97,6 +42,11 @@ class FrameReader:
 
     def __init__(self, cache: FrameCache) -> None:
         self._cache = cache
+        # Plans of layouts whose channels the dataset states in full; they depend on nothing else.
+        self._plans: dict[tuple[FrameLayout, Any, bool, bool], ReadPlan] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": {}}
 
     def asset_shape(self, layout: FrameLayout, asset: Asset) -> AssetShape:
         """Open a file and return its shape.
@@ -123,7 +73,7 @@ class FrameReader:
             return action(reader)
 
         try:
-            return self._cache.visit(asset.path, act, asset.given_hash)
+            return self._cache.visit(asset.source, act)
         except (SourceError, CacheError) as ex:
             raise _naming_image(ex, layout) from ex
 
@@ -134,22 +84,18 @@ class FrameReader:
             SourceError: if a source cannot be read; the message names the image.
             CacheError: if an entry cannot be written; likewise.
         """
-        try:
-            return [self._cache.ensure(asset.path, asset.given_hash) for asset in layout.assets]
-        except (SourceError, CacheError) as ex:
-            raise _naming_image(ex, layout) from ex
+        with _naming(layout):
+            return [self._cache.ensure(asset.source) for asset in layout.assets]
 
-    def file_of(self, layout: FrameLayout, asset: Asset) -> str:
+    def find_file(self, layout: FrameLayout, asset: Asset) -> str:
         """Return the file that windows of an asset are read from: its entry, or the source itself.
 
         Raises:
             SourceError: if the source cannot be read; the message names the image.
             CacheError: if an entry cannot be written; likewise.
         """
-        try:
-            return self._cache.file_of(asset.path, asset.given_hash)
-        except (SourceError, CacheError) as ex:
-            raise _naming_image(ex, layout) from ex
+        with _naming(layout):
+            return self._cache.find_file(asset.source)
 
     def find_ready(self, layout: FrameLayout) -> list[str | None]:
         """Return what :meth:`ensure` would return at once, with None for each entry that it has to make.
@@ -157,18 +103,8 @@ class FrameReader:
         Raises:
             MissingSourceError: if a source does not exist; the message names the image.
         """
-        try:
-            return [self._cache.find_ready(asset.path, asset.given_hash) for asset in layout.assets]
-        except (SourceError, CacheError) as ex:
-            raise _naming_image(ex, layout) from ex
-
-    def is_ready(self, layout: FrameLayout) -> bool:
-        """Whether :meth:`ensure` would have nothing to do.
-
-        Raises:
-            MissingSourceError: if a source does not exist; the message names the image.
-        """
-        return None not in self.find_ready(layout)
+        with _naming(layout):
+            return [self._cache.find_ready(asset.source) for asset in layout.assets]
 
     def plan(
         self, layout: FrameLayout, names: Any = None, *, allow_missing: bool = False, sort_all: bool = False
@@ -178,8 +114,8 @@ class FrameReader:
         See :func:`ndsampler.frames.layout.plan_reads`. Only files whose channels the dataset does not state
         are opened.
         """
-        request = (names, allow_missing, sort_all)
-        known = layout.plans.get(request)
+        request = (layout, names, allow_missing, sort_all)
+        known = self._plans.get(request)
         if known is not None:
             return known
         assets = layout.default_assets if names is None else layout.assets
@@ -190,7 +126,9 @@ class FrameReader:
         }
         made = plan_reads(layout, names, counts, allow_missing=allow_missing, sort_all=sort_all)
         if stated:
-            layout.plans[request] = made
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            self._plans[request] = made
         return made
 
     def channel_names(self, layout: FrameLayout, names: Any, count: int) -> tuple[str, ...]:
@@ -311,17 +249,20 @@ class FrameReader:
         check_affordable(grid.out_dims, shape.dtype.itemsize, len(wanted), what)
         bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
         nodata = shape.nodata if grid.nodata == "float" else grid.nodata
-        level, dims, warp = _choose_pixels(asset, shape, grid, nodata)
+        chosen = choose_pixels(asset, shape, grid, nodata)
 
         def read(box: PixelBox) -> NDArray[Any]:
-            if level == 0:
+            if chosen.level == 0:
                 pixels = reader.read(*box, bands)
             else:
-                read_box = functools.partial(_read_overview, asset, shape, dims, box, bands)
-                pixels = self._cache.visit(asset.path, read_box, asset.given_hash, level)
+                read_box = functools.partial(_read_overview, asset, shape, chosen.dims, box, bands)
+                pixels = self._cache.visit(asset.source, read_box, chosen.level)
             return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
 
-        return read_onto_grid(read, dims, warp, grid.out_dims, grid.resampling, grid.fill(shape.dtype))
+        fill = grid.fill(shape.dtype)
+        return read_onto_grid(
+            read, chosen.dims, chosen.warp_out_from_level, grid.out_dims, grid.resampling, fill
+        )
 
 
 def _read_overview(
@@ -348,22 +289,6 @@ def _shape_of(reader: RegionReader) -> AssetShape:
     return AssetShape((height, width), count, reader.dtype, reader.nodata, reader.overviews)
 
 
-def _choose_pixels(
-    asset: Asset, shape: AssetShape, grid: Grid, nodata: Any
-) -> tuple[int, tuple[int, int], NDArray[Any]]:
-    """Return the overview of a file that a grid is read from, its dims, and the matrix to the output."""
-    warp = grid.warp_out_from_img
-    if asset.warp_img_from_asset is not None:
-        warp = warp @ asset.warp_img_from_asset
-    # A value that only the target calls "no measurement" has been averaged into the overviews.
-    usable = shape.overviews if nodata is None or nodata == shape.nodata else ()
-    level = choose_level(warp, usable, grid.resampling)
-    if level == 0:
-        return level, shape.dims, warp
-    dims = shape.overviews[level - 1]
-    return level, dims, warp @ np.diag([shape.dims[1] / dims[1], shape.dims[0] / dims[0], 1.0])
-
-
 def _read_block(
     reader: FrameReader, layout: FrameLayout, asset: Asset, y0: int, y1: int, x0: int, x1: int
 ) -> NDArray[Any]:
@@ -372,31 +297,13 @@ def _read_block(
     return reader.read(alone, Grid(PixelBox(y0, y1, x0, x1)))
 
 
-def mask_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:
-    """Return pixels as floating point numbers with NaN where there is no measurement.
-
-    Types of up to 16 bits become float32, which holds them exactly; wider integers float64.
-
-    Args:
-        pixels: any array.
-        nodata: the value that means "no measurement"; None masks nothing.
-
-    Returns:
-        An array of the same shape.
-
-    Example:
-        >>> mask_nodata(np.array([3, 255], np.uint8), 255).tolist()
-        [3.0, nan]
-    """
-    small = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
-    values = pixels.astype(np.float32 if small else np.float64)
-    if nodata is not None and not np.isnan(nodata):
-        # Compared in the file's own type: float32 data rarely equal the decimal that declares it.
-        same = (
-            pixels == np.array(nodata).astype(pixels.dtype) if pixels.dtype.kind == "f" else pixels == nodata
-        )
-        values[same] = np.nan
-    return values
+@contextlib.contextmanager
+def _naming(layout: FrameLayout) -> Iterator[None]:
+    """Name the image in errors of its files."""
+    try:
+        yield
+    except (SourceError, CacheError) as ex:
+        raise _naming_image(ex, layout) from ex
 
 
 def _naming_image(error: Exception, layout: FrameLayout) -> Exception:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.frames.grid import Grid
 from ndsampler.frames.layout import ALL_CHANNELS, BandRead, ReadPlan
-from ndsampler.frames.reader import Grid
 from ndsampler.sampling.window import scaled_length
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import TargetError, WindowError
-from ndsampler.frames.reader import Grid
+from ndsampler.frames.grid import Grid
 from ndsampler.frames.resample import warp_pixels
 from ndsampler.sampling.lazy import delay_frames
 from ndsampler.sampling.native import read_parts, video_channels

@@ -25,6 +25,7 @@ from helpers_faults import (
 
 from ndsampler.backends import base, gdal
 from ndsampler.backends.label import verify_entry
+from ndsampler.cache.identity import Source
 
 pytestmark = needs_fork
 
@@ -120,7 +121,9 @@ def test_after_writers_were_killed_all_pixels_are_right_and_nothing_is_left(
         scene.frames(workdir, backend).prepare()
         assert in_the_way(frames) == []
         assert differing(scene.frames(workdir, backend), scene) == []
-        expected = {frames._cache.ensure(path) for path in scene.paths.values()} - set(scene.paths.values())
+        expected = {frames._cache.ensure(Source(path)) for path in scene.paths.values()} - set(
+            scene.paths.values()
+        )
         assert {str(path) for path in entries(frames)} == expected
     assert killed
 

@@ -29,6 +29,7 @@ from helpers_faults import (
 
 from ndsampler.backends.label import verify_entry
 from ndsampler.cache import partial
+from ndsampler.cache.identity import Source
 
 #: Readers of a storm, and what each reads: by default, and at full length.
 FORKS, THREADS = 8, 16
@@ -54,7 +55,9 @@ def test_eight_processes_convert_the_same_images(backend, locks, scene, tmp_path
         for entry in entries(frames):
             verify_entry(str(entry))
         assert in_the_way(frames) == []
-        expected = {frames._cache.ensure(path) for path in scene.paths.values()} - set(scene.paths.values())
+        expected = {frames._cache.ensure(Source(path)) for path in scene.paths.values()} - set(
+            scene.paths.values()
+        )
         assert {str(path) for path in entries(frames)} == expected
 
 

@@ -1,4 +1,4 @@
-"""How this library is written, as far as a program can tell."""
+"""The code style of the library, as far as a program can check it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ import ndsampler
 ROOT = pathlib.Path(ndsampler.__file__).parent
 
 MODULES = sorted(ROOT.rglob("*.py"))
+
+REPOSITORY = pathlib.Path(__file__).parent.parent
+
+#: Python files beside the library, which share its limit on lines.
+OTHER_FILES = sorted(
+    path for folder in ("tests", "benchmarks", "docs") for path in (REPOSITORY / folder).rglob("*.py")
+)
 
 MODULE_LINES = 600
 FUNCTION_LINES = 50
@@ -78,6 +85,11 @@ def imported_packages(tree: ast.AST) -> Iterator[str]:
 
 @each_module
 def test_a_module_stays_below_its_limit(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
+
+
+@pytest.mark.parametrize("path", OTHER_FILES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_a_file_beside_the_library_stays_below_its_limit(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
 
 

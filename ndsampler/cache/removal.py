@@ -1,0 +1,72 @@
+"""
+Removes single things from a workdir, after looking again at what they are.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from stat import S_ISDIR
+from typing import TYPE_CHECKING
+
+from ndsampler.cache.inventory import find_entries
+from ndsampler.cache.partial import PartialFiles
+from ndsampler.cache.reports import Status
+from ndsampler.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from ndsampler.cache.reports import EntryReport
+    from ndsampler.types import PathLike
+
+#: Maximum attempts to remove the folder of a dead writer.
+ATTEMPTS = 3
+
+
+def find_own_entries(workdir: PathLike) -> str:
+    """Return the folder of all entries in a workdir, if it lies inside the workdir and is not a link.
+
+    Raises:
+        ArgumentError: if it is a link to another folder, or missing.
+    """
+    root = find_entries(workdir)
+    real, expected = os.path.realpath(root), os.path.realpath(workdir)
+    if not Path(real).is_relative_to(expected):
+        raise ArgumentError(
+            f"{root} is a link to {real}, and nothing is removed outside of the workdir; "
+            "expected a workdir that holds its cache itself"
+        )
+    return root
+
+
+def remove_item(item: EntryReport) -> str | None:
+    """Remove one thing from a workdir, if it still is what was reported.
+
+    Returns:
+        Why it could not be removed; empty if it was, None if another thing has taken its place.
+    """
+    try:
+        if item.status == Status.LEFTOVER:
+            return _remove_writer_folder(Path(item.path))
+        stat = os.lstat(item.path)
+        if item.inode and stat.st_ino != item.inode:
+            # Another process has made the entry again.
+            return None
+        remove = os.rmdir if S_ISDIR(stat.st_mode) else os.unlink
+        remove(item.path)
+    except FileNotFoundError:
+        return ""
+    except OSError as ex:
+        return ex.strerror or str(ex)
+    return ""
+
+
+def _remove_writer_folder(folder: Path) -> str | None:
+    """Remove the folder of a writer that has died. See :func:`remove_item`."""
+    writers = PartialFiles(str(folder.parent.parent))
+    # Another cleanup, or a new writer, may hold the lock for a moment.
+    for _ in range(ATTEMPTS):
+        if writers.remove(folder.name) or not folder.exists():
+            return ""
+        if not writers.is_left_over(folder.name):
+            return None
+    return "its files cannot be removed"

@@ -1,0 +1,139 @@
+"""
+Reads every entry of a workdir back, and compares it with its checksum and its source.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ndsampler.backends.base import REGISTRY
+from ndsampler.backends.label import EntryLabel, read_label, verify_entry
+from ndsampler.backends.source import open_source
+from ndsampler.cache.comparison import find_difference, row_boxes
+from ndsampler.cache.identity import SourceIdentity
+from ndsampler.cache.inventory import scan
+from ndsampler.cache.names import backend_of_folder
+from ndsampler.cache.removal import find_own_entries, remove_item
+from ndsampler.cache.reports import ENTRIES, EntryReport, Status, Tally
+from ndsampler.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ndsampler.cache.usage import Sources
+    from ndsampler.types import PathLike
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The result of reading entries whole."""
+
+    checked: Tally
+    """Entries that were read."""
+    compared: int
+    """Entries whose pixels were compared with those of their sources."""
+    damaged: tuple[EntryReport, ...]
+    """Damaged entries."""
+    unreadable: tuple[EntryReport, ...]
+    """Entries and folders that this process may not read."""
+    removed: int = 0
+    """Damaged entries that were removed."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything could be read, and nothing is damaged."""
+        return not self.damaged and not self.unreadable
+
+
+def verify(
+    workdir: PathLike,
+    *,
+    used_by: Sources | None = None,
+    pixels: bool = False,
+    remove: bool = False,
+    callback: Callable[[EntryReport], object] | None = None,
+) -> VerifyReport:
+    """Read every entry of a workdir whole, and compare it with its checksum.
+
+    Args:
+        workdir: what was given as ``workdir`` to a sampler.
+        used_by: skip the entries of other sources; None reads all entries.
+        pixels: compare the pixels with those of the source too, wherever the source is unchanged and the
+            entry is lossless.
+        remove: remove damaged entries, which are made again when they are needed.
+        callback: called with the report on each entry as soon as it has been read.
+
+    Returns:
+        The number of entries, and which are damaged.
+
+    Raises:
+        ArgumentError: if it is not a workdir.
+
+    Example:
+        >>> import tempfile
+        >>> from ndsampler.abstract_frames import SimpleFrames
+        >>> workdir = tempfile.mkdtemp()
+        >>> SimpleFrames.demo(backend='cog', workdir=workdir).prepare()
+        >>> report = verify(workdir, pixels=True)
+        >>> report.ok, report.checked.count, report.compared
+        (True, 3, 3)
+    """
+    if remove:
+        find_own_entries(workdir)
+    checked, compared, removed = Tally(), 0, 0
+    found: dict[Status, list[EntryReport]] = {Status.DAMAGED: [], Status.UNREADABLE: []}
+
+    def check(path: str) -> EntryLabel:
+        # The label is enough to skip entries of other datasets.
+        label = read_label(path)
+        return verify_entry(path) if used_by is None or used_by.uses(label) else label
+
+    for item in scan(workdir, check):
+        if item.status not in (*ENTRIES, Status.UNREADABLE):
+            continue
+        if used_by is not None and item.label is not None and not used_by.uses(item.label):
+            continue
+        if pixels and item.status == Status.CURRENT:
+            item, was_compared = _compare(item)
+            compared += was_compared
+        if item.status != Status.UNREADABLE:
+            checked += Tally(1, item.nbytes)
+        if item.status in found:
+            found[item.status].append(item)
+        if remove and item.status == Status.DAMAGED:
+            removed += remove_item(item) == ""
+        if callback is not None:
+            callback(item)
+    damaged, unreadable = (tuple(found[kind]) for kind in (Status.DAMAGED, Status.UNREADABLE))
+    return VerifyReport(checked, compared, damaged, unreadable, removed)
+
+
+def _compare(item: EntryReport) -> tuple[EntryReport, bool]:
+    """Compare the pixels of an entry with those of its source.
+
+    Returns:
+        The report on the entry after that, and whether the two could be compared.
+    """
+    kind = REGISTRY.get(backend_of_folder(item.folder) or "")
+    if kind is None or item.label is None:
+        return item, False
+    identity = SourceIdentity.from_label(item.label)
+    if not identity.is_unchanged():
+        return item, False
+    backend = kind()
+    try:
+        if not backend.is_exact(item.path):
+            return item, False
+        with contextlib.closing(open_source(identity.path)) as source:
+            difference = find_difference(source, item.path, backend, row_boxes(source))
+    except SourceError as ex:
+        logger.warning("%s is not compared with its source: %s", item.path, ex)
+        return item, False
+    if difference and identity.is_unchanged():
+        item = replace(item, status=Status.DAMAGED, reason=difference)
+    return item, True
