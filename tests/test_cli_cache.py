@@ -81,7 +81,7 @@ def program(*argv):
     return [sys.executable, "-m", "ndsampler", *map(str, argv)]
 
 
-class TestGrammar:
+class TestArguments:
     @pytest.mark.parametrize(
         "words",
         [
@@ -292,10 +292,10 @@ class TestInfo:
         assert by_backend["npy"]["bytes"] == sum(sizes[path] for path in sizes if npy in path.parents)
         assert by_backend["cog"]["entries"] == 3
 
-    def test_foreign_things_are_named(self, prepared, run):
+    def test_foreign_files_are_named(self, prepared, run):
         pathlib.Path("work/_cache/frames/notes.txt").touch()
         _, out, _ = run("info", "work")
-        assert "Left alone, whatever is done:" in out
+        assert "Never removed:" in out
         assert "notes.txt (not made by ndsampler)" in out
 
     def test_an_empty_cache_is_no_error(self, run_json, tmp_path):

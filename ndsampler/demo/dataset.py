@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Sequence
 
+    import kwcoco
     from numpy.typing import NDArray
 
     from ndsampler.demo.landscape import Shot
@@ -52,7 +53,7 @@ def landscape_dataset(
     sensors: Sequence[str] = (),
     seed: int = 0,
     progress: Progress | None = None,
-) -> Any:
+) -> kwcoco.CocoDataset:
     """Return a dataset of synthetic aerial images with annotations, made now unless it exists.
 
     The still images show towns, farms, forests, lakes and roads. The annotations are buildings,
