@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,10 +222,13 @@ def _plan_ahead(settings: LandscapeSettings) -> Iterator[tuple[Picture, Scene]]:
     def plan(number: int, picture: Picture) -> Scene:
         return make_scene(picture.width, picture.height, (settings.seed, number))
 
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        futures = [executor.submit(plan, *pair) for pair in enumerate(pictures, 1)]
-        for picture, future in zip(pictures, futures):
-            yield picture, future.result()
+    executor = ThreadPoolExecutor(max_workers=1)
+    try:
+        planned = deque(executor.submit(plan, *pair) for pair in enumerate(pictures, 1))
+        for picture in pictures:
+            yield picture, planned.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def _frame_grid(shot: Shot, side: int, step: int) -> dict[str, Any]:

@@ -90,14 +90,20 @@ class Scene:
         Returns:
             (stop - start, width, 3) uint8 RGB.
         """
-        return self.paint(start, stop).pixels
+        return self._join([tile.pixels for tile in self._paint_tiles(start)], stop - start)
 
     def paint(self, start: int, stop: int) -> Painting:
         """Paint a block of rows, and return their materials too. The arguments are those of :meth:`rows`."""
-        tiles = [self._paint_tile(x0, start) for x0 in range(0, self.width, TILE)]
-        inside = np.s_[: stop - start, : self.width]
-        pixels, materials = (np.ascontiguousarray(np.concatenate(part, 1)[inside]) for part in zip(*tiles))
-        return Painting(pixels, materials)
+        planes = zip(*self._paint_tiles(start))
+        return Painting(*(self._join(plane, stop - start) for plane in planes))
+
+    def _paint_tiles(self, y0: int) -> list[Painting]:
+        """Paint the tiles of a block of rows, from left to right."""
+        return [self._paint_tile(x0, y0) for x0 in range(0, self.width, TILE)]
+
+    def _join(self, parts: Sequence[NDArray[np.uint8]], rows: int) -> NDArray[np.uint8]:
+        """Put tiles side by side, without what lies outside the landscape."""
+        return np.ascontiguousarray(np.concatenate(parts, 1)[:rows, : self.width])
 
     def _paint_tile(self, x0: int, y0: int) -> Painting:
         canvas = Canvas(x0 - RIM, y0 - RIM)
