@@ -242,6 +242,7 @@ class Canvas:
         self.colors = _meadow(self.size).copy()
         self.material = np.full((self.size, self.size), GRASS, np.uint8)
         self.light = np.full((self.size, self.size), 255, np.uint8)
+        self._used = {GRASS, PLAIN}
 
     @property
     def inner_material(self) -> NDArray[np.uint8]:
@@ -265,6 +266,7 @@ class Canvas:
         cv2.fillPoly(self.colors, placed, color, cv2.LINE_AA, SHIFT)
         cv2.fillPoly(self.material, placed, material, cv2.LINE_8, SHIFT)
         cv2.fillPoly(self.light, placed, 255, cv2.LINE_8, SHIFT)
+        self._used.add(material)
 
     def stroke(
         self, color: Color, points: NDArray[Any], width: float, material: int = PLAIN, closed: bool = False
@@ -284,6 +286,7 @@ class Canvas:
         thickness = max(1, round(width))
         cv2.polylines(self.colors, placed, closed, color, thickness, cv2.LINE_AA, SHIFT)
         cv2.polylines(self.material, placed, closed, material, thickness, cv2.LINE_8, SHIFT)
+        self._used.add(material)
 
     def dash(self, color: Color, points: NDArray[Any], width: float) -> None:
         """Draw separate lines between pairs of points, (n, 2, 2)."""
@@ -342,9 +345,8 @@ class Canvas:
         import cv2
 
         tone = np.empty_like(self.material)
-        present = np.flatnonzero(cv2.calcHist([self.material], [0], None, [256], [0, 256]))
-        for material in present:
-            mask = cv2.compare(self.material, int(material), cv2.CMP_EQ)
+        for material in self._used:
+            mask = cv2.compare(self.material, material, cv2.CMP_EQ)
             cv2.copyTo(textures.tones[material], mask, tone)
             if material == FOREST:
                 cv2.copyTo(textures.canopy, mask, self.colors)
