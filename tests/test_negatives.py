@@ -123,7 +123,7 @@ def test_images_without_room_are_passed_over_and_said_so(caplog):
 def test_too_few_is_an_error_a_warning_or_silence():
     index = index_of({1: []})
     ask = {"num": 2, "window_size": (101, 5), "rng": 0}
-    with pytest.raises(ArgumentError, match="found 0 of 2 negatives.*ask for fewer or smaller"):
+    with pytest.raises(ArgumentError, match="found 0 of 2 negatives.*request fewer or smaller"):
         index.random_negatives(**ask)
     with pytest.warns(UserWarning, match="found 0 of 2 negatives"):
         gids, boxes = index.random_negatives(**ask, exact="warn")
