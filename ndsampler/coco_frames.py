@@ -16,6 +16,7 @@ from ndsampler.dataset.edits import DatasetHash
 from ndsampler.dataset.kwcoco_adapter import find_video, frames_of_video, is_in_memory
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
+from ndsampler.utils.fork_safety import fork_safe
 
 if TYPE_CHECKING:
     import kwcoco
@@ -126,6 +127,7 @@ class CocoFrames(Frames, DatasetHash):
         except (KeyError, TypeError):
             raise UnknownTargetError(f"vidid is {vidid!r}; expected a video id of the dataset") from None
 
+    @fork_safe
     def video_dims(self, vidid: Any, image_id: Any) -> tuple[int, int]:
         """Return (height, width) of the space that frames are aligned in.
 
@@ -190,6 +192,7 @@ def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
     return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), warp and repr(warp)
 
 
+@fork_safe
 def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> FrameLayout:
     """Return the files that an image's entry in a dataset names.
 

@@ -205,3 +205,22 @@ def test_every_module_explains_itself_and_keeps_annotations_as_strings(path):
     assert ast.get_docstring(tree), "write what the module is for"
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     assert future or len(tree.body) == 1
+
+
+def frozen_with_arrays(tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.Call | ast.Name]]:
+    """Yield each dataclass with a field of arrays, and its decorator."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        fields = [step for step in node.body if isinstance(step, ast.AnnAssign)]
+        holds_arrays = any("NDArray" in ast.unparse(field.annotation) for field in fields)
+        for decorator in node.decorator_list:
+            if holds_arrays and "dataclass" in ast.unparse(decorator):
+                yield node, decorator
+
+
+@each_module
+def test_values_with_arrays_are_not_compared_field_by_field(path):
+    """``==`` of arrays is an array, so a generated ``__eq__`` would raise."""
+    found = list(frozen_with_arrays(parse(path)))
+    assert [node.name for node, decorator in found if "eq=False" not in ast.unparse(decorator)] == []

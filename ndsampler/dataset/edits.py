@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ndsampler.dataset.kwcoco_adapter import build_hash, edit_counters, is_view
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
 
@@ -31,6 +32,7 @@ class DatasetHash(HashIdentifiable):
     """State of the dataset when the id was computed."""
 
     @property
+    @fork_safe
     def hashid(self) -> str:
         """Hex id of the dependencies in their present state, computed when needed.
 

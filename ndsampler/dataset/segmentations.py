@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.errors import UnknownIdError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import kwimage
 
-__all__ = ["decode_counts", "parse_segmentation"]
+__all__ = ["decode_counts", "parse_segmentation", "parse_segmentations"]
 
 
 def decode_counts(text: str | bytes) -> list[int]:
@@ -71,6 +75,27 @@ def parse_segmentation(raw: Any) -> kwimage.MultiPolygon:
     if isinstance(raw, dict) and "counts" in raw:
         raw = _plain_runs(raw)
     return kwimage.MultiPolygon.coerce(raw)
+
+
+def parse_segmentations(dset: Any, aids: Iterable[int]) -> list[kwimage.MultiPolygon | None]:
+    """Return the segmentations of annotations as polygons, None for those without.
+
+    Args:
+        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+        aids: annotation ids.
+
+    Raises:
+        UnknownIdError: if the dataset lacks one of the annotations.
+        ValueError, TypeError, KeyError: as kwimage does, if a segmentation is malformed.
+    """
+    found = []
+    for aid in aids:
+        try:
+            found.append(dset.anns[aid].get("segmentation"))
+        except KeyError:
+            known = f"expected one of the dataset's {len(dset.anns)}"
+            raise UnknownIdError(f"no annotation has the id {aid!r}; {known}") from None
+    return [parse_segmentation(raw) if raw else None for raw in found]
 
 
 def _plain_runs(raw: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.errors import ArgumentError
+from ndsampler.utils.fork_safety import fork_safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 _CROWD_CELLS = 3
 
 
+@fork_safe
 def tabular_coco_targets(dset: Any) -> kwarray.DataFrameArray:
     """Return a table of all annotations with a box, in the order of the dataset.
 
@@ -95,6 +97,7 @@ def targets_of_table(table: AnnotTable) -> kwarray.DataFrameArray:
     )
 
 
+@fork_safe
 def select_positive_regions(
     targets: Any,
     window_dims: Sequence[int] = (300, 300),

@@ -19,6 +19,7 @@ import numpy as np
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.errors import ArgumentError
 from ndsampler.pools.window_grid import PlacedBoxes, Slider, WindowGrid, union_area
+from ndsampler.utils.fork_safety import fork_safe
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -58,6 +59,7 @@ class _Options:
     """Whether the numbers of targets are logged."""
 
 
+@fork_safe
 def new_image_sample_grid(
     dset: Any,
     window_dims: Any,
@@ -120,6 +122,7 @@ def new_image_sample_grid(
     )
 
 
+@fork_safe
 def new_video_sample_grid(
     dset: Any,
     window_dims: Any = None,

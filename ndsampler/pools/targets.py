@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 
     Rng = int | np.random.RandomState | None
 
-__all__ = ["NegativePool", "NegativeSource", "Targets", "check_sizes", "checked_rows", "random_index"]
+__all__ = [
+    "NegativePool",
+    "NegativeSource",
+    "Targets",
+    "check_sizes",
+    "checked_rows",
+    "random_index",
+    "relative_sizes",
+]
+
+#: Largest number of targets whose sizes negatives imitate.
+_MAX_ANCHORS = 1000
 
 #: Largest fraction of a negative's area that annotations may cover if there are too few without overlap.
 _THRESH = 0.3
@@ -238,11 +249,13 @@ class NegativePool:
                 "the pool has no negatives; expected at least one; call preselect(n_neg=...), "
                 "with smaller window_dims if no image has space for one"
             )
-        if self._position == len(self._batch):
-            self._batch = self._source.draw(len(self), rng, exact=True)
-            self._position = 0
-        self._position += 1
-        return _row(self._batch, self._position - 1)
+        # Threads that share the pool may draw the same negative, but none is beyond the end.
+        stream, place = self._stream, self._given
+        if place >= len(stream):
+            stream, place = self._source.draw(len(self), rng, exact=True), 0
+            self._stream = stream
+        self._given = place + 1
+        return _row(stream, place)
 
 
 def check_sizes(n_pos: int | None, n_neg: int | None, neg_to_pos_ratio: float | None) -> None:
@@ -293,6 +306,23 @@ def checked_rows(chosen: Any, total: int) -> NDArray[np.int64]:
             f"expected rows of targets, from 0 to {total - 1}"
         )
     return rows.astype(np.int64)
+
+
+def relative_sizes(targets: kwarray.DataFrameArray) -> NDArray[np.float64]:
+    """Return the sizes of at most 1000 targets relative to their images, in random order.
+
+    Args:
+        targets: a table as :func:`ndsampler.tabular_coco_targets` returns.
+
+    Returns:
+        (A, 2) widths and heights as fractions of the smaller side of the image.
+    """
+    import kwarray
+
+    smaller = np.minimum(targets["img_width"], targets["img_height"])
+    sizes = np.stack([targets["width"] / smaller, targets["height"] / smaller], axis=1)
+    shuffled = kwarray.ensure_rng(0).permutation(len(sizes))
+    return sizes[shuffled[:_MAX_ANCHORS]]
 
 
 def random_index(num: int, rng: Rng, what: str) -> int:

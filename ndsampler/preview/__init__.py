@@ -23,6 +23,7 @@ import numpy as np
 
 from ndsampler.errors import ArgumentError
 from ndsampler.preview.drawing import Color, Easel, text_size, write_text
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.require import require_opencv
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def _points(points: Any) -> NDArray[np.float64]:
     return coords[labelled]
 
 
+@fork_safe
 def draw_sample(
     sample: Sample | Mapping[str, Any], classes: Any = None, side: int | None = None, frame: int = 0
 ) -> NDArray[np.uint8]:
@@ -313,6 +315,7 @@ def caption_of(sample: Sample | Mapping[str, Any], classes: Any = None) -> str:
     return " | ".join([*parts, f"{width} x {height}"])
 
 
+@fork_safe
 def draw_sheet(
     samples: Sequence[Sample | Mapping[str, Any]],
     classes: Any = None,
@@ -498,6 +501,7 @@ def _draw_head(frames: Iterable[tuple[Any, int]], classes: Any, title: str, widt
     return head
 
 
+@fork_safe
 def write_sheet(
     path: str | os.PathLike[str],
     samples: Sequence[Sample | Mapping[str, Any]],

@@ -7,7 +7,6 @@ import errno
 import os
 import pathlib
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -92,6 +91,8 @@ def check_nothing_half(scene: Scene, workdir: pathlib.Path, backend: str) -> Non
 class TestFullDisk:
     @needs_fork
     def test_files_that_may_not_grow(self, backend, memory, scene, tmp_path, monkeypatch):
+        import resource
+
         monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", memory)
 
         def work() -> None:

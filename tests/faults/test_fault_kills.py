@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import select
 import signal
 import sys
@@ -26,6 +25,8 @@ from helpers_faults import (
 from ndsampler.backends import base, gdal_write
 from ndsampler.backends.label import verify_entry
 from ndsampler.cache.identity import Source
+
+resource = pytest.importorskip("resource", reason="needs limits on what a process may take")
 
 pytestmark = needs_fork
 
