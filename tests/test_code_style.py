@@ -40,6 +40,12 @@ PICKLERS = {"_pickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "sh
 #: Modules that may be asked for from the terminal, and so may print.
 PRINTING = ("cli", "__main__")
 
+#: Methods that wait without a limit when they are called without arguments.
+WAITING_METHODS = {"acquire", "communicate", "get", "join", "recv", "result", "wait"}
+
+#: Functions that wait without a limit unless they get a timeout, and the argument that may hold it.
+WAITING_FUNCTIONS = {"call": None, "check_call": None, "check_output": None, "run": None, "select": 3}
+
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -119,6 +125,31 @@ def test_a_library_module_does_not_print(path):
         return
     lines = [node.lineno for node in ast.walk(parse(path)) if called_name(node) in {"print", "breakpoint"}]
     assert lines == []
+
+
+def waits_without_limit(node: ast.AST) -> bool:
+    """Return whether a call waits until another thread or process does something, however long that takes."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    name, owner = node.func.attr, node.func.value
+    if name in WAITING_METHODS:
+        return not node.args and not node.keywords
+    if name == "waitpid":
+        return isinstance(node.args[1], ast.Constant)
+    if isinstance(owner, ast.Name) and owner.id in {"subprocess", "select"} and name in WAITING_FUNCTIONS:
+        place = WAITING_FUNCTIONS[name]
+        limited = any(keyword.arg == "timeout" for keyword in node.keywords)
+        return not limited and (place is None or len(node.args) <= place)
+    return False
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in OTHER_FILES if "tests" in path.relative_to(REPOSITORY).parts],
+    ids=lambda path: path.name,
+)
+def test_a_test_waits_for_nothing_without_a_limit(path):
+    assert [node.lineno for node in ast.walk(parse(path)) if waits_without_limit(node)] == []
 
 
 @each_module
