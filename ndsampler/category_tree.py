@@ -366,7 +366,7 @@ class Mixin_CategoryTree_Torch:
         ops = ops_for(data)
         axis = as_axis(dim, data)
         if not ops.is_real(data):
-            raise ArgumentError(f"the scores of categories are of the type {data.dtype}; expected real numbers")
+            raise ArgumentError(f"the scores are of the type {data.dtype}; expected real numbers")
         if data.shape[axis] != len(self.idx_to_node):
             raise ArgumentError(
                 f"axis {dim} of an array of shape {tuple(data.shape)} has {data.shape[axis]} entries; "
@@ -375,7 +375,7 @@ class Mixin_CategoryTree_Torch:
         return ops, ops.moveaxis(ops.as_floating(data) if floating else data, axis, -1), tree
 
     def _apply_logprob_chain_rule(self, cond_logprobs: Array, dim: int) -> Array:
-        """Return log P(node) for given log P(node | parent): :meth:`source_log_softmax` without its softmax."""
+        """Return log P(node) for given log P(node | parent)."""
         ops, log_probs, tree = self._enter(cond_logprobs, dim)
         groups = [ops.take(log_probs, group) for group in tree.groups]
         return ops.moveaxis(_chained(ops, groups, tree), -1, dim)

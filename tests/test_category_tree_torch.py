@@ -140,15 +140,30 @@ def test_a_byte_that_equals_minus_100_is_no_item_to_ignore():
 
 #: Name to (scores, targets, the builtin that 0.8.1 or numpy raise, words of the message).
 BAD_TARGETS = {
-    "-1": ((4, 5), [0, -1, 2, 3], IndexError, "range from -1 to 3; expected indexes of categories, from 0 to 4"),
+    "-1": (
+        (4, 5),
+        [0, -1, 2, 3],
+        IndexError,
+        "range from -1 to 3; expected indexes of .*, from 0 to 4",
+    ),
     "too high": ((4, 5), [0, 5, 2, 3], IndexError, "range from 0 to 5; expected indexes"),
-    "floats": ((4, 5), [0.0, 1.0, 2.0, 3.0], ValueError, r"shape \(4,\) and the type .*float64; expected one index"),
+    "floats": (
+        (4, 5),
+        [0.0, 1.0, 2.0, 3.0],
+        ValueError,
+        "the type .*float64; expected one index",
+    ),
     "booleans": ((4, 5), [True, False, True, True], ValueError, "the type .*bool; expected one index"),
     "one-hot": ((4, 5), np.eye(5, dtype=int)[:4], ValueError, r"shape \(4, 5\).*for each item, \(4,\)"),
     "a column": ((4, 5), [[0], [1], [2], [3]], ValueError, r"shape \(4, 1\).*for each item, \(4,\)"),
     "a single one": ((4, 5), 3, ValueError, r"shape \(\).*for each item, \(4,\)"),
     "an image": ((2, 5, 3, 4), np.zeros((2, 4, 3), int), ValueError, r"for each item, \(2, 3, 4\)"),
-    "a scalar score": ((), 0, IndexError, "single number; expected an array with one entry for each category"),
+    "a scalar score": (
+        (),
+        0,
+        IndexError,
+        "single number; expected an array with one entry",
+    ),
     "wrong scores": ((4, 6), [0, 1, 2, 3], ValueError, "has 6 entries; expected one for each of 5"),
 }
 
@@ -169,7 +184,7 @@ def test_targets_that_are_no_categories_are_refused_alike(letters, name, kind):
 def test_an_axis_that_does_not_exist_is_refused_alike(letters, name, kind):
     scores = kind(np.full((2, 5), 0.2))
     for dim in [2, -3]:
-        with pytest.raises(IndexError, match=rf"dim is {dim}; expected an axis of the shape \(2, 5\)") as caught:
+        with pytest.raises(IndexError, match=rf"dim is {dim}; .* axis of the shape \(2, 5\)") as caught:
             getattr(letters, name)(scores, dim)
         assert isinstance(caught.value, NDSamplerError)
     for dim in ["a", None, 1.5, (0, 1), True]:
@@ -186,9 +201,7 @@ def test_probabilities_for_tests_grow_more_certain(letters):
     probs = letters._demo_probs(num=7, nonrandom=4)
     assert (probs.shape, probs.dtype) == ((7, 5), torch.float32)
     energy = np.random.RandomState(0).rand(7, 5).astype("float32")
-    torch.testing.assert_close(
-        probs[4:], letters.hierarchical_softmax(torch.from_numpy(energy), dim=1)[4:]
-    )
+    torch.testing.assert_close(probs[4:], letters.hierarchical_softmax(torch.from_numpy(energy), dim=1)[4:])
     assert probs[0].tolist() == [0.5, 0.25, 0.25, 0.25, 0.5]
     assert probs[3].tolist() == [1, 0, 1, 1, 0]
     idxs, conf = letters.decision(probs, dim=1)

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers_datasets import stills
 from helpers_images import random_pixels, write_png
 
 import ndsampler
@@ -100,7 +101,8 @@ def test_a_sparse_file_has_no_position_of_pixels(tmp_path):
     size = {"width": 300, "height": 200, "count": 1, "dtype": "uint8"}
     with quiet_gdal(), rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", sparse_ok=True, **size):
         pass
-    assert validate_cog.validate(tmp_path / "a.tif") == ([], [], {"ifd_offsets": {"main": 8}, "data_offsets": {}})
+    details = {"ifd_offsets": {"main": 8}, "data_offsets": {}}
+    assert validate_cog.validate(tmp_path / "a.tif") == ([], [], details)
 
 
 def test_a_layout_that_was_changed_later_is_an_error(tmp_path):
@@ -117,7 +119,7 @@ def test_descriptions_at_the_end_of_a_file_are_an_error(tmp_path):
     with quiet_gdal(), rasterio.open(path, "r+") as file:
         file.update_tags(NOTE="x" * 1000)
     errors = validate_cog.validate(path)[1]
-    assert_messages(errors, [r"offset of the main IFD should be 8.*It is \d+ instead", "should be after its IFD"])
+    assert_messages(errors, [r"main IFD should be 8.*It is \d+ instead", "should be after its IFD"])
 
 
 def test_the_command_gives_an_exit_status_and_writes_what_it_found(tmp_path, capsys, monkeypatch):
@@ -158,6 +160,18 @@ def test_a_serial_job_is_done_when_it_is_asked_for():
     job = util_futures.SerialFuture(divmod, 7, 4)
     assert job.result(1) == (1, 3)
     assert job.done()
+
+
+def test_the_loaders_of_slices_give_samples_without_annotations(tmp_path):
+    sampler = ndsampler.CocoSampler(stills(tmp_path).dset)
+    window = {"gid": next(iter(sampler.dset.imgs)), "slices": (slice(2, 9), slice(-3, 8))}
+    target = sampler._infer_target_attributes(window)
+    expected = sampler.load_sample(target, with_annots=False)
+    for load in (sampler._load_slice, sampler._load_slice_2d, sampler._load_slice_3d):
+        found = load(target)
+        assert found.keys() == expected.keys()
+        np.testing.assert_array_equal(found["im"], expected["im"])
+        assert found["target"] == expected["target"]
 
 
 def test_a_bounded_dictionary_has_the_iterators_of_python_2():

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.errors import ArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -68,12 +70,22 @@ class ValidArea:
         Args:
             region: a segmentation in any form that ``kwimage.MultiPolygon.coerce`` accepts.
             dsize: (2,) width and height of the image in pixels.
+
+        Raises:
+            ArgumentError: if the region is not a polygon of three or more finite points.
         """
         import kwimage
         import shapely
 
         image = shapely.box(0, 0, *dsize)
-        polygon = shapely.make_valid(kwimage.MultiPolygon.coerce(region).to_shapely())
+        try:
+            with np.errstate(invalid="ignore"):
+                polygon = shapely.make_valid(kwimage.MultiPolygon.coerce(region).to_shapely())
+        except (TypeError, ValueError, LookupError, shapely.errors.ShapelyError) as ex:
+            raise ArgumentError(
+                f"the valid region is {region!r}; expected a polygon of three or more finite points, such as "
+                "[[x1, y1, x2, y2, x3, y3]] in pixels of the image"
+            ) from ex
         polygon = shapely.intersection(polygon, image)
         if shapely.is_empty(polygon):
             return cls(polygon, np.zeros(4))

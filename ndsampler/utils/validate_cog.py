@@ -176,8 +176,8 @@ def _ifd_errors(factors: Sequence[int], ifds: dict[str, int]) -> list[str]:
     for (name, offset), (other, following) in pairwise(ifds.items()):
         if following < offset:
             errors.append(
-                f"The offset of the IFD for {_phrase(other)} is {following}, whereas it should be greater than "
-                f"the one of {_phrase(name)}, which is at byte {offset}"
+                f"The offset of the IFD for {_phrase(other)} is {following}, whereas it should be greater "
+                f"than the one of {_phrase(name)}, which is at byte {offset}"
             )
     return errors
 
