@@ -81,6 +81,16 @@ def called_name(node: ast.AST) -> str | None:
     return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
 
 
+def frozen_dataclasses(tree: ast.AST) -> Iterator[tuple[ast.ClassDef, dict[str, str]]]:
+    """Yield each frozen dataclass with the arguments of its decorator."""
+    for node in ast.walk(tree):
+        for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+            if called_name(decorator) == "dataclass":
+                options = {keyword.arg: ast.unparse(keyword.value) for keyword in decorator.keywords}
+                if options.get("frozen") == "True":
+                    yield node, options
+
+
 def imported_packages(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -120,6 +130,18 @@ def test_a_signature_is_annotated_in_full(path):
 
 
 @each_module
+def test_a_frozen_value_computes_nothing_later_and_is_not_compared_if_it_holds_arrays(path):
+    wrong = []
+    for node, options in frozen_dataclasses(parse(path)):
+        types = [ast.unparse(part.annotation) for part in node.body if isinstance(part, ast.AnnAssign)]
+        if any("NDArray" in name for name in types) and options.get("eq") != "False":
+            wrong.append(f"{node.name} needs eq=False")
+        if any("cached_property" in map(ast.unparse, f.decorator_list) for f in functions(node)):
+            wrong.append(f"{node.name} has a cached_property")
+    assert wrong == []
+
+
+@each_module
 def test_a_library_module_does_not_print(path):
     if path.relative_to(ROOT).with_suffix("").parts[0] in PRINTING:
         return
@@ -128,7 +150,9 @@ def test_a_library_module_does_not_print(path):
 
 
 def waits_without_limit(node: ast.AST) -> bool:
-    """Return whether a call waits until another thread or process does something, however long that takes."""
+    """Return whether a call or a loop waits for another thread or process, however long that takes."""
+    if isinstance(node, ast.While) and "monotonic" not in ast.unparse(node.test):
+        return [ast.unparse(step).startswith("time.sleep(") for step in node.body] == [True]
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
     name, owner = node.func.attr, node.func.value

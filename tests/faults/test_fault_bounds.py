@@ -6,7 +6,6 @@ import functools
 import gc
 import os
 import pathlib
-import resource
 import sys
 
 import numpy as np
@@ -15,6 +14,8 @@ from helpers_faults import Scene, draw_scene, each_backend, read_both, read_wind
 from helpers_images import random_pixels, write_png, write_tiff
 from helpers_processes import needs_fork, run_child
 from helpers_threads import in_threads
+
+resource = pytest.importorskip("resource", reason="needs limits on what a process may take")
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 

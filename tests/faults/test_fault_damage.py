@@ -24,6 +24,7 @@ from helpers_faults import (
     whole,
 )
 from helpers_processes import as_nobody, needs_fork, run_child
+from helpers_systems import needs_locks, removes_open_files
 from helpers_threads import PATIENCE, in_threads, results, start_thread
 
 from ndsampler.backends.label import verify_entry
@@ -34,7 +35,9 @@ each_damage = pytest.mark.parametrize("damage", DAMAGES)
 #: Damages that entries take while they are read.
 WHILE_READ = ["removed", "replaced by garbage", "replaced by text", "an empty folder", "a dangling link"]
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody without rights")
+as_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to become somebody without rights"
+)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +95,7 @@ class TestDamage:
         verify_entry(str(entry_of(frames)))
         assert in_the_way(frames) == []
 
+    @removes_open_files
     @each_damage
     def test_an_entry_damaged_while_it_is_open_is_made_anew_once(self, backend, damage, prepared, scene):
         frames = prepared(backend)
@@ -115,6 +119,7 @@ class TestDamage:
         for entry in found:
             verify_entry(str(entry))
 
+    @needs_locks
     def test_threads_that_meet_a_damaged_entry_make_it_once(self, backend, prepared, scene, tmp_path):
         for damage in ("a bit of its pixels flipped", "cut in the middle", "replaced by garbage"):
             frames = prepared(backend)
@@ -130,6 +135,7 @@ class TestDamage:
             assert all(in_threads(read, range(12)))
             assert len(made) == 1
 
+    @removes_open_files
     def test_readers_go_on_while_entries_are_replaced_removed_and_made(
         self, backend, prepared, scene, amount, patience
     ):

@@ -24,7 +24,6 @@ from helpers_processes import Child, forks_beside_threads, needs_fork, process_p
 from helpers_threads import PATIENCE, in_threads, results, start_thread
 
 from ndsampler.backends.label import verify_entry
-from ndsampler.cache import partial
 from ndsampler.cache.identity import Source
 
 #: Forks and threads that read at once, and the windows that each reads.
@@ -42,7 +41,7 @@ def scene(tmp_path_factory):
 @pytest.mark.parametrize("locks", ["locks", "no locks"])
 def test_eight_processes_convert_the_same_images(backend, locks, scene, tmp_path, monkeypatch, amount):
     if locks == "no locks":
-        monkeypatch.setattr(partial, "fcntl", None)
+        monkeypatch.setattr("ndsampler.cache.locks.fcntl", None)
     for n in range(amount(short=1, whole=2, soak=20)):
         workdir = tmp_path / str(n)
         works = [lambda workdir=workdir: differing(scene.frames(workdir, backend), scene)] * FORKS
