@@ -249,13 +249,13 @@ class NegativePool:
                 "the pool has no negatives; expected at least one; call preselect(n_neg=...), "
                 "with smaller window_dims if no image has space for one"
             )
-        # Threads that share the pool may draw the same negative, but none is beyond the end.
-        stream, place = self._stream, self._given
-        if place >= len(stream):
-            stream, place = self._source.draw(len(self), rng, exact=True), 0
-            self._stream = stream
-        self._given = place + 1
-        return _row(stream, place)
+        # Threads that share the pool may get the same negative, but never one beyond the end of the batch.
+        batch, position = self._batch, self._position
+        if position >= len(batch):
+            batch, position = self._source.draw(len(self), rng, exact=True), 0
+            self._batch = batch
+        self._position = position + 1
+        return _row(batch, position)
 
 
 def check_sizes(n_pos: int | None, n_neg: int | None, neg_to_pos_ratio: float | None) -> None:
