@@ -137,6 +137,7 @@ class Frames:
         path = os.path.abspath(os.fspath(self._lookup_gpath(image_id)))
         return FrameLayout(image_id, (Asset(Source(path)),))
 
+    @fork_safe
     def sources(self, image_id: Any) -> list[Source]:
         """Return the files of an image, each with the hash that the dataset states for it.
 

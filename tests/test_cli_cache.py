@@ -22,8 +22,8 @@ from helpers_images import random_pixels, write_png
 import ndsampler
 from ndsampler.__main__ import main
 from ndsampler.cache.inventory import survey
-from ndsampler.cli import console
 from ndsampler.cli.prepare import run as run_prepare
+from ndsampler.utils.formatting import format_bytes
 
 COMMANDS = ["prepare", "info", "verify", "prune"]
 
@@ -81,7 +81,7 @@ def program(*argv):
     return [sys.executable, "-m", "ndsampler", *map(str, argv)]
 
 
-class TestGrammar:
+class TestArguments:
     @pytest.mark.parametrize(
         "words",
         [
@@ -292,10 +292,10 @@ class TestInfo:
         assert by_backend["npy"]["bytes"] == sum(sizes[path] for path in sizes if npy in path.parents)
         assert by_backend["cog"]["entries"] == 3
 
-    def test_foreign_things_are_named(self, prepared, run):
+    def test_foreign_files_are_named(self, prepared, run):
         pathlib.Path("work/_cache/frames/notes.txt").touch()
         _, out, _ = run("info", "work")
-        assert "Left alone, whatever is done:" in out
+        assert "Never removed:" in out
         assert "notes.txt (not made by ndsampler)" in out
 
     def test_an_empty_cache_is_no_error(self, run_json, tmp_path):
@@ -375,7 +375,7 @@ class TestPrune:
         assert code == 0
         (left,) = entries_of()
         assert re.fullmatch(r"removed 2, \S+ MB: 2 unused\n1 entries stay, (.*)\n", out)[1] == (
-            console.format_bytes(left.stat().st_size)
+            format_bytes(left.stat().st_size)
         )
 
     def test_entries_of_a_disk_that_is_not_mounted_stay_and_the_way_out_is_said(self, tmp_path, data, run):
