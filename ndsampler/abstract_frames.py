@@ -22,7 +22,7 @@ from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
 from ndsampler.frames.prepare import ImageFailure, Preparation, prepare_layouts
 from ndsampler.frames.reader import FrameReader
 from ndsampler.frames.view import FrameView
-from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import PixelBox, wrap_slices
 
@@ -78,6 +78,7 @@ class Frames:
         "type": "cog",
     }
 
+    @fork_safe
     def __init__(
         self,
         hashid_mode: HashidMode = "PATH",
@@ -136,6 +137,7 @@ class Frames:
         path = os.path.abspath(os.fspath(self._lookup_gpath(image_id)))
         return FrameLayout(image_id, (Asset(Source(path)),))
 
+    @fork_safe
     def sources(self, image_id: Any) -> list[Source]:
         """Return the files of an image, each with the hash that the dataset states for it.
 
@@ -149,6 +151,7 @@ class Frames:
         """
         return [asset.source for asset in self.layout(image_id).assets]
 
+    @fork_safe
     def image_dims(self, image_id: Any) -> tuple[int, int]:
         """Return (height, width) of an image in pixels, from the dataset or else from its file.
 
@@ -158,6 +161,7 @@ class Frames:
         """
         return self.reader.dims(self.layout(image_id))
 
+    @fork_safe
     def load_region(
         self,
         image_id: Any,
@@ -192,14 +196,14 @@ class Frames:
             >>> self.load_region(1, (slice(10, 42), slice(None))).shape
             (32, 512, 3)
         """
-        with GATE:
-            layout = self.layout(image_id)
-            names = parse_channels(channels)
-            shape = self.reader.shape(layout, names)
-            (y0, y1), (x0, x1), (c0, c1) = wrap_slices(region, shape)
-            pixels = self.reader.read(layout, Grid(PixelBox(y0, y1, x0, x1)), names)
+        layout = self.layout(image_id)
+        names = parse_channels(channels)
+        shape = self.reader.shape(layout, names)
+        (y0, y1), (x0, x1), (c0, c1) = wrap_slices(region, shape)
+        pixels = self.reader.read(layout, Grid(PixelBox(y0, y1, x0, x1)), names)
         return pixels if (c0, c1) == (0, shape[2]) else np.ascontiguousarray(pixels[:, :, c0:c1])
 
+    @fork_safe
     def load_image(
         self, image_id: Any, channels: Any = None, cache: bool = True, noreturn: bool = False
     ) -> Any:
@@ -250,6 +254,7 @@ class Frames:
         mapped = np.load(file, mmap_mode="r", allow_pickle=False)
         return mapped[:, :, 0] if mapped.ndim == 3 and mapped.shape[2] == 1 else mapped
 
+    @fork_safe
     def load_frame(self, image_id: Any) -> FrameView:
         """Return an image that reads its pixels when it is sliced.
 
@@ -437,6 +442,7 @@ class SimpleFrames(Frames):
             ) from None
 
     @classmethod
+    @fork_safe
     def demo(cls, **kw: Any) -> SimpleFrames:
         """Return frames of three photographs, the first of 512 x 512 pixels.
 

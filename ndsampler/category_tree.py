@@ -372,7 +372,7 @@ class Mixin_CategoryTree_Torch:
         edges = tuple(self.graph.edges)
         cached: Hierarchy | None = self.__dict__.get("_cache_hierarchy")
         if cached is None or cached.edges != edges:
-            cached = Hierarchy.of(self.graph, self.node_to_idx)
+            cached = Hierarchy.from_graph(self.graph, self.node_to_idx)
             self.idx_groups = [group.tolist() for group in cached.groups]
             self.__dict__["_cache_hierarchy"] = cached
         return cached

@@ -13,8 +13,10 @@ from ndsampler.abstract_frames import Frames
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
 from ndsampler.dataset.edits import DatasetHash
+from ndsampler.dataset.kwcoco_adapter import find_video, frames_of_video, is_in_memory
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
+from ndsampler.utils.fork_safety import fork_safe
 
 if TYPE_CHECKING:
     import kwcoco
@@ -80,8 +82,8 @@ class CocoFrames(Frames, DatasetHash):
             SourceError: if the dataset names no file for it, or its entry cannot be understood.
         """
         imgs = self.dset.imgs
-        if not isinstance(imgs, dict) and image_id in self._layouts:
-            # A view on a database is read-only; asking it again would cost a query.
+        if not is_in_memory(imgs) and image_id in self._layouts:
+            # A view of a database is read-only, and asking it again would cost a query.
             return self._layouts[image_id][1]
         try:
             img = imgs[image_id]
@@ -121,10 +123,11 @@ class CocoFrames(Frames, DatasetHash):
             UnknownTargetError: if there is no such video.
         """
         try:
-            return list(self.dset.index.vidid_to_gids[vidid])
+            return frames_of_video(self.dset, vidid)
         except (KeyError, TypeError):
             raise UnknownTargetError(f"vidid is {vidid!r}; expected a video id of the dataset") from None
 
+    @fork_safe
     def video_dims(self, vidid: Any, image_id: Any) -> tuple[int, int]:
         """Return (height, width) of the space that frames are aligned in.
 
@@ -135,7 +138,7 @@ class CocoFrames(Frames, DatasetHash):
         Raises:
             UnknownIdError: if there is no such image.
         """
-        video = {} if vidid is None else self.dset.index.videos[vidid]
+        video = {} if vidid is None else find_video(self.dset, vidid)
         width, height = video.get("width"), video.get("height")
         if width is not None and height is not None:
             try:
@@ -189,6 +192,7 @@ def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
     return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), warp and repr(warp)
 
 
+@fork_safe
 def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> FrameLayout:
     """Return the files that an image's entry in a dataset names.
 

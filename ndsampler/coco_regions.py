@@ -16,7 +16,7 @@ import ubelt as ub
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.dataset.box_tree import NO_ROWS
 from ndsampler.dataset.edits import dataset_state, hash_dataset
-from ndsampler.dataset.segmentations import parse_segmentation
+from ndsampler.dataset.segmentations import parse_segmentations
 from ndsampler.errors import MissingNegativePool, UnknownIdError, UnsupportedTaskError
 from ndsampler.isect_indexer import FrameIntersectionIndex
 from ndsampler.pools.positives import (
@@ -34,7 +34,9 @@ from ndsampler.pools.targets import (
     check_sizes,
     checked_rows,
     random_index,
+    relative_sizes,
 )
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
 
@@ -60,9 +62,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-#: Window sizes that negatives take after, at most.
-_MAX_ANCHORS = 1000
 
 
 class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
@@ -161,6 +160,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         return f"{{nPos={n_pos}, nNeg={n_neg}}} ∼ {{nViable={viable}}} ⊆ {{{stats}}}"
 
     @classmethod
+    @fork_safe
     def demo(cls) -> CocoRegions:
         """Return the regions of a demo dataset of eight images.
 
@@ -174,6 +174,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             return cls(kwcoco.CocoDataset.demo("shapes8"))
 
     @property
+    @fork_safe
     def annot_table(self) -> AnnotTable:
         """The annotations and images as columns."""
         self._notice_edits()
@@ -191,6 +192,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         return table
 
     @property
+    @fork_safe
     def isect_index(self) -> FrameIntersectionIndex:
         """The spatial index of all annotations; a few milliseconds to make, so never stored on disk."""
         self._notice_edits()
@@ -199,6 +201,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         return self._isect_index
 
     @property
+    @fork_safe
     def targets(self) -> kwarray.DataFrameArray:
         """Every annotation with a box as a positive target, one row each, in the order of the dataset.
 
@@ -211,22 +214,19 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         return self._targets
 
     @property
+    @fork_safe
     def neg_anchors(self) -> NDArray[np.float64]:
         """(A, 2) widths and heights that negatives take after: those of at most 1000 targets.
 
         They are shares of the smaller side of the image, in random order.
         """
-        import kwarray
-
         targets = self.targets
         if self._neg_anchors is None:
-            smaller = np.minimum(targets["img_width"], targets["img_height"])
-            anchors = np.stack([targets["width"] / smaller, targets["height"] / smaller], axis=1)
-            shuffled = kwarray.ensure_rng(0).permutation(len(anchors))
-            self._neg_anchors = anchors[shuffled[:_MAX_ANCHORS]]
+            self._neg_anchors = relative_sizes(targets)
         return self._neg_anchors
 
     @property
+    @fork_safe
     def classes(self) -> CategoryTree:
         """The categories of the dataset, with their hierarchy."""
         self._notice_edits()
@@ -292,6 +292,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """
         return _looked_up(self.classes.node_to_id, "name", class_name)
 
+    @fork_safe
     def get_segmentations(self, aids: Sequence[int]) -> list[kwimage.MultiPolygon | None]:
         """Return the segmentations of annotations, None for those without.
 
@@ -309,15 +310,9 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> [type(sseg).__name__ for sseg in self.get_segmentations([1, 2])]
             ['MultiPolygon', 'MultiPolygon']
         """
-        ssegs = []
-        for aid in aids:
-            try:
-                ssegs.append(self.dset.anns[aid].get("segmentation"))
-            except KeyError:
-                known = f"expected one of the dataset's {self.n_annots}"
-                raise UnknownIdError(f"no annotation has the id {aid!r}; {known}") from None
-        return [parse_segmentation(sseg) if sseg else None for sseg in ssegs]
+        return parse_segmentations(self.dset, aids)
 
+    @fork_safe
     def overlapping_aids(  # type: ignore[override]
         self, gid: int, region: kwimage.Boxes, visible_thresh: float = 0.0
     ) -> list[int]:
@@ -387,6 +382,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """Number of targets in the pool."""
         return self.n_positives + self.n_negatives
 
+    @fork_safe
     def get_item(self, index: int | None, rng: Rng = None) -> dict[str, Any]:
         """Return a target of the pool: the positives come first, then the negatives.
 
@@ -414,6 +410,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             raise IndexError(f"index {index} is out of bounds: the dataset has no annotations with boxes")
         return self.get_negative(index - n_positives)
 
+    @fork_safe
     def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
         """Return a positive target.
 
@@ -440,6 +437,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             index = self._pos_select_idxs[index]
         return targets.iloc[index]
 
+    @fork_safe
     def get_negative(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
         """Return a negative target.
 
@@ -470,6 +468,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             )
         return self._negative_pool[index]
 
+    @fork_safe
     def preselect(
         self,
         n_pos: int | None = None,
@@ -537,8 +536,9 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     def _negative_source(self, window: tuple[float, float] | None) -> NegativeSource:
         self._sized_table()
         anchors = np.empty((0, 2)) if window else self.neg_anchors
-        return NegativeSource.of(self.isect_index, window, anchors, self.BACKGROUND_CLASS_ID)
+        return NegativeSource.from_sizes(self.isect_index, window, anchors, self.BACKGROUND_CLASS_ID)
 
+    @fork_safe
     def new_sample_grid(
         self, task: str, window_dims: Any, window_overlap: float | Sequence[float] = 0, **kwargs: Any
     ) -> dict[str, Any]:
@@ -577,6 +577,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         return known or self.annot_table.hash_columns(), None
 
     @property
+    @fork_safe
     def hashid(self) -> str:
         """Hex id of the dataset as it is now."""
         self._notice_edits()

@@ -13,14 +13,15 @@ from ndsampler.abstract_sampler import AbstractSampler
 from ndsampler.coco_frames import CocoFrames
 from ndsampler.coco_regions import CocoRegions
 from ndsampler.dataset.edits import DatasetHash
+from ndsampler.dataset.kwcoco_adapter import annots_of_image, fill_image_sizes
 from ndsampler.errors import ArgumentTypeError, UnknownIdError, UnsupportedTaskError
 from ndsampler.sampling.annots import AnnotRequest, find_annots, parse_request, warp_annots
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
 from ndsampler.sampling.read import read_frames
-from ndsampler.sampling.region import resolve_region
+from ndsampler.sampling.resolve import resolve_region
 from ndsampler.sampling.shapes import GeometryStore
 from ndsampler.sampling.target import normalize_target, take_arguments
-from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         if autoinit:
             self.init()
 
+    @fork_safe
     def init(self) -> None:
         """Make :attr:`frames` and :attr:`regions`; called by the constructor unless told otherwise."""
         self.regions = CocoRegions(self.dset, workdir=self.workdir, verbose=self.verbose)
@@ -95,6 +97,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         )
 
     @classmethod
+    @fork_safe
     def demo(
         cls, key: str = "shapes", workdir: PathLike | None = None, backend: Any = None, **kw: Any
     ) -> CocoSampler:
@@ -120,6 +123,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         return cls(dset, workdir=workdir, backend=backend)
 
     @classmethod
+    @fork_safe
     def coerce(cls, data: Any, **kwargs: Any) -> CocoSampler:
         """Return a sampler made of whatever can be understood as one.
 
@@ -176,16 +180,19 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         return self.regions.BACKGROUND_CLASS_ID
 
     @property
+    @fork_safe
     def classes(self) -> CategoryTree:
         """The categories and their hierarchy."""
         return self.regions.classes
 
     @property
+    @fork_safe
     def catgraph(self) -> CategoryTree:
         """The same as :attr:`classes`, under its old name."""
         return self.regions.classes
 
     @property
+    @fork_safe
     def kp_classes(self) -> CategoryTree:
         """The categories of keypoints; an empty tree when the dataset has none."""
         return self._geometries.kp_classes
@@ -196,6 +203,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         return GeometryStore(self.dset)
 
     @property
+    @fork_safe
     def n_positives(self) -> int:
         """Targets in the positive pool."""
         return self.regions.n_positives
@@ -206,6 +214,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         return self.regions.n_annots
 
     @property
+    @fork_safe
     def n_samples(self) -> int:
         """Targets in both pools."""
         return self.regions.n_samples
@@ -226,10 +235,12 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         return self.regions.class_ids
 
     @property
+    @fork_safe
     def image_ids(self) -> list[int]:
         """Image ids, sorted."""
         return self.regions.image_ids
 
+    @fork_safe
     def lookup_class_name(self, class_id: int) -> str:
         """Return the name of a category.
 
@@ -238,6 +249,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self.regions.lookup_class_name(class_id)
 
+    @fork_safe
     def lookup_class_id(self, class_name: str) -> int:
         """Return the id of a category.
 
@@ -246,6 +258,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self.regions.lookup_class_id(class_name)
 
+    @fork_safe
     def preselect(self, **kwargs: Any) -> tuple[int, int]:
         """Choose the pools of positives and negatives: see :meth:`ndsampler.CocoRegions.preselect`.
 
@@ -258,6 +271,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self.regions.preselect(**kwargs)
 
+    @fork_safe
     def new_sample_grid(
         self, task: str, window_dims: Any, window_overlap: float | Sequence[float] = 0, **kwargs: Any
     ) -> Any:
@@ -268,6 +282,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self.regions.new_sample_grid(task, window_dims, window_overlap, **kwargs)
 
+    @fork_safe
     def load_image(self, image_id: int, cache: bool = True) -> Any:
         """Return the pixels of an image, or something that slices like them.
 
@@ -301,8 +316,9 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         if image_id not in self.dset.imgs:
             raise UnknownIdError(f"image id is {image_id!r}; the dataset has no such image")
-        return [self.dset.anns[aid] for aid in sorted(self.dset.index.gid_to_aids[image_id])]
+        return [self.dset.anns[aid] for aid in annots_of_image(self.dset, image_id)]
 
+    @fork_safe
     def load_image_with_annots(
         self, image_id: int, cache: bool = True
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -328,6 +344,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         anns = self.load_annotations(image_id)
         return {**self.dset.imgs[image_id], "imdata": self.load_image(image_id, cache=cache)}, anns
 
+    @fork_safe
     def load_item(  # type: ignore[override]
         self,
         index: int,
@@ -357,6 +374,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self._load_pooled(self.regions.get_item(index, rng=rng), with_annots, target, kw)
 
+    @fork_safe
     def load_positive(  # type: ignore[override]
         self,
         index: int | None = None,
@@ -385,6 +403,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self._load_pooled(self.regions.get_positive(index, rng=rng), with_annots, target, kw)
 
+    @fork_safe
     def load_negative(  # type: ignore[override]
         self,
         index: int | None = None,
@@ -423,6 +442,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             target = take_arguments(target, {"tr": kw.pop("tr")})
         return self.load_sample({**pooled, **(target or {})}, with_annots, **kw)
 
+    @fork_safe
     def load_sample(  # type: ignore[override]
         self,
         target: dict[str, Any] | None = None,
@@ -472,15 +492,15 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         if kwargs:
             target = take_arguments(target, kwargs)
         request = parse_request(with_annots, annot_ids, visible_thresh)
-        with GATE:
-            region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
-            frames = read_frames(region, self.frames)
-            annots = None
-            if request is not None:
-                rows = find_annots(region, self.regions, request)
-                annots = warp_annots(region, rows, self.regions, self._geometries, request)
-            return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
+        region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
+        frames = read_frames(region, self.frames)
+        annots = None
+        if request is not None:
+            rows = find_annots(region, self.regions, request)
+            annots = warp_annots(region, rows, self.regions, self._geometries, request)
+        return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
 
+    @fork_safe
     def load_target_annots(
         self,
         target: dict[str, Any],
@@ -513,6 +533,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         annots = warp_annots(region, rows, self.regions, self._geometries, request)
         return assemble_annots(annots, resolved, self.classes)
 
+    @fork_safe
     def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:
         """Return a target with all that can be inferred of it, ``space_slice`` among others."""
         return resolve_region(normalize_target(target, self.dset), self.frames)[1]
@@ -522,4 +543,4 @@ def _complete_photos(dset: kwcoco.CocoDataset) -> None:
     """Give the photographs of the demo sizes, boxes on every annotation, and a background category."""
     dset.remove_annotations([ann for ann in dset.anns.values() if ann.get("bbox") is None])
     dset.add_category("background", id=0)
-    dset._ensure_imgsize()
+    fill_image_sizes(dset)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.dataset.kwcoco_adapter import build_hash
 from ndsampler.errors import ArgumentError, ArgumentTypeError, UnknownOptionError
 from ndsampler.utils.deprecation import warn_user
 from ndsampler.utils.quiet import stdout_to_log
@@ -69,7 +70,7 @@ def coerce_datasets(config: Any, build_hashid: bool = False, verbose: int = 1) -
         subsets = {}
     for tag, dset in subsets.items():
         if build_hashid:
-            dset._build_hashid(hash_pixels=False, verbose=0)
+            build_hash(dset)
         if verbose:
             logger.info("dataset for %s: %s", tag, dset)
     return subsets

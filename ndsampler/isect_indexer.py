@@ -11,6 +11,7 @@ Edges count: a box that only touches the query overlaps it.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -21,8 +22,10 @@ import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
+from ndsampler.dataset.kwcoco_adapter import fill_image_sizes
 from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.pools.negatives import NegativeRequest, WindowSizes, draw_negatives
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             self._hold(state["table"])
 
     @classmethod
+    @fork_safe
     def from_coco(cls, dset: Any, verbose: int = 0) -> FrameIntersectionIndex:
         """Return an index of the annotations of a dataset.
 
@@ -112,6 +116,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         return self
 
     @classmethod
+    @fork_safe
     def demo(cls, *args: Any, **kwargs: Any) -> FrameIntersectionIndex:
         """Return an index of a demo dataset.
 
@@ -127,7 +132,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
         with stdout_to_log():
             dset = kwcoco.CocoDataset.demo(*args, **kwargs)
-        dset._ensure_imgsize()
+        fill_image_sizes(dset)
         return cls.from_coco(dset)
 
     def _hold(self, table: AnnotTable) -> None:
@@ -190,7 +195,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         try:
             first, stop = spans[gid]
         except KeyError:
-            raise UnknownIdError(self.columns.images.unknown(gid)) from None
+            raise UnknownIdError(self.columns.images.describe_unknown(gid)) from None
         if stop - first >= self._tree_from:
             return self._tree(gid).query(ltrb) + first
         left, top, right, bottom = edges[:, first:stop]
@@ -236,6 +241,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
                 rows = rows[width * height / ((right - left) * (bottom - top)) > visible_thresh]
         return rows
 
+    @fork_safe
     def overlapping_pairs(
         self, gids: ArrayLike, boxes: kwimage.Boxes | NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -286,6 +292,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         query, found = (np.concatenate(column) for column in zip(*parts, strict=True))
         return query, found
 
+    @fork_safe
     def overlapping_aids(self, gid: int, box: kwimage.Boxes) -> list[int]:
         """Return the annotations of an image that touch a box.
 
@@ -310,6 +317,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         found = rows[0] if len(rows) == 1 else np.unique(np.concatenate([NO_ROWS, *rows]))
         return self.columns.aids[found].tolist()
 
+    @fork_safe
     def ious(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
         """Return the annotations that touch a box, and their intersection over union with it.
 
@@ -332,6 +340,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         aids, inter, query_areas, areas = self._intersections(gid, box)
         return aids, _one_row(_share(inter, query_areas[:, None] + areas - inter))
 
+    @fork_safe
     def iooas(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
         """Return the annotations that touch a box, and how much of each lies in it.
 
@@ -386,6 +395,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
     # --- negatives ------------------------------------------------------
 
+    @fork_safe
     def random_negatives(
         self,
         num: int,
@@ -437,9 +447,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         import kwarray
         import kwimage
 
-        request = NegativeRequest.checked(
-            self.columns, num, WindowSizes.checked(anchors, window_size), gids, thresh, patience
-        )
+        sizes = WindowSizes.from_arguments(anchors, window_size)
+        request = NegativeRequest.from_arguments(self.columns, num, sizes, gids, thresh, patience)
         rows, ltrb = draw_negatives(request, self._row_pairs, kwarray.ensure_rng(rng), exact)
         return self.columns.images.gids[rows], kwimage.Boxes(ltrb, "ltrb")
 
@@ -449,13 +458,23 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         """Return the tree of an image, built when first asked for; the least used are dropped."""
         tree = self._trees.get(gid)
         if tree is None:
-            first, stop = self.columns.span(gid)
-            tree = self._trees[gid] = BoxTree(self.columns.ltrb[:, first:stop], self._uses_rtree)
-            while len(self._trees) > 1 and sum(map(len, self._trees.values())) > _TREES_HOLD:
-                self._trees.popitem(last=False)
+            tree = self._trees[gid] = self._new_tree(gid)
+            self._drop_excess()
         else:
-            self._trees.move_to_end(gid)
+            with contextlib.suppress(KeyError):  # another thread has dropped it
+                self._trees.move_to_end(gid)
         return tree
+
+    def _drop_excess(self) -> None:
+        """Drop the least used trees beyond the bound, in single steps, since threads may share the index."""
+        with contextlib.suppress(KeyError):
+            while len(self._trees) > 1 and sum(map(len, list(self._trees.values()))) > _TREES_HOLD:
+                self._trees.popitem(last=False)
+
+    @fork_safe
+    def _new_tree(self, gid: int) -> BoxTree:
+        first, stop = self.columns.span(gid)
+        return BoxTree(self.columns.ltrb[:, first:stop], self._uses_rtree)
 
 
 class ImageView(ub.NiceRepr):  # type: ignore[misc]

@@ -17,6 +17,7 @@ import numpy as np
 
 from ndsampler.abstract_sampler import AbstractSampler
 from ndsampler.errors import ArgumentError, TargetError, UnknownIdError, UnknownOptionError, WindowError
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.toy_images import DRAWABLE, MIN_SIDE, draw_objects, mix_bits, plan_boxes
 from ndsampler.windows import as_int, check_affordable, normalize_pad
 
@@ -68,6 +69,7 @@ class DynamicToySampler(AbstractSampler):
         True
     """
 
+    @fork_safe
     def __init__(
         self,
         n_positives: float = 1e5,
@@ -94,11 +96,13 @@ class DynamicToySampler(AbstractSampler):
         return int(self._background["id"])
 
     @property
+    @fork_safe
     def catgraph(self) -> CategoryTree:
         """The categories, background last: the older name of :attr:`classes`."""
         return self.classes
 
     @property
+    @fork_safe
     def classes(self) -> CategoryTree:
         """The categories, background last."""
         from ndsampler.category_tree import CategoryTree
@@ -195,6 +199,7 @@ class DynamicToySampler(AbstractSampler):
             n_neg = int(self._n_positives * (1 if neg_to_pos_ratio is None else neg_to_pos_ratio))
         return self._n_positives, n_neg
 
+    @fork_safe
     def load_image(self, image_id: int | None = None, rng: Rng = None) -> NDArray[np.uint8]:
         """Return the pixels of an image.
 
@@ -215,6 +220,7 @@ class DynamicToySampler(AbstractSampler):
         image: NDArray[np.uint8] = self.load_image_with_annots(image_id, rng)[0]["imdata"]
         return image
 
+    @fork_safe
     def load_image_with_annots(
         self, image_id: int | None = None, rng: Rng = None
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -241,6 +247,7 @@ class DynamicToySampler(AbstractSampler):
         img = {"id": gid, "file_name": f"{gid}.png", "width": width, "height": height, "channels": "rgb"}
         return {**img, "imdata": imdata}, anns
 
+    @fork_safe
     def load_sample(  # type: ignore[override]
         self,
         tr: dict[str, Any],
@@ -277,6 +284,7 @@ class DynamicToySampler(AbstractSampler):
         sample = self._make_sample(_as_index(tr["gid"], "gid"), pad, window_dims)
         return {**sample, "target": {**tr, **sample["target"]}}
 
+    @fork_safe
     def load_item(
         self, index: int, pad: Any = None, window_dims: tuple[int, int] | None = None
     ) -> dict[str, Any]:
@@ -304,6 +312,7 @@ class DynamicToySampler(AbstractSampler):
             return self.load_positive(index, pad=pad, window_dims=window_dims)
         return self.load_negative(index - self._n_positives, pad=pad, window_dims=window_dims)
 
+    @fork_safe
     def load_positive(
         self,
         index: int | None = None,
@@ -338,6 +347,7 @@ class DynamicToySampler(AbstractSampler):
         index = self._draw(self._n_positives, rng) if index is None else _as_index(index, "index")
         return self._make_sample(2 * index, pad, window_dims)
 
+    @fork_safe
     def load_negative(
         self,
         index: int | None = None,

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from helpers_pools import GIDS, make_dataset, random_dataset, sql_view
 
-from ndsampler.dataset.annot_table import NO_ID, AnnotTable, ImageTable
+from ndsampler.dataset.annot_table import AnnotTable
+from ndsampler.dataset.columns import NO_ID
+from ndsampler.dataset.image_table import ImageTable
 from ndsampler.errors import ArgumentError, UnknownIdError
 
 

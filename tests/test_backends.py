@@ -242,7 +242,7 @@ class TestEveryBackend:
         assert make_backend(storage) is storage
         assert config_folder(make_backend({"type": backend, "config": {}})) == config_folder(storage)
         assert storage.caches == (backend is not None)
-        assert storage.name in repr(storage).lower()
+        assert repr(storage) == f"{type(storage).__name__}({storage.config})"
 
     def test_two_formats_of_one_setting_share_an_id_and_others_differ(self, backend):
         ids = {config_folder(make_backend(name)) for name in BACKENDS}

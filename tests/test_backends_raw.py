@@ -22,7 +22,8 @@ from helpers_images import (
 )
 
 from ndsampler.backends import make_backend
-from ndsampler.backends.opencv import decode_image, jpeg_is_complete
+from ndsampler.backends.headers import jpeg_is_complete
+from ndsampler.backends.opencv import decode_image
 from ndsampler.backends.source import open_source
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source

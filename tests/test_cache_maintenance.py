@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers_cache import each_caching
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_systems import removes_open_files
 from helpers_workdir import DAMAGE, FILE, edit, files_below, flip, leave_behind, put_foreign_things
 
 from ndsampler.abstract_frames import SimpleFrames
@@ -276,6 +277,7 @@ class TestPrune:
         assert np.array_equal(place.frames().load_region(1), random_pixels(seed=1))
         assert entries
 
+    @removes_open_files
     def test_a_reader_goes_on_when_its_entry_is_removed(self, place):
         frames = place.frames()
         frames.prepare()

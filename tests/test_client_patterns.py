@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import pathlib
 import pickle
 
@@ -277,16 +278,25 @@ def contents_of_reconnected(sampler: ndsampler.CocoSampler) -> list:
     return contents(sampler)
 
 
+each_start = pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param("fork", marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")),
+        "spawn",
+    ],
+)
+
+
 class TestWorkers:
     """Processes that load samples for the one that trains."""
 
-    @pytest.mark.parametrize("start", ["fork", "spawn"])
+    @each_start
     def test_a_sampler_is_sent_to_workers(self, sampler, start):
         expected = contents(sampler)
         with multiprocessing.get_context(start).Pool(1) as pool:
             assert pool.apply(contents, [sampler]) == expected
 
-    @pytest.mark.parametrize("start", ["fork", "spawn"])
+    @each_start
     def test_workers_connect_to_a_database_themselves(self, stills, tmp_path, start):
         pytest.importorskip("sqlalchemy")
         stills.dset.dump(stills.dset.fpath)

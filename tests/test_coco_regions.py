@@ -313,7 +313,7 @@ def test_an_empty_dataset_has_an_empty_pool():
     regions = CocoRegions(kwcoco.CocoDataset())
     assert (regions.preselect(), len(regions.targets), regions.neg_anchors.shape) == ((0, 0), 0, (0, 2))
     for ask in (regions.get_positive, regions.get_negative):
-        with pytest.raises(ValueError, match="there are none|none has a box"):
+        with pytest.raises(ValueError, match="there are none|no annotation has a box"):
             ask()
     with pytest.raises(IndexError):
         regions.get_item(0)

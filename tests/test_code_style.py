@@ -40,6 +40,9 @@ PICKLERS = {"_pickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "sh
 #: Modules that may be asked for from the terminal, and so may print.
 PRINTING = ("cli", "__main__")
 
+#: Rooms that draw pictures, whose frozen values may still be compared or compute an attribute on first use.
+DRAWING_ROOMS = ("demo", "preview")
+
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -73,6 +76,16 @@ def parameters(function: Function) -> list[str]:
 
 def called_name(node: ast.AST) -> str | None:
     return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+
+
+def frozen_dataclasses(tree: ast.AST) -> Iterator[tuple[ast.ClassDef, dict[str, str]]]:
+    """Yield each frozen dataclass with the arguments of its decorator."""
+    for node in ast.walk(tree):
+        for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+            if called_name(decorator) == "dataclass":
+                options = {keyword.arg: ast.unparse(keyword.value) for keyword in decorator.keywords}
+                if options.get("frozen") == "True":
+                    yield node, options
 
 
 def imported_packages(tree: ast.AST) -> Iterator[str]:
@@ -111,6 +124,20 @@ def test_a_signature_is_annotated_in_full(path):
     ]
     bare += [f"{function.name} -> ?" for function in functions(parse(path)) if function.returns is None]
     assert bare == []
+
+
+@each_module
+def test_a_frozen_value_computes_nothing_later_and_is_not_compared_if_it_holds_arrays(path):
+    if path.relative_to(ROOT).parts[0] in DRAWING_ROOMS:
+        return
+    wrong = []
+    for node, options in frozen_dataclasses(parse(path)):
+        types = [ast.unparse(part.annotation) for part in node.body if isinstance(part, ast.AnnAssign)]
+        if any("NDArray" in name for name in types) and options.get("eq") != "False":
+            wrong.append(f"{node.name} needs eq=False")
+        if any("cached_property" in map(ast.unparse, f.decorator_list) for f in functions(node)):
+            wrong.append(f"{node.name} has a cached_property")
+    assert wrong == []
 
 
 @each_module
@@ -178,3 +205,22 @@ def test_every_module_explains_itself_and_keeps_annotations_as_strings(path):
     assert ast.get_docstring(tree), "write what the module is for"
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     assert future or len(tree.body) == 1
+
+
+def frozen_with_arrays(tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.Call | ast.Name]]:
+    """Yield each dataclass with a field of arrays, and its decorator."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        fields = [step for step in node.body if isinstance(step, ast.AnnAssign)]
+        holds_arrays = any("NDArray" in ast.unparse(field.annotation) for field in fields)
+        for decorator in node.decorator_list:
+            if holds_arrays and "dataclass" in ast.unparse(decorator):
+                yield node, decorator
+
+
+@each_module
+def test_values_with_arrays_are_not_compared_field_by_field(path):
+    """``==`` of arrays is an array, so a generated ``__eq__`` would raise."""
+    found = list(frozen_with_arrays(parse(path)))
+    assert [node.name for node, decorator in found if "eq=False" not in ast.unparse(decorator)] == []

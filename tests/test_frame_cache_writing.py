@@ -188,13 +188,13 @@ class TestWholeOrAbsent:
             import pathlib, sys, time
             import numpy as np
             from helpers_images import random_pixels
-            from ndsampler.cache import partial
+            import ndsampler.cache.locks
             from ndsampler.backends import make_backend
             from ndsampler.cache.frame_cache import FrameCache
             from ndsampler.cache.identity import Source
             backend, image, folder, locks, ready, go = sys.argv[1:]
             if locks == 'False':
-                partial.fcntl = None
+                ndsampler.cache.locks.fcntl = None
             cache = FrameCache(make_backend(backend), folder)
             original = cache.backend.convert
             def convert(source, dest):

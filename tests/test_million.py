@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers_systems import removes_open_files
 
 pytest.importorskip("sqlalchemy")
 pytest.importorskip("psutil")
@@ -15,6 +16,9 @@ pytest.importorskip("psutil")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import million
+
+# kwcoco keeps the database open that is moved into its place.
+pytestmark = removes_open_files
 
 TINY = ["--annots", "300", "--images", "5", "--samples", "3", "--workers", "1"]
 

@@ -116,14 +116,14 @@ def test_images_without_room_are_passed_over_and_said_so(caplog):
     with caplog.at_level(logging.WARNING):
         gids, _ = index.random_negatives(9, window_size=(6, 6), rng=0)
     assert gids.tolist() == [2] * 9
-    assert "2 images have no room for a negative" in caplog.text
+    assert "2 images have no space for a negative" in caplog.text
     assert "[1, 3]" in caplog.text
 
 
 def test_too_few_is_an_error_a_warning_or_silence():
     index = index_of({1: []})
     ask = {"num": 2, "window_size": (101, 5), "rng": 0}
-    with pytest.raises(ArgumentError, match="found 0 of 2 negatives.*ask for fewer or smaller"):
+    with pytest.raises(ArgumentError, match="found 0 of 2 negatives.*request fewer or smaller"):
         index.random_negatives(**ask)
     with pytest.warns(UserWarning, match="found 0 of 2 negatives"):
         gids, boxes = index.random_negatives(**ask, exact="warn")

@@ -12,6 +12,7 @@ import pathlib
 import numpy as np
 import pytest
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_systems import have_locks
 
 from ndsampler import CocoFrames, CocoSampler, SimpleFrames
 from ndsampler.backends import make_backend
@@ -139,6 +140,8 @@ def test_an_executor_never_holds_more_than_a_bounded_number(paths, tmp_path, mon
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_all_that_fails_on_an_executor_is_listed_with_id_and_path(executor, paths, tmp_path):
+    if executor == "forked processes" and not hasattr(os, "fork"):
+        pytest.skip("no fork here")
     pathlib.Path(paths[3]).write_bytes(b"no image")
     pathlib.Path(paths[5]).unlink()
     frames = SimpleFrames(paths, workdir=tmp_path / "work", backend="npy")
@@ -203,6 +206,8 @@ def test_preparing_removes_what_dead_writers_left(paths, tmp_path):
         left = pathlib.Path(frames.cache_dpath) / "_partial" / name
         left.mkdir(parents=True)
         (left / "lock").touch()
+        if not have_locks():
+            os.utime(left / "lock", (1, 1))
         (left / "entry.partial").write_bytes(b"half")
         (left / "entry.partial.ovr.tmp").write_bytes(b"half")
     assert contents(tmp_path / "work") != expected

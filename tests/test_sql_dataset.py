@@ -217,13 +217,14 @@ def test_geometries_of_many_annotations_are_asked_for_together(pair, statements,
 
 
 def test_columns_are_read_by_one_statement_for_each_table(folder, monkeypatch):
-    from ndsampler.dataset import annot_table
+    from ndsampler.dataset import records
+    from ndsampler.dataset.annot_table import AnnotTable
 
     asked: list[str] = []
-    fetch = annot_table.fetch
-    monkeypatch.setattr(annot_table, "fetch", lambda dset, query: asked.append(query) or fetch(dset, query))
+    fetch = records.fetch
+    monkeypatch.setattr(records, "fetch", lambda dset, query: asked.append(query) or fetch(dset, query))
     view = kwcoco.CocoSqlDatabase(str(folder / "view.sqlite")).connect(readonly=True)
-    table = annot_table.AnnotTable.from_coco(view)
+    table = AnnotTable.from_coco(view)
     assert len(table) == len(view.anns)
     assert sum("FROM images" in query for query in asked) == 1
     assert sum("_bbox_x" in query for query in asked) == 1

@@ -1,15 +1,14 @@
 """
-GDAL, through rasterio: the one module that knows of either.
+Opening and reading files with GDAL, through rasterio. Writing is in :mod:`ndsampler.backends.gdal_write`.
 
-rasterio's wheels carry GDAL; the ``osgeo`` bindings are never imported, since
-two copies of GDAL in one process have clashed over their data files.
+Only these two modules use rasterio, whose wheels include GDAL. The ``osgeo`` bindings are never imported,
+because two copies of GDAL in one process can conflict over their data files.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import os
 import threading
 import warnings
@@ -17,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.base import row_blocks
-from ndsampler.backends.opencv import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
-from ndsampler.errors import CacheError, MissingSourceError, SourceError
+from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
+from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
@@ -31,56 +29,51 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: GDAL's block cache, in bytes for one process, where the user has not chosen one. GDAL's own
-#: default is 5 % of the machine's memory, which each of many loader workers would take.
+#: Size of GDAL's block cache in bytes per process, unless the user has set one. GDAL's default is 5 % of the
+#: machine's memory, which every data loader worker would take.
 BLOCK_CACHE_BYTES = 64 * 2**20
 
-#: The largest tile, in pixels a side, from which a small window still reads fast.
+#: The longest side, in pixels, of a tile from which small windows can be read fast.
 MAX_TILE = 1024
 
-#: Between these sizes in bytes, a window of few bands is read as planes and merged by OpenCV, which takes
-#: two thirds of the time of letting GDAL write into a transposed view. Smaller ones do not repay the
-#: second call, larger ones not the second buffer.
+#: A window of 2 to 4 bands whose size in bytes is between these is read as planes and merged by OpenCV, in
+#: two thirds of the time that GDAL takes to write into a transposed view. Below, the second call costs more
+#: than it saves; above, the second buffer does.
 MERGE_SIZES = (2**15, 2**20)
 
-#: Types of the same size through which values of any type are moved unchanged.
+#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged.
 MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
-#: The largest image, in bytes, that is held in memory to be converted faster.
-IN_MEMORY_BYTES = 256 * 2**20
-
-#: A tile or strip of more bytes is doubted.
+#: A tile or strip that claims more bytes than this is checked against the size of the file.
 LARGE_BLOCK_BYTES = 256 * 2**20
 
-#: The most bytes of pixels that one byte of a block can stand for, by its compression; None is none.
+#: The most bytes of pixels that one byte of a block can decode to, for each compression; None is
+#: uncompressed.
 BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
 
-#: Overviews halve until the image is no larger than this many pixels a side.
-SMALLEST_OVERVIEW = 128
-
-#: File types that GDAL decodes window by window. Others are decoded whole, elsewhere.
+#: GDAL drivers that can decode a window without the rest of the image.
 WINDOWED_DRIVERS = frozenset(
     {"GTiff", "COG", "VRT", "NITF", "JP2OpenJPEG", "HFA", "ENVI", "EHdr", "netCDF", "RPFTOC"}
 )
 
 _open_lock = threading.Lock()
 
-#: Whether GDAL's block cache has been set in this process, or in that which it is a fork of.
+#: Whether GDAL's block cache was set in this process, or in the process that it was forked from.
 _configured = False
 
-#: Whether this process is the fork of one that had loaded this module.
+#: Whether this process was forked from one that had imported this module.
 _forked = False
 
 
-def _configure_gdal() -> None:
-    """Set GDAL's block cache for this process, unless the user has set it, and spare a fork its threads."""
+def configure_gdal() -> None:
+    """Limit GDAL's block cache unless the user has set it, and turn off GDAL's threads in a fork."""
     from rasterio.env import get_gdal_config, set_gdal_config
 
     global _configured
     if _forked:
-        # See encoder_threads; GDAL_NUM_THREADS in the environment would bring them in again.
+        # The environment variable GDAL_NUM_THREADS would turn them on; see gdal_write.encoder_threads.
         set_gdal_config("GDAL_NUM_THREADS", "1")
-    # Once only: what the user sets afterwards is theirs to set.
+    # Once per process, so that what the user sets later stays.
     if not _configured:
         _configured = True
         if "GDAL_CACHEMAX" not in os.environ and get_gdal_config("GDAL_CACHEMAX") > BLOCK_CACHE_BYTES:
@@ -89,24 +82,24 @@ def _configure_gdal() -> None:
 
 @contextlib.contextmanager
 def quiet_gdal() -> Iterator[None]:
-    """Keep forks away, and rasterio's warning about missing georeferencing, while files are opened."""
+    """Delay forks and suppress rasterio's warning about missing georeferencing while a file is opened."""
     from rasterio.errors import NotGeoreferencedWarning
 
-    # What catch_warnings changes is the whole process's, hence the lock.
+    # catch_warnings changes the filters of the whole process, so only one thread may be in it.
     with GATE, _open_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
 
 def open_dataset(path: str, **options: Any) -> DatasetReader:
-    """Open a file with GDAL, without its warning about missing georeferencing.
+    """Open a file with GDAL, without rasterio's warning about missing georeferencing.
 
     Args:
         path: a local file.
-        **options: of GDAL's driver.
+        **options: open options of GDAL's driver.
 
     Returns:
-        A rasterio dataset of the caller's own.
+        A rasterio dataset, which the caller closes.
 
     Raises:
         MissingSourceError: if there is no such file.
@@ -116,11 +109,11 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
     from rasterio.errors import RasterioIOError
 
     with quiet_gdal():
-        _configure_gdal()
+        configure_gdal()
         try:
             return rasterio.open(path, **options)
         except UnicodeEncodeError as ex:
-            raise SourceError(f"{path!r} cannot be opened: GDAL knows only names in UTF-8") from ex
+            raise SourceError(f"{path!r} cannot be opened: GDAL accepts only file names in UTF-8") from ex
         except RasterioIOError as ex:
             if not os.path.exists(path):
                 raise MissingSourceError(f"{path} does not exist") from ex
@@ -128,16 +121,16 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
 
 
 class RasterReader:
-    """Reads windows through one GDAL handle. It belongs to one thread of one process.
+    """Reads windows through one GDAL handle, which only one thread of one process may use.
 
-    A file with a color table reads as the colors (RGBA), not as indexes into the table.
+    An indexed image is read as its colors (RGBA), not as indexes into its color table.
 
     Args:
         path: a file that GDAL can open.
-        level: 0 for the image itself, n for the n-th of its overviews.
+        level: 0 for the image itself, n for its n-th overview.
 
     Raises:
-        SourceError: if it has no bands, or bands of different types.
+        SourceError: if the file has no bands, or bands of different types.
     """
 
     shareable = False
@@ -154,7 +147,7 @@ class RasterReader:
                 raise
 
     def _inspect(self) -> None:
-        """Take what is asked for often out of the open file."""
+        """Read the attributes of the open file."""
         dtypes = set(self.dataset.dtypes)
         if len(dtypes) != 1:
             found = ", ".join(sorted(dtypes)) or "no bands"
@@ -172,7 +165,7 @@ class RasterReader:
         self.overviews = self._overview_dims()
 
     def _check_blocks(self) -> None:
-        """Refuse blocks that the file cannot hold, since GDAL takes the memory for one before it reads it."""
+        """Refuse blocks that the file cannot hold: GDAL allocates memory for a whole block."""
         rows, cols = self.dataset.block_shapes[0]
         in_a_block = self.dataset.count if self.dataset.profile.get("interleave") == "pixel" else 1
         claimed = rows * cols * in_a_block * self.dtype.itemsize
@@ -182,14 +175,14 @@ class RasterReader:
             check_plausible(self.path, Claim(claimed, ratio), os.path.getsize(self.path))
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
-        """Return the sizes of the overviews; averages of color indexes mean nothing, so of those none."""
+        """Return the sizes of the overviews; none for an indexed image, whose overviews average indexes."""
         factors = self.dataset.overviews(1) if self._palette is None else []
         height, width, _ = self.shape
         # GDAL rounds the size of an overview up.
         return tuple((-(-height // factor), -(-width // factor)) for factor in factors)
 
     def _color_table(self) -> NDArray[Any] | None:
-        """Return the colors of an indexed image as (256, 4) values, or None for any other."""
+        """Return the RGBA colors of an indexed image, (256 or more, 4); None for any other image."""
         if self.dataset.count != 1 or self.dataset.colorinterp[0].name != "palette":
             return None
         table = np.zeros((max(256, max(self.dataset.colormap(1), default=0) + 1), 4), self.dtype)
@@ -198,7 +191,7 @@ class RasterReader:
         return table
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
-        """Return a window. See :class:`ndsampler.backends.base.RegionReader`."""
+        """Return the pixels of a window. See :class:`ndsampler.backends.base.RegionReader`."""
         if self._palette is not None:
             colors = self._palette[self._read_bands(y0, y1, x0, x1, [1])[..., 0]]
             return colors if bands is None else np.ascontiguousarray(colors[..., bands])
@@ -207,7 +200,7 @@ class RasterReader:
         return self._read_bands(y0, y1, x0, x1, [band + 1 for band in bands])
 
     def _read_bands(self, y0: int, y1: int, x0: int, x1: int, indexes: Sequence[int]) -> NDArray[Any]:
-        """Read GDAL's bands, numbered from 1, into pixels with the channels last."""
+        """Return the pixels of a window of GDAL's bands, which are numbered from 1."""
         from rasterio.errors import RasterioIOError
         from rasterio.windows import Window
 
@@ -224,7 +217,7 @@ class RasterReader:
             ) from ex
 
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
-        """Read GDAL's bands, numbered from 1, which take so many bytes."""
+        """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
         if 2 <= len(indexes) <= 4 and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
             return interleave(self.dataset.read(indexes, window=window))
         out = np.empty((window.height, window.width, len(indexes)), self.dtype)
@@ -242,10 +235,10 @@ class RasterReader:
 
 
 def interleave(planes: NDArray[Any]) -> NDArray[Any]:
-    """Return 2 to 4 planes (channels, height, width) as contiguous (height, width, channels) pixels.
+    """Return (channels, height, width) planes as contiguous (height, width, channels) pixels.
 
     Args:
-        planes: of any numeric type.
+        planes: 2 to 4 planes of any numeric type.
 
     Example:
         >>> interleave(np.arange(4).reshape(2, 1, 2)).tolist()
@@ -259,10 +252,13 @@ def interleave(planes: NDArray[Any]) -> NDArray[Any]:
 
 
 def reads_windows(dataset: DatasetReader) -> bool:
-    """Whether GDAL reads a window of a file without decoding all of it.
+    """Whether GDAL can read a window of a file without decoding the whole image.
 
-    True for tiled and striped TIFFs and the like; False where the whole image is one compressed
-    block, and for PNG or JPEG.
+    True for tiled or striped TIFFs and similar formats; False for PNG and JPEG, and if the whole image is one
+    compressed block.
+
+    Args:
+        dataset: the open file.
     """
     with GATE:
         if dataset.driver not in WINDOWED_DRIVERS:
@@ -273,10 +269,13 @@ def reads_windows(dataset: DatasetReader) -> bool:
 
 
 def is_page_stack(dataset: DatasetReader) -> bool:
-    """Whether a TIFF holds one array as a stack of pages, of which GDAL would show the first alone.
+    """Whether a TIFF stores one array as several pages; GDAL would read only the first page.
 
-    tifffile, and whatever writes through it, lays out an image of 2 or of more than 4 channels so, and
-    says the array's shape in the description.
+    tifffile writes an image of 2, or of more than 4, channels in this way and stores the shape of the array
+    in the image description.
+
+    Args:
+        dataset: the open file.
     """
     with GATE:
         description = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
@@ -284,9 +283,10 @@ def is_page_stack(dataset: DatasetReader) -> bool:
 
 
 def is_tiled(path: str) -> bool:
-    """Whether a file is a tiled TIFF whose tiles are small enough to read windows from it fast.
+    """Whether a file is a tiled TIFF with tiles small enough for fast window reads.
 
-    Anything else, a file that GDAL cannot open included, is not.
+    Args:
+        path: a local file; the answer is False if GDAL cannot open it.
     """
     try:
         dataset = open_dataset(path)
@@ -301,106 +301,16 @@ def is_tiled(path: str) -> bool:
         return max(dataset.block_shapes[0]) <= MAX_TILE
 
 
-def encoder_threads() -> str:
-    """Return how many threads GDAL may encode with.
-
-    GDAL keeps its threads for the life of a process, and a fork inherits their queue without the
-    threads: whatever it hands to them waits for ever. So a forked process encodes alone, and so does a
-    worker, which has siblings to share the processors with.
-    """
-    return "1" if _forked or multiprocessing.parent_process() is not None else "ALL_CPUS"
+def is_forked() -> bool:
+    """Whether this process was forked from one that had imported this module."""
+    return _forked
 
 
 def _note_fork() -> None:
-    """Remember, in the child, that this process is a fork."""
+    """Record in a child process that it was forked."""
     global _forked
     _forked = True
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
-
-
-def write_cog(source: Any, dest: str, options: dict[str, str]) -> None:
-    """Write a cloud-optimized GeoTIFF with overviews.
-
-    A source that fits into :data:`IN_MEMORY_BYTES`, or that GDAL has not opened, is read into memory
-    once. Any other is copied block by block, so that its size does not matter.
-
-    Args:
-        source: an open :class:`ndsampler.backends.base.RegionReader`.
-        dest: the file to make.
-        options: creation options of GDAL's COG driver.
-
-    Raises:
-        CacheError: if GDAL fails, on a full disk for example.
-        SourceError: if the source turns out to be damaged.
-
-    References:
-        https://gdal.org/en/stable/drivers/raster/cog.html
-    """
-    import rasterio.shutil
-
-    # rasterio lets the errors of GDAL's drivers through as they are, under this private name only.
-    from rasterio._err import CPLE_BaseError
-    from rasterio.errors import RasterioError
-
-    height, width, channels = source.shape
-    size = height * width * channels * source.dtype.itemsize
-    streams = isinstance(source, RasterReader) and not source.is_indexed
-    try:
-        if streams and size > IN_MEMORY_BYTES:
-            with GATE:
-                _configure_gdal()
-                rasterio.shutil.copy(source.dataset, dest, driver="COG", **options)
-            return
-        with GATE, _copy_into_memory(source) as memory:
-            _configure_gdal()
-            _copy_through_memory(memory, dest, _with_overviews(memory, options))
-    except (RasterioError, CPLE_BaseError) as ex:
-        for _ in row_blocks(source):
-            # GDAL does not say which of the two files failed: a damaged source fails again here.
-            pass
-        raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
-
-
-def _copy_through_memory(dataset: Any, dest: str, options: dict[str, str]) -> None:
-    """Write a COG to memory and from there to the disk; on a disk that fills up, GDAL may write for ever."""
-    import rasterio.shutil
-    from rasterio.io import MemoryFile
-
-    with MemoryFile() as file:
-        rasterio.shutil.copy(dataset, file.name, driver="COG", **options)
-        with open(dest, "wb") as written:
-            written.write(file.getbuffer())
-
-
-def _copy_into_memory(source: Any) -> Any:
-    """Return a dataset of GDAL's in memory with the pixels of a source."""
-    import rasterio
-    from rasterio.windows import Window
-
-    height, width, channels = source.shape
-    profile = {"height": height, "width": width, "count": channels, "dtype": source.dtype.name}
-    with quiet_gdal():
-        memory = rasterio.open("in_memory", "w", driver="MEM", nodata=source.nodata, **profile)
-    for y0, rows in row_blocks(source):
-        memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))
-    return memory
-
-
-def _with_overviews(memory: Any, options: dict[str, str]) -> dict[str, str]:
-    """Give a dataset in memory its overviews, and return options that make use of them.
-
-    GDAL makes them twice as fast there as when it writes the file.
-    """
-    from rasterio.enums import Resampling
-
-    if options["OVERVIEWS"] == "NONE":
-        return options
-    method = options["OVERVIEW_RESAMPLING"].lower().replace("cubicspline", "cubic_spline")
-    factors = [2]
-    while max(memory.height, memory.width) / factors[-1] > SMALLEST_OVERVIEW:
-        factors.append(2 * factors[-1])
-    memory.build_overviews(factors, Resampling[method])
-    return {**options, "OVERVIEWS": "FORCE_USE_EXISTING"}

@@ -1,8 +1,8 @@
 """
 The ``'npy'`` backend: uncompressed pixels that are mapped into memory.
 
-An entry is a plain ``.npy`` file, which numpy and others open as ever. What the
-format has no room for, the source's nodata value, stands in the entry's label.
+An entry is an ordinary ``.npy`` file that numpy can open. The format has no field for the nodata value of the
+source, so the entry's label stores it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-
-#: The longest side of an image, in pixels.
+#: The largest height or width of an image in pixels.
 MAX_SIDE = 2**32
 
 
 class NpyReader:
     """Reads windows from a ``.npy`` file through a memory map.
 
-    The map is read-only and no array that leaves this class refers to it.
+    The map is read-only, and :meth:`read` returns copies, so no array outside this class refers to it.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CacheError: if the file cannot be opened, is truncated, or does not hold an image.
     """
 
     shareable = True
@@ -68,13 +73,13 @@ class NpyReader:
         return self.read(y0, y1, 0, self.shape[1])
 
     def close(self) -> None:
-        """Drop the map; it is unmapped as soon as no thread reads from it."""
+        """Drop the map, which is unmapped once no thread reads from it."""
         del self._array
         del self._map
 
 
 def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
-    """Parse the header of a ``.npy`` file and check that the file holds the whole array."""
+    """Return shape, order and type from the header of a ``.npy`` file that holds the whole array."""
     try:
         version = np.lib.format.read_magic(file)
         read = (
@@ -83,15 +88,15 @@ def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dt
         shape, fortran, dtype = read(file)
     except OSError:
         raise
-    except Exception as ex:  # numpy lets errors of Python's tokenizer and parser through
-        raise CacheError(f"{path} is no .npy file: {type(ex).__name__}: {ex}") from ex
+    except Exception as ex:  # numpy does not catch errors of Python's tokenizer and parser
+        raise CacheError(f"{path} is not a .npy file: {type(ex).__name__}: {ex}") from ex
     if dtype.kind not in "buifc" or len(shape) not in (2, 3):
         raise CacheError(
             f"{path} holds {dtype} of shape {shape}; expected an image of 2 or 3 axes of numbers"
         )
     if not all(type(side) is int and 0 <= side <= MAX_SIDE for side in shape):
         raise CacheError(f"{path} states the shape {shape}; expected sides of 0 to {MAX_SIDE}")
-    # Python's own numbers do not overflow.
+    # math.prod of Python integers does not overflow.
     end = file.tell() + dtype.itemsize * math.prod(shape)
     size = os.fstat(file.fileno()).st_size
     if size < end:
@@ -101,7 +106,7 @@ def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dt
 
 @register("npy")
 class NpyBackend(Backend):
-    """Uncompressed entries: the fastest reads, at the full size of the pixels on disk.
+    """Stores entries uncompressed: the fastest to read, and the largest on disk.
 
     Example:
         >>> NpyBackend().caches
@@ -112,7 +117,7 @@ class NpyBackend(Backend):
     maps = True
 
     def convert(self, source: SourceReader, dest: str) -> None:
-        """Write an entry, a block of rows at a time."""
+        """Write an entry in blocks of rows."""
         header = {"descr": source.dtype.newbyteorder("=").str, "fortran_order": False, "shape": source.shape}
         with open(dest, "wb") as file:
             np.lib.format.write_array_header_2_0(file, header)
@@ -120,13 +125,13 @@ class NpyBackend(Backend):
                 file.write(np.ascontiguousarray(rows).data)
 
     def space_needed(self, source: RegionReader) -> int:
-        """Return the bytes of the pixels, which are stored as they are."""
+        """Return the size of the uncompressed pixels in bytes."""
         return math.prod(source.shape) * source.dtype.itemsize
 
     def usable_in_place(self, path: str) -> bool:
-        """Return True for a source that is a ``.npy`` file already."""
+        """Return True for a source that is a ``.npy`` file."""
         return path.lower().endswith(".npy")
 
     def open(self, path: str, level: int = 0) -> RegionReader:
-        """Open an entry, which has no overviews. See :class:`NpyReader`."""
+        """Open an entry; ``level`` is 0, because entries have no overviews. See :class:`NpyReader`."""
         return NpyReader(path)

@@ -1,9 +1,9 @@
 """
-The backend for ``backend=None``: the source files themselves.
+Opening source files, and the backend for ``backend=None``, which reads them without a cache on disk.
 
-A source that stores its pixels in tiles or strips, or plainly, is read window
-by window. Any other is decoded whole, and the pixels stay in memory within a
-bound, so that further windows of the same image cost nothing.
+A file whose pixels are uncompressed, or compressed in tiles or strips, is read window by window. Any other
+file is decoded as a whole. The cache of open readers keeps its pixels in memory, up to a limit, for further
+windows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
-from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, Claim, check_plausible, decode_image
+from ndsampler.backends.headers import Claim, check_plausible
+from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, decode_image
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 from ndsampler.utils.fork_safety import GATE
 
@@ -23,11 +24,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Endings of formats that neither OpenCV nor GDAL reads, and kwimage does with a package of their own.
+#: File endings of formats that kwimage reads with optional packages, and OpenCV and GDAL do not read.
 KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
 
-
-#: Endings of formats of which one file holds all, and that GDAL decodes.
+#: File endings of formats that GDAL decodes and that store an image in a single file.
 SINGLE_FILE_ENDINGS = (".tif", ".tiff", ".ptif", ".gtiff", ".jp2", ".j2k", ".ntf", ".nitf")
 
 
@@ -35,8 +35,8 @@ class ArrayReader:
     """Reads windows from a decoded image in memory.
 
     Args:
-        array: the pixels, (height, width) or (height, width, channels).
-        nodata: the value that stands for "no measurement".
+        array: (height, width) or (height, width, channels) pixels.
+        nodata: the value that marks pixels without a measurement, if any.
 
     Example:
         >>> import numpy as np
@@ -66,20 +66,20 @@ class ArrayReader:
         return self._array[y0:y1]
 
     def close(self) -> None:
-        """Let go of the pixels."""
+        """Drop the reference to the pixels."""
         del self._array
 
 
 def spans_files(path: str) -> bool:
-    """Whether the pixels of a source lie in other files as well, or are described there, as those of a VRT.
+    """Whether a source consists of several files, such as a VRT or an image with a separate header.
 
-    Nothing tells of such a source that it has changed, so it is never converted.
+    A change in one of the other files would not be noticed, so such a source is never converted.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        SourceError: if it is missing or damaged.
+        SourceError: if the file is missing or damaged.
     """
     whole = (*WHOLE_IMAGE_ENDINGS, *KWIMAGE_ENDINGS, *SINGLE_FILE_ENDINGS, ".npy")
     if path.lower().endswith(whole):
@@ -91,14 +91,14 @@ def spans_files(path: str) -> bool:
 
 
 def stat_source(path: str) -> os.stat_result:
-    """Return what the file system knows of a source.
+    """Return the size, the modification time and the other file status of a source.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         MissingSourceError: if there is no such file.
-        SourceError: if it cannot be reached.
+        SourceError: if the file cannot be accessed.
     """
     try:
         return os.stat(path)
@@ -109,22 +109,21 @@ def stat_source(path: str) -> os.stat_result:
 
 
 def open_source(path: str) -> SourceReader:
-    """Open an image file of any kind that can be read.
+    """Open an image file of any supported format.
 
-    Pixels are as the file stores them. In particular the orientation tag of a JPEG is not applied,
-    as annotations are drawn on the stored grid in the COCO ecosystem; an indexed image reads as its
-    colors; a gray image with alpha in a PNG reads as RGBA. PNG and JPEG read as OpenCV decodes them,
-    which is also what :func:`kwimage.imread` returns.
+    Pixels are returned as the file stores them. The orientation tag of a JPEG is ignored, because COCO
+    annotations refer to the stored grid. An indexed image is read as its colors, and a gray PNG with alpha as
+    RGBA. PNG and JPEG are decoded by OpenCV, so their pixels equal those of :func:`kwimage.imread`.
 
     Args:
         path: a local file.
 
     Returns:
-        A reader, which holds the decoded pixels where the format has no windows.
+        A reader. If the format does not allow reading windows, the reader holds the decoded image.
 
     Raises:
         MissingSourceError: if there is no such file.
-        SourceError: if it is empty, cut off, damaged or of an unknown format.
+        SourceError: if the file is empty, truncated, damaged or of an unknown format.
     """
     lowered = path.lower()
     size = stat_source(path).st_size
@@ -159,7 +158,7 @@ def open_source(path: str) -> SourceReader:
 
 
 def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
-    """Decode a format for which kwimage knows a package."""
+    """Decode an image with the package that kwimage uses for its format."""
     import kwimage
 
     try:
@@ -169,16 +168,16 @@ def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
 
 
 @register("raw")
-class RawBackend(Backend):
-    """No cache: regions come straight from the source files.
+class SourceBackend(Backend):
+    """Reads regions from the source files and writes no cache entries.
 
     Example:
-        >>> RawBackend().caches
+        >>> SourceBackend().caches
         False
     """
 
     def open(self, path: str, level: int = 0) -> RegionReader:
-        """Open a source, or one of its overviews. See :func:`open_source`."""
+        """Open a source file, or one of its overviews. See :func:`open_source`."""
         if level:
             from ndsampler.backends import gdal
 

@@ -260,7 +260,7 @@ class FrameCache:
 
     def clean_up(self) -> int:
         """Remove what writers left behind that have died, and return how many there were."""
-        return 0 if self.dpath is None else PartialFiles(self.dpath).sweep()
+        return 0 if self.dpath is None else PartialFiles(self.dpath).clean_up()
 
     def _make(self, source: Source) -> str:
         """Convert a source into a new entry, and return its path."""

@@ -60,8 +60,20 @@ def affordable_handles() -> int:
         import resource
     except ImportError:  # Windows, where the limit is in the thousands
         return MAX_HANDLES
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MAX_HANDLES if limit == resource.RLIM_INFINITY else max(1, min(MAX_HANDLES, limit // 4))
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # type: ignore[attr-defined]
+    if limit == resource.RLIM_INFINITY:  # type: ignore[attr-defined]
+        return MAX_HANDLES
+    return max(1, min(MAX_HANDLES, limit // 4))
+
+
+def close_idle_readers() -> None:
+    """Close every reader of this process that is not on loan, so that its file can be replaced on Windows.
+
+    Example:
+        >>> close_idle_readers()
+    """
+    for pool in list(_pools):
+        pool.clear()
 
 
 class HandlePool:

@@ -206,7 +206,7 @@ def _scan_places(folder: os.DirEntry[str], top: os.DirEntry[str]) -> Iterator[En
     for place in places:
         if not place.is_dir(follow_symlinks=False) or not names.is_writer_folder(place.name):
             yield _foreign(place, top.name, "not the folder of a writer")
-        elif writers.is_left_over(place.name):
+        elif writers.is_stale(place.name):
             yield EntryReport(
                 place.path, top.name, Status.LEFTOVER, _folder_size(place.path), "its writer has died"
             )

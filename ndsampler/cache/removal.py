@@ -67,6 +67,6 @@ def _remove_writer_folder(folder: Path) -> str | None:
     for _ in range(ATTEMPTS):
         if writers.remove(folder.name) or not folder.exists():
             return ""
-        if not writers.is_left_over(folder.name):
+        if not writers.is_stale(folder.name):
             return None
     return "its files cannot be removed"

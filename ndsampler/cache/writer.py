@@ -6,19 +6,33 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import math
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING
 
-from ndsampler.backends.label import EntryLabel, append_label
+from ndsampler.backends.label import EntryLabel, append_label, check_entry, read_label
 from ndsampler.backends.source import open_source, stat_source
 from ndsampler.cache.comparison import diagonal_boxes, find_difference
+from ndsampler.cache.handles import close_idle_readers
+from ndsampler.cache.identity import SourceIdentity
 from ndsampler.errors import CacheError, SourceError
 
 if TYPE_CHECKING:
     from ndsampler.backends.base import Backend, RegionReader
-    from ndsampler.cache.identity import SourceIdentity
+
+#: Error codes with which Windows refuses to replace or remove a file that is open: access denied, and
+#: sharing violation.
+OPEN_ERRORS = (5, 32)
+
+#: Maximum attempts to move a file that a program has open, such as a virus scanner, and the seconds between
+#: two of them.
+OPEN_ATTEMPTS = 50
+POLL_SECONDS = 0.02
+
+logger = logging.getLogger(__name__)
 
 
 def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> None:
@@ -70,15 +84,38 @@ def _check_pixels(backend: Backend, source: RegionReader, partial: str, path: st
 
 
 def publish(partial: str, entry: str) -> None:
-    """Rename a finished file to the name of its entry, replacing whatever damaged thing has that name.
+    """Move a finished file to the path of its entry, in place of a damaged one.
+
+    Windows does not replace a file that is open. If the file there is a whole entry of the same source,
+    another writer was faster and its entry stays.
 
     Args:
-        partial: the file.
-        entry: path of the entry.
+        partial: the finished file.
+        entry: the path of the entry.
 
     Raises:
-        OSError: if that is not possible, because a folder with files in it has the name for example.
+        CacheError: if a program keeps a damaged entry open.
+        OSError: if the file cannot be moved for another reason, such as a folder that is in the way.
     """
+    for attempt in range(1, OPEN_ATTEMPTS + 1):
+        try:
+            _replace(partial, entry)
+            return
+        except PermissionError as ex:
+            if _hold_same_source(partial, entry):
+                logger.debug("%s was made by another writer, and is open", entry)
+                return
+            if getattr(ex, "winerror", None) not in OPEN_ERRORS or os.path.isdir(entry):
+                raise
+            if attempt == OPEN_ATTEMPTS:
+                file = entry if os.path.lexists(entry) else partial
+                raise CacheError(f"{file} cannot be moved or replaced while a program has it open") from ex
+        close_idle_readers()
+        time.sleep(POLL_SECONDS)
+
+
+def _replace(partial: str, entry: str) -> None:
+    """Move a file to a path where an entry, or an empty folder, may be."""
     with contextlib.suppress(OSError):
         # An empty folder in the entry's place is removed; the rename below fails for any other folder.
         os.rmdir(entry)
@@ -93,6 +130,16 @@ def _move(partial: str, entry: str) -> None:
     """Rename a file into a folder, which is made if it is missing."""
     os.makedirs(os.path.dirname(entry), exist_ok=True)
     os.replace(partial, entry)
+
+
+def _hold_same_source(partial: str, entry: str) -> bool:
+    """Return whether an entry is whole and of the same source as a new file."""
+    try:
+        old, new = check_entry(entry), read_label(partial)
+    except OSError as ex:
+        logger.debug("%s is no whole entry: %s", entry, ex)
+        return False
+    return SourceIdentity.from_label(old).token == SourceIdentity.from_label(new).token
 
 
 def format_space(path: str, folder: str) -> str:

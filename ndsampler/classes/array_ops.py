@@ -1,9 +1,8 @@
 """
-The few operations of category arithmetic, on numpy arrays and on torch tensors.
+The operations on class scores, for numpy arrays and for torch tensors.
 
-Both namespaces have the same functions and give the same answers. Reductions are
-over the last axis. torch is imported only once a tensor has been passed, and what
-it computes can be differentiated.
+Both namespaces have the same functions and give the same results. Reductions are over the last axis. torch is
+imported only if a tensor is passed, and its results can be differentiated.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ __all__ = ["Array", "NumpyOps", "TorchOps", "as_array", "ops_for"]
 #: A numpy array or a torch tensor.
 Array = Any
 
-#: Targets of this value do not count in a loss, as in torch.
+#: Targets with this value do not contribute to a loss, as in torch.
 IGNORED_TARGET = -100
 
 
 def as_array(data: Any) -> Array:
-    """Return tensors as they are, and anything else as a numpy array.
+    """Return a tensor unchanged, and anything else as a numpy array.
 
     Args:
         data: a tensor, an array, or nested lists.
@@ -38,7 +37,7 @@ def as_array(data: Any) -> Array:
 
 
 def ops_for(data: Array) -> type[NumpyOps] | type[TorchOps]:
-    """Return the namespace whose functions take this array.
+    """Return the namespace with the functions for an array.
 
     Args:
         data: a tensor or an array.
@@ -56,7 +55,7 @@ def _is_tensor(data: Any) -> bool:
 
 
 def _at_least_single(data: Array) -> Array:
-    """Return half precision as single, since sums would not fit; torch accumulates so too."""
+    """Return half precision as single precision, in which sums do not overflow; torch does the same."""
     return data.astype(np.promote_types(data.dtype, np.float32), copy=False)
 
 
@@ -75,7 +74,7 @@ class NumpyOps:
 
     @staticmethod
     def moveaxis(data: Array, source: int, destination: int) -> Array:
-        """Return a view with one axis moved."""
+        """Return a view with an axis moved."""
         return np.moveaxis(data, source, destination)
 
     @staticmethod
@@ -100,16 +99,16 @@ class NumpyOps:
 
     @staticmethod
     def entropy_terms(probs: Array) -> Array:
-        """Return p log2 p, which is 0 where p is 0."""
-        # log2(1) is 0, so a 1 in place of a 0 gives the limit.
+        """Return p log2 p, which is 0 for p = 0."""
+        # Replacing 0 by 1 gives the limit, because log2(1) is 0.
         return probs * np.log2(np.where(probs == 0, np.ones_like(probs), probs))
 
     @staticmethod
     def logsumexp(data: Array) -> Array:
-        """Return the logarithm of the sum of exponentials; the axis stays, of length 1."""
+        """Return the logarithm of the sum of exponentials; the last axis has length 1."""
         wide = _at_least_single(data)
         highest = wide.max(axis=-1, keepdims=True, initial=-np.inf)
-        # Where everything is -inf, or something +inf, there is nothing to keep in range.
+        # If all values are -inf, or one is +inf, a shift cannot prevent an overflow.
         shift = np.where(np.isfinite(highest), highest, 0)
         with np.errstate(divide="ignore"):
             total = np.log(np.exp(wide - shift).sum(axis=-1, keepdims=True)) + shift
@@ -117,7 +116,7 @@ class NumpyOps:
 
     @staticmethod
     def log_softmax(data: Array) -> Array:
-        """Return the logarithm of softmax; NaN where an infinity leaves it undefined."""
+        """Return the logarithm of softmax; NaN where it is undefined because of an infinity."""
         wide = _at_least_single(data)
         with np.errstate(invalid="ignore", divide="ignore"):
             shifted = wide - wide.max(axis=-1, keepdims=True, initial=-np.inf)
@@ -126,15 +125,15 @@ class NumpyOps:
 
     @staticmethod
     def nll_loss(log_probs: Array, targets: Array, reduction: str) -> Array:
-        """Return minus the log-probability of the true categories, which are on axis 1 (0 if 1-D).
+        """Return the negative log-likelihood of the true categories.
 
         Args:
-            log_probs: (N, C), (N, C, ...) or (C,).
-            targets: true categories, the same shape without C; -100 does not count.
+            log_probs: (N, C), (N, C, ...) or (C,) log-probabilities.
+            targets: true categories, in the same shape without C; -100 does not contribute.
             reduction: ``'mean'``, ``'sum'`` or ``'none'``.
 
         Raises:
-            ArgumentError: if a target is no category, or the shapes do not fit.
+            ArgumentError: if a target is not a category, or the shapes do not match.
         """
         log_probs = np.moveaxis(as_array(log_probs), min(1, np.ndim(log_probs) - 1), -1)
         targets = as_array(targets)
@@ -147,7 +146,7 @@ class NumpyOps:
         if np.any(counted & ((targets < 0) | (targets >= log_probs.shape[-1]))):
             raise ArgumentError(
                 f"targets range from {targets.min()} to {targets.max()}; expected indexes of categories, "
-                f"from 0 to {log_probs.shape[-1] - 1}, or {IGNORED_TARGET} for items that do not count"
+                f"from 0 to {log_probs.shape[-1] - 1}, or {IGNORED_TARGET} for items that do not contribute"
             )
         places = np.where(counted, targets, 0)[..., None]
         losses = np.where(counted, -np.take_along_axis(log_probs, places, axis=-1)[..., 0], 0)
@@ -173,7 +172,7 @@ class TorchOps:
 
     @staticmethod
     def moveaxis(data: Array, source: int, destination: int) -> Array:
-        """Return a view with one axis moved."""
+        """Return a view with an axis moved."""
         return data.movedim(source, destination)
 
     @staticmethod
@@ -204,12 +203,12 @@ class TorchOps:
 
     @staticmethod
     def entropy_terms(probs: Array) -> Array:
-        """Return p log2 p, which is 0 where p is 0."""
+        """Return p log2 p, which is 0 for p = 0."""
         return probs * probs.masked_fill(probs == 0, 1).log2()
 
     @staticmethod
     def logsumexp(data: Array) -> Array:
-        """Return the logarithm of the sum of exponentials; the axis stays, of length 1."""
+        """Return the logarithm of the sum of exponentials; the last axis has length 1."""
         return data.logsumexp(-1, keepdim=True)
 
     @staticmethod
@@ -219,11 +218,11 @@ class TorchOps:
 
     @staticmethod
     def nll_loss(log_probs: Array, targets: Array, reduction: str) -> Array:
-        """Return minus the log-probability of the true categories, which are on axis 1 (0 if 1-D).
+        """Return the negative log-likelihood of the true categories.
 
         Args:
-            log_probs: (N, C), (N, C, ...) or (C,).
-            targets: true categories, the same shape without C; -100 does not count.
+            log_probs: (N, C), (N, C, ...) or (C,) log-probabilities.
+            targets: true categories, in the same shape without C; -100 does not contribute.
             reduction: ``'mean'``, ``'sum'`` or ``'none'``.
         """
         import torch

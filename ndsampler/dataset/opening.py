@@ -1,5 +1,5 @@
 """
-Opens a kwcoco dataset by its path, with errors that say what is wrong with the file.
+Opening a kwcoco dataset by its path, with errors that say what is wrong with the file.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ def open_dataset(path: str | os.PathLike[str]) -> Any:
     """Open a kwcoco dataset.
 
     Args:
-        path: of a ``.kwcoco.json`` file, or of another form that kwcoco reads.
+        path: path of a ``.kwcoco.json`` file, or of another format that kwcoco reads.
 
     Returns:
         A ``kwcoco.CocoDataset``.
 
     Raises:
         MissingSourceError: if there is no such file.
-        ArgumentError: if it is no kwcoco dataset, or one without images.
+        ArgumentError: if the file is not a kwcoco dataset, or has no images.
     """
     import kwcoco
 
     if not Path(path).is_file():
-        raise MissingSourceError(f"{path} does not exist, or is no file; expected a kwcoco file")
+        raise MissingSourceError(f"{path} does not exist, or is not a file; expected a kwcoco file")
     try:
         dset = kwcoco.CocoDataset.coerce(os.fspath(path))
     except (ValueError, LookupError, TypeError, AttributeError, NotImplementedError, OSError) as ex:

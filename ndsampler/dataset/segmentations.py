@@ -1,30 +1,34 @@
-"""Segmentations as COCO files hold them, run-length encoding among them."""
+"""Parsing the segmentations of COCO files, including run-length encoding."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.errors import UnknownIdError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import kwimage
 
-__all__ = ["decode_counts", "parse_segmentation"]
+__all__ = ["decode_counts", "parse_segmentation", "parse_segmentations"]
 
 
 def decode_counts(text: str | bytes) -> list[int]:
     """Return the run lengths of a compressed run-length encoding.
 
-    Each number is written in groups of 5 bits, least significant first, as characters from ``'0'`` on;
-    bit 6 says that another group follows, bit 5 of the last group is the sign. From the fourth number on
-    the difference to the number two places before is stored.
+    Each number is encoded in groups of 5 bits, least significant group first, and each group as a character
+    counted from ``'0'``. The sixth bit says that another group follows; the fifth bit of the last group is
+    the sign. From the fourth number on, the difference from the number two positions earlier is stored.
 
     Args:
         text: the ``counts`` of an encoded mask.
 
     Returns:
-        Lengths of the runs in column-major order, the first of zeros.
+        Lengths of the runs in column-major order; the first run is of zeros.
 
     Raises:
-        ValueError: if the text ends inside a number, or holds a foreign character.
+        ValueError: if the text ends inside a number, or contains an invalid character.
 
     References:
         ``rleFrString`` in https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c
@@ -39,7 +43,7 @@ def decode_counts(text: str | bytes) -> list[int]:
     for code in codes:
         group = code - 48
         if not 0 <= group < 64:
-            raise ValueError(f"{chr(code)!r} is no character of a run-length encoding")
+            raise ValueError(f"{chr(code)!r} is not a character of a run-length encoding")
         value |= (group & 0x1F) << shift
         shift += 5
         if group & 0x20:
@@ -54,17 +58,17 @@ def decode_counts(text: str | bytes) -> list[int]:
 
 
 def parse_segmentation(raw: Any) -> kwimage.MultiPolygon:
-    """Return a segmentation of any COCO style as polygons.
+    """Return a segmentation in any COCO format as polygons.
 
     Args:
-        raw: a flat list, a list of flat lists, a dictionary with an exterior and holes, a list of such,
-            or run-length encoding, compressed or not.
+        raw: a flat list, a list of flat lists, a dictionary with an exterior and holes, a list of such
+            dictionaries, or a run-length encoding, compressed or not.
 
     Returns:
         The polygons in image coordinates.
 
     Raises:
-        ValueError, TypeError, KeyError: as kwimage does, if the segmentation is malformed.
+        ValueError, TypeError, KeyError: by kwimage, if the segmentation is malformed.
     """
     import kwimage
 
@@ -73,11 +77,32 @@ def parse_segmentation(raw: Any) -> kwimage.MultiPolygon:
     return kwimage.MultiPolygon.coerce(raw)
 
 
+def parse_segmentations(dset: Any, aids: Iterable[int]) -> list[kwimage.MultiPolygon | None]:
+    """Return the segmentations of annotations as polygons, None for those without.
+
+    Args:
+        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+        aids: annotation ids.
+
+    Raises:
+        UnknownIdError: if the dataset lacks one of the annotations.
+        ValueError, TypeError, KeyError: as kwimage does, if a segmentation is malformed.
+    """
+    found = []
+    for aid in aids:
+        try:
+            found.append(dset.anns[aid].get("segmentation"))
+        except KeyError:
+            known = f"expected one of the dataset's {len(dset.anns)}"
+            raise UnknownIdError(f"no annotation has the id {aid!r}; {known}") from None
+    return [parse_segmentation(raw) if raw else None for raw in found]
+
+
 def _plain_runs(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return run-length encoding with its counts as numbers, which make up the size that it states."""
+    """Return a run-length encoding with its counts as numbers, after checking them against its size."""
     counts = raw["counts"]
     if isinstance(counts, (str, bytes)):
-        # kwimage reads this form only where a package of compiled code is installed.
+        # kwimage reads this form only if an optional compiled package is installed.
         counts = decode_counts(counts)
     height, width = raw["size"]
     if sum(counts) != height * width:

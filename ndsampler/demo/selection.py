@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.dataset.kwcoco_adapter import annots_of_image, frames_of_video
+
 if TYPE_CHECKING:
     from ndsampler.coco_sampler import CocoSampler
 
@@ -31,7 +33,7 @@ def choose_images(dset: Any, most: int, rng: np.random.Generator) -> Any:
     if not most or len(gids) <= most:
         return dset
     shuffled = [gids[index] for index in rng.permutation(len(gids))]
-    chosen = sorted(shuffled, key=lambda gid: not dset.index.gid_to_aids[gid])[:most]
+    chosen = sorted(shuffled, key=lambda gid: not annots_of_image(dset, gid))[:most]
     return dset.subset(sorted(chosen))
 
 
@@ -149,8 +151,9 @@ def load_strip(sampler: CocoSampler, window: int) -> Any:
         sampler: of the dataset.
         window: side of the sample in pixels; less if the video is smaller.
     """
-    frames = {vidid: len(gids) for vidid, gids in sampler.dset.index.vidid_to_gids.items()}
-    video: dict[str, Any] = max(sampler.dset.videos().objs, key=lambda video: frames[video["id"]], default={})
+    videos = sampler.dset.videos().objs
+    frames = {video["id"]: len(frames_of_video(sampler.dset, video["id"])) for video in videos}
+    video: dict[str, Any] = max(videos, key=lambda video: frames[video["id"]], default={})
     count = min(frames.get(video.get("id"), 0), STRIP_FRAMES)
     if count < 2 or not (video.get("width") and video.get("height")):
         return None

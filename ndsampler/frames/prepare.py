@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.errors import CacheError, NDSamplerError, SourceError
+from ndsampler.utils.fork_safety import fork_safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -226,6 +227,7 @@ def _submit(executor: Executor, reader: FrameReader, layouts: Iterable[FrameLayo
             future.cancel()
 
 
+@fork_safe
 def convert(reader: FrameReader, layout: FrameLayout) -> Outcome:
     """Make the missing entries of one frame, in whatever process this runs."""
     paths = [asset.path for asset in layout.assets]

@@ -1,12 +1,12 @@
 """
-Where a window fits among obstacles.
+Finding free places for a window among obstacles.
 
-A window is placed by its left top corner. The corners that are not allowed form one open
-rectangle per obstacle: the obstacle, grown by the window to the left and to the top (the
-configuration space of T. Lozano-Pérez, "Spatial planning: a configuration space approach", IEEE
-Transactions on Computers C-32, 1983). What no rectangle covers is free. It is found
-by halving the space of corners until a tile meets few rectangles, and cutting that tile along
-their edges: every piece is then wholly free or wholly not.
+A window is placed by its top left corner. Each obstacle forbids the corners in an open rectangle: the
+obstacle enlarged by the size of the window to the left and to the top (the configuration space of T.
+Lozano-Pérez, "Spatial planning: a configuration space approach", IEEE Transactions on Computers C-32,
+1983). Corners that no rectangle covers are free. To find them, the space of corners is halved into tiles
+until a tile touches few rectangles. The tile is then cut along the edges of the rectangles into pieces,
+each of which is completely free or completely forbidden.
 """
 
 from __future__ import annotations
@@ -25,26 +25,29 @@ if TYPE_CHECKING:
 
 __all__ = ["ValidArea", "free_corners", "lattice_corners"]
 
-#: Pieces that one tile is cut into at most, unless halving it no longer helps.
+#: Maximum number of pieces that a tile is cut into, unless it is at the greatest depth.
 _PIECES = 10_000
 
-#: Halvings after which a tile is cut into as many pieces as it takes.
+#: Number of halvings after which a tile is cut into any number of pieces.
 _DEEPEST = 40
 
-#: Tiles with free space after which the search has seen enough.
+#: Number of tiles with free space after which the search stops.
 _ENOUGH_TILES = 32
 
-#: Steps that stand for the rounded corners of what a threshold above 0 forbids.
+#: Number of rectangles that approximate the region with rounded corners that a threshold above 0 forbids.
 _STEPS = 6
 
-#: Cells to a side in which a valid region that is no rectangle is looked at.
+#: Cells per side of the grid that approximates a valid region that is not a rectangle.
 _REGION_CELLS = 64
 
 
-@dataclass(frozen=True, eq=False)
 class ValidArea:
     """
-    The part of an image that holds data.
+    The part of an image that contains data.
+
+    Args:
+        polygon: a shapely geometry in image pixels.
+        bounds: (4,) left, top, right, bottom of its extent within the image.
 
     Example:
         >>> area = ValidArea.from_coco([[0, 0, 40, 0, 0, 40]], np.array([50.0, 50.0]))
@@ -54,19 +57,17 @@ class ValidArea:
         [True, False]
     """
 
-    polygon: Any
-    """A shapely geometry, in image pixels."""
-
-    bounds: NDArray[np.float64]
-    """(4,) its extent as ltrb, within the image."""
+    def __init__(self, polygon: Any, bounds: NDArray[np.float64]) -> None:
+        self.polygon = polygon
+        self.bounds = bounds
 
     @classmethod
     def from_coco(cls, region: Any, dsize: NDArray[np.float64]) -> ValidArea:
-        """Return the area that a dataset calls the valid region of an image.
+        """Return the area of an image's valid region in a dataset.
 
         Args:
-            region: a segmentation in any form that ``kwimage.MultiPolygon.coerce`` takes.
-            dsize: (2,) width and height of the image.
+            region: a segmentation in any form that ``kwimage.MultiPolygon.coerce`` accepts.
+            dsize: (2,) width and height of the image in pixels.
         """
         import kwimage
         import shapely
@@ -85,7 +86,7 @@ class ValidArea:
         return bool(shapely.equals(self.polygon, shapely.box(*self.bounds)))
 
     def holds(self, ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which boxes lie wholly inside, their edges included.
+        """Return which boxes lie completely inside; a box may touch the border of the area.
 
         Args:
             ltrb: (N, 4) boxes in image pixels.
@@ -99,9 +100,9 @@ class ValidArea:
 
     @cached_property
     def gaps(self) -> NDArray[np.float64]:
-        """(4, n) rectangles, as ltrb, that hold everything within the extent which is not valid.
+        """(4, n) left, top, right, bottom of rectangles that cover the part of the extent that is not valid.
 
-        They may hold a little more: the region is looked at in 64 x 64 cells.
+        They may cover slightly more, because the area is approximated by 64 x 64 cells.
         """
         if self._is_rectangle:
             return np.empty((4, 0))
@@ -125,22 +126,23 @@ def free_corners(
     thresh: float = 0.0,
     area: ValidArea | None = None,
 ) -> NDArray[np.float64]:
-    """Return random left top corners at which a window fits.
+    """Return random top left corners at which a window fits.
 
-    With a threshold of 0 none that fits is overlooked. In a valid region that is no rectangle a narrow margin
-    may be. Above 0 so may some, and what several obstacles cover together is left for the caller to check.
+    With a threshold of 0 a free place is always found if there is one, except for a narrow margin inside a
+    valid region that is not a rectangle. With a threshold above 0 some free places may be missed, and the
+    caller must check that several obstacles together do not cover too much of the window.
 
     Args:
-        bounds: (4,) ltrb that the window must keep inside.
+        bounds: (4,) left, top, right, bottom that the window must stay within.
         size: (2,) width and height of the window.
-        obstacles: (4, n) ltrb of what it must keep off.
-        num: how many corners.
-        rng: decides which.
-        thresh: share of the window's area that one obstacle may cover.
-        area: what else the window must keep inside.
+        obstacles: (4, n) left, top, right, bottom of the obstacles.
+        num: number of corners.
+        rng: random state.
+        thresh: fraction of the window's area that one obstacle may cover.
+        area: another area that the window must stay within.
 
     Returns:
-        (num, 2) x and y, drawn evenly from the free space that was seen; (0, 2) if there is none.
+        (num, 2) x and y, drawn uniformly from the free space that was found; (0, 2) if none was found.
 
     Example:
         >>> obstacles = np.array([[0.0, 0, 70, 100]]).T
@@ -166,13 +168,13 @@ def free_corners(
 def lattice_corners(
     bounds: NDArray[np.float64], size: NDArray[np.float64], steps: int, rng: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """Return left top corners of windows, evenly spaced within bounds, to be tried one by one.
+    """Return the top left corners of evenly spaced windows within bounds.
 
     Args:
-        bounds: (4,) ltrb that the window must keep inside.
+        bounds: (4,) left, top, right, bottom that the window must stay within.
         size: (2,) width and height of the window.
-        steps: how many to a side.
-        rng: shifts all of them together.
+        steps: number of corners along each side.
+        rng: random state, which shifts the whole lattice.
 
     Returns:
         (steps * steps, 2) x and y; (0, 2) if the window does not fit.
@@ -196,8 +198,8 @@ def _forbidden(
 ) -> NDArray[np.float64]:
     """Return (4, m) open rectangles of corners at which an obstacle covers too much of the window.
 
-    Above 0 the true shape has rounded corners: a window may go further in along one axis the
-    less it does along the other. Steps from outside stand for them.
+    With a threshold above 0 the true region has rounded corners: the less a window overlaps the obstacle
+    along one axis, the more it may overlap along the other. Rectangles inside the region approximate it.
     """
     if thresh <= 0:
         return np.concatenate([obstacles[:2] - size[:, None], obstacles[2:]])
@@ -205,7 +207,7 @@ def _forbidden(
     deepest = np.minimum(obstacles[2:] - obstacles[:2], size[:, None])
     bad = deepest.prod(axis=0) > allowed
     obstacles, deepest = obstacles[:, bad], deepest[:, bad]
-    # Depths along x from the least that matters to the most that is possible.
+    # Overlaps along x, from the smallest that can be too much to the largest possible.
     depths = np.linspace(allowed / deepest[1], deepest[0], _STEPS + 1)
     steps = []
     for near, far in pairwise(depths):
@@ -216,19 +218,19 @@ def _forbidden(
 
 @dataclass(frozen=True, eq=False)
 class _Tile:
-    """A tile cut along the edges in it: points and the intervals between them, on both axes."""
+    """A tile cut along edges. The elements of each axis are points and the intervals between them."""
 
     starts: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """First coordinate of each element of an axis: of x, and of y."""
+    """First coordinate of each element, along x and along y."""
 
     lengths: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """Length of each element, 0 for a point."""
+    """Length of each element, along x and along y; 0 for a point."""
 
     free: NDArray[np.bool_]
-    """(x elements, y elements) whether a window fits with its corner there."""
+    """(x elements, y elements) whether a window fits with its corner in the piece."""
 
     def weights(self, dimension: int) -> NDArray[np.float64]:
-        """Return the area (2), length (1) or number (0) of each free piece of that dimension."""
+        """Return the area (2), length (1) or number (0) of each free piece of a dimension."""
         (x, y), (px, py) = self.lengths, (length == 0 for length in self.lengths)
         if dimension == 2:
             return np.outer(x, y) * self.free
@@ -240,7 +242,7 @@ class _Tile:
 def _free_tiles(
     span: NDArray[np.float64], forbidden: NDArray[np.float64], rng: np.random.RandomState
 ) -> Iterator[_Tile]:
-    """Yield tiles of the space of corners that have free space in them, in random order."""
+    """Yield the tiles of the space of corners that contain free space, in random order."""
     pending = [(span, forbidden, 0)]
     while pending:
         span, forbidden, depth = pending.pop()
@@ -262,13 +264,13 @@ def _free_tiles(
 
 
 def _edges_within(edges: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Return the distinct edges within an interval, and its ends, ascending."""
+    """Return the distinct edges within an interval together with its ends, ascending."""
     inside = edges[(edges > low) & (edges < high)]
     return np.unique(np.concatenate([[low, high], inside]))
 
 
 def _cut(edges: list[NDArray[np.float64]], forbidden: NDArray[np.float64]) -> _Tile:
-    """Return the tile cut along its edges, with the pieces that no rectangle covers marked as free."""
+    """Return a tile cut along its edges, with the pieces that no rectangle covers marked as free."""
     shape = tuple(2 * len(part) - 1 for part in edges)
     spans = [_covered_elements(part, *forbidden[axis::2]) for axis, part in enumerate(edges)]
     change = np.zeros((shape[0] + 1, shape[1] + 1), dtype=np.int32)
@@ -284,9 +286,9 @@ def _cut(edges: list[NDArray[np.float64]], forbidden: NDArray[np.float64]) -> _T
 def _covered_elements(
     edges: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first element each open interval covers, and the one after its last.
+    """Return the first element that each open interval covers, and the element after its last.
 
-    Element 2 i is the point ``edges[i]``, element 2 i + 1 the interval after it.
+    Element 2 i is the point ``edges[i]``, and element 2 i + 1 is the interval after it.
     """
     first = np.where(low < edges[0], 0, 2 * np.searchsorted(edges, low) + 1)
     stop = np.where(high > edges[-1], 2 * len(edges) - 1, 2 * np.searchsorted(edges, high))
@@ -294,7 +296,7 @@ def _covered_elements(
 
 
 def _element_lengths(edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the length of each element; slivers that rounding makes count as points."""
+    """Return the length of each element; an interval that is due to rounding errors counts as a point."""
     lengths = np.zeros(2 * len(edges) - 1)
     lengths[1::2] = np.diff(edges)
     lengths[lengths < 1e-9 * max(1.0, float(np.abs(edges).max()))] = 0
@@ -302,7 +304,7 @@ def _element_lengths(edges: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _drawn(tiles: list[_Tile], num: int, rng: np.random.RandomState) -> NDArray[np.float64]:
-    """Return corners drawn evenly from the free pieces: areas if there are any, else lines, else points."""
+    """Return corners drawn uniformly from the free areas, else from free lines, else from free points."""
     for dimension in (2, 1, 0):
         weights = [tile.weights(dimension) for tile in tiles]
         totals = np.array([part.sum() for part in weights])

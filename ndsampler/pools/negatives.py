@@ -1,10 +1,9 @@
 """
-Random windows off the annotations.
+Drawing random windows that do not overlap annotations, or overlap them little.
 
-Windows are drawn at random and kept when annotations cover little enough of them.
-Where that keeps failing, the free space of the image is looked at instead of
-trying on (:mod:`ndsampler.pools.free_space`). Nothing here depends on the clock, on the order of
-a set or on a hash: the random state alone decides.
+Windows are drawn at random and rejected if annotations cover too much of them. If this keeps failing for an
+image, its free space is computed and a window is drawn from it (:mod:`ndsampler.pools.free_space`). The
+result depends on the random state only, not on the clock, the order of a set or a hash.
 """
 
 from __future__ import annotations
@@ -32,40 +31,42 @@ __all__ = ["NegativeRequest", "WindowSizes", "draw_negatives"]
 
 logger = logging.getLogger(__name__)
 
-#: (image rows, (Q, 4) ltrb) to the (query, annotation row) of every touching pair.
+#: Takes Q image rows and (Q, 4) left, top, right, bottom; returns the query and the annotation row of every
+#: touching pair.
 PairFinder = Callable[
     ["NDArray[np.int64]", "NDArray[np.float64]"], "tuple[NDArray[np.int64], NDArray[np.int64]]"
 ]
 
-#: Windows tried for each one still missing, round by round, before free space is looked at.
+#: In each round, the number of windows tried for each missing one before free space is computed.
 _TRIES = (1, 1, 2, 4, 8)
 
-#: Tried in the rounds after those, where that is quicker than to look at the free space of many images.
+#: The same for the rounds that follow if trying is faster than computing the free space of many images.
 _MORE_TRIES = (16, 32)
 
-#: Windows that are tried in about the time that a look at the free space of one image takes.
+#: Number of windows that can be tried in about the time in which the free space of an image is computed.
 _TRIES_A_LOOK = 64
 
-#: Rounds without a new negative after which to give up, unless the caller says.
+#: Default number of successive rounds without a new negative after which the search stops.
 _PATIENCE = 10
 
-#: Windows to a side of an image that are tried where the search found none, but may have overlooked some:
-#: for a threshold above 0, and in a valid region that is no rectangle.
+#: Windows per side of a lattice that is tried if no free space was found but some may have been missed: for a
+#: threshold above 0, and in a valid region that is not a rectangle.
 _LATTICE, _FINE_LATTICE = 50, 200
 
-#: Window sizes whose free space is worked out for one image in one round.
+#: Maximum number of window sizes for which the free space of an image is computed in a round.
 _SIZES_A_ROUND = 8
 
 
 @dataclass(frozen=True, eq=False)
 class WindowSizes:
     """
-    The sizes that negatives may have.
+    The sizes of negatives.
 
     Example:
-        >>> WindowSizes.checked(None, (50, 40)).in_pixels(np.array([0]), np.array([[600, 400]])).tolist()
+        >>> sizes = WindowSizes.from_arguments(None, (50, 40))
+        >>> sizes.in_pixels(np.array([0]), np.array([[600, 400]])).tolist()
         [[50.0, 40.0]]
-        >>> sizes = WindowSizes.checked([[0.5, 0.1]], None)
+        >>> sizes = WindowSizes.from_arguments([[0.5, 0.1]], None)
         >>> sizes.in_pixels(np.array([0]), np.array([[600, 400]])).tolist()
         [[300.0, 40.0]]
     """
@@ -74,24 +75,25 @@ class WindowSizes:
     """(A, 2) widths and heights, one of which is drawn for each window."""
 
     relative: bool
-    """True when they are shares of the image's width and height, False when they are pixels."""
+    """Whether the sizes are fractions of the image's width and height instead of pixels."""
 
     @classmethod
-    def checked(cls, anchors: ArrayLike | None, window_size: ArrayLike | None) -> WindowSizes:
+    def from_arguments(cls, anchors: ArrayLike | None, window_size: ArrayLike | None) -> WindowSizes:
         """Return the sizes that one of the two arguments describes.
 
         Args:
-            anchors: (A, 2) widths and heights as shares of the image's.
+            anchors: (A, 2) widths and heights as fractions of the image's width and height.
             window_size: width and height in pixels.
 
         Raises:
-            ArgumentError: unless exactly one is given, with sizes above 0, and shares up to 1.
+            ArgumentError: if not exactly one argument is given, a size is not above 0, or a fraction is
+                above 1.
         """
         if (anchors is None) == (window_size is None):
             given = "neither" if anchors is None else "both"
             raise ArgumentError(
                 f"got {given} of anchors and window_size; expected exactly one; "
-                "they are mutually exclusive: shares of the image, or pixels"
+                "they are mutually exclusive: fractions of the image, or pixels"
             )
         name, value = ("window_size", window_size) if anchors is None else ("anchors", anchors)
         try:
@@ -104,7 +106,7 @@ class WindowSizes:
             )
         if anchors is not None and (choices > 1).any():
             raise ArgumentError(
-                f"anchors reach {choices.max()}; expected shares of the image from 0 to 1; "
+                f"anchors reach {choices.max()}; expected fractions of the image from 0 to 1; "
                 "anchors must be normalized: divide them by the size of the image"
             )
         return cls(choices, anchors is not None)
@@ -113,7 +115,7 @@ class WindowSizes:
         """Return (M, 2) widths and heights in pixels.
 
         Args:
-            chosen: (M,) which of :attr:`choices` each window takes.
+            chosen: (M,) row of :attr:`choices` for each window.
             dsizes: (M, 2) width and height of the image of each window.
         """
         sizes = self.choices[chosen]
@@ -122,28 +124,28 @@ class WindowSizes:
 
 @dataclass(frozen=True, eq=False)
 class NegativeRequest:
-    """What negatives are asked for, checked."""
+    """The negatives that a caller asks for."""
 
     table: AnnotTable
-    """The annotations to keep off."""
+    """The annotations to avoid."""
 
     num: int
-    """How many negatives."""
+    """Number of negatives."""
 
     sizes: WindowSizes
-    """The sizes they may have."""
+    """Sizes of the negatives."""
 
     image_rows: NDArray[np.int64]
     """Rows of the images to draw from."""
 
     thresh: float
-    """Share of a negative's own area that annotations may cover."""
+    """Largest fraction of a negative's area that annotations may cover."""
 
     patience: int
-    """Rounds without a new negative after which to give up."""
+    """Number of successive rounds without a new negative after which the search stops."""
 
     @classmethod
-    def checked(
+    def from_arguments(
         cls,
         table: AnnotTable,
         num: int,
@@ -155,27 +157,28 @@ class NegativeRequest:
         """Return the request that these arguments describe.
 
         Args:
-            table: the annotations to keep off.
-            num: how many negatives.
-            sizes: the sizes they may have.
-            gids: images to draw from; all when None.
-            thresh: share of a negative's own area that annotations may cover.
-            patience: rounds without a new negative after which to give up; None for the default.
+            table: the annotations to avoid.
+            num: number of negatives.
+            sizes: sizes of the negatives.
+            gids: ids of the images to draw from; all when None.
+            thresh: largest fraction of a negative's area that annotations may cover.
+            patience: number of successive rounds without a new negative after which the search stops; None
+                for the default.
 
         Raises:
-            ArgumentError: if a number is out of range, there is no image, or one has no size.
+            ArgumentError: if a number is out of range, there are no images, or an image has no size.
             UnknownIdError: if the dataset lacks one of the images.
         """
         if num < 0 or thresh < 0 or (patience is not None and patience < 0):
             raise ArgumentError(
                 f"got num={num}, thresh={thresh}, patience={patience}; expected none of them below 0; "
-                "ask for at least 0 negatives"
+                "request at least 0 negatives"
             )
         images = table.images
         rows = np.arange(len(images)) if gids is None else np.unique(images.indices_of(list(gids)))
         if num and not len(rows):
             raise ArgumentError(
-                f"{num} negatives are asked for and there are no images to draw them from; "
+                f"{num} negatives cannot be drawn, because there are no images; "
                 "expected at least one; add images, or ids to gids"
             )
         images.require_sizes(rows)
@@ -188,27 +191,27 @@ def draw_negatives(
     rng: np.random.RandomState,
     exact: bool | Literal["warn"] = True,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return random windows that the annotations leave free.
+    """Return random windows of which annotations cover little or nothing.
 
     Args:
-        request: what is asked for.
+        request: the number of windows, their sizes, and the images.
         find_pairs: finds the annotations that touch windows.
-        rng: decides everything that is left to chance.
-        exact: what to do if there are fewer than asked for: True raises, ``'warn'`` warns.
+        rng: random state.
+        exact: what happens if fewer are found than requested: True raises an error, ``'warn'`` warns.
 
     Returns:
-        (n,) rows of the images, ascending, and (n, 4) ltrb in pixels.
+        (n,) rows of the images, ascending, and (n, 4) left, top, right, bottom in pixels.
 
     Raises:
-        ArgumentError: if ``exact`` is True and there are fewer than asked for.
+        ArgumentError: if ``exact`` is True and fewer are found than requested.
     """
     search = _Search(request, find_pairs, rng)
     rows, ltrb = search.run()
     if len(rows) < request.num:
         message = (
             f"found {len(rows)} of {request.num} negatives with thresh={request.thresh} in "
-            f"{len(request.image_rows)} images, {len(search.without_room)} of which have no room for one; "
-            "expected all of them to be found; ask for fewer or smaller ones, raise thresh, "
+            f"{len(request.image_rows)} images, {len(search.without_room)} of which have no space for one; "
+            "expected all of them to be found; request fewer or smaller ones, raise thresh, "
             "or pass exact=False"
         )
         if exact == "warn":
@@ -220,11 +223,11 @@ def draw_negatives(
 
 
 def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
-    """Return how many windows to try for each one that is missing; 0 when free space is to be looked at.
+    """Return how many windows to try for each missing one; 0 to compute the free space instead.
 
     Args:
         round_: number of the round, from 0.
-        image_rows: (M,) the image of each missing window.
+        image_rows: (M,) row of the image of each missing window.
 
     Example:
         >>> tries_worth_making(6, np.arange(500)), tries_worth_making(6, np.zeros(500, int))
@@ -239,14 +242,18 @@ def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
 
 
 class _Search:
-    """The rounds of one request: which images still owe a window, and what was found."""
+    """The search for the windows of a request.
+
+    Every missing window is assigned to an image. ``owing`` holds the rows of these images, one item for
+    each missing window.
+    """
 
     def __init__(self, request: NegativeRequest, find_pairs: PairFinder, rng: np.random.RandomState) -> None:
         self.request = request
         self.find_pairs = find_pairs
         self.rng = rng
         images = request.table.images
-        #: (images, 2) width and height.
+        #: (images, 2) width and height in pixels.
         self.dsizes = np.stack([images.widths, images.heights], axis=1).astype(np.float64)
         self.areas = {
             images.index_of(gid): ValidArea.from_coco(region, self.dsizes[images.index_of(gid)])
@@ -255,7 +262,7 @@ class _Search:
         self.without_room: list[int] = []
 
     def run(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the rows of images and the windows, in the order found."""
+        """Return the rows of the images and the windows, in the order in which they were found."""
         eligible = self.images_large_enough()
         owing = self.assign(eligible, self.request.num)
         found = [(np.empty(0, np.int64), np.empty((0, 4)))]
@@ -264,7 +271,7 @@ class _Search:
             if tries := tries_worth_making(round_, owing):
                 done, ltrb = self.try_at_random(owing, tries)
             else:
-                done, ltrb, full = self.look_at_free_space(owing)
+                done, ltrb, full = self.search_free_space(owing)
                 eligible = np.setdiff1d(eligible, full)
                 self.without_room += full
             found.append((owing[done], ltrb))
@@ -273,18 +280,18 @@ class _Search:
             owing = np.concatenate([owing[~lost], self.assign(eligible, int(lost.sum()))])
             barren = 0 if len(done) else barren + 1
             round_ += 1
-        self.say_what_was_skipped()
+        self.log_skipped_images()
         rows, ltrbs = zip(*found, strict=True)
         return np.concatenate(rows), np.concatenate(ltrbs)
 
     def assign(self, eligible: NDArray[np.int64], num: int) -> NDArray[np.int64]:
-        """Return an image for each of ``num`` windows, every one with the same chance."""
+        """Return a random image for each of ``num`` windows, all images with the same probability."""
         if not len(eligible):
             return np.empty(0, np.int64)
         return eligible[self.rng.randint(0, len(eligible), size=num)]
 
     def images_large_enough(self) -> NDArray[np.int64]:
-        """Return the rows of images that one of the sizes fits into at all."""
+        """Return the rows of the images that are large enough for one of the sizes."""
         rows, sizes = self.request.image_rows, self.request.sizes
         if sizes.relative:
             return rows
@@ -293,21 +300,21 @@ class _Search:
         return rows[fits]
 
     def bounds(self, image_rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (M, 4) ltrb of what may hold a window: the image, or the extent of its valid region."""
+        """Return (M, 4) left, top, right, bottom of each image, or of the extent of its valid region."""
         bounds = np.concatenate([np.zeros((len(image_rows), 2)), self.dsizes[image_rows]], axis=1)
         for row, area in self.areas.items():
             bounds[image_rows == row] = area.bounds
         return bounds
 
     def choose_sizes(self, image_rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (M, 2) a width and height in pixels for a window in each of the images."""
+        """Return (M, 2) a random width and height in pixels for a window in each of the images."""
         chosen = self.rng.randint(0, len(self.request.sizes.choices), size=len(image_rows))
         return self.request.sizes.in_pixels(chosen, self.dsizes[image_rows])
 
     def try_at_random(
         self, owing: NDArray[np.int64], tries: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return which of the owing images got a window, and the windows."""
+        """Return which of the missing windows were found by trying, and the windows."""
         slots = np.repeat(np.arange(len(owing)), tries)
         image_rows = owing[slots]
         sizes = self.choose_sizes(image_rows)
@@ -321,7 +328,7 @@ class _Search:
         return done, ltrb[good[first]]
 
     def acceptable(self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which windows keep off the annotations and inside the valid regions."""
+        """Return which windows avoid the annotations and lie inside the valid regions."""
         good = self.uncovered(image_rows, ltrb)
         for row, area in self.areas.items():
             mine = np.nonzero((image_rows == row) & good)[0]
@@ -329,21 +336,22 @@ class _Search:
         return good
 
     def uncovered(self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which windows annotations cover no more of than the threshold."""
+        """Return of which windows annotations cover no more than the threshold."""
         thresh = self.request.thresh
         good = np.ones(len(ltrb), dtype=bool)
         if thresh >= 1 or not len(ltrb):
             return good
         query, rows = self.find_pairs(image_rows, ltrb)
         windows, boxes = ltrb[query].T, self.request.table.ltrb[:, rows]
-        if thresh == 0:  # a point or a line within the window counts as well; touching does not
+        if thresh == 0:  # a box without area inside the window counts as an overlap; touching edges do not
             bad = ((windows[:2] < boxes[2:]) & (boxes[:2] < windows[2:])).all(axis=0)
             good[query[bad]] = False
             return good
         clipped = np.concatenate([np.maximum(windows[:2], boxes[:2]), np.minimum(windows[2:], boxes[2:])])
         parts = (clipped[2:] - clipped[:2]).prod(axis=0)
         limit = thresh * (ltrb[:, 2:] - ltrb[:, :2]).prod(axis=1)
-        # Together annotations cover at least as much as any one of them, at most the sum of all.
+        # The union of the annotations covers at least as much as each of them, and at most as much as their
+        # sum.
         good[query[parts > limit[query]]] = False
         unsure = good & (np.bincount(query, parts, len(ltrb)) > limit)
         by_window = np.argsort(query, kind="stable")
@@ -352,10 +360,10 @@ class _Search:
             good[i] = union_area(clipped[:, by_window[bounds[i] : bounds[i + 1]]]) <= limit[i]
         return good
 
-    def look_at_free_space(
+    def search_free_space(
         self, owing: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int]]:
-        """Return which of the owing images got a window, the windows, and the images without room."""
+        """Return which of the missing windows were found, the windows, and the images without free space."""
         done: list[NDArray[np.int64]] = []
         windows: list[NDArray[np.float64]] = []
         full: list[int] = []
@@ -369,7 +377,7 @@ class _Search:
         return np.concatenate(done), np.concatenate(windows), full
 
     def search_image(self, row: int, num: int) -> tuple[NDArray[np.float64], bool]:
-        """Return up to ``num`` windows from the free space of an image, and whether it has any."""
+        """Return up to ``num`` windows from the free space of an image, and whether it has free space."""
         area = self.areas.get(row)
         bounds = self.bounds(np.array([row]))[0]
         obstacles = self.obstacles(row)
@@ -378,7 +386,7 @@ class _Search:
             corners = free_corners(bounds, size, obstacles, share, self.rng, self.request.thresh, area)
             found.append(self.good_windows(row, corners, size))
         windows = np.concatenate(found)
-        if not len(windows) and (area is not None or self.request.thresh > 0):  # the search may overlook some
+        if not len(windows) and (area is not None or self.request.thresh > 0):  # some may have been missed
             size, steps = self.smallest_size(row), _LATTICE if area is None else _FINE_LATTICE
             corners = lattice_corners(bounds, size, steps, self.rng)
             windows = self.rng.permutation(self.good_windows(row, corners, size))
@@ -387,20 +395,20 @@ class _Search:
     def good_windows(
         self, row: int, corners: NDArray[np.float64], size: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return the windows of an image, at these corners, that pass every test."""
+        """Return the windows of an image at these corners that are acceptable."""
         ltrb = np.concatenate([corners, corners + size], axis=1)
         inside = (ltrb[:, 2:] <= self.bounds(np.array([row]))[0, 2:]).all(axis=1)
         ltrb = ltrb[inside]
         return ltrb[self.acceptable(np.full(len(ltrb), row), ltrb)]
 
     def obstacles(self, row: int) -> NDArray[np.float64]:
-        """Return (4, n) ltrb of the boxes of an image."""
+        """Return (4, n) left, top, right, bottom of the boxes of an image."""
         first, stop = self.request.table.offsets[row : row + 2]
         boxes = self.request.table.ltrb[:, first:stop]
         return boxes[:, ~np.isnan(boxes).any(axis=0)]
 
     def sizes_to_search(self, row: int, num: int) -> list[tuple[NDArray[np.float64], int]]:
-        """Return window sizes to look for room for in an image, and how many windows of each."""
+        """Return the window sizes to search free space for in an image, each with a number of windows."""
         sizes = self.choose_sizes(np.full(num, row))
         distinct, counts = np.unique(sizes, axis=0, return_counts=True)
         if len(distinct) > _SIZES_A_ROUND:
@@ -411,17 +419,17 @@ class _Search:
         return plan if (distinct == smallest).all(axis=1).any() else [*plan, (smallest, num)]
 
     def smallest_size(self, row: int) -> NDArray[np.float64]:
-        """Return the size of least area: if there is no room for it, the image is given up."""
+        """Return the size with the smallest area; without free space for it, the image is skipped."""
         choices = self.request.sizes.choices
         smallest = np.array([choices.prod(axis=1).argmin()])
         return self.request.sizes.in_pixels(smallest, self.dsizes[[row]])[0]
 
-    def say_what_was_skipped(self) -> None:
-        """Name the images without room in the log."""
+    def log_skipped_images(self) -> None:
+        """Log the ids of the images without free space."""
         if self.without_room:
             gids = self.request.table.images.gids[self.without_room]
             logger.warning(
-                "%d images have no room for a negative and are passed over: ids %s",
+                "%d images have no space for a negative and are skipped: ids %s",
                 len(gids),
                 np.sort(gids)[:10].tolist(),
             )

@@ -12,6 +12,7 @@ import numpy as np
 
 from ndsampler.errors import ArgumentError
 from ndsampler.preview.drawing import Color, Drawing
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.require import require_opencv
 
 if TYPE_CHECKING:
@@ -238,6 +239,7 @@ def _points(points: Any) -> NDArray[np.float64]:
     return coords[labelled]
 
 
+@fork_safe
 def draw_sample(
     sample: Sample | Mapping[str, Any], classes: Any = None, side: int | None = None, frame: int = 0
 ) -> NDArray[np.uint8]:
@@ -318,6 +320,7 @@ def _draw_marks(drawing: Drawing, marks: list[Mark]) -> None:
         drawing.label(mark.name, box, mark.color)
 
 
+@fork_safe
 def caption_of(sample: Sample | Mapping[str, Any], classes: Any = None) -> str:
     """Return a line that describes a sample: positive or negative, category, image, size.
 

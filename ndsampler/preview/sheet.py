@@ -21,6 +21,7 @@ from ndsampler.preview.sample import (
     resize,
     rgb_of,
 )
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.whole_file import open_whole
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class _Tile(NamedTuple):
     """Of the room for the picture, which is centred in it."""
 
 
+@fork_safe
 def draw_sheet(
     samples: Sequence[Sample | Mapping[str, Any]],
     classes: Any = None,
@@ -105,6 +107,7 @@ def draw_sheet(
     return _assemble(_draw_head(frames, classes, title, width), tiles)
 
 
+@fork_safe
 def write_sheet(
     path: str | os.PathLike[str],
     samples: Sequence[Sample | Mapping[str, Any]],

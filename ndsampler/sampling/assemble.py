@@ -1,7 +1,7 @@
 """
-Step 6: the dictionary that the user sees.
+Step 6: the dictionary that the user gets.
 
-The one module that knows the keys which only programs of earlier releases read.
+Only this module writes the keys that exist for programs written against earlier releases.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ndsampler.sampling.annots import FrameAnnots
     from ndsampler.sampling.read import FramePixels
-    from ndsampler.sampling.window import SampleRegion
+    from ndsampler.sampling.region import SampleRegion
 
 
 def assemble_sample(
@@ -30,10 +30,10 @@ def assemble_sample(
     """Return a sample.
 
     Args:
-        region: what was sampled.
-        target: the resolved target; keys are added to it.
+        region: the region that was sampled.
+        target: the resolved target, to which keys are added.
         frames: pixels of each frame.
-        annots: annotations of each frame; None when they were not asked for.
+        annots: annotations of each frame; None if no annotations were requested.
         classes: tree of the categories.
         kp_classes: tree of the keypoint categories.
 
@@ -59,11 +59,11 @@ def assemble_sample(
 
 
 def assemble_annots(annots: list[FrameAnnots], target: dict[str, Any], classes: Any) -> dict[str, Any]:
-    """Return the annotations of a sample as the user sees them.
+    """Return the annotations of a sample as the user gets them.
 
     Args:
         annots: annotations of each frame.
-        target: says whether the arrays that older programs read are wanted.
+        target: its key ``legacy_annots`` says whether to add the arrays that older programs read.
         classes: tree of the categories.
 
     Returns:
@@ -76,14 +76,14 @@ def assemble_annots(annots: list[FrameAnnots], target: dict[str, Any], classes: 
 
 
 def _add_relative_center(target: dict[str, Any], region: SampleRegion) -> None:
-    """State where the center of the target lies in the sample."""
+    """Add the center of the target in sample coordinates to the target."""
     box, (scale_x, scale_y) = region.padded_box, region.options.scale
     target["rel_cx"] = (target["cx"] - box.x0) * scale_x
     target["rel_cy"] = (target["cy"] - box.y0) * scale_y
 
 
 def _pixels(region: SampleRegion, frames: list[FramePixels]) -> Any:
-    """Return the pixels of a sample as they were asked for."""
+    """Return the pixels of a sample in the form that the options ask for."""
     if region.is_lazy or region.is_native:
         return [frame.pixels for frame in frames]
     pixels = _stack(region, frames) if region.is_video else frames[0].pixels
@@ -93,7 +93,7 @@ def _pixels(region: SampleRegion, frames: list[FramePixels]) -> Any:
 
     height, width, _ = pixels.shape[-3:]
     matrix = region.warp_space_from_sample
-    # Positions of pixel centers, counted so that the first pixel of the image lies at 0.
+    # Positions of pixel centers; the center of the first pixel of the image is at 0.
     y = (np.arange(height) + 0.5) * matrix[1, 1] + matrix[1, 2] - 0.5
     x = (np.arange(width) + 0.5) * matrix[0, 0] + matrix[0, 2] - 0.5
     coords = {"y": y, "x": x, "c": list(frames[0].channels or ())}
@@ -103,7 +103,7 @@ def _pixels(region: SampleRegion, frames: list[FramePixels]) -> Any:
 
 
 def _stack(region: SampleRegion, frames: list[FramePixels]) -> Any:
-    """Return the frames of a video as one array; a frame outside the video is NaN, or 0."""
+    """Return the frames of a video as one array; a frame outside the video is NaN, or 0 for integers."""
     real = [frame.pixels for frame in frames if frame.pixels is not None]
     dtype = np.result_type(*(pixels.dtype for pixels in real))
     out = np.full((len(frames), *real[0].shape), np.nan if dtype.kind == "f" else 0, dtype)
@@ -118,7 +118,7 @@ def _stack(region: SampleRegion, frames: list[FramePixels]) -> Any:
 
 
 def _params(region: SampleRegion, frames: list[FramePixels]) -> dict[str, Any]:
-    """Return how sample and image coordinates relate."""
+    """Return the values that relate sample and image coordinates."""
     import kwimage
 
     box = region.padded_box
@@ -147,7 +147,7 @@ def _params(region: SampleRegion, frames: list[FramePixels]) -> dict[str, Any]:
 
 
 def _detections(frame: FrameAnnots, index: int, classes: Any) -> kwimage.Detections:
-    """Return the annotations of one frame as kwimage has them."""
+    """Return the annotations of a frame as kwimage detections."""
     import kwimage
 
     data = {
@@ -162,7 +162,7 @@ def _detections(frame: FrameAnnots, index: int, classes: Any) -> kwimage.Detecti
 
 
 def _legacy_annots(annots: list[FrameAnnots], detections: list[kwimage.Detections]) -> dict[str, Any]:
-    """Return the annotations of all frames one after the other, and by frame."""
+    """Return the annotations of all frames concatenated, and for each frame."""
     import kwimage
 
     first = annots[0]
@@ -189,7 +189,7 @@ def _legacy_annots(annots: list[FrameAnnots], detections: list[kwimage.Detection
 
 
 def _annot_idx(aid: Any, aids: Any) -> int:
-    """Return the position of the target's annotation among those of the sample, -1 where it is not."""
+    """Return the index of the target's annotation among those of the sample; -1 if it is not there."""
     if aid is None:
         return -1
     where = np.flatnonzero(aids == aid)

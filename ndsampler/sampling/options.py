@@ -1,5 +1,5 @@
 """
-The part of a target that says how pixels are read.
+The keys of a target that say how pixels are read.
 """
 
 from __future__ import annotations
@@ -17,53 +17,55 @@ from ndsampler.windows import is_sequence
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: The largest factor by which a sample is enlarged, and the inverse of the smallest.
+#: The largest scale factor; its inverse is the smallest.
 MAX_SCALE = 1e6
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How pixels are read, apart from where."""
+    """How the pixels of a window are read."""
 
     channels: Any = None
-    """As :func:`ndsampler.frames.layout.parse_channels` returns them."""
+    """The channels, as :func:`ndsampler.frames.layout.parse_channels` returns them."""
     scale: tuple[float, float] = (1.0, 1.0)
-    """Factors for (x, y)."""
+    """Scale factors for (x, y)."""
     resampling: Resampling = field(default_factory=Resampling)
-    """How values between pixels are found."""
+    """How pixels are interpolated."""
     nodata: Any = None
-    """None, ``'float'``, ``'ma'`` or the value that means "no measurement"."""
+    """None, ``'float'``, ``'ma'``, or the value that marks pixels without a measurement."""
     dtype: np.dtype[Any] | None = None
-    """Type that the pixels are cast to; None leaves it."""
+    """Type to which the pixels are cast; None leaves their type."""
     padkw: dict[str, Any] | None = None
-    """Arguments of :func:`numpy.pad` for what lies outside; None is zeros."""
+    """Arguments of :func:`numpy.pad` for pixels outside the image; None means zeros."""
     as_xarray: bool = False
-    """Whether pixels come with named coordinates."""
+    """Whether the pixels are returned as an xarray with named coordinates."""
     native: bool = False
-    """Whether the assets of a video's frames come as separate parts, each at its own resolution."""
+    """Whether the assets of a video's frames are returned as separate parts at their own resolutions."""
     realign: str | None = None
     """``'largest'`` resizes the parts of native scale to the largest of them and joins them."""
     lazy: bool = False
-    """Whether the frames of a video come as delayed images."""
+    """Whether the frames of a video are returned as delayed images."""
 
     @property
     def missing(self) -> Any:
-        """What of the pixels is to become NaN while they are read: a mask is made of NaN afterwards."""
+        """Which pixels become NaN while they are read; a masked array is made from NaN afterwards."""
         return "float" if self.nodata == "ma" else self.nodata
 
     @property
     def is_scaled(self) -> bool:
-        """Whether samples have other pixels than the window."""
+        """Whether the pixels of the window are resampled."""
         return self.scale != (1.0, 1.0)
 
     @property
     def scale_matrix(self) -> NDArray[np.float64] | None:
-        """3x3 matrix of the scale; None when it changes nothing."""
+        """3x3 matrix of the scale; None for the identity."""
         return np.diag([*self.scale, 1.0]) if self.is_scaled else None
 
 
+#: The options of a target that states none.
 DEFAULT_OPTIONS = ReadOptions()
 
+#: The keys of a target that are reading options.
 OPTION_KEYS = (
     "channels",
     "scale",
@@ -80,10 +82,13 @@ OPTION_KEYS = (
 
 
 def read_options(target: dict[str, Any]) -> ReadOptions:
-    """Return the reading options that a target states.
+    """Return the reading options of a target.
+
+    Args:
+        target: the user's dictionary.
 
     Raises:
-        TargetError: for a value that is not understood.
+        TargetError: for an invalid value.
 
     Example:
         >>> read_options({'scale': (2, 0.5)}).scale
@@ -106,14 +111,14 @@ def read_options(target: dict[str, Any]) -> ReadOptions:
 
 
 def _realign(value: Any) -> str | None:
-    """Return how the parts of native scale are brought together."""
+    """Return how the parts of native scale are joined."""
     if value is None or value is False or value == "largest":
         return value or None
     raise TargetError(f"realign_native is {value!r}; expected None or 'largest'")
 
 
 def _scale(value: Any) -> tuple[float, float]:
-    """Return a scale as (x, y) factors."""
+    """Return the (x, y) scale factors."""
     pair = tuple(value) if is_sequence(value) else (value, value)
     if value is None:
         return 1.0, 1.0
@@ -129,7 +134,7 @@ def _scale(value: Any) -> tuple[float, float]:
 
 
 def _resampling(target: dict[str, Any]) -> Resampling:
-    """Return how values between pixels are found."""
+    """Return how pixels are interpolated."""
     interpolation = target.get("interpolation")
     antialias = target.get("antialias")
     if antialias is not None and not isinstance(antialias, (bool, np.bool_, int)) and antialias != "auto":
@@ -140,7 +145,7 @@ def _resampling(target: dict[str, Any]) -> Resampling:
 
 
 def _nodata(value: Any) -> Any:
-    """Return what to do about missing measurements."""
+    """Return how pixels without a measurement are treated."""
     if value is None or (isinstance(value, str) and value in ("float", "ma")):
         return value
     if isinstance(value, str) and value == "auto":
@@ -151,7 +156,7 @@ def _nodata(value: Any) -> Any:
 
 
 def _dtype(value: Any) -> np.dtype[Any] | None:
-    """Return the type to cast to."""
+    """Return the type to which pixels are cast."""
     if value is None:
         return None
     try:
@@ -161,7 +166,7 @@ def _dtype(value: Any) -> np.dtype[Any] | None:
 
 
 def _padkw(value: Any) -> dict[str, Any] | None:
-    """Return arguments of :func:`numpy.pad`, or None where they mean zeros."""
+    """Return the arguments of :func:`numpy.pad`; None if they mean padding with zeros."""
     if value is None:
         return None
     if not isinstance(value, dict):

@@ -1,5 +1,5 @@
 """
-Step 3: the pixels of each frame, on the grid of the sample.
+Step 3: the pixels of each frame, on the pixel grid of the sample.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 from ndsampler.errors import TargetError, WindowError
 from ndsampler.frames.grid import Grid
 from ndsampler.frames.resample import warp_pixels
-from ndsampler.sampling.lazy import delay_frames
+from ndsampler.sampling.lazy import delay_frame
 from ndsampler.sampling.native import read_parts, video_channels
-from ndsampler.sampling.window import NO_MARGIN
+from ndsampler.sampling.region import NO_MARGIN
 from ndsampler.windows import PixelBox, check_affordable, embed_box
 
 if TYPE_CHECKING:
@@ -22,61 +22,58 @@ if TYPE_CHECKING:
 
     from ndsampler.abstract_frames import Frames
     from ndsampler.frames.layout import FrameLayout
-    from ndsampler.sampling.window import SampleRegion
+    from ndsampler.sampling.region import FrameRequest, SampleRegion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FramePixels:
-    """What was read of one frame."""
+    """The pixels of one frame of a sample."""
 
     pixels: Any
     """(height, width, channels) of the sample; None for a frame outside the video."""
     channels: tuple[str, ...] | None
-    """Names of the channels, where they matter."""
+    """Names of the channels; None if they are not needed."""
     parts: dict[str, Any] | None = None
-    """In native scale, where ``pixels`` is a list of arrays: what each of them is."""
+    """In native scale, where ``pixels`` is a list of arrays, the description of the parts."""
 
 
 def read_frames(region: SampleRegion, frames: Frames) -> list[FramePixels]:
     """Read the window of every frame of a region.
 
     Args:
-        region: frames, window and options.
-        frames: reads them.
+        region: the frames, the window and the reading options.
+        frames: reads the files.
 
     Returns:
-        Pixels for each frame, which belong to the caller; a delayed image where the target asks for it.
+        Pixels of each frame, which the caller owns; a delayed image if the target has ``finalize=False``.
 
     Raises:
-        UnknownChannelError: if an image lacks a channel; in a video it is NaN instead.
+        UnknownChannelError: if an image lacks a channel; in a video the channel is NaN instead.
         SourceError: if a file is missing or damaged.
-        WindowError: if the result would be absurdly large.
+        WindowError: if the result would be far too large.
         TargetError: for arguments that :func:`numpy.pad` refuses.
     """
-    names = video_channels(region, frames) if region.is_video else region.options.channels
+    channels = video_channels(region, frames) if region.is_video else region.options.channels
+    requests = region.frame_requests(channels)
     if region.is_lazy:
-        images = delay_frames(region, names, frames)
-        return [FramePixels(image, names) for image in images]
+        return [FramePixels(delay_frame(request, frames), channels) for request in requests]
     if region.is_native:
-        reads = [read_parts(layout, warp, names, region, frames) for layout, warp in region.warped_layouts]
-        return [FramePixels(pixels, names, parts) for pixels, parts in reads]
-    return [
-        FramePixels(None, names) if layout is None else _read_frame(layout, warp, names, region, frames)
-        for layout, warp in region.warped_layouts
-    ]
+        reads = [read_parts(request, frames) for request in requests]
+        return [FramePixels(pixels, channels, parts) for pixels, parts in reads]
+    return [_read_frame(request, frames) for request in requests]
 
 
-def _read_frame(
-    layout: FrameLayout, warp: Any, names: Any, region: SampleRegion, frames: Frames
-) -> FramePixels:
+def _read_frame(request: FrameRequest, frames: Frames) -> FramePixels:
     """Read the window of one frame."""
-    options = region.options
+    layout, names, options = request.layout, request.channels, request.region.options
+    if layout is None:
+        return FramePixels(None, names)
     if options.padkw is None:
-        pixels = frames.reader.read(layout, _grid(region, warp), names)
+        pixels = frames.reader.read(layout, _grid(request), names)
     else:
-        pixels = _read_padded(layout, warp, names, region, frames)
+        pixels = _read_padded(layout, request, frames)
     if options.nodata == "ma":
-        pixels = _as_masked(pixels, layout, names, region, frames)
+        pixels = _as_masked(pixels, layout, request, frames)
     if options.dtype is not None:
         pixels = _cast(pixels, options.dtype)
     if options.as_xarray and not isinstance(names, tuple):
@@ -84,8 +81,9 @@ def _read_frame(
     return FramePixels(pixels, names)
 
 
-def _grid(region: SampleRegion, warp: Any) -> Grid:
-    """Return the output grid of a region on a frame that a matrix warps into its space."""
+def _grid(request: FrameRequest) -> Grid:
+    """Return the output grid of a frame."""
+    region = request.region
     options = region.options
     if not region.is_video and not options.is_scaled and options.nodata is None:
         return Grid(region.padded_box)
@@ -96,19 +94,18 @@ def _grid(region: SampleRegion, warp: Any) -> Grid:
         resampling=options.resampling,
         nodata=options.missing,
         allow_missing=region.is_video,
-        warp_space_from_img=warp,
+        warp_space_from_img=request.warp_space_from_img,
         nan_outside=region.is_video,
     )
 
 
-def _read_padded(
-    layout: FrameLayout, warp: Any, names: Any, region: SampleRegion, frames: Frames
-) -> NDArray[Any]:
-    """Read the part inside the image or video and let numpy make up the rest from it."""
+def _read_padded(layout: FrameLayout, request: FrameRequest, frames: Frames) -> NDArray[Any]:
+    """Read the part of the window inside the image or video, and let numpy pad the rest."""
+    region = request.region
     options, box = region.options, region.padded_box
     inside, margin = embed_box(box, *region.data_dims[-2:])
-    grid = replace(_grid(region, warp), box=inside, warp_out_from_box=None, dims=None)
-    pixels = frames.reader.read(layout, grid, names)
+    grid = replace(_grid(request), box=inside, warp_out_from_box=None, dims=None)
+    pixels = frames.reader.read(layout, grid, request.channels)
     if margin != NO_MARGIN:
         what = f"the window on image {layout.gid}"
         check_affordable(box.dims, pixels.dtype.itemsize, pixels.shape[2], what)
@@ -119,7 +116,7 @@ def _read_padded(
 
 
 def _pad(pixels: NDArray[Any], margins: Any, padkw: dict[str, Any], layout: FrameLayout) -> NDArray[Any]:
-    """Apply :func:`numpy.pad`, explaining what it refuses."""
+    """Apply :func:`numpy.pad`, with errors that explain what it refuses."""
     if pixels.size == 0 and padkw["mode"] not in ("constant", "empty"):
         raise WindowError(
             f"the window lies wholly outside image {layout.gid}, so there is nothing that padkw mode "
@@ -131,20 +128,18 @@ def _pad(pixels: NDArray[Any], margins: Any, padkw: dict[str, Any], layout: Fram
         raise TargetError(f"padkw is {padkw!r}; numpy.pad refuses it: {ex}") from ex
 
 
-def _as_masked(
-    pixels: NDArray[Any], layout: FrameLayout, names: Any, region: SampleRegion, frames: Frames
-) -> Any:
-    """Return pixels with NaN for what is missing as a masked array, of the file's own type if that can be."""
+def _as_masked(pixels: NDArray[Any], layout: FrameLayout, request: FrameRequest, frames: Frames) -> Any:
+    """Return pixels as an array that masks NaN, in the type of the file unless the pixels are resampled."""
     mask = np.isnan(pixels)
-    nothing = Grid(PixelBox(0, 0, 0, 0), allow_missing=region.is_video)
-    dtype = frames.reader.read(layout, nothing, names).dtype
-    if not region.options.is_scaled and dtype.kind != "f":
+    nothing = Grid(PixelBox(0, 0, 0, 0), allow_missing=request.region.is_video)
+    dtype = frames.reader.read(layout, nothing, request.channels).dtype
+    if not request.region.options.is_scaled and dtype.kind != "f":
         pixels = np.where(mask, 0, pixels).astype(dtype)
     return np.ma.MaskedArray(pixels, mask)
 
 
 def _cast(pixels: Any, dtype: np.dtype[Any]) -> Any:
-    """Cast pixels; NaN becomes 0 where the type has none."""
+    """Cast pixels; NaN becomes 0 in a type that has no NaN."""
     if dtype.kind in "iub" and pixels.dtype.kind == "f":
         pixels = np.nan_to_num(pixels, nan=0.0) if not np.ma.isMaskedArray(pixels) else pixels
     return pixels.astype(dtype, copy=False)

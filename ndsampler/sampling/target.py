@@ -1,8 +1,7 @@
 """
-Step 1: the user's dictionary, copied and under canonical names.
+Step 1: a copy of the user's dictionary with canonical keys.
 
-The one module that knows aliases of keys and arguments that have moved into
-the target.
+Only this module handles aliases of keys, and arguments of earlier releases that are keys of the target now.
 """
 
 from __future__ import annotations
@@ -16,29 +15,29 @@ from ndsampler.utils.deprecation import warn_once, warn_user
 if TYPE_CHECKING:
     import kwcoco
 
-#: Other names of keys of a target; the canonical one wins when both are given.
+#: Aliases of keys of a target. If both are given, the canonical key takes precedence.
 ALIASES = {"image_id": "gid", "video_id": "vidid", "image_ids": "gids"}
 
 #: Arguments of earlier releases that are keys of the target now.
 MOVED_ARGUMENTS = ("pad", "padkw", "dtype", "nodata")
 
-#: What an annotation gives to a target that names it, where the target does not say otherwise.
+#: Keys of a target that are derived from the box of its annotation if the target does not state them.
 SIZE_KEYS = ("cx", "cy", "width", "height")
 
 
 def normalize_target(target: Any, dset: kwcoco.CocoDataset) -> dict[str, Any]:
-    """Return a copy of a target with canonical keys and its annotation expanded.
+    """Return a copy of a target with canonical keys, and with the keys that its annotation implies.
 
     Args:
-        target: the user's dictionary, which is never written to.
-        dset: knows the annotations.
+        target: the user's dictionary, which is not changed.
+        dset: the dataset with the annotations.
 
     Returns:
-        A new dictionary: the given keys in their order, then what was inferred.
+        A new dictionary: the given keys in their order, followed by the inferred keys.
 
     Raises:
-        TargetError: if it is no dictionary, names no image, or names an annotation without a box and
-            no window.
+        TargetError: if the target is not a dictionary, names no image, or states no window and names an
+            annotation without a box.
         UnknownTargetError: if there is no such annotation.
 
     Example:
@@ -64,12 +63,12 @@ def normalize_target(target: Any, dset: kwcoco.CocoDataset) -> dict[str, Any]:
 
 
 def _is_placeholder(aid: Any) -> bool:
-    """Whether an annotation id is the -1 that negatives carry."""
+    """Whether an annotation id is negative, as in negative targets, which have the id -1."""
     return bool(isinstance(aid, int) or hasattr(aid, "__index__")) and int(aid) < 0
 
 
 def _expand_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset) -> None:
-    """Fill in the image and the box of an annotation where the target does not state them."""
+    """Add image, box and category of an annotation where the target does not state them."""
     has_window = any(target.get(key) is not None for key in ("slices", "space_slice"))
     needed = () if has_window else SIZE_KEYS
     if all(target.get(key) is not None for key in ("gid", "category_id", *needed)):
@@ -96,18 +95,19 @@ def _expand_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDatase
 
 
 def take_arguments(target: Any, kwargs: dict[str, Any]) -> Any:
-    """Return the target with arguments of earlier releases laid into it.
+    """Return the target with the arguments of earlier releases as keys.
 
     Args:
         target: the user's dictionary, or None.
-        kwargs: keyword arguments that are not in today's signature.
+        kwargs: keyword arguments that are not in the signature of ``load_sample``.
 
     Returns:
-        The target itself when there are none, else a new dictionary. An argument beats a key.
+        The target itself if there are no such arguments, otherwise a new dictionary, in which an argument
+        replaces a key of the same name.
 
     Warns:
-        FutureWarning: once a process for each such argument, naming its replacement.
-        UserWarning: for an argument that never existed; it is ignored.
+        FutureWarning: for each such argument once per process; it names the replacement.
+        UserWarning: for an unknown argument, which is ignored.
     """
     if "tr" in kwargs:
         warn_once("the argument tr is now called target")
@@ -122,6 +122,6 @@ def take_arguments(target: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _brief(target: dict[str, Any]) -> str:
-    """Return a target for an error message."""
+    """Return the representation of a target for an error message, shortened if necessary."""
     text = repr(target)
     return text if len(text) <= 200 else text[:200] + "…"

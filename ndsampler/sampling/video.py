@@ -1,5 +1,5 @@
 """
-Step 2 for videos: which frames, and how each lies in the space of the video.
+Step 2 for videos: which frames, and the transform from each frame to the video.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from ndsampler.errors import TargetError, WindowError
 from ndsampler.sampling.native import realign_largest
 from ndsampler.sampling.options import read_options
-from ndsampler.sampling.window import SampleRegion, check_size, place_window
+from ndsampler.sampling.region import SampleRegion, check_size
+from ndsampler.sampling.window import place_window
 from ndsampler.windows import as_int, floor_slices, normalize_pad
 
 if TYPE_CHECKING:
     from ndsampler.coco_frames import CocoFrames
 
-#: The largest number of frames of one sample.
+#: Maximum number of frames of a sample.
 MAX_FRAMES = 100_000
 
 
@@ -26,28 +27,28 @@ class FrameChoice:
     """The frames of a sample, in order."""
 
     vidid: Any
-    """Id of the video; None when the images belong to none."""
+    """Id of the video; None if the images belong to no video."""
     gids: tuple[Any, ...]
-    """Image id of each frame, None for one before the first or after the last."""
+    """Image id of each frame; None for a frame before the first or after the last of the video."""
     n_frames: int
-    """Frames of the whole video, or of the given list."""
+    """Number of frames of the whole video, or of the list in the target."""
     time_slice: slice
-    """As the target states it; all frames when it states none."""
+    """The time slice of the target; all frames if it states none."""
 
 
 def is_video_target(target: dict[str, Any]) -> bool:
-    """Whether a target asks for a sample with a time axis."""
+    """Whether a target describes a sample with a time axis."""
     return target.get("vidid") is not None or target.get("gids") is not None
 
 
 def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRegion, dict[str, Any]]:
-    """Decide what a target in a video asks for: see :func:`ndsampler.sampling.region.resolve_region`.
+    """Resolve a target in a video: see :func:`ndsampler.sampling.resolve.resolve_region`.
 
     Raises:
-        TargetError: if no frame is touched.
+        TargetError: if the target contains no frame of the video.
         UnknownTargetError: if there is no such video.
         UnknownIdError: if there is no such image.
-        WindowError: if the window, or its margin, is malformed or absurdly large.
+        WindowError: if the window or its margin is malformed or far too large.
     """
     time_pad, *space_pad = normalize_pad(target.get("pad"), 3)
     slices = target.get("slices")
@@ -60,7 +61,8 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
     warps = tuple(None if layout is None else layout.warp_vid_from_img for layout in layouts)
     inferred: dict[str, Any] = {} if choice.vidid is None else {"vidid": choice.vidid}
     inferred.update(space_dims=dims, data_dims=(choice.n_frames, *dims))
-    # Programs center windows on annotations, with half pixels; the pixels are those of the floors.
+    # Programs compute slices from the centers of annotations, which may have half pixels; these are rounded
+    # down.
     space_slice = floor_slices(slices[1:] if has_time else target.get("space_slice"))  # type: ignore[index]
     box = place_window({**target, "space_slice": space_slice, "slices": floor_slices(slices)}, dims, inferred)
     _state_frames(target, choice, real, inferred)
@@ -83,7 +85,7 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
 def _state_frames(
     target: dict[str, Any], choice: FrameChoice, real: list[Any], inferred: dict[str, Any]
 ) -> None:
-    """Say in the returned target which frames were chosen."""
+    """Add the keys that describe the chosen frames to the inferred keys of a target."""
     if target.get("gids") is None:
         inferred["gids"] = real
     if target.get("time_slice") is None:
@@ -95,19 +97,19 @@ def _state_frames(
 def choose_frames(
     target: dict[str, Any], time_slice: Any, time_pad: tuple[int, int], frames: CocoFrames
 ) -> FrameChoice:
-    """Return the frames that a target names.
+    """Return the frames of a target.
 
     Args:
-        target: names a video (``vidid``) or images (``gids``), which win.
-        time_slice: frames of the video by position; a negative start lies before the first.
-        time_pad: frames to add before and after.
-        frames: knows the videos.
+        target: states a video (``vidid``) or images (``gids``); ``gids`` takes precedence.
+        time_slice: positions of frames in the video; a negative start lies before the first frame.
+        time_pad: number of frames to add before and after.
+        frames: gives the frames of a video.
 
     Returns:
         The frames; positions outside the video have no image.
 
     Raises:
-        TargetError: if no frame is touched, or ``gids`` is no list.
+        TargetError: if the target contains no frame of the video, or ``gids`` is not a list.
         UnknownTargetError: if there is no such video.
         WindowError: for a malformed time slice.
     """
@@ -140,9 +142,9 @@ def choose_frames(
 def _were_inferred(
     target: dict[str, Any], time_slice: Any, time_pad: tuple[int, int], frames: CocoFrames
 ) -> bool:
-    """Whether the ``gids`` of a target come from its having been resolved before.
+    """Whether the key ``gids`` of a target was added when the target was resolved earlier.
 
-    They lack the frames outside the video then, which its time slice still names.
+    In that case it lacks the frames outside the video, which the time slice still includes.
     """
     if any(target.get(key) is None for key in ("real_frames", "vidid", "gids")):
         return False
@@ -152,7 +154,7 @@ def _were_inferred(
 
 
 def _positions(time_slice: Any, count: int, pad: tuple[int, int]) -> range:
-    """Return the positions of frames, perhaps outside the video."""
+    """Return the positions of frames in the video; some may lie outside it."""
     part = slice(None) if time_slice is None else time_slice
     if not isinstance(part, slice):
         raise WindowError(f"time_slice is {time_slice!r}; expected a slice of frames")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import pathlib
-import resource
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +12,8 @@ import numpy as np
 import pytest
 from helpers_faults import Scene, draw_scene, each_backend, needs_fork, read_both, read_windows, run_child
 from helpers_images import random_pixels, write_png, write_tiff
+
+resource = pytest.importorskip("resource", reason="needs limits on what a process may take")
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 

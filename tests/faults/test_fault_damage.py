@@ -26,13 +26,16 @@ from helpers_faults import (
     run_child,
     whole,
 )
+from helpers_systems import needs_locks, removes_open_files
 
 from ndsampler.backends.label import verify_entry
 from ndsampler.errors import CacheError
 
 each_damage = pytest.mark.parametrize("damage", DAMAGES)
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody without rights")
+as_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to become somebody without rights"
+)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,7 @@ class TestDamage:
         verify_entry(str(entry_of(frames)))
         assert in_the_way(frames) == []
 
+    @removes_open_files
     @each_damage
     def test_an_entry_damaged_while_it_is_open_is_made_anew_once(self, backend, damage, prepared, scene):
         frames = prepared(backend)
@@ -101,6 +105,7 @@ class TestDamage:
         for entry in found:
             verify_entry(str(entry))
 
+    @needs_locks
     def test_threads_that_meet_a_damaged_entry_make_it_once(self, backend, prepared, scene, tmp_path):
         for damage in ("a bit of its pixels flipped", "cut in the middle", "replaced by garbage"):
             frames = prepared(backend)
@@ -117,6 +122,7 @@ class TestDamage:
                 assert all(pool.map(read, range(12)))
             assert len(made) == 1
 
+    @removes_open_files
     def test_readers_go_on_while_entries_are_replaced_removed_and_made(self, backend, prepared, scene, soak):
         frames = prepared(backend)
         stop = threading.Event()

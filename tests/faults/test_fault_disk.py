@@ -7,7 +7,6 @@ import errno
 import os
 import pathlib
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -29,7 +28,7 @@ from helpers_faults import (
 )
 from helpers_images import random_pixels, write_tiff
 
-from ndsampler.backends import gdal
+from ndsampler.backends import gdal_write
 from ndsampler.errors import CacheError
 
 #: What a message of a full disk must say: the path, and megabytes.
@@ -88,11 +87,13 @@ def check_nothing_half(scene: Scene, workdir: pathlib.Path, backend: str) -> Non
 
 
 @each_caching
-@pytest.mark.parametrize("memory", [0, gdal.IN_MEMORY_BYTES], ids=["streamed", "in memory"])
+@pytest.mark.parametrize("memory", [0, gdal_write.IN_MEMORY_BYTES], ids=["streamed", "in memory"])
 class TestFullDisk:
     @needs_fork
     def test_files_that_may_not_grow(self, backend, memory, scene, tmp_path, monkeypatch):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", memory)
+        import resource
+
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", memory)
 
         def work() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -103,13 +104,13 @@ class TestFullDisk:
         assert differing(scene.frames(tmp_path, backend), scene) == []
 
     def test_a_disk_with_too_little_room(self, backend, memory, scene, small_disk, monkeypatch):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", memory)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", memory)
         disk = small_disk("size=1m")
         check_refused(scene, disk, backend)
         check_nothing_half(scene, disk, backend)
 
     def test_a_disk_that_others_fill_meanwhile(self, backend, memory, scene, small_disk, monkeypatch):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", memory)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", memory)
         disk = small_disk("size=3m")
         frames = scene.frames(disk, backend)
         convert = frames._cache.backend.convert

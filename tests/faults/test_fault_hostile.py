@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import pickle
-import resource
 import struct
 import sys
 import zlib
@@ -299,6 +298,8 @@ ROOM = 200 * 2**20
 @each_backend
 @pytest.mark.parametrize("name", ABSURD)
 def test_a_file_that_claims_absurd_dimensions_fails_before_memory_is_taken(backend, name, tmp_path):
+    import resource
+
     path = tmp_path / name
     path.write_bytes(ABSURD[name])
     good = draw_scene(tmp_path / "good", 3)

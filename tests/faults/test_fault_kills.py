@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import select
 import signal
 import sys
@@ -23,9 +22,11 @@ from helpers_faults import (
     needs_fork,
 )
 
-from ndsampler.backends import base, gdal
+from ndsampler.backends import base, gdal_write
 from ndsampler.backends.label import verify_entry
 from ndsampler.cache.identity import Source
+
+resource = pytest.importorskip("resource", reason="needs limits on what a process may take")
 
 pytestmark = needs_fork
 
@@ -42,7 +43,7 @@ def scene(tmp_path_factory):
 def way(request, monkeypatch):
     """Convert images as if they were small, or as if they did not fit into memory."""
     if request.param == "streamed":
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", 0)
         monkeypatch.setattr(base, "BLOCK_BYTES", 1000)
 
 

@@ -28,7 +28,6 @@ from helpers_faults import (
 )
 
 from ndsampler.backends.label import verify_entry
-from ndsampler.cache import partial
 from ndsampler.cache.identity import Source
 
 #: Readers of a storm, and what each reads: by default, and at full length.
@@ -46,7 +45,7 @@ def scene(tmp_path_factory):
 @pytest.mark.parametrize("locks", ["locks", "no locks"])
 def test_eight_processes_convert_the_same_images(backend, locks, scene, tmp_path, monkeypatch, soak):
     if locks == "no locks":
-        monkeypatch.setattr(partial, "fcntl", None)
+        monkeypatch.setattr("ndsampler.cache.locks.fcntl", None)
     for n in range(20 if soak else 2):
         workdir = tmp_path / str(n)
         works = [lambda workdir=workdir: differing(scene.frames(workdir, backend), scene)] * FORKS

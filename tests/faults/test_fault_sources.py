@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers_faults import each_backend, each_caching, entries, in_the_way, whole
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_systems import removes_open_files
 
 from ndsampler import CocoFrames
 from ndsampler.abstract_frames import SimpleFrames
@@ -79,7 +80,12 @@ def relink(path: pathlib.Path, seed: int) -> None:
 @each_format
 class TestChanges:
     @pytest.mark.parametrize(
-        "change", [write, replace, relink], ids=["edited in place", "replaced", "linked"]
+        "change",
+        [
+            pytest.param(write, id="edited in place"),
+            pytest.param(replace, id="replaced", marks=removes_open_files),
+            pytest.param(relink, id="linked", marks=removes_open_files),
+        ],
     )
     @pytest.mark.parametrize("mode", ["PATH", "PIXELS"])
     def test_changed_sources_are_read_anew(self, backend, ending, change, mode, tmp_path):
@@ -99,6 +105,7 @@ class TestChanges:
             assert np.array_equal(whole(frames, 1), draw(1))
             touch(path)
 
+    @removes_open_files
     def test_two_files_that_swap_their_names_swap_their_pixels(self, backend, ending, tmp_path):
         paths = {gid: write(tmp_path / f"{gid}{ending}", gid) for gid in (1, 2)}
         frames = SimpleFrames(paths, tmp_path / "work", backend)
@@ -110,6 +117,7 @@ class TestChanges:
             assert np.array_equal(whole(frames, 1), draw(first))
             assert np.array_equal(whole(frames, 2), draw(second))
 
+    @removes_open_files
     def test_a_removed_source_is_missing_and_may_come_back(self, backend, ending, tmp_path):
         path = write(tmp_path / f"image{ending}", 1)
         frames = SimpleFrames({1: path}, tmp_path / "work", backend)
@@ -131,6 +139,7 @@ class TestChanges:
         with pytest.raises(SourceError, match=r"has .* \(30, 70\); the dataset states \(50, 70\)"):
             whole(frames, 1)
 
+    @removes_open_files
     def test_threads_see_only_whole_states_of_a_source_that_is_replaced(self, backend, ending, tmp_path):
         path = write(tmp_path / f"image{ending}", 0)
         frames = SimpleFrames({1: path}, tmp_path / "work", backend)
@@ -154,7 +163,13 @@ class TestChanges:
 
 @each_caching
 class TestChangedMeanwhile:
-    @pytest.mark.parametrize("change", [write, replace], ids=["edited in place", "replaced"])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param(write, id="edited in place"),
+            pytest.param(replace, id="replaced", marks=removes_open_files),
+        ],
+    )
     @pytest.mark.parametrize("when", ["before", "after"])
     @pytest.mark.parametrize("ending", [".png", ".tiff"])
     def test_a_source_that_changes_while_it_is_converted_makes_no_entry(

@@ -84,7 +84,7 @@ def _furrows(rng: np.random.Generator, direction: int) -> NDArray[np.float32]:
     return 11 * np.sin(phase + 0.7 * octave(rng, TILE, 32)) + _mix(rng, (4, 4), (4, 32), (4, 128))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Textures:
     """The textures of all materials."""
 
@@ -145,7 +145,7 @@ def _repeats(position: int, half: int) -> list[int]:
     return near
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sprite:
     """A small picture with soft edges."""
 
@@ -223,7 +223,7 @@ def _meadow(size: int) -> NDArray[np.uint8]:
     return np.tile(np.array(VERGE, np.uint8), (size, size, 1))
 
 
-@dataclass
+@dataclass(eq=False)
 class Canvas:
     """The pixels of a tile and its rim.
 
