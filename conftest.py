@@ -8,12 +8,22 @@ import pytest
 
 from ndsampler.utils.quiet import stdout_to_log
 
-# A slow machine is no failed property.
+# A property does not fail because the machine is slow.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 #: Demo sets that doctests use.
 DEMO_SETS = (("shapes3", {}), ("shapes8", {}), ("shapes128", {}), ("vidshapes2", {"num_frames": 5}))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that says how much of the fault suite runs."""
+    parser.addoption(
+        "--faults",
+        choices=("short", "whole", "soak"),
+        default="short",
+        help="tests/faults with few combinations of parameters, with all of them, or for some twenty minutes",
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from helpers_documents import write_dataset
 from helpers_images import random_pixels, write_png
+from helpers_threads import PATIENCE
 
 import ndsampler
 from ndsampler.__main__ import main
@@ -165,7 +166,9 @@ class TestArguments:
             "try:\n    main(['prepare', '--help'])\n"
             "finally:\n    print(sorted({'kwcoco', 'rasterio', 'cv2', 'pandas', 'ubelt'} & set(sys.modules)))"
         )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
         assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
@@ -228,7 +231,7 @@ class TestPrepare:
 
     def test_verbose_names_every_image(self, data):
         command = program("prepare", data, "--workdir", "work", "--verbose", "--quiet")
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
         for gid in (1, 2, 3):
             assert f"{gid}.png" in done.stderr
 
@@ -249,7 +252,7 @@ class TestPrepare:
         while not list(pathlib.Path("work").rglob("*.npy")) and time.monotonic() < deadline:
             time.sleep(0.001)
         child.kill()
-        child.wait()
+        child.wait(PATIENCE)
         there = {path: path.stat().st_ino for path in pathlib.Path("work").rglob("*.npy")}
         assert there
         code, summary = run_json("prepare", data, "--workdir", "work", "--backend", "npy")

@@ -8,7 +8,6 @@ images, a network for films, and what they do around them.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import pathlib
 import pickle
@@ -21,6 +20,8 @@ import numpy as np
 import pytest
 from helpers_datasets import crop_oracle
 from helpers_images import random_pixels, write_png
+from helpers_processes import process_pool
+from helpers_threads import PATIENCE
 
 import ndsampler
 from ndsampler import coerce_data
@@ -293,8 +294,8 @@ class TestWorkers:
     @each_start
     def test_a_sampler_is_sent_to_workers(self, sampler, start):
         expected = contents(sampler)
-        with multiprocessing.get_context(start).Pool(1) as pool:
-            assert pool.apply(contents, [sampler]) == expected
+        with process_pool(start, 1) as pool:
+            assert pool.submit(contents, sampler).result(PATIENCE) == expected
 
     @each_start
     def test_workers_connect_to_a_database_themselves(self, stills, tmp_path, start):
@@ -303,8 +304,8 @@ class TestWorkers:
         view = stills.dset.view_sql(sql_db_fpath=str(tmp_path / "view.sqlite"))
         sampler = ndsampler.CocoSampler(view)
         expected = contents(ndsampler.CocoSampler(stills.dset))
-        with multiprocessing.get_context(start).Pool(1) as pool:
-            assert pool.apply(contents_of_reconnected, [sampler]) == expected
+        with process_pool(start, 1) as pool:
+            assert pool.submit(contents_of_reconnected, sampler).result(PATIENCE) == expected
 
     def test_open_files_are_bounded_by_hand(self, sampler):
         expected = contents(sampler)

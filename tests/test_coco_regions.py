@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import pickle
-import subprocess
-import sys
 
 import kwarray
 import kwcoco
@@ -15,6 +12,7 @@ import kwimage
 import numpy as np
 import pytest
 from helpers_pools import GIDS, intersection, ltrb_of, make_dataset, random_dataset, sql_view, touches
+from helpers_processes import check_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -264,7 +262,6 @@ def test_the_same_seed_preselects_the_same_pool(dset):
 @pytest.mark.slow
 def test_the_same_seed_preselects_the_same_pool_in_any_process():
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import numpy as np\n"
         "from helpers_pools import random_dataset\n"
         "from ndsampler.coco_regions import CocoRegions\n"
@@ -273,16 +270,7 @@ def test_the_same_seed_preselects_the_same_pool_in_any_process():
         "print([sorted(regions.get_item(i).items()) for i in range(18)], regions.neg_anchors.tolist())\n"
         "print(regions.new_sample_grid('image_detection', (30, 20), 0.1))\n"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", program, os.path.dirname(__file__)],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
+    outputs = {check_script(program, env={"PYTHONHASHSEED": seed}) for seed in ("1", "2")}
     assert len(outputs) == 1
     assert outputs.pop().strip()
 

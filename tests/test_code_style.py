@@ -40,8 +40,11 @@ PICKLERS = {"_pickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "sh
 #: Modules that may be asked for from the terminal, and so may print.
 PRINTING = ("cli", "__main__")
 
-#: Rooms that draw pictures, whose frozen values may still be compared or compute an attribute on first use.
-DRAWING_ROOMS = ("demo", "preview")
+#: Methods that wait without a limit when they are called without arguments.
+WAITING_METHODS = {"acquire", "communicate", "get", "join", "recv", "result", "wait"}
+
+#: Functions that wait without a limit unless they get a timeout, and the argument that may hold it.
+WAITING_FUNCTIONS = {"call": None, "check_call": None, "check_output": None, "run": None, "select": 3}
 
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
@@ -128,8 +131,6 @@ def test_a_signature_is_annotated_in_full(path):
 
 @each_module
 def test_a_frozen_value_computes_nothing_later_and_is_not_compared_if_it_holds_arrays(path):
-    if path.relative_to(ROOT).parts[0] in DRAWING_ROOMS:
-        return
     wrong = []
     for node, options in frozen_dataclasses(parse(path)):
         types = [ast.unparse(part.annotation) for part in node.body if isinstance(part, ast.AnnAssign)]
@@ -146,6 +147,31 @@ def test_a_library_module_does_not_print(path):
         return
     lines = [node.lineno for node in ast.walk(parse(path)) if called_name(node) in {"print", "breakpoint"}]
     assert lines == []
+
+
+def waits_without_limit(node: ast.AST) -> bool:
+    """Return whether a call waits until another thread or process does something, however long that takes."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    name, owner = node.func.attr, node.func.value
+    if name in WAITING_METHODS:
+        return not node.args and not node.keywords
+    if name == "waitpid":
+        return isinstance(node.args[1], ast.Constant)
+    if isinstance(owner, ast.Name) and owner.id in {"subprocess", "select"} and name in WAITING_FUNCTIONS:
+        place = WAITING_FUNCTIONS[name]
+        limited = any(keyword.arg == "timeout" for keyword in node.keywords)
+        return not limited and (place is None or len(node.args) <= place)
+    return False
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in OTHER_FILES if "tests" in path.relative_to(REPOSITORY).parts],
+    ids=lambda path: path.name,
+)
+def test_a_test_waits_for_nothing_without_a_limit(path):
+    assert [node.lineno for node in ast.walk(parse(path)) if waits_without_limit(node)] == []
 
 
 @each_module
@@ -205,22 +231,3 @@ def test_every_module_explains_itself_and_keeps_annotations_as_strings(path):
     assert ast.get_docstring(tree), "write what the module is for"
     future = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
     assert future or len(tree.body) == 1
-
-
-def frozen_with_arrays(tree: ast.Module) -> Iterator[tuple[ast.ClassDef, ast.Call | ast.Name]]:
-    """Yield each dataclass with a field of arrays, and its decorator."""
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ClassDef):
-            continue
-        fields = [step for step in node.body if isinstance(step, ast.AnnAssign)]
-        holds_arrays = any("NDArray" in ast.unparse(field.annotation) for field in fields)
-        for decorator in node.decorator_list:
-            if holds_arrays and "dataclass" in ast.unparse(decorator):
-                yield node, decorator
-
-
-@each_module
-def test_values_with_arrays_are_not_compared_field_by_field(path):
-    """``==`` of arrays is an array, so a generated ``__eq__`` would raise."""
-    found = list(frozen_with_arrays(parse(path)))
-    assert [node.name for node, decorator in found if "eq=False" not in ast.unparse(decorator)] == []

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from helpers_faults import forks_beside_threads, needs_fork, run_child
+from helpers_processes import forks_beside_threads, needs_fork, run_child
 
 import ndsampler
 from ndsampler import coco_regions, preview

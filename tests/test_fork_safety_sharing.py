@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers_faults import Child, draw_scene, forks_beside_threads, needs_fork
+from helpers_faults import draw_scene
+from helpers_processes import Child, forks_beside_threads, needs_fork
 
 import ndsampler
 from ndsampler import isect_indexer

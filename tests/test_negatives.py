@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import shapely
 from helpers_pools import GIDS, area, intersection, ltrb_of, make_dataset, random_dataset
+from helpers_processes import check_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -247,7 +245,6 @@ def test_the_same_seed_gives_the_same_boxes_however_it_is_given():
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_boxes_in_any_process():
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import numpy as np\n"
         "from helpers_pools import random_dataset\n"
         "from ndsampler.isect_indexer import FrameIntersectionIndex\n"
@@ -255,16 +252,7 @@ def test_the_same_seed_gives_the_same_boxes_in_any_process():
         "gids, boxes = index.random_negatives(20, window_size=(9, 9), rng=7)\n"
         "print(gids.tolist(), boxes.data.tolist())\n"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", program, os.path.dirname(__file__)],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
+    outputs = {check_script(program, env={"PYTHONHASHSEED": seed}) for seed in ("1", "2")}
     assert len(outputs) == 1
     assert outputs.pop().strip()
 

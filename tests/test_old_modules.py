@@ -14,6 +14,7 @@ import pytest
 import ubelt as ub
 from helpers_images import random_pixels, write_png, write_tiff
 from helpers_pools import make_dataset
+from helpers_threads import PATIENCE
 
 import ndsampler
 from ndsampler import CocoRegions, CocoSampler, FrameIntersectionIndex
@@ -138,10 +139,10 @@ def test_jobs_of_the_pool_can_be_awaited_counted_and_gone_through(mode):
     pool = util_futures.JobPool(mode, max_workers=2)
     for number in range(3):
         pool.submit(abs, -number)
-    assert sorted(job.result() for job in pool.as_completed()) == [0, 1, 2]
+    assert sorted(job.result(PATIENCE) for job in pool.as_completed()) == [0, 1, 2]
     assert len(pool) == 3
-    assert sorted(job.result() for job in pool) == [0, 1, 2]
-    assert [job.result() for job in pool.jobs] == [0, 1, 2]
+    assert sorted(job.result(PATIENCE) for job in pool) == [0, 1, 2]
+    assert [job.result(PATIENCE) for job in pool.jobs] == [0, 1, 2]
 
 
 def test_an_executor_without_workers_works_at_once():
@@ -149,7 +150,7 @@ def test_an_executor_without_workers_works_at_once():
         assert isinstance(executor.backend, util_futures.SerialExecutor)
         job = executor.submit(abs, -3)
         assert list(util_futures.as_completed([job])) == [job]
-        assert job.result() == 3
+        assert job.result(PATIENCE) == 3
 
 
 def test_shapes_of_nested_containers_take_the_place_of_arrays():

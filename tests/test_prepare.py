@@ -5,13 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import logging
-import multiprocessing
 import os
 import pathlib
 
 import numpy as np
 import pytest
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_processes import process_pool
 from helpers_systems import have_locks
 
 from ndsampler import CocoFrames, CocoSampler, SimpleFrames
@@ -45,14 +45,10 @@ def contents(folder: pathlib.Path) -> dict[str, str]:
     }
 
 
-def in_processes(method: str) -> concurrent.futures.Executor:
-    return concurrent.futures.ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method))
-
-
 EXECUTORS = {
     "threads": lambda: concurrent.futures.ThreadPoolExecutor(3),
-    "spawned processes": lambda: in_processes("spawn"),
-    "forked processes": lambda: in_processes("fork"),
+    "spawned processes": lambda: process_pool("spawn", 2),
+    "forked processes": lambda: process_pool("fork", 2),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import kwcoco
 import numpy as np
 import pytest
+from helpers_threads import PATIENCE
 
 import ndsampler
 from ndsampler.dataset import sql_view
@@ -181,8 +182,8 @@ def test_workers_give_the_same_samples(pair, method, work):
     queue = context.Queue()
     worker = context.Process(target=work, args=(pair.view, queue))
     worker.start()
-    samples = queue.get(timeout=120)
-    worker.join(timeout=120)
+    samples = queue.get(timeout=PATIENCE)
+    worker.join(PATIENCE)
     assert worker.exitcode == 0
     for index, sample in enumerate(samples):
         assert_same_samples(pair.plain.load_item(index, target=dict(WINDOW)), pickle.loads(sample))

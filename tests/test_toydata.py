@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
 import pickle
-import subprocess
-import sys
 
 import kwimage
 import numpy as np
 import pytest
+from helpers_processes import check_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -213,14 +211,7 @@ def test_the_same_picture_is_drawn_in_another_process():
         "im = DynamicToySampler(20, seed=0, gsize=(48, 36)).load_positive(3)['im']\n"
         "print(hashlib.sha256(im.tobytes()).hexdigest())\n"
     )
-    found = set()
-    for seed in ["1", "2"]:
-        env = {**os.environ, "PYTHONHASHSEED": seed}
-        run = subprocess.run(
-            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
-        )
-        found.add(run.stdout)
-    assert len(found) == 1
+    assert len({check_script(code, env={"PYTHONHASHSEED": seed}) for seed in ("1", "2")}) == 1
 
 
 def test_copies_and_pickles_give_the_same_samples():

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from helpers_faults import (
     DAMAGES,
-    as_nobody,
     copy_without_times,
     differing,
     draw_scene,
@@ -20,13 +19,13 @@ from helpers_faults import (
     entry_of,
     files,
     in_the_way,
-    needs_fork,
     public_folder,
     read_windows,
-    run_child,
     whole,
 )
+from helpers_processes import as_nobody, needs_fork, run_child
 from helpers_systems import needs_locks, removes_open_files
+from helpers_threads import PATIENCE, in_threads, results, start_thread
 
 from ndsampler.backends.label import verify_entry
 from ndsampler.errors import CacheError
@@ -115,42 +114,44 @@ class TestDamage:
             barrier = threading.Barrier(12)
 
             def read(_, frames=frames, barrier=barrier) -> bool:
-                barrier.wait()
+                barrier.wait(PATIENCE)
                 return np.array_equal(whole(frames, 1), scene.pixels[1])
 
-            with ThreadPoolExecutor(12) as pool:
-                assert all(pool.map(read, range(12)))
+            assert all(in_threads(read, range(12)))
             assert len(made) == 1
 
     @removes_open_files
-    def test_readers_go_on_while_entries_are_replaced_removed_and_made(self, backend, prepared, scene, soak):
+    def test_readers_go_on_while_entries_are_replaced_removed_and_made(
+        self, backend, prepared, scene, amount, patience
+    ):
         frames = prepared(backend)
-        stop = threading.Event()
+        count = amount(short=60, whole=60, soak=2000)
         damages = ["removed", "replaced by garbage", "replaced by text", "an empty folder", "a dangling link"]
+        stop = threading.Event()
 
         def destroy() -> int:
             rng = np.random.default_rng(3)
-            count = 0
+            destroyed = 0
             while not stop.is_set():
                 found = [entry for entry in entries(frames) if entry.is_file()]
                 if found:
                     entry = found[rng.integers(len(found))]
-                    try:
+                    # A reader may have removed the entry, or made it anew, in between.
+                    with contextlib.suppress(FileExistsError, FileNotFoundError):
                         DAMAGES[damages[rng.integers(len(damages))]](entry)
-                    except FileExistsError:
-                        continue  # a reader made it anew meanwhile
-                    count += 1
+                        destroyed += 1
                 stop.wait(0.02)
-            return count
+            return destroyed
 
-        with ThreadPoolExecutor(9) as pool:
-            destroyer = pool.submit(destroy)
-            wrong = list(
-                pool.map(lambda seed: read_windows(frames, scene, seed, 2000 if soak else 60), range(8))
+        destroyer = start_thread(destroy)
+        try:
+            wrong = in_threads(
+                lambda seed: read_windows(frames, scene, seed, count), range(8), timeout=patience
             )
+        finally:
             stop.set()
-            assert wrong == [0] * 8
-            assert destroyer.result() > 0
+        assert wrong == [0] * 8
+        assert results([destroyer])[0] > 0
 
     def test_an_entry_that_cannot_be_made_anew_is_one_error_naming_both(self, backend, prepared, scene):
         frames = prepared(backend)
@@ -203,8 +204,8 @@ class TestDamage:
             os.mkfifo(place)
         else:
             os.makedirs(os.path.join(place, "notes", "deep"))
-        run_child(lambda: frames.prepare(), timeout=30)
-        assert run_child(lambda: differing(frames, scene), timeout=30) == "[]"
+        run_child(frames.prepare)
+        assert run_child(lambda: differing(frames, scene)) == "[]"
         if kind == "folder of strangers":
             assert os.path.isdir(os.path.join(place, "notes", "deep"))
 
@@ -214,7 +215,7 @@ class TestDamage:
         entry = entry_of(frames)
         entry.unlink()
         os.mkfifo(entry)
-        assert run_child(lambda: differing(frames, scene), timeout=30) == "[]"
+        assert run_child(lambda: differing(frames, scene)) == "[]"
         verify_entry(str(entry))
 
     def test_the_entry_of_another_image_is_not_taken_for_ones_own(self, backend, prepared, scene, tmp_path):

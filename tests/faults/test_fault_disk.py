@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 
 import numpy as np
 import pytest
-from helpers_faults import (
-    Child,
-    Scene,
-    differing,
-    draw_scene,
-    each_caching,
-    entries,
-    files,
-    needs_fork,
-    run_child,
-    run_children,
-    whole,
-)
+from helpers_faults import Scene, differing, draw_scene, each_caching, entries, files, whole
 from helpers_images import random_pixels, write_tiff
+from helpers_processes import Child, needs_fork, run_child, run_children
 
 from ndsampler.backends import gdal_write
 from ndsampler.errors import CacheError
@@ -50,15 +39,16 @@ def scene(tmp_path_factory) -> Scene:
 @pytest.fixture
 def small_disk(tmp_path):
     """Return a factory of small disks, which are gone after the test."""
+    run = functools.partial(subprocess.run, capture_output=True, timeout=60)
     with contextlib.ExitStack() as stack:
 
         def make(options: str = "size=2m") -> pathlib.Path:
             folder = tmp_path / f"disk-{options}"
             folder.mkdir()
             command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-            if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            if shutil.which("mount") is None or run(command).returncode:
                 pytest.skip("no disk can be mounted here")
-            stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
+            stack.callback(run, ["umount", "-l", str(folder)], check=True)
             return folder
 
         yield make
@@ -169,12 +159,12 @@ def test_processes_that_fill_a_disk_together(backend, scene, small_disk):
 
 @needs_fork
 @each_caching
-def test_a_disk_that_is_full_for_moments_holds_nobody_up(backend, scene, small_disk, soak):
+def test_a_disk_that_is_full_for_moments_holds_nobody_up(backend, scene, small_disk, amount, patience):
     disk = small_disk("size=1200k")
     alone = Scene({2: scene.paths[2]}, {2: scene.pixels[2]})
 
     def convert() -> None:
-        for _ in range(400 if soak else 40):
+        for _ in range(amount(short=20, whole=40, soak=400)):
             frames = alone.frames(disk, backend)
             with contextlib.suppress(CacheError):
                 assert differing(frames, alone) == []
@@ -190,10 +180,9 @@ def test_a_disk_that_is_full_for_moments_holds_nobody_up(backend, scene, small_d
 
     filler = Child(fill)
     try:
-        assert Child(convert).join(60)[0] == 0
+        run_child(convert, patience)
     finally:
-        os.kill(filler.pid, signal.SIGKILL)
-        filler.join()
+        filler.kill()
     (disk / "others").unlink()
     assert differing(alone.frames(disk, backend), alone) == []
     assert files(disk) == entries(alone.frames(disk, backend))

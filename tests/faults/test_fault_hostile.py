@@ -12,18 +12,9 @@ import zlib
 import kwcoco
 import numpy as np
 import pytest
-from helpers_faults import (
-    differing,
-    draw_scene,
-    each_backend,
-    each_caching,
-    entries,
-    files,
-    needs_fork,
-    run_child,
-    whole,
-)
+from helpers_faults import differing, draw_scene, each_backend, each_caching, entries, files, whole
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_processes import needs_fork, run_child
 
 from ndsampler import CocoFrames, CocoSampler
 from ndsampler.abstract_frames import SimpleFrames

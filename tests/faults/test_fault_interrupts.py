@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers_faults import check_script, needs_fork
+from helpers_processes import check_script, needs_fork
 
 INTERRUPTED = """
     import contextlib, ctypes, os, signal, sys, threading, time

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import pathlib
 import pickle
-import subprocess
-import sys
-import textwrap
 import threading
 
 import numpy as np
 import pytest
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_processes import needs_fork, run_script
 from helpers_systems import needs_locks
 from PIL import Image
 
@@ -179,7 +177,7 @@ def test_a_hash_that_is_a_book_is_refused(image, tmp_path):
         cache.ensure(Source(image, "x" * 40_000))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+@needs_fork
 def test_a_fork_while_another_thread_loads_its_first_sample_gets_on(image):
     script = f"""
         import os, signal, threading
@@ -191,15 +189,13 @@ def test_a_fork_while_another_thread_loads_its_first_sample_gets_on(image):
         thread.start()
         child = os.fork()
         if child == 0:
-            signal.alarm(30)
+            signal.alarm(100)
             sampler.load_sample({{"gid": 1}})
             os._exit(0)
         thread.join()
         print(os.waitpid(child, 0)[1])
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120
-    )
+    done = run_script(script)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 

@@ -6,7 +6,6 @@ import itertools
 import os
 import pathlib
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import kwcoco
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from helpers_faults import each_backend, each_caching, entries, in_the_way, whole
 from helpers_images import random_pixels, write_png, write_tiff
 from helpers_systems import removes_open_files
+from helpers_threads import results, start_thread
 
 from ndsampler import CocoFrames
 from ndsampler.abstract_frames import SimpleFrames
@@ -145,20 +145,19 @@ class TestChanges:
         frames = SimpleFrames({1: path}, tmp_path / "work", backend)
         states = [draw(seed) for seed in range(6)]
 
-        def read(_) -> bool:
+        def read() -> bool:
             try:
                 found = whole(frames, 1)
             except SourceError as ex:
-                # It was replaced while it was being converted.
+                # The source was replaced while it was being converted.
                 return "was changed while" in str(ex)
             return any(np.array_equal(found, state) for state in states)
 
-        with ThreadPoolExecutor(4) as pool:
-            for seed in range(1, 6):
-                results = [pool.submit(read, n) for n in range(12)]
-                replace(path, seed)
-                assert all(result.result() for result in results)
-                assert np.array_equal(whole(frames, 1), states[seed])
+        for seed in range(1, 6):
+            readers = [start_thread(lambda: [read() for _ in range(3)]) for _ in range(4)]
+            replace(path, seed)
+            assert all(map(all, results(readers)))
+            assert np.array_equal(whole(frames, 1), states[seed])
 
 
 @each_caching
