@@ -217,7 +217,7 @@ def test_a_fork_does_not_wait_for_ever(monkeypatch, caplog):
     gate.wait_for_threads()
     assert (len(gate), "the child may hang" in caplog.text) == (1, True)
     leave.set()
-    thread.join()
+    thread.join(60)
     assert len(gate) == 0
 
 
