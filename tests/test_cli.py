@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 from helpers_demo import run_cli, write_dataset
-from helpers_processes import run_python
 
 import ndsampler
 from ndsampler.__main__ import main
@@ -47,7 +48,9 @@ class TestMain:
             "build_parser().format_help()\n"
             "print(sorted({'numpy', 'kwcoco', 'rasterio', 'cv2', 'ubelt'} & set(sys.modules)))"
         )
-        done = run_python("-c", code, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        )
         assert done.stdout.strip() == "[]"
 
 

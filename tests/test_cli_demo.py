@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from helpers_demo import decode, run_cli, write_dataset
-from helpers_processes import run_python
 
 from ndsampler.cli import demo
 from ndsampler.demo import compare, selection
@@ -20,8 +21,14 @@ SIZE = 1200
 def demo_run(tmp_path_factory):
     """Run the whole command once, small; return its folder and what it printed."""
     out = tmp_path_factory.mktemp("demo run")
-    command = ["-m", "ndsampler", "demo", "--out", out, "--size", SIZE, "--samples", 6, "--seconds", 0.2]
-    done = run_python(*command)
+    command = [sys.executable, "-m", "ndsampler", "demo", "--out", str(out), "--size", str(SIZE)]
+    done = subprocess.run(
+        [*command, "--samples", "6", "--seconds", "0.2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
@@ -78,7 +85,13 @@ class TestDemoCommand:
 
     def test_the_python_lines_at_the_end_work(self, demo_run):
         lines = [line[4:] for line in demo_run[1].splitlines() if line.startswith("    ")]
-        done = run_python("-c", "\n".join(lines[:-1]) + f"\nprint(({lines[-1]})[0])")
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(lines[:-1]) + f"\nprint(({lines[-1]})[0])"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
         assert done.stdout.strip() == "(256, 256, 3)", done.stderr
 
     def test_a_second_run_uses_the_files_of_the_first(self, demo_run, capsys):
