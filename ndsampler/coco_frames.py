@@ -13,10 +13,11 @@ from ndsampler.abstract_frames import Frames
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
 from ndsampler.dataset.edits import DatasetHash
-from ndsampler.dataset.kwcoco_adapter import find_video, frames_of_video, is_in_memory
+from ndsampler.dataset.kwcoco_adapter import find_video, frames_of_video, is_in_memory, video_ids
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.ids import list_ids
 
 if TYPE_CHECKING:
     import kwcoco
@@ -89,7 +90,8 @@ class CocoFrames(Frames, DatasetHash):
             img = imgs[image_id]
         except (KeyError, TypeError):
             raise UnknownIdError(
-                f"image id is {image_id!r}; expected one of the {len(imgs)} ids in dset.imgs"
+                f"image id is {image_id!r}; expected one of the {len(imgs)} ids in dset.imgs: "
+                f"{list_ids(imgs.keys(), image_id)}"
             ) from None
         try:
             marks = _edit_marks(img, self.dset.bundle_dpath)
@@ -125,7 +127,10 @@ class CocoFrames(Frames, DatasetHash):
         try:
             return frames_of_video(self.dset, vidid)
         except (KeyError, TypeError):
-            raise UnknownTargetError(f"vidid is {vidid!r}; expected a video id of the dataset") from None
+            known = list_ids(video_ids(self.dset), vidid)
+            raise UnknownTargetError(
+                f"vidid is {vidid!r}; expected a video id of the dataset: {known}"
+            ) from None
 
     @fork_safe
     def video_dims(self, vidid: Any, image_id: Any) -> tuple[int, int]:
