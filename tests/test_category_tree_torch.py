@@ -7,12 +7,13 @@ import warnings
 import numpy as np
 import pytest
 from helpers_categories import SOFTMAXES, letters_tree, trees_and_energies
+from helpers_optional import import_optional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndsampler.category_tree import entropy, gini
 
-torch = pytest.importorskip("torch")
+torch = import_optional("torch")
 
 
 @pytest.fixture

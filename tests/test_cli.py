@@ -48,7 +48,9 @@ class TestMain:
             "build_parser().format_help()\n"
             "print(sorted({'numpy', 'kwcoco', 'rasterio', 'cv2', 'ubelt'} & set(sys.modules)))"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        )
         assert done.stdout.strip() == "[]"
 
 

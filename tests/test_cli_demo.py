@@ -23,7 +23,11 @@ def demo_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo run")
     command = [sys.executable, "-m", "ndsampler", "demo", "--out", str(out), "--size", str(SIZE)]
     done = subprocess.run(
-        [*command, "--samples", "6", "--seconds", "0.2"], capture_output=True, text=True, check=False
+        [*command, "--samples", "6", "--seconds", "0.2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     return out, done.stdout
@@ -86,6 +90,7 @@ class TestDemoCommand:
             capture_output=True,
             text=True,
             check=False,
+            timeout=120,
         )
         assert done.stdout.strip() == "(256, 256, 3)", done.stderr
 

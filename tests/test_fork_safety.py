@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from helpers_processes import forks_beside_threads, needs_fork, run_child
+from helpers_threads import wait_until
 
 import ndsampler
 from ndsampler import coco_regions, preview
@@ -229,8 +230,7 @@ def test_a_fork_waits_until_a_thread_has_left(enter, occupied, thread):
     leave = occupied(work)
 
     def let_go() -> None:
-        while not GATE.pending:
-            time.sleep(0.001)
+        wait_until(lambda: GATE.pending)
         leave.set()
 
     thread(let_go)
@@ -332,8 +332,7 @@ def count_waiting() -> int:
 def test_a_thread_enters_after_a_pending_fork_and_counts_as_outside_until_then(enter, thread, pending_fork):
     log = []
     entering = thread(lambda: enter(lambda: log.append("entered")))
-    while not count_waiting():
-        time.sleep(0.001)
+    wait_until(count_waiting)
     GATE.wait_for_threads()
     assert (log, len(GATE)) == ([], 0)
     pending_fork()

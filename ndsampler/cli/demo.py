@@ -39,6 +39,9 @@ IMAGES = 7
 #: Bytes on disk, converted images included, for one byte of the large image's pixels; rounded up.
 DISK = 1.5
 
+#: Images that are converted at the same time.
+WORKERS = 2
+
 #: Side of a sample on the sheet, in pixels.
 SIDE = 240
 
@@ -86,7 +89,7 @@ def _add_options(add: Any) -> None:
     add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the large image" + shown)
     add("--images", type=int, default=16, metavar="N", help="images of --data to use; 0 for all" + shown)
     seconds = "how long to sample with each backend; 0 for no comparison"
-    add("--seconds", type=float, default=2.0, metavar="S", help=seconds + shown)
+    add("--seconds", type=float, default=1.0, metavar="S", help=seconds + shown)
     add("--seed", type=int, default=0, metavar="N", help="selects the images and the samples" + shown)
 
 
@@ -120,7 +123,7 @@ class Run:
             say(f"Converting {which} to {FORMATS[name]} ...")
             begin = time.perf_counter()
             with contextlib.redirect_stdout(sys.stderr):
-                sampler.frames.prepare(verbose=1)
+                sampler.frames.prepare(workers=WORKERS, verbose=1)
             seconds = time.perf_counter() - begin
             size = format_bytes(folder_bytes(sampler.frames.cache_dpath))
             say(f"  {size} in {seconds:.1f} s: {printable(sampler.frames.cache_dpath)}")

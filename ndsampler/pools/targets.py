@@ -249,7 +249,7 @@ class NegativePool:
                 "the pool has no negatives; expected at least one; call preselect(n_neg=...), "
                 "with smaller window_dims if no image has space for one"
             )
-        # Threads that share the pool may draw the same negative, but none is beyond the end.
+        # Threads that share the pool may get the same negative, but never one beyond the end of the batch.
         batch, position = self._batch, self._position
         if position >= len(batch):
             batch, position = self._source.draw(len(self), rng, exact=True), 0
