@@ -120,8 +120,8 @@ class SizeSource:
             failure: its path and the reason why the size cannot be read; None for an image without a file.
             count: number of images without a size, this one included.
         """
-        others = f" (and so have {count - 1} others)" if count > 1 else ""
-        text = f"image {gid} has no width and height in the dataset{others}, and "
+        which = f"image {gid} and {count - 1} more have" if count > 1 else f"image {gid} has"
+        text = f"{which} no width and height in the dataset, and "
         if failure is None:
             return SourceError(f"{text}no file of its own; add both to the dataset, in pixels")
         path, error = failure
