@@ -11,6 +11,7 @@ would catch, so old ``except ValueError`` lines keep working::
     │   └── WindowError                            ... because of its window
     ├── UnknownIdError            KeyError         an image, annotation, video or category id
     │   └── UnknownTargetError    ValueError       ... that a target names: also a TargetError
+    ├── OutOfRangeError           IndexError       a position beyond the last, or before the first
     ├── UnknownChannelError       KeyError         a channel that an image does not have
     ├── UnknownOptionError        KeyError         a name that is none of the listed ones
     ├── BackendError              ValueError       an unknown backend or setting of one
@@ -37,6 +38,7 @@ __all__ = [
     "MissingNegativePool",
     "MissingSourceError",
     "NDSamplerError",
+    "OutOfRangeError",
     "SourceError",
     "TargetError",
     "UnknownChannelError",
@@ -80,6 +82,10 @@ class UnknownTargetError(UnknownIdError, TargetError):
     """A target names an annotation or a video that the dataset does not have."""
 
 
+class OutOfRangeError(NDSamplerError, IndexError):
+    """There are not as many images, or items, as the position says."""
+
+
 class UnknownChannelError(NDSamplerError, KeyError):
     """The image has no channel of that name."""
 
@@ -105,7 +111,7 @@ class SourceError(NDSamplerError, OSError):
 
 
 class MissingSourceError(SourceError, FileNotFoundError):
-    """An image file does not exist."""
+    """An image file, a dataset or a folder does not exist."""
 
 
 class DatasetMismatchError(SourceError):

@@ -22,7 +22,6 @@ import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
-from ndsampler.dataset.kwcoco_adapter import fill_image_sizes
 from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.pools.negatives import NegativeRequest, WindowSizes, draw_negatives
 from ndsampler.utils.fork_safety import fork_safe
@@ -132,7 +131,6 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
         with stdout_to_log():
             dset = kwcoco.CocoDataset.demo(*args, **kwargs)
-        fill_image_sizes(dset)
         return cls.from_coco(dset)
 
     def _hold(self, table: AnnotTable) -> None:
@@ -507,7 +505,7 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
         """Width of the image in pixels.
 
         Raises:
-            ArgumentError: if the dataset does not say.
+            SourceError: if the dataset states none, and the file cannot be read.
         """
         return int(self._sized(self._index.columns.images.widths))
 
@@ -516,7 +514,7 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
         """Height of the image in pixels.
 
         Raises:
-            ArgumentError: if the dataset does not say.
+            SourceError: if the dataset states none, and the file cannot be read.
         """
         return int(self._sized(self._index.columns.images.heights))
 

@@ -119,7 +119,7 @@ class TestBadInput:
             ("--size", 10, "size is 10; expected"),
             ("--size", 10**6, "size is 1000000; expected"),
             ("--seed", -1, "--seed is -1"),
-            ("--images", -1, "--images -1"),
+            ("--max_images", -1, "--max_images -1"),
             ("--seconds", -1, "--seconds -1"),
             ("--seconds", "nan", "--seconds nan"),
         ],

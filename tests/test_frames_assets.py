@@ -168,6 +168,7 @@ class TestAssets:
         assert nir["cache_type"] == backend
         assert (nir["cache"] is None) == (backend is None)
         assert (nir["hashid"] is None) == (backend is None)
+        assert np.array_equal(info["channels"]["r|g|b"]["warp_aux_to_img"], np.eye(3))
         assert found._build_pathinfo(2)["default"] is None
 
 

@@ -241,6 +241,14 @@ def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
     return tries if len(image_rows) * tries <= _TRIES_A_LOOK * len(np.unique(image_rows)) else 0
 
 
+def _valid_area(gid: int, region: Any, dsize: NDArray[np.float64]) -> ValidArea:
+    """Return the area of an image's valid region; an error names the image."""
+    try:
+        return ValidArea.from_coco(region, dsize)
+    except ArgumentError as ex:
+        raise ArgumentError(f"image {gid}: its {ex}") from None
+
+
 class _Search:
     """The search for the windows of a request.
 
@@ -255,9 +263,10 @@ class _Search:
         images = request.table.images
         #: (images, 2) width and height in pixels.
         self.dsizes = np.stack([images.widths, images.heights], axis=1).astype(np.float64)
+        rows = {images.index_of(gid): gid for gid in images.valid_regions}
         self.areas = {
-            images.index_of(gid): ValidArea.from_coco(region, self.dsizes[images.index_of(gid)])
-            for gid, region in images.valid_regions.items()
+            row: _valid_area(rows[row], images.valid_regions[rows[row]], self.dsizes[row])
+            for row in np.intersect1d(list(rows), request.image_rows).tolist()
         }
         self.without_room: list[int] = []
 
