@@ -12,6 +12,9 @@ from ndsampler.utils.quiet import stdout_to_log
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
+#: A plugin that changes this process when it is imported.
+collect_ignore = ["tests/without_posix.py"]
+
 #: Demo sets that doctests use.
 DEMO_SETS = (("shapes3", {}), ("shapes8", {}), ("shapes128", {}), ("vidshapes2", {"num_frames": 5}))
 

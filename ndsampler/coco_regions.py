@@ -15,11 +15,15 @@ import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.dataset.box_tree import NO_ROWS
+from ndsampler.dataset.categories import DatasetCounts, background_id, list_categories, look_up
 from ndsampler.dataset.edits import dataset_state, hash_dataset
+from ndsampler.dataset.kwcoco_adapter import is_view
+from ndsampler.dataset.opening import image_folder
 from ndsampler.dataset.segmentations import parse_segmentations
+from ndsampler.dataset.sizes import SizeSource
 from ndsampler.errors import MissingNegativePool
 from ndsampler.isect_indexer import FrameIntersectionIndex, ltrb_array
-from ndsampler.pools.arguments import as_count, as_index, as_position, look_up
+from ndsampler.pools.arguments import as_count, as_index, as_position
 from ndsampler.pools.positives import (
     choose_positives,
     select_positive_regions,
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.category_tree import CategoryTree
+    from ndsampler.types import PathLike
     from ndsampler.utils.random_state import Rng
 
 __all__ = [
@@ -65,7 +70,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
+class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     """
     Positive and negative targets of a dataset, as a pool that can be indexed.
 
@@ -77,7 +82,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
         workdir: a folder for temporary files; nothing is written to it here.
-        verbose: kept for old programs; what is slow or surprising is logged in any case.
+        verbose: whether to show a progress bar while the sizes of many images are read.
+        images: folder that relative file names of images start from; by default the folder of the dataset.
 
     Attributes:
         dset: the dataset.
@@ -98,9 +104,12 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
 
     custom_preselect_positives: Callable[..., Sequence[int]] | None = None
 
-    def __init__(self, dset: Any, workdir: Any = None, verbose: int = 1) -> None:
+    def __init__(
+        self, dset: Any, workdir: Any = None, verbose: int = 1, *, images: PathLike | None = None
+    ) -> None:
         super().__init__()
         self.dset = dset
+        self._images = image_folder(images)
         self.workdir = workdir
         self.verbose = verbose
         self._forget()
@@ -122,8 +131,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             self._isect_index: FrameIntersectionIndex | None = None
         self._own_targets: kwarray.DataFrameArray | None = None
         self._own_index: FrameIntersectionIndex | None = None
-        background = [cat["id"] for cat in _categories(self.dset) if cat["name"] == "background"]
-        self.BACKGROUND_CLASS_ID: int = background[0] if background else 0
+        self.BACKGROUND_CLASS_ID: int = background_id(self.dset)
 
     def refresh(self) -> None:
         """Read the dataset anew: after an edit that neither its size nor kwcoco's counters show.
@@ -152,6 +160,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._state = dataset_state(self.dset)
+        if self._table is not None:
+            self._table.images.size_source = self._size_source()
 
     def __nice__(self) -> str:
         n_pos = None if self._pos_select_idxs is None else len(self._pos_select_idxs)
@@ -180,17 +190,11 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """The annotations and images as columns."""
         self._notice_edits()
         if self._table is None:
-            self._table = AnnotTable.from_coco(self.dset)
+            self._table = AnnotTable.from_coco(self.dset, self._size_source())
         return self._table
 
-    def _sized_table(self) -> AnnotTable:
-        """Return the columns, read anew if sizes of images were missing when they were made."""
-        table = self.annot_table
-        if len(table.images) and table.images.widths.min() < 0:
-            self._table = table = AnnotTable.from_coco(self.dset)
-            if self._isect_index is self._own_index:
-                self._isect_index = None
-        return table
+    def _size_source(self) -> SizeSource:
+        return SizeSource(self.dset, self._images, self.verbose)
 
     @property
     @fork_safe
@@ -207,11 +211,12 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """Every annotation with a box as a positive target, one row each, in the order of the dataset.
 
         Raises:
-            ArgumentError: if the size of an image with annotations is not known.
+            SourceError: if the dataset does not state the size of an image with annotations, and its file
+                cannot be read.
         """
         self._notice_edits()
         if self._targets is None:
-            self._targets = self._own_targets = targets_of_table(self._sized_table())
+            self._targets = self._own_targets = targets_of_table(self.annot_table)
         return self._targets
 
     @property
@@ -234,7 +239,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         if self._classes is None:
             from ndsampler.category_tree import CategoryTree
 
-            known = _categories(self.dset)
+            known = list_categories(self.dset)
             self._classes = CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
         return self._classes
 
@@ -242,29 +247,9 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     catgraph = classes
 
     @property
-    def class_ids(self) -> list[int]:
-        """Category ids, in the order of the dataset."""
-        return [cat["id"] for cat in _categories(self.dset)]
-
-    @property
     def image_ids(self) -> list[int]:
         """Image ids, ascending."""
         return self.annot_table.images.gids.tolist()
-
-    @property
-    def n_annots(self) -> int:
-        """Number of annotations in the dataset."""
-        return len(self.dset.anns)
-
-    @property
-    def n_images(self) -> int:
-        """Number of images in the dataset."""
-        return len(self.dset.imgs)
-
-    @property
-    def n_categories(self) -> int:
-        """Number of categories in the dataset."""
-        return len(self.dset.cats)
 
     def lookup_class_name(self, class_id: int) -> str:
         """Return the name of a category.
@@ -370,7 +355,10 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     def n_positives(self) -> int:
         """Number of positives in the pool."""
         self._notice_edits()
-        return len(self.targets) if self._pos_select_idxs is None else len(self._pos_select_idxs)
+        if self._pos_select_idxs is not None:
+            return len(self._pos_select_idxs)
+        # Counted without the targets, which need the sizes of the images.
+        return int(self.annot_table.has_box.sum()) if self._targets is None else len(self._targets)
 
     @property
     def n_negatives(self) -> int:
@@ -539,7 +527,6 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         return len(self._negative_pool)
 
     def _negative_source(self, window: tuple[float, float] | None) -> NegativeSource:
-        self._sized_table()
         anchors = np.empty((0, 2)) if window else self.neg_anchors
         return NegativeSource.from_sizes(self.isect_index, window, anchors, self.BACKGROUND_CLASS_ID)
 
@@ -564,14 +551,18 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             (32, 32)
         """
         make = grid_maker(task)
-        return make(self.dset, self._sized_table(), window_dims, window_overlap, **kwargs)
+        return make(self.dset, self.annot_table, window_dims, window_overlap, **kwargs)
 
     def _depends(self) -> list[Any]:
         return [self._make_hashid()[0]]
 
     def _make_hashid(self) -> tuple[str, None]:
         """Return the hash id of the dataset; of the columns where the dataset has none of its own."""
-        known = getattr(self.dset, "hashid", None) or hash_dataset(self.dset)
+        known = getattr(self.dset, "hashid", None)
+        if not known and not is_view(self.dset):
+            # Otherwise the hash would depend on whether sizes were needed before.
+            self._size_source().fill(())
+            known = hash_dataset(self.dset)
         return known or self.annot_table.hash_columns(), None
 
     @property
@@ -580,8 +571,3 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """Hex id of the dataset as it is now."""
         self._notice_edits()
         return super().hashid
-
-
-def _categories(dset: Any) -> Sequence[dict[str, Any]]:
-    """Return the categories of a dataset, in its order; none if it has no such section."""
-    return list(dset.dataset.get("categories", []))

@@ -6,7 +6,7 @@ would catch, so old ``except ValueError`` lines keep working::
 
     NDSamplerError
     ├── ArgumentError             ValueError       a bad argument of a public call
-    │   └── OutOfRangeError       IndexError       ... an index or an axis that does not exist
+    │   └── OutOfRangeError       IndexError       ... a position or an axis that does not exist
     ├── ArgumentTypeError         TypeError        an argument that cannot be understood at all
     ├── TargetError               ValueError       a target that cannot be sampled
     │   └── WindowError                            ... because of its window
@@ -63,7 +63,7 @@ class ArgumentError(NDSamplerError, ValueError):
 
 
 class OutOfRangeError(ArgumentError, IndexError):
-    """An index is beyond the end of a pool or of the categories, or an array has no such axis."""
+    """There are not as many images, targets, categories or axes as the index says."""
 
 
 class ArgumentTypeError(NDSamplerError, TypeError):
@@ -111,7 +111,7 @@ class SourceError(NDSamplerError, OSError):
 
 
 class MissingSourceError(SourceError, FileNotFoundError):
-    """An image file does not exist."""
+    """An image file, a dataset or a folder does not exist."""
 
 
 class DatasetMismatchError(SourceError):

@@ -22,7 +22,6 @@ import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
-from ndsampler.dataset.kwcoco_adapter import fill_image_sizes
 from ndsampler.errors import ArgumentError, ArgumentTypeError, UnknownIdError
 from ndsampler.pools.arguments import check_fraction
 from ndsampler.pools.negatives import NegativeRequest, WindowSizes, draw_negatives
@@ -136,7 +135,6 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
         with stdout_to_log():
             dset = kwcoco.CocoDataset.demo(*args, **kwargs)
-        fill_image_sizes(dset)
         return cls.from_coco(dset)
 
     def _hold(self, table: AnnotTable) -> None:
@@ -513,7 +511,7 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
         """Width of the image in pixels.
 
         Raises:
-            ArgumentError: if the dataset does not say.
+            SourceError: if the dataset states none, and the file cannot be read.
         """
         return int(self._sized(self._index.columns.images.widths))
 
@@ -522,7 +520,7 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
         """Height of the image in pixels.
 
         Raises:
-            ArgumentError: if the dataset does not say.
+            SourceError: if the dataset states none, and the file cannot be read.
         """
         return int(self._sized(self._index.columns.images.heights))
 

@@ -34,7 +34,7 @@ __all__ = ["DynamicToySampler"]
 POSITIVE_COUNTS = (1, 12)
 NEGATIVE_COUNTS = (0, 6)
 
-#: Ids set aside for the annotations of one image.
+#: Ids set aside for the annotations of one image. The first id of all is 1.
 AIDS_PER_IMAGE = 16
 
 
@@ -88,6 +88,14 @@ class DynamicToySampler(AbstractSampler):
         self._rng = ensure_rng(seed)
         self._key = int(self._rng.randint(0, 2**31 - 1))
         self._origin = ProcessMark.here()
+
+    def __bool__(self) -> bool:
+        """Return True, of a sampler without positives too."""
+        return True
+
+    def __len__(self) -> int:
+        """Return the number of positives and negatives."""
+        return self.n_images
 
     @property
     def BACKGROUND_CLASS_ID(self) -> int:
@@ -431,7 +439,7 @@ class DynamicToySampler(AbstractSampler):
         cats = [self._cats[i] for i in rng.randint(0, len(self._cats), size=len(boxes))]
         imdata, anns = draw_objects(rng, dims, boxes, [cat["name"] for cat in cats])
         for offset, (ann, cat) in enumerate(zip(anns, cats, strict=True)):
-            ann.update(id=gid * AIDS_PER_IMAGE + offset, image_id=gid, category_id=cat["id"])
+            ann.update(id=gid * AIDS_PER_IMAGE + 1 + offset, image_id=gid, category_id=cat["id"])
         return imdata, anns
 
     def _make_sample(self, gid: int, pad: Any, window_dims: tuple[int, int] | None) -> dict[str, Any]:

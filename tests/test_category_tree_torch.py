@@ -7,13 +7,14 @@ import warnings
 import numpy as np
 import pytest
 from helpers_categories import SOFTMAXES, letters_tree, tree_of, trees, trees_and_energies
+from helpers_optional import import_optional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndsampler.category_tree import CategoryTree, entropy, gini
 from ndsampler.errors import NDSamplerError
 
-torch = pytest.importorskip("torch")
+torch = import_optional("torch")
 
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
 

@@ -23,7 +23,11 @@ def demo_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo run")
     command = [sys.executable, "-m", "ndsampler", "demo", "--out", str(out), "--size", str(SIZE)]
     done = subprocess.run(
-        [*command, "--samples", "6", "--seconds", "0.2"], capture_output=True, text=True, check=False
+        [*command, "--samples", "6", "--seconds", "0.2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     return out, done.stdout
@@ -86,6 +90,7 @@ class TestDemoCommand:
             capture_output=True,
             text=True,
             check=False,
+            timeout=120,
         )
         assert done.stdout.strip() == "(256, 256, 3)", done.stderr
 
@@ -170,7 +175,7 @@ class TestOwnData:
         monkeypatch.setattr(selection, "load_strip", lambda *args: strips.append(load(*args)) or strips[0])
         video = {"id": 1, "name": "film", "width": 90, "height": 70}
         path = write_dataset(tmp_path / "data", self.ANNOTS[:1], self.CATEGORIES, [video], count=count)
-        self.sheet_of(capsys, path, tmp_path, "--images", images)
+        self.sheet_of(capsys, path, tmp_path, "--max_images", images)
         if count == 1:
             assert strips == [None]
         else:
@@ -183,13 +188,13 @@ class TestOwnData:
 
     def test_at_most_the_asked_images_are_used_annotated_ones_first(self, capsys, tmp_path):
         path = write_dataset(tmp_path / "data", self.ANNOTS, self.CATEGORIES, count=6)
-        text = self.sheet_of(capsys, path, tmp_path, "--images", "2")
+        text = self.sheet_of(capsys, path, tmp_path, "--max_images", "2")
         assert "Using 2 of 6 images" in text
         assert "2 images, the largest 90 x 70; 2 annotations" in text
 
     def test_speed_is_measured_on_the_chosen_images(self, capsys, tmp_path):
         path = write_dataset(tmp_path / "data", self.ANNOTS, self.CATEGORIES)
-        text = self.sheet_of(capsys, path, tmp_path, "--images", "2", "--seconds", "0.05")
+        text = self.sheet_of(capsys, path, tmp_path, "--max_images", "2", "--seconds", "0.05")
         assert set(table_rows(text)) == {"none", "npy", "cog"}
 
     def test_the_workdir_holds_the_cache(self, capsys, tmp_path):

@@ -108,7 +108,7 @@ def test_a_damaged_file_is_named_with_its_image_and_others_keep_working(tmp_path
     spoil, error = DAMAGES[damage]
     spoil(tmp_path / "rgb.png")
     sampler = CocoSampler(data.dset, workdir=tmp_path / "work", backend=backend)
-    for call in (sampler.load_sample, sampler.load_target_annots):
+    for call in (sampler.load_sample, sampler.load_annots):
         if call == sampler.load_sample:
             with pytest.raises(error, match=rf"image {RGB}.*rgb\.png") as caught:
                 call({"gid": RGB, "slices": (slice(20, 30), slice(4, 9))})

@@ -89,6 +89,11 @@ class TestFiles:
         assert set(other) == set(first)
         assert not [name for name, content in other.items() if content == first[name]]
 
+    def test_numbers_of_numpy_are_numbers(self, tmp_path):
+        options = {key: np.int64(value) for key, value in SMALL.items()}
+        made = landscape_dataset(tmp_path, **options, seed=np.int64(2))
+        assert made.fpath == landscape_dataset(tmp_path, **SMALL, seed=2).fpath
+
     def test_it_is_made_once(self, tmp_path):
         first = landscape_dataset(tmp_path, **SMALL)
         paths = list(tmp_path.rglob("*"))

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
-from pathlib import Path
 
 import pytest
+from helpers_optional import import_optional
 from helpers_systems import removes_open_files
 
-pytest.importorskip("sqlalchemy")
-pytest.importorskip("psutil")
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from benchmarks import million
+
+import_optional("sqlalchemy")
+import_optional("psutil")
+
 
 # kwcoco keeps the database open that is moved into its place.
 pytestmark = removes_open_files

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.errors import ArgumentError, MissingSourceError, UnknownIdError
 from ndsampler.isect_indexer import FrameIntersectionIndex
 from ndsampler.pools.free_space import ValidArea, free_corners
 
@@ -290,5 +290,25 @@ def test_an_image_without_size_is_named():
     dset = make_dataset({1: []})
     del dset.imgs[1]["width"]
     index = FrameIntersectionIndex.from_table(AnnotTable.from_coco(dset))
-    with pytest.raises(ArgumentError, match=r"ids \[1\].*_ensure_imgsize"):
+    with pytest.raises(MissingSourceError, match="image 1 has no width and height"):
         index.random_negatives(1, window_size=(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("region", "words"),
+    [
+        ("everything", "'everything'"),
+        ([[0, 0, 50, 50]], "at least three points"),
+        ([[0, 0, float("nan"), 50, 50, 50]], "nan"),
+        ({"exterior": [[0, 0], [float("inf"), 50], [50, 50]], "interiors": []}, "inf"),
+        ([[0, 0, 50, 50, 10]], "at least three points"),
+        (7, "7"),
+    ],
+)
+def test_a_valid_region_that_is_no_polygon_is_an_error_with_its_image(region, words):
+    dset = make_dataset({1: [], 4: []})
+    dset.imgs[4]["valid_region"] = region
+    index = FrameIntersectionIndex.from_table(AnnotTable.from_coco(dset))
+    with pytest.raises(ArgumentError, match=f"image 4: its valid_region is .*{words}"):
+        index.random_negatives(2, window_size=(2, 2))
+    assert index.random_negatives(2, window_size=(2, 2), gids=[1], rng=0)[0].tolist() == [1, 1]

@@ -287,7 +287,7 @@ def test_three_annotated_images_are_enough_to_split(dset):
 
 def test_too_few_images_to_split_are_an_error(dset):
     for gids in ([], sorted(dset.imgs)[:2]):
-        with pytest.raises(ArgumentError, match="cannot be split by 3.*give train_dataset"):
+        with pytest.raises(ArgumentError, match="too few to split by 3.*give train_dataset"):
             coerce_datasets({"datasets": dset.subset(gids)})
 
 

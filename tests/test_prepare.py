@@ -11,6 +11,7 @@ import pathlib
 import numpy as np
 import pytest
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_optional import import_optional
 from helpers_processes import process_pool
 from helpers_systems import have_locks
 
@@ -83,7 +84,7 @@ def test_every_executor_gives_the_same_entries(executor, backend, paths, prepare
 
 @each_caching
 def test_dask_gives_the_same_entries(backend, paths, prepared_here, tmp_path):
-    distributed = pytest.importorskip("distributed")
+    distributed = import_optional("distributed")
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path / "dask")

@@ -11,13 +11,14 @@ from typing import Any
 import kwcoco
 import numpy as np
 import pytest
+from helpers_optional import import_optional
 from helpers_threads import PATIENCE
 
 import ndsampler
 from ndsampler.dataset import sql_view
 from ndsampler.utils.quiet import stdout_to_log
 
-sqlalchemy = pytest.importorskip("sqlalchemy")
+sqlalchemy = import_optional("sqlalchemy")
 
 #: What the tests that leave the process load.
 WINDOW = {"window_dims": (48, 64)}

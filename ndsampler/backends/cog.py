@@ -29,11 +29,17 @@ CODECS: Mapping[str, Mapping[str, str]] = {
     "NONE": {"COMPRESS": "NONE"},
 }
 
+#: The codecs that change pixels.
+LOSSY = frozenset({"JPEG"})
+
+#: The codec for images that the chosen one cannot store.
+FALLBACK = "ZSTD"
+
 #: The value types that GDAL can store.
 GDAL_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 
 #: Other names of codecs.
-CODEC_ALIASES = {"AUTO": "ZSTD", "RAW": "NONE"}
+CODEC_ALIASES = {"AUTO": FALLBACK, "RAW": "NONE"}
 
 
 @register("cog")
@@ -92,10 +98,10 @@ class CogBackend(Backend):
     @property
     def lossless(self) -> bool:
         """Whether entries hold exactly the pixels of their sources."""
-        return self.codec != "JPEG"
+        return self.codec not in LOSSY
 
     def is_exact(self, entry: str) -> bool:
-        """Whether an entry holds exactly the pixels of its source: False if it is compressed as JPEG.
+        """Whether an entry holds exactly the pixels of its source: False if its codec is lossy.
 
         Args:
             entry: path of the entry.
@@ -104,7 +110,7 @@ class CogBackend(Backend):
             SourceError: if the entry cannot be opened.
         """
         with GATE, gdal.open_dataset(entry) as dataset:
-            return str(dataset.profile.get("compress")).upper() != "JPEG"
+            return str(dataset.profile.get("compress")).upper() not in LOSSY
 
     def usable_in_place(self, path: str) -> bool:
         """Return True for a source that is a tiled TIFF."""
@@ -126,7 +132,7 @@ class CogBackend(Backend):
     def creation_options(self, source: RegionReader) -> dict[str, str]:
         """Return the options of GDAL's COG driver for an image."""
         fits_jpeg = source.dtype == np.uint8 and source.shape[2] in (1, 3)
-        codec = self.codec if self.lossless or fits_jpeg else "ZSTD"
+        codec = self.codec if self.codec != "JPEG" or fits_jpeg else FALLBACK
         options = dict(CODECS[codec])
         if codec == "JPEG":
             options["QUALITY"] = options["OVERVIEW_QUALITY"] = str(self.config["quality"])

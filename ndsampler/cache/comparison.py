@@ -1,7 +1,7 @@
 """
 Compares the pixels of an entry with those of its source.
 
-Writing compares a new entry before it gets its name, and ``verify`` compares entries that lie in a workdir.
+The writer compares a new entry before it publishes it; ``verify`` compares the entries in a workdir.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def row_boxes(source: RegionReader) -> Iterator[PixelBox]:
 
 
 def diagonal_boxes(source: RegionReader) -> Iterator[PixelBox]:
-    """Yield small boxes along the diagonal of an image, both of its ends included."""
+    """Yield small boxes along the diagonal of an image, including both ends."""
     height, width, _ = source.shape
     rows = np.linspace(0, max(0, height - DIAGONAL_SIDE), DIAGONAL_COUNT).astype(int).tolist()
     columns = np.linspace(0, max(0, width - DIAGONAL_SIDE), DIAGONAL_COUNT).astype(int).tolist()

@@ -34,10 +34,10 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
-#: Errors that say nothing about a file: the process or the machine has run out of something.
+#: Error codes of exhausted resources, which say nothing about a file.
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
-#: Maximum attempts to read a file that is replaced, removed or damaged at that very moment.
+#: Maximum attempts to read a file that is replaced, removed or damaged during the read.
 READ_ATTEMPTS = 5
 
 #: Maximum number of files whose state one process remembers.
@@ -48,9 +48,9 @@ class FileToRead(NamedTuple):
     """The file that windows of a source are read from: its entry, or the source itself."""
 
     version: FileVersion
-    """The file, as it is now."""
+    """The current version of the file."""
     backend: Backend
-    """Opens it."""
+    """The backend that opens it."""
 
 
 class FrameCache:
@@ -214,12 +214,12 @@ class FrameCache:
         return file
 
     def _was_disturbed(self, file: FileToRead) -> bool:
-        """Whether a file that could not be read was replaced or removed, or is a damaged entry.
+        """Whether a read failed because the file was replaced or removed, or is a damaged entry.
 
-        All of the entry is read to find out: the fault may lie with it, or with what was asked for.
+        All of the entry is read to find out: the fault may lie with the entry or with the request.
 
         Raises:
-            CacheError: if that cannot be told now, because the process has too many open files for example.
+            CacheError: if this cannot be determined now, for example because too many files are open.
         """
         if not file.version.is_current():
             return True
@@ -292,18 +292,18 @@ class FrameCache:
         """Whether an entry exists and is undamaged; each version of it is checked once per process.
 
         Raises:
-            CacheError: if that cannot be told now, because the process has too many open files for example.
+            CacheError: if this cannot be determined now, for example because too many files are open.
         """
         try:
             stat = os.stat(entry)
         except OSError as ex:
             if ex.errno in SCARCE:
-                raise CacheError(f"{entry} cannot be looked at now: {ex}") from ex
-            # It is missing, or this process may not enter its folder: making it tells which.
+                raise CacheError(f"{entry} cannot be examined now: {ex}") from ex
+            # It is missing, or its folder is not accessible; creating the entry will tell.
             return False
         if not S_ISREG(stat.st_mode):
-            # Opening a pipe would wait for ever.
-            logger.warning("%s is in the place of an entry, and is not a regular file", entry)
+            # Opening a pipe could block forever.
+            logger.warning("expected a cache entry at %s, but it is not a regular file", entry)
             return False
         version = FileVersion.from_stat(entry, stat)
         known = self._whole.get(version)
@@ -315,12 +315,14 @@ class FrameCache:
         try:
             label = check(path)
             if not is_named_for(path, SourceIdentity.from_label(label)):
-                raise CacheError(f"{path} was made from {label.source}, and has the name of another entry")
+                raise CacheError(
+                    f"{path} is named for another source than {label.source}, which it was made from"
+                )
             whole = True
         except OSError as ex:
             if ex.errno in SCARCE:
                 raise CacheError(f"{path} cannot be opened now: {ex}") from ex
-            logger.warning("an entry is damaged, and is not used: %s", ex)
+            logger.warning("a damaged cache entry is ignored: %s", ex)
             whole = False
         _remember(self._whole, version, whole)
         return whole

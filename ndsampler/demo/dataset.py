@@ -98,10 +98,12 @@ def landscape_dataset(
         >>> options = {'images': 0, 'film': False, 'frames': 2, 'sensors': ['airborne', 'satellite']}
         >>> survey = ndsampler.demo.landscape_dataset(folder, size=128, **options)
         >>> sampler = ndsampler.CocoSampler(survey, workdir=folder)
-        >>> sampler.load_sample({'vidid': 1, 'channels': 'red|nir|swir'})['im'].shape[2:]
-        (..., 3)
+        >>> window = (slice(0, 64), slice(0, 80))
+        >>> target = {'vidid': 1, 'space_slice': window, 'channels': 'red|nir|swir'}
+        >>> sampler.load_sample(target)['im'].shape
+        (2, 64, 80, 3)
     """
-    settings = LandscapeSettings(size, images, frames, film, tuple(sensors), seed)
+    settings = LandscapeSettings(int(size), int(images), int(frames), bool(film), tuple(sensors), int(seed))
     if folder is None:
         import ubelt as ub
 
@@ -177,7 +179,7 @@ class _Writer:
             name = f"{FILM}_{frame}"
             with open_whole(self.home / f"{name}.jpg") as file:
                 file.write(encoded)
-            files = {"file_name": f"{name}.jpg", "channels": "r|g|b", "num_bytes": len(encoded)}
+            files = {"file_name": f"{name}.jpg", "num_bytes": len(encoded)}
             image = {"name": name, **files, "video_id": vidid, "frame_index": frame}
             self.records.add_image({**image, **_frame_grid(shot, film.side, 1)}, shot.seen)
             self.progress(FILM, (frame + 1) / len(film.offsets))

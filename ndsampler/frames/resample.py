@@ -42,7 +42,7 @@ class Resampling:
     interpolation: str = "auto"
     """One of :data:`INTERPOLATIONS`; ``'auto'`` is linear."""
     antialias: bool = True
-    """Whether shrinking averages over the pixels that fall together."""
+    """Whether shrinking averages the source pixels under each output pixel."""
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
@@ -262,7 +262,7 @@ def place(
         pixels: (height, width, channels).
         out_dims: (height, width) of the canvas.
         margin: ((top, bottom), (left, right)) pixels of the canvas around them.
-        fill: its value.
+        fill: value of the canvas outside the pixels.
 
     Returns:
         (height, width, channels) of the canvas.

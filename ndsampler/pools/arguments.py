@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, UnknownIdError
+from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError
 
 __all__ = [
     "as_amount",
@@ -19,7 +19,6 @@ __all__ = [
     "as_names",
     "as_position",
     "check_fraction",
-    "look_up",
 ]
 
 #: The most targets that a pool is asked for. The numbers and boxes of more do not fit into memory.
@@ -173,26 +172,3 @@ def as_names(value: Any, name: str) -> frozenset[str]:
     if foreign:
         raise ArgumentError(f"{name} holds {foreign[0]!r}; expected names of categories")
     return frozenset(item.lower() for item in names)
-
-
-def look_up(known: dict[Any, Any], what: str, value: Any) -> Any:
-    """Return what a dictionary of categories has for an id or a name.
-
-    Args:
-        known: the dictionary.
-        what: ``'id'`` or ``'name'``, for the error message.
-        value: the id or the name.
-
-    Raises:
-        UnknownIdError: if there is no such category.
-
-    Example:
-        >>> look_up({3: "star"}, "id", 3)
-        'star'
-    """
-    try:
-        return known[value]
-    except (KeyError, TypeError):
-        raise UnknownIdError(
-            f"no category has the {what} {value!r}; expected one of {list(known)[:20]}; see class_ids"
-        ) from None

@@ -9,7 +9,7 @@ result depends on the random state only, not on the clock, the order of a set or
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -252,16 +252,12 @@ def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
     return tries if len(image_rows) * tries <= _TRIES_A_LOOK * len(np.unique(image_rows)) else 0
 
 
-def _valid_areas(request: NegativeRequest, dsizes: NDArray[Any]) -> Iterator[tuple[int, ValidArea]]:
-    """Yield the row and the valid area of each image of a request that has one."""
-    images, wanted = request.table.images, set(request.image_rows.tolist())
-    for gid, region in images.valid_regions.items():
-        row = images.index_of(gid)
-        if row in wanted:
-            try:
-                yield row, ValidArea.from_coco(region, dsizes[row])
-            except ArgumentError as ex:
-                raise ArgumentError(f"image {gid}: {ex}") from ex
+def _valid_area(gid: int, region: Any, dsize: NDArray[np.float64]) -> ValidArea:
+    """Return the area of an image's valid region; an error names the image."""
+    try:
+        return ValidArea.from_coco(region, dsize)
+    except ArgumentError as ex:
+        raise ArgumentError(f"image {gid}: its {ex}") from None
 
 
 class _Search:
@@ -278,7 +274,11 @@ class _Search:
         images = request.table.images
         #: (images, 2) width and height in pixels.
         self.dsizes = np.stack([images.widths, images.heights], axis=1).astype(np.float64)
-        self.areas = dict(_valid_areas(request, self.dsizes))
+        rows = {images.index_of(gid): gid for gid in images.valid_regions}
+        self.areas = {
+            row: _valid_area(rows[row], images.valid_regions[rows[row]], self.dsizes[row])
+            for row in np.intersect1d(list(rows), request.image_rows).tolist()
+        }
         self.without_room: list[int] = []
 
     def run(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -58,7 +58,8 @@ def tabular_coco_targets(dset: Any) -> kwarray.DataFrameArray:
         image pixels), ``img_width, img_height`` (int32).
 
     Raises:
-        ArgumentError: if the dataset does not state the size of an image with annotations.
+        SourceError: if the dataset does not state the size of an image with annotations, and its file cannot
+            be read.
 
     Example:
         >>> import kwcoco
@@ -76,7 +77,8 @@ def targets_of_table(table: AnnotTable) -> kwarray.DataFrameArray:
         table: the annotations.
 
     Raises:
-        ArgumentError: if the dataset does not state the size of an image with annotations.
+        SourceError: if the dataset does not state the size of an image with annotations, and its file cannot
+            be read.
     """
     import kwarray
 

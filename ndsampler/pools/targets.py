@@ -263,7 +263,7 @@ class NegativePool:
             )
         if rng is None:
             self._part_from_siblings()
-        # Threads that share the pool may draw the same negative, but none is beyond the end.
+        # Threads that share the pool may get the same negative, but never one beyond the end of the batch.
         batch, position = self._batch, self._position
         if position >= len(batch):
             own = self._own_state if rng is None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,9 @@ NO_CATEGORY: Color = (210, 210, 210)
 
 #: Percentiles of the values that a contrast stretch maps to black and to white.
 STRETCH = (1.0, 99.0)
+
+#: The keypoints of an annotation that has none.
+NO_POINTS = np.zeros((0, 2))
 
 #: Names of channels that are shown as red, green and blue when a sample has all three.
 RGB_CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
@@ -163,19 +167,45 @@ def marks_of(sample: Sample | Mapping[str, Any], classes: Any = None, frame: int
     if not annots:
         return []
     dets = annots["frame_dets"][frame]
-    names = CategoryNames.coerce(classes if classes is not None else dets.meta.get("classes"))
     boxes = dets.data.get("boxes")
     ltrb = np.zeros((0, 4)) if boxes is None else np.asarray(boxes.to_ltrb().data, float).reshape(-1, 4)
     count = len(ltrb) if boxes is not None else dets.num_boxes()
+    corners = [tuple(box) if all(map(math.isfinite, box)) else None for box in ltrb.tolist()]
+    columns = (
+        _category_column(dets, classes, count),
+        corners if boxes is not None else [None] * count,
+        _column(dets.data.get("segmentations"), count),
+        _column(dets.data.get("keypoints"), count),
+    )
+    return [
+        Mark(*category, box, _rings(segmentation), _points(points))
+        for category, box, segmentation, points in zip(*columns)
+    ]
+
+
+def categories_of(
+    sample: Sample | Mapping[str, Any], classes: Any = None, frame: int = 0
+) -> set[tuple[int, str]]:
+    """Return position and name of each category that occurs in a sample.
+
+    Args:
+        sample: as ``load_sample`` returns it.
+        classes: names of the categories, as for :func:`draw_sample`.
+        frame: which frame of a video sample.
+    """
+    annots = sample.get("annots")
+    if not annots:
+        return set()
+    dets = annots["frame_dets"][frame]
+    found = set(_category_column(dets, classes, dets.num_boxes()))
+    return {(index, name) for index, name in found if index is not None}
+
+
+def _category_column(dets: Any, classes: Any, count: int) -> list[tuple[int | None, str]]:
+    """Return position and name of the category of each detection."""
+    names = CategoryNames.coerce(classes if classes is not None else dets.meta.get("classes"))
     cids = _column(dets.data.get("cids", dets.data.get("class_idxs")), count)
-    segmentations = _column(dets.data.get("segmentations"), count)
-    keypoints = _column(dets.data.get("keypoints"), count)
-    marks = []
-    for row in range(count):
-        index, name = names.look_up(cids[row])
-        box = tuple(ltrb[row].tolist()) if row < len(ltrb) and np.isfinite(ltrb[row]).all() else None
-        marks.append(Mark(index, name, box, _rings(segmentations[row]), _points(keypoints[row])))
-    return marks
+    return [names.look_up(cid) for cid in cids]
 
 
 def _column(values: Any, count: int) -> Sequence[Any]:
@@ -200,7 +230,7 @@ def _rings(segmentation: Any) -> list[list[NDArray[np.float64]]]:
 def _points(points: Any) -> NDArray[np.float64]:
     """Return the positions of keypoints that are labelled."""
     if points is None:
-        return np.zeros((0, 2))
+        return NO_POINTS
     coords = np.asarray(points.xy, float).reshape(-1, 2)
     visible = points.data.get("visible")
     labelled = np.isfinite(coords).all(1)

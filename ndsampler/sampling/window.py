@@ -10,7 +10,7 @@ from typing import Any
 from ndsampler.errors import TargetError, WindowError
 from ndsampler.windows import PixelBox, as_finite, as_int, boundless_slices, centered_box, is_sequence
 
-__all__ = ["place_window"]
+__all__ = ["channel_slice", "place_window"]
 
 
 def place_window(target: dict[str, Any], dims: tuple[int, int], inferred: dict[str, Any]) -> PixelBox:
@@ -45,11 +45,39 @@ def place_window(target: dict[str, Any], dims: tuple[int, int], inferred: dict[s
     return box
 
 
+def channel_slice(target: dict[str, Any]) -> slice | None:
+    """Return the third of the slices of a still image, which picks channels; None if there is none.
+
+    Args:
+        target: ``slices`` of (rows, columns, channels), which are not read beside another ``space_slice``.
+
+    Raises:
+        WindowError: if the third is neither a slice without a step nor None.
+
+    Example:
+        >>> channel_slice({'slices': (slice(0, 9), slice(0, 9), slice(0, 2))})
+        slice(0, 2, None)
+    """
+    slices = target.get("slices")
+    if not isinstance(slices, (tuple, list)) or len(slices) != 3:
+        return None
+    space = target.get("space_slice")
+    if space is not None and tuple(space) != tuple(slices[:2]):
+        return None
+    part = slice(None) if slices[2] is None else slices[2]
+    if not isinstance(part, slice) or part.step not in (None, 1):
+        raise WindowError(
+            f"the third of slices is {part!r}; for a still image it picks channels, and has to be a slice "
+            "without a step. A video is named by 'vidid' or 'gids'"
+        )
+    return part
+
+
 def _window_dims(target: dict[str, Any], inferred: dict[str, Any]) -> tuple[int, int]:
     """Return (height, width) of a centered window."""
     given = target.get("window_dims")
     if given is None or (isinstance(given, str) and given in ("extent", "square")):
-        height, width = (math.ceil(as_finite(_required(target, key), key)) for key in ("height", "width"))
+        height, width = (_extent(target, key) for key in ("height", "width"))
         if given == "square":
             height = width = max(height, width)
         inferred["window_dims"] = (height, width)
@@ -64,6 +92,12 @@ def _window_dims(target: dict[str, Any], inferred: dict[str, Any]) -> tuple[int,
     if height <= 0 or width <= 0:
         raise WindowError(f"the window has (height, width) {(height, width)}; expected both above 0")
     return height, width
+
+
+def _extent(target: dict[str, Any], key: str) -> int:
+    """Return the height or width of an object, rounded up; a box without area still has one pixel."""
+    length = as_finite(_required(target, key), key)
+    return 1 if length == 0 else math.ceil(length)
 
 
 def _required(target: dict[str, Any], key: str) -> Any:

@@ -8,14 +8,13 @@ of the cache run in ``with GATE`` blocks, and a fork waits until no other thread
 for :data:`PATIENCE_SECONDS` at most. :func:`disable`, or ``NDSAMPLER_FORK_SAFETY=0`` in the environment,
 switches this off.
 
-Nothing is counted on the way in and out, because an exception that arrives between two steps (Ctrl-C)
-would leave the count wrong for good. Instead, a fork looks at the stack of each thread: the thread is
-inside if a function decorated with :func:`fork_safe` is on it. For a ``with GATE`` block there is an
-object that the interpreter holds while the block runs and drops however the block ends; the gate has
-a weak reference to it. In both cases a thread first becomes visible and then checks for pending forks,
-and a fork first announces itself and then checks the threads, so at least one of the two sees the other.
-A thread that sees a fork while it enters from outside waits until the fork is done. The child forgets
-the threads that it does not have.
+Nothing is counted on the way in and out, because an exception between two steps (Ctrl-C) would leave the
+count wrong for good. Instead, a fork looks at the stack of each thread: the thread is inside if a function
+decorated with :func:`fork_safe` is on it. For a ``with GATE`` block there is an object that the interpreter
+holds while the block runs and drops however the block ends; the gate has a weak reference to it. In both
+cases a thread first becomes visible and then checks for pending forks, and a fork first announces itself
+and then checks the threads, so at least one of the two sees the other. A thread that sees a fork while it
+enters from outside waits until the fork is done. The child forgets the threads that it does not have.
 """
 
 from __future__ import annotations
@@ -163,14 +162,16 @@ class ForkGate:
             frame: the frame that steps out.
         """
         own = get_ident()
-        leave = [functools.partial(self._end_absence, self.absences.get(own))]
-        self.absences[own] = (ref(leave[0]), _count_doors(frame)[0])
+        levels = [self.absences.get(own)]
+        leave = [functools.partial(self._end_absence, levels)]
+        levels.append((ref(leave[0]), _count_doors(frame)[0]))
+        self._set_absence(own, levels[1])
         return leave.pop()
 
-    def _end_absence(self, outer: Absence | None, *error: object) -> None:
+    def _end_absence(self, levels: list[Absence | None], *error: object) -> None:
         """Count the calling thread as before, once no fork is pending."""
         own = get_ident()
-        mine = self.absences[own]
+        outer, mine = levels
         deadline = time.monotonic() + PATIENCE_SECONDS
         self._set_absence(own, outer)
         while self.pending and is_enabled() and time.monotonic() < deadline:
@@ -253,10 +254,10 @@ def _leave_nested(*error: object) -> None:
 
 
 def _count_doors(frame: FrameType) -> tuple[int, bool]:
-    """Return how many decorated functions are on a stack, and whether that could not be seen.
+    """Return how many decorated functions are on a stack, and whether its outer part was out of sight.
 
     Args:
-        frame: where to begin; the frames that called it count.
+        frame: the innermost frame of the stack.
     """
     doors = 0
     inner: FrameType | None = frame

@@ -10,6 +10,7 @@ of the first pixel; OpenCV counts from the centre of that pixel.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -68,18 +69,19 @@ def octave(rng: np.random.Generator, size: int, cell: int) -> NDArray[np.float32
 
 def _mix(rng: np.random.Generator, *layers: tuple[float, int]) -> NDArray[np.float32]:
     """Return the sum of octaves, each given as (strength in grey levels, cell)."""
-    return sum(
-        (strength * octave(rng, TILE, cell) for strength, cell in layers), np.full((TILE, TILE), 128.0)
-    )
+    texture = np.full((TILE, TILE), 128, np.float32)
+    for strength, cell in layers:
+        texture += np.float32(strength) * octave(rng, TILE, cell)
+    return texture
 
 
 def _furrows(rng: np.random.Generator, direction: int) -> NDArray[np.float32]:
     """Return the furrows of a field. Whole numbers of waves in x and y make them periodic."""
-    angle = np.pi * direction / DIRECTIONS
-    waves = 1024 / (11 + 3 * (direction % 3))
-    kx, ky = np.rint(waves * np.cos(angle)), np.rint(waves * np.sin(angle))
-    y, x = np.mgrid[:TILE, :TILE].astype(np.float32) * (2 * np.pi / TILE)
-    return 11 * np.sin(kx * x + ky * y + 0.7 * octave(rng, TILE, 32)) + _mix(rng, (4, 4), (4, 32), (4, 128))
+    angle = math.pi * direction / DIRECTIONS
+    waves = TILE / (11 + 3 * (direction % 3))
+    ramp = np.arange(TILE, dtype=np.float32) * np.float32(2 * math.pi / TILE)
+    phase = np.add.outer(round(waves * math.sin(angle)) * ramp, round(waves * math.cos(angle)) * ramp)
+    return 11 * np.sin(phase + 0.7 * octave(rng, TILE, 32)) + _mix(rng, (4, 4), (4, 32), (4, 128))
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,10 +102,10 @@ class Layout:
             cv2.fillPoly(inside, [np.rint(ring / CELL - low).astype(np.int32) for ring in rings], 1)
         return view, inside.astype(bool)
 
-    def inside(self, points: NDArray[Any], margin: float = 4) -> bool:
-        """Whether all points lie inside the landscape."""
-        low, high = points.min(0), points.max(0)
-        return bool((low >= margin).all() and (high <= (self.width - margin, self.height - margin)).all())
+    def inside(self, thing: Thing, margin: float = 4) -> bool:
+        """Whether the outline of an object lies inside the landscape."""
+        left, top, right, bottom = thing.extent
+        return min(left, top) >= margin and right <= self.width - margin and bottom <= self.height - margin
 
     def add(self, thing: Thing, avoid: int = ANYTHING, within: int = 0) -> bool:
         """Place an object, if it fits.
@@ -118,7 +118,7 @@ class Layout:
         Returns:
             Whether it was placed; not if it leaves the landscape or lies on what it must avoid.
         """
-        if not self.inside(thing.outline):
+        if not self.inside(thing):
             return False
         view, here = self.marks(thing.outline, *thing.holes)
         marks = view[here]

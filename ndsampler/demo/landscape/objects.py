@@ -47,7 +47,7 @@ def brighten(color: Color, factor: float) -> Color:
     return red, green, blue
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Thing:
     """An object of a landscape. Each kind is a subclass."""
 
@@ -102,9 +102,16 @@ class Thing:
         return {}
 
     @cached_property
+    def extent(self) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) of its outline."""
+        return bounds_of([self.outline])
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
         """(left, top, right, bottom) of its pixels and of its shadow."""
-        return bounds_of([self.outline], margin=8 + self.height)
+        left, top, right, bottom = self.extent
+        margin = 8 + self.height
+        return left - margin, top - margin, right + margin, bottom + margin
 
     def pick(self, choices: tuple[Any, ...]) -> Any:
         """Return one of several choices, always the same for this object."""
