@@ -30,13 +30,13 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from ndsampler.backends import base, gdal, make_backend
 from ndsampler.backends import source as source_module
-from ndsampler.backends.base import REGISTRY
+from ndsampler.backends.base import REGISTRY, register
 from ndsampler.backends.opencv import decode_image
 from ndsampler.backends.source import open_source
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
-from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.errors import BackendError, MissingSourceError, SourceError
 
 BACKENDS = [None, *sorted(set(REGISTRY) - {"raw"})]
 
@@ -390,3 +390,9 @@ class TestNpy:
         for backend in BACKENDS:
             with pytest.raises(SourceError, match="odd.npy holds .*expected an image of 2 or 3 axes"):
                 make_cache(backend).read(Source(str(tmp_path / "odd.npy")), (0, 1, 0, 1))
+
+
+@pytest.mark.parametrize("name", ["", "my/format", "..", "a b", "a.b", "größe", "a\n", 5, None])
+def test_a_backend_has_a_name_that_may_be_that_of_a_folder(name):
+    with pytest.raises(BackendError, match=r"the name of a backend is .*letters, digits, _ and -"):
+        register(name)

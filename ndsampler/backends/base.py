@@ -5,6 +5,7 @@ The interface of a storage backend, and the registry of backends by name.
 from __future__ import annotations
 
 import difflib
+import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -186,6 +187,9 @@ def same_pixels(first: NDArray[Any], second: NDArray[Any]) -> bool:
 
 BackendType = TypeVar("BackendType", bound=type[Backend])
 
+#: What a backend may be called.
+NAME = re.compile(r"[A-Za-z0-9_-]+")
+
 #: The backends by name. ``backend=None`` is registered as ``'raw'``.
 REGISTRY: dict[str, type[Backend]] = {}
 
@@ -194,8 +198,19 @@ def register(name: str) -> Callable[[BackendType], BackendType]:
     """Return a class decorator that registers a backend.
 
     Args:
-        name: the name that users pass as ``backend=``.
+        name: the name that users pass as ``backend=``: letters, digits, ``_`` and ``-``, because it is the
+            name of a folder of entries too.
+
+    Raises:
+        BackendError: for any other name.
+
+    Example:
+        >>> register('my/format')
+        Traceback (most recent call last):
+        ndsampler.errors.BackendError: the name of a backend is 'my/format'; expected letters, digits, _ and -
     """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise BackendError(f"the name of a backend is {name!r}; expected letters, digits, _ and -")
 
     def enter(cls: BackendType) -> BackendType:
         cls.name = name
