@@ -352,7 +352,8 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         anns = self.load_annotations(image_id)
         img = dict(self.dset.imgs[image_id])
         if img.get("width") is None or img.get("height") is None:
-            img["height"], img["width"] = self.frames.image_dims(image_id)
+            height, width = self.frames.image_dims(image_id)
+            img.update(width=width, height=height)
         return {**img, "imdata": self.load_image(image_id, cache=cache)}, anns
 
     @fork_safe
