@@ -574,6 +574,12 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         rows = np.concatenate(find_annots(region, self.regions, ALL_ANNOTS))
         return self.regions.annot_table.aids[rows].tolist()
 
+    def _load_slice(self, target_: dict[str, Any]) -> Sample:
+        """Load the window of a target without its annotations, under a name of earlier releases."""
+        return self.load_sample(target_, with_annots=False)
+
+    _load_slice_2d = _load_slice_3d = _load_slice
+
     @fork_safe
     def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:
         """Return a target with all that can be inferred of it, ``space_slice`` among others."""

@@ -255,6 +255,37 @@ def test_the_area_of_a_union_is_that_of_the_pixels_it_covers(corners):
     assert union_area(boxes[:1].T) == area(boxes[0])
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "positive"),
+    [
+        ({}, {2, 3}),
+        ({"classes_of_interest": ["star"]}, {2}),
+        ({"classes_of_interest": ["STAR"]}, {2}),
+        ({"classes_of_interest": "Star"}, {2}),
+        ({"classes_of_interest": {"star", "EFF"}}, {2, 3}),
+        ({"classes_of_interest": ["absent"]}, set()),
+        ({"classes_of_interest": []}, {2, 3}),
+        ({"negative_classes": ["STAR"]}, {1, 3, 4}),
+        ({"negative_classes": "star"}, {1, 3, 4}),
+        ({"negative_classes": None}, {1, 2, 3, 4}),
+        ({"negative_classes": ("background", "EFF")}, {2, 4}),
+    ],
+)
+@pytest.mark.parametrize("task", ["image", "video"])
+def test_names_of_categories_are_compared_without_regard_to_case(task, kwargs, positive):
+    dset = kwcoco.CocoDataset()
+    for gid, name in enumerate(["Background", "Star", "eff", "Ignore"], start=1):
+        dset.add_video(f"v{gid}", id=gid, width=10, height=10)
+        dset.add_image(id=gid, file_name=f"{gid}.png", width=10, height=10, video_id=gid, frame_index=0)
+        dset.add_annotation(image_id=gid, category_id=dset.add_category(name), bbox=[1, 1, 3, 3])
+    make = {"image": new_image_sample_grid, "video": new_video_sample_grid}[task]
+    grid = make(dset, "full", **kwargs)
+    found = [grid["targets"][i] for i in grid["positives_indexes"]]
+    assert {target["aids"][0] for target in found} == positive
+    dset.anns[4]["bbox"] = [0, 0, 10, 10]
+    assert len(make(dset, "full", verbose=0)["targets"]) == 3
+
+
 def test_targets_follow_the_order_of_the_dataset():
     targets = new_image_sample_grid(make_dataset({gid: [] for gid in GIDS}), "full")["targets"]
     assert [target["gid"] for target in targets] == list(GIDS)
