@@ -352,7 +352,8 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         anns = self.load_annotations(image_id)
         img = dict(self.dset.imgs[image_id])
         if img.get("width") is None or img.get("height") is None:
-            img["height"], img["width"] = self.frames.image_dims(image_id)
+            height, width = self.frames.image_dims(image_id)
+            img.update(width=width, height=height)
         return {**img, "imdata": self.load_image(image_id, cache=cache)}, anns
 
     @fork_safe
@@ -572,6 +573,12 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         region, _ = resolve_region({**normal, "pad": None}, self.frames)
         rows = np.concatenate(find_annots(region, self.regions, ALL_ANNOTS))
         return self.regions.annot_table.aids[rows].tolist()
+
+    def _load_slice(self, target_: dict[str, Any]) -> Sample:
+        """Load the window of a target without its annotations, under a name of earlier releases."""
+        return self.load_sample(target_, with_annots=False)
+
+    _load_slice_2d = _load_slice_3d = _load_slice
 
     @fork_safe
     def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:

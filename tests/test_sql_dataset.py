@@ -45,7 +45,9 @@ class Pair:
 def folder(request, tmp_path_factory):
     """A folder with a dataset of pixels made on the spot, and a database of the same."""
     dpath = tmp_path_factory.mktemp(request.param)
-    options = {"num_frames": 4} if request.param == "vidshapes8" else {}
+    options = {"image_size": (256, 192)}
+    if request.param == "vidshapes8":
+        options["num_frames"] = 4
     with stdout_to_log():
         dset = kwcoco.CocoDataset.demo(
             request.param, verbose=0, dpath=str(dpath / "demo"), use_cache=False, **options

@@ -353,7 +353,7 @@ def finish(demo: Run, sheet: Path, seconds: float) -> None:
     say()
     if not demo.args.data:
         say("To run this on your own dataset:")
-        say(f"  {python} -m ndsampler demo --data my.json --images folder_of_the_images")
+        say(f"  {python} -m ndsampler demo --data my.kwcoco.json --images FOLDER")
     images = f"images={demo.args.images!r}, " if demo.args.images else ""
     say("To continue in Python:")
     say("    import ndsampler")
