@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import operator
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +17,7 @@ from ndsampler.backends.base import make_backend
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder, entries_root
-from ndsampler.errors import ArgumentError, SourceError, UnknownIdError
+from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, SourceError, UnknownIdError
 from ndsampler.frames.grid import Grid
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
 from ndsampler.frames.prepare import ImageFailure, Preparation, prepare_layouts
@@ -119,6 +120,47 @@ class Frames:
             NotImplementedError: unless the inheriting class overrides this.
         """
         raise NotImplementedError(f"{type(self).__name__} must define image_ids")
+
+    def __bool__(self) -> bool:
+        """Return True, of frames without images too."""
+        return True
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.image_ids)
+
+    @fork_safe
+    def __getitem__(self, index: int) -> Any:
+        """Return the pixels of the image at a position in :attr:`image_ids`; a memory map for npy.
+
+        Args:
+            index: the position; a negative one counts from the end.
+
+        Raises:
+            OutOfRangeError: if there are not that many images.
+            ArgumentTypeError: if the position is not a whole number.
+
+        Example:
+            >>> from ndsampler.abstract_frames import SimpleFrames
+            >>> self = SimpleFrames.demo()
+            >>> len(self), self[0].shape
+            (3, (512, 512, 3))
+        """
+        try:
+            position = operator.index(index)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"the index of frames is {index!r}; expected a position in image_ids; to read an image by "
+                "its id, call load_image"
+            ) from None
+        try:
+            image_id = self.image_ids[position]
+        except IndexError:
+            raise OutOfRangeError(
+                f"the index of frames is {index}, and there are {len(self)} images; expected a position in "
+                "image_ids; to read an image by its id, call load_image"
+            ) from None
+        return self.load_image(image_id)[...]
 
     def _lookup_gpath(self, image_id: Any) -> PathLike:
         """Return the path of the one file of an image.
@@ -387,7 +429,7 @@ class Frames:
         return {
             "path": asset.path,
             "channels": "|".join(asset.channels) if asset.channels else None,
-            "warp_aux_to_img": asset.warp_img_from_asset,
+            "warp_aux_to_img": np.eye(3) if asset.warp_img_from_asset is None else asset.warp_img_from_asset,
             "hashid": self._cache.identify(asset.source).token if caches else None,
             "hashid_mode": self.hashid_mode,
             "cache": self._cache.entry_path(asset.source),

@@ -14,6 +14,7 @@ from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
 from ndsampler.dataset.edits import DatasetHash
 from ndsampler.dataset.kwcoco_adapter import find_video, frames_of_video, is_in_memory, video_ids
+from ndsampler.dataset.opening import image_folder
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
 from ndsampler.utils.fork_safety import fork_safe
@@ -43,9 +44,12 @@ class CocoFrames(Frames, DatasetHash):
         verbose: whether :meth:`prepare` shows a progress bar.
         backend: None, ``'npy'``, ``'cog'``, ``'auto'`` or a dictionary: see :class:`ndsampler.Frames`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to go on without a cache: see :class:`ndsampler.Frames`.
+        images: folder that relative file names start from; by default the folder of the dataset,
+            ``dset.bundle_dpath``.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
+        MissingSourceError: if there is no folder ``images``.
 
     Example:
         >>> import kwcoco, ubelt as ub
@@ -64,16 +68,23 @@ class CocoFrames(Frames, DatasetHash):
         backend: Any = "auto",
         *,
         on_cache_error: CacheErrorMode = "raise",
+        images: PathLike | None = None,
     ) -> None:
         super().__init__(hashid_mode, workdir, backend, on_cache_error=on_cache_error)
         self.dset = dset
+        self._images = image_folder(images)
         self.verbose = verbose
         self._layouts: dict[Any, tuple[Any, FrameLayout]] = {}
 
     @property
     def image_ids(self) -> NDArray[np.int64]:
-        """The ids of all images, sorted."""
-        return np.array(sorted(self.dset.imgs.keys()), dtype=np.int64)
+        """The ids of all images, in the order of the dataset."""
+        return np.array(list(self.dset.imgs.keys()), dtype=np.int64)
+
+    @property
+    def folder(self) -> str:
+        """The folder that relative file names start from."""
+        return os.fspath(self.dset.bundle_dpath) if self._images is None else self._images
 
     def layout(self, image_id: Any) -> FrameLayout:
         """Return the files that an image is made of.
@@ -94,14 +105,15 @@ class CocoFrames(Frames, DatasetHash):
                 f"{list_ids(imgs.keys(), image_id)}"
             ) from None
         try:
-            marks = _edit_marks(img, self.dset.bundle_dpath)
+            folder = self.folder
+            marks = _edit_marks(img, folder)
             known = self._layouts.get(image_id)
             if known is not None and known[0] == marks:
                 return known[1]
             # The dataset's own id: equal numbers of several types share this layout.
             own_id = img.get("id")
             gid = own_id if own_id == image_id else image_id
-            layout = build_layout(gid, img, os.fspath(self.dset.bundle_dpath))
+            layout = build_layout(gid, img, folder)
         except (TypeError, ValueError, AttributeError, OverflowError) as ex:
             raise _not_understood(image_id, ex) from ex
         if len(self._layouts) >= MAX_LAYOUTS:
@@ -162,12 +174,12 @@ class CocoFrames(Frames, DatasetHash):
         """Return an id of the files and the backend."""
         import ubelt as ub
 
-        bundle_dpath = os.fspath(self.dset.bundle_dpath)
+        folder = self.folder
         # Not one by one: a database gives all its images by one query.
         paths = []
         for img in self.dset.imgs.values():
             try:
-                layout = build_layout(img["id"], img, bundle_dpath)
+                layout = build_layout(img["id"], img, folder)
             except (TypeError, ValueError, AttributeError) as ex:
                 raise _not_understood(img["id"], ex) from ex
             paths.append([int(layout.gid), [asset.path for asset in layout.assets]])
@@ -184,10 +196,10 @@ def _not_understood(image_id: Any, error: Exception) -> SourceError:
     return SourceError(f"the dataset's entry of image {image_id} cannot be understood: {error}")
 
 
-def _edit_marks(img: dict[str, Any], bundle_dpath: Any) -> tuple[Any, ...]:
+def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
     """Return what a layout is made of, so that an edited entry of the dataset is noticed."""
     parts = img.get("auxiliary") or img.get("assets") or ()
-    return bundle_dpath, *_asset_marks(img), repr(img.get("warp_img_to_vid")), *map(_asset_marks, parts)
+    return folder, *_asset_marks(img), repr(img.get("warp_img_to_vid")), *map(_asset_marks, parts)
 
 
 def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
@@ -198,13 +210,13 @@ def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @fork_safe
-def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> FrameLayout:
+def build_layout(image_id: Any, img: dict[str, Any], folder: str) -> FrameLayout:
     """Return the files that an image's entry in a dataset names.
 
     Args:
         image_id: image id.
         img: the entry; other files lie under ``auxiliary`` or ``assets``.
-        bundle_dpath: the folder that relative file names start from.
+        folder: the folder that relative file names start from.
 
     Returns:
         The layout, the image's own file first.
@@ -219,18 +231,18 @@ def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> Frame
     """
     own = img.get("file_name")
     parts = img.get("auxiliary") or img.get("assets") or []
-    assets = [_build_asset(part, bundle_dpath) for part in parts if part.get("file_name")]
+    assets = [_build_asset(part, folder) for part in parts if part.get("file_name")]
     if own:
-        assets.insert(0, _build_asset({**img, "warp_aux_to_img": None}, bundle_dpath))
+        assets.insert(0, _build_asset({**img, "warp_aux_to_img": None}, folder))
     if not assets:
         raise SourceError(f"image {image_id} names no file; expected 'file_name', 'assets' or 'auxiliary'")
     warp = _as_matrix(img.get("warp_img_to_vid"))
-    return FrameLayout(image_id, tuple(assets), _stated_dims(img), warp, bool(own))
+    return FrameLayout(image_id, tuple(assets), _stated_dims(img), warp, bool(own), folder)
 
 
-def _build_asset(obj: dict[str, Any], bundle_dpath: str) -> Asset:
+def _build_asset(obj: dict[str, Any], folder: str) -> Asset:
     """Return one file of an image as a value."""
-    path = os.path.abspath(os.path.join(bundle_dpath, os.fspath(obj["file_name"])))
+    path = os.path.abspath(os.path.join(folder, os.fspath(obj["file_name"])))
     channels = parse_channels(obj.get("channels"))
     warp = _as_matrix(obj.get("warp_aux_to_img"))
     dims = _stated_dims(obj)

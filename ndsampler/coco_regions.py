@@ -15,10 +15,15 @@ import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.dataset.box_tree import NO_ROWS
+from ndsampler.dataset.categories import DatasetCounts, background_id, list_categories, look_up
 from ndsampler.dataset.edits import dataset_state, hash_dataset
+from ndsampler.dataset.kwcoco_adapter import is_view
+from ndsampler.dataset.opening import image_folder
 from ndsampler.dataset.segmentations import parse_segmentations
-from ndsampler.errors import MissingNegativePool, UnknownIdError, UnsupportedTaskError
-from ndsampler.isect_indexer import FrameIntersectionIndex
+from ndsampler.dataset.sizes import SizeSource
+from ndsampler.errors import MissingNegativePool
+from ndsampler.isect_indexer import FrameIntersectionIndex, ltrb_array
+from ndsampler.pools.arguments import as_count, as_index, as_position
 from ndsampler.pools.positives import (
     choose_positives,
     select_positive_regions,
@@ -26,19 +31,20 @@ from ndsampler.pools.positives import (
     targets_of_table,
     window_pair,
 )
-from ndsampler.pools.sample_grid import image_grid, new_image_sample_grid, new_video_sample_grid, video_grid
+from ndsampler.pools.sample_grid import grid_maker, new_image_sample_grid, new_video_sample_grid
 from ndsampler.pools.targets import (
     NegativePool,
     NegativeSource,
     Targets,
-    check_sizes,
     checked_rows,
+    pool_sizes,
     random_index,
     relative_sizes,
 )
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
+from ndsampler.utils.random_state import ensure_worker_rng
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,8 +54,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.category_tree import CategoryTree
-
-    Rng = int | np.random.RandomState | None
+    from ndsampler.types import PathLike
+    from ndsampler.utils.random_state import Rng
 
 __all__ = [
     "CocoRegions",
@@ -64,7 +70,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
+class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     """
     Positive and negative targets of a dataset, as a pool that can be indexed.
 
@@ -76,7 +82,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
         workdir: a folder for temporary files; nothing is written to it here.
-        verbose: kept for old programs; what is slow or surprising is logged in any case.
+        verbose: whether to show a progress bar while the sizes of many images are read.
+        images: folder that relative file names of images start from; by default the folder of the dataset.
 
     Attributes:
         dset: the dataset.
@@ -97,9 +104,12 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
 
     custom_preselect_positives: Callable[..., Sequence[int]] | None = None
 
-    def __init__(self, dset: Any, workdir: Any = None, verbose: int = 1) -> None:
+    def __init__(
+        self, dset: Any, workdir: Any = None, verbose: int = 1, *, images: PathLike | None = None
+    ) -> None:
         super().__init__()
         self.dset = dset
+        self._images = image_folder(images)
         self.workdir = workdir
         self.verbose = verbose
         self._forget()
@@ -121,8 +131,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             self._isect_index: FrameIntersectionIndex | None = None
         self._own_targets: kwarray.DataFrameArray | None = None
         self._own_index: FrameIntersectionIndex | None = None
-        background = [cat["id"] for cat in _categories(self.dset) if cat["name"] == "background"]
-        self.BACKGROUND_CLASS_ID: int = background[0] if background else 0
+        self.BACKGROUND_CLASS_ID: int = background_id(self.dset)
 
     def refresh(self) -> None:
         """Read the dataset anew: after an edit that neither its size nor kwcoco's counters show.
@@ -151,6 +160,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._state = dataset_state(self.dset)
+        if self._table is not None:
+            self._table.images.size_source = self._size_source()
 
     def __nice__(self) -> str:
         n_pos = None if self._pos_select_idxs is None else len(self._pos_select_idxs)
@@ -179,17 +190,11 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """The annotations and images as columns."""
         self._notice_edits()
         if self._table is None:
-            self._table = AnnotTable.from_coco(self.dset)
+            self._table = AnnotTable.from_coco(self.dset, self._size_source())
         return self._table
 
-    def _sized_table(self) -> AnnotTable:
-        """Return the columns, read anew if sizes of images were missing when they were made."""
-        table = self.annot_table
-        if len(table.images) and table.images.widths.min() < 0:
-            self._table = table = AnnotTable.from_coco(self.dset)
-            if self._isect_index is self._own_index:
-                self._isect_index = None
-        return table
+    def _size_source(self) -> SizeSource:
+        return SizeSource(self.dset, self._images, self.verbose)
 
     @property
     @fork_safe
@@ -206,11 +211,12 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """Every annotation with a box as a positive target, one row each, in the order of the dataset.
 
         Raises:
-            ArgumentError: if the size of an image with annotations is not known.
+            SourceError: if the dataset does not state the size of an image with annotations, and its file
+                cannot be read.
         """
         self._notice_edits()
         if self._targets is None:
-            self._targets = self._own_targets = targets_of_table(self._sized_table())
+            self._targets = self._own_targets = targets_of_table(self.annot_table)
         return self._targets
 
     @property
@@ -233,7 +239,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         if self._classes is None:
             from ndsampler.category_tree import CategoryTree
 
-            known = _categories(self.dset)
+            known = list_categories(self.dset)
             self._classes = CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
         return self._classes
 
@@ -241,29 +247,9 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     catgraph = classes
 
     @property
-    def class_ids(self) -> list[int]:
-        """Category ids, in the order of the dataset."""
-        return [cat["id"] for cat in _categories(self.dset)]
-
-    @property
     def image_ids(self) -> list[int]:
         """Image ids, ascending."""
         return self.annot_table.images.gids.tolist()
-
-    @property
-    def n_annots(self) -> int:
-        """Number of annotations in the dataset."""
-        return len(self.dset.anns)
-
-    @property
-    def n_images(self) -> int:
-        """Number of images in the dataset."""
-        return len(self.dset.imgs)
-
-    @property
-    def n_categories(self) -> int:
-        """Number of categories in the dataset."""
-        return len(self.dset.cats)
 
     def lookup_class_name(self, class_id: int) -> str:
         """Return the name of a category.
@@ -279,7 +265,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> self.lookup_class_name(self.lookup_class_id("star"))
             'star'
         """
-        return _looked_up(self.classes.id_to_node, "id", class_id)
+        return look_up(self.classes.id_to_node, "id", class_id)
 
     def lookup_class_id(self, class_name: str) -> int:
         """Return the id of a category.
@@ -290,7 +276,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         Raises:
             UnknownIdError: if the dataset has no such category.
         """
-        return _looked_up(self.classes.node_to_id, "name", class_name)
+        return look_up(self.classes.node_to_id, "name", class_name)
 
     @fork_safe
     def get_segmentations(self, aids: Sequence[int]) -> list[kwimage.MultiPolygon | None]:
@@ -329,7 +315,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         Raises:
             UnknownIdError: if the dataset has no such image.
         """
-        edges = np.asarray(region.to_ltrb().data, dtype=np.float64).reshape(-1, 4).tolist()
+        edges = ltrb_array(region).tolist()
         found = [self.find_aids(gid, (x1, y1, x2, y2), visible_thresh) for x1, y1, x2, y2 in edges]
         return found[0].tolist() if len(found) == 1 else np.unique(np.concatenate([NO_ROWS, *found])).tolist()
 
@@ -369,7 +355,10 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     def n_positives(self) -> int:
         """Number of positives in the pool."""
         self._notice_edits()
-        return len(self.targets) if self._pos_select_idxs is None else len(self._pos_select_idxs)
+        if self._pos_select_idxs is not None:
+            return len(self._pos_select_idxs)
+        # Counted without the targets, which need the sizes of the images.
+        return int(self.annot_table.has_box.sum()) if self._targets is None else len(self._targets)
 
     @property
     def n_negatives(self) -> int:
@@ -387,12 +376,13 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """Return a target of the pool: the positives come first, then the negatives.
 
         Args:
-            index: position in the pool; a random one when None.
+            index: position in the pool; a negative one counts from the end. A random one when None.
             rng: decides which, when ``index`` is None.
 
         Raises:
-            IndexError: if the pool is not that long.
+            OutOfRangeError: if the pool is not that long.
             MissingNegativePool: if it lies past the positives and no negatives were preselected.
+            ArgumentTypeError: if the index is not a whole number.
             ArgumentError: if ``index`` is None and the pool is empty.
 
         Example:
@@ -401,14 +391,16 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> self.get_item(n_pos + 1)["aid"]
             -1
         """
-        n_positives = self.n_positives
+        n_positives, total = self.n_positives, self.n_samples
         if index is None:
-            index = random_index(n_positives + self.n_negatives, rng, "targets")
-        if index < n_positives:
-            return self.get_positive(index)
-        if not n_positives and self._negative_pool is None:
-            raise IndexError(f"index {index} is out of bounds: the dataset has no annotations with boxes")
-        return self.get_negative(index - n_positives)
+            index = random_index(total, rng, "targets")
+        if self._negative_pool is None and as_index(index, "targets of the pool") >= total:
+            raise MissingNegativePool(
+                f"index {index} is out of bounds for {n_positives} positives, and there is no pool of "
+                "negatives behind them; make one by preselect(n_neg=...)"
+            )
+        index = as_position(index, total, "targets of the pool")
+        return self.get_positive(index) if index < n_positives else self.get_negative(index - n_positives)
 
     @fork_safe
     def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
@@ -422,7 +414,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             The row of :attr:`targets` as a dictionary.
 
         Raises:
-            IndexError: if there are not that many positives.
+            OutOfRangeError: if there are not that many positives.
+            ArgumentTypeError: if the index is not a whole number.
             ArgumentError: if ``index`` is None and there are none.
 
         Example:
@@ -430,9 +423,9 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> self.get_positive(rng=0) == self.get_positive(rng=0)
             True
         """
-        targets = self.targets
-        if index is None:
-            index = random_index(self.n_positives, rng, "positives")
+        targets, total = self.targets, self.n_positives
+        index = random_index(total, rng, "positives") if index is None else index
+        index = as_position(index, total, "positives")
         if self._pos_select_idxs is not None:
             index = self._pos_select_idxs[index]
         return targets.iloc[index]
@@ -443,11 +436,12 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
 
         Args:
             index: position among the preselected negatives. When None, the next one of them, and once
-                all were given, one of a fresh lot of as many; without any, a random one.
+                all were given, one of a fresh lot of as many; without any, a random one. Worker processes
+                draw their own, unless there is an ``rng``.
             rng: decides what is drawn, when ``index`` is None.
 
         Raises:
-            IndexError: if there are not that many negatives.
+            OutOfRangeError: if there are not that many negatives.
             MissingNegativePool: if ``index`` is given and none were preselected.
             ArgumentError: if ``index`` is None and no negative can be found.
 
@@ -463,7 +457,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             return NegativePool(self._negative_source(None), 1, rng, exact=True)[0]
         if self._negative_pool is None:
             raise MissingNegativePool(
-                f"negative {index} is asked for and there are none to count; expected a pool of negatives; "
+                f"negative {as_index(index, 'negatives')} is asked for, but there is no pool of negatives; "
                 "make one by preselect(n_neg=...), or leave out the index for a random negative"
             )
         return self._negative_pool[index]
@@ -499,28 +493,27 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
 
         Raises:
             ArgumentError: if both ``n_neg`` and ``neg_to_pos_ratio`` are given, if a number is below 0,
-                or if ``window_dims`` is not a pair above 0.
+                infinite, or not one, or if ``window_dims`` is not a pair above 0.
 
         Example:
             >>> self = CocoRegions.demo()
             >>> self.preselect(n_pos=4, neg_to_pos_ratio=1.5, rng=0)
             (4, 6)
         """
-        import kwarray
-
-        check_sizes(n_pos, n_neg, neg_to_pos_ratio)
-        state = kwarray.ensure_rng(rng)
+        n_pos, n_neg, neg_to_pos_ratio = pool_sizes(n_pos, n_neg, neg_to_pos_ratio)
+        state = ensure_worker_rng(rng)
         self._notice_edits()
-        if isinstance(window_dims, str):  # a window of each target's own size, as without
-            window_dims = None
+        if isinstance(window_dims, str) and window_dims in {"extent", "square", "full"}:
+            window_dims = None  # a window of each target's own size
         if self.custom_preselect_positives is None:
             self._pos_select_idxs = choose_positives(self.targets, n_pos, window_dims, state)
         else:
-            chosen = self.custom_preselect_positives(self, window_dims, rng=rng)
+            plain = state if isinstance(rng, np.random.Generator) else rng
+            chosen = self.custom_preselect_positives(self, window_dims, rng=plain)
             self._pos_select_idxs = checked_rows(chosen, len(self.targets))
         n_pos = len(self._pos_select_idxs)
         if neg_to_pos_ratio is not None:
-            n_neg = int(n_pos * neg_to_pos_ratio)
+            n_neg = as_count(int(n_pos * neg_to_pos_ratio), "n_pos * neg_to_pos_ratio")
         n_neg = self._preselect_negatives(n_neg or 0, window_dims, state)
         if verbose:
             logger.info("preselected %d positives and %d negatives", n_pos, n_neg)
@@ -534,7 +527,6 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         return len(self._negative_pool)
 
     def _negative_source(self, window: tuple[float, float] | None) -> NegativeSource:
-        self._sized_table()
         anchors = np.empty((0, 2)) if window else self.neg_anchors
         return NegativeSource.from_sizes(self.isect_index, window, anchors, self.BACKGROUND_CLASS_ID)
 
@@ -558,22 +550,19 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> len(grid["targets"]), len(grid["positives_indexes"]) + len(grid["negatives_indexes"])
             (32, 32)
         """
-        grids = {"image_detection": image_grid, "video_detection": video_grid}
-        if task not in grids:
-            raise UnsupportedTaskError(
-                f"no grid is made for the task {task!r}; expected one of {sorted(grids)}; "
-                "choose 'image_detection' to sample single images"
-            )
-        return grids[task](
-            self.dset, self._sized_table(), window_dims=window_dims, window_overlap=window_overlap, **kwargs
-        )
+        make = grid_maker(task)
+        return make(self.dset, self.annot_table, window_dims, window_overlap, **kwargs)
 
     def _depends(self) -> list[Any]:
         return [self._make_hashid()[0]]
 
     def _make_hashid(self) -> tuple[str, None]:
         """Return the hash id of the dataset; of the columns where the dataset has none of its own."""
-        known = getattr(self.dset, "hashid", None) or hash_dataset(self.dset)
+        known = getattr(self.dset, "hashid", None)
+        if not known and not is_view(self.dset):
+            # Otherwise the hash would depend on whether sizes were needed before.
+            self._size_source().fill(())
+            known = hash_dataset(self.dset)
         return known or self.annot_table.hash_columns(), None
 
     @property
@@ -582,17 +571,3 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         """Hex id of the dataset as it is now."""
         self._notice_edits()
         return super().hashid
-
-
-def _categories(dset: Any) -> Sequence[dict[str, Any]]:
-    """Return the categories of a dataset, in its order; none if it has no such section."""
-    return list(dset.dataset.get("categories", []))
-
-
-def _looked_up(known: dict[Any, Any], what: str, value: Any) -> Any:
-    try:
-        return known[value]
-    except KeyError:
-        raise UnknownIdError(
-            f"no category has the {what} {value!r}; expected one of {list(known)[:20]}; see class_ids"
-        ) from None

@@ -14,8 +14,10 @@ from ndsampler.abstract_sampler import AbstractSampler
 from ndsampler.coco_frames import CocoFrames
 from ndsampler.coco_regions import CocoRegions
 from ndsampler.dataset.edits import DatasetHash
-from ndsampler.dataset.kwcoco_adapter import annots_of_image, fill_image_sizes
-from ndsampler.errors import ArgumentTypeError, UnknownIdError, UnsupportedTaskError
+from ndsampler.dataset.kwcoco_adapter import annots_of_image
+from ndsampler.dataset.opening import coerce_dataset, image_folder
+from ndsampler.dataset.sizes import SizeSource
+from ndsampler.errors import UnknownIdError, UnsupportedTaskError
 from ndsampler.sampling.annots import ALL_ANNOTS, AnnotRequest, find_annots, parse_request, warp_annots
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
 from ndsampler.sampling.read import read_frames
@@ -45,7 +47,8 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
     Samplers survive pickling and forking: open files and caches in memory are left behind.
 
     Args:
-        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``; or the path of an MS-COCO or kwcoco
+            file, a dictionary of the same content, or a key of kwcoco's demo datasets.
         workdir: folder for converted images; a folder of the user's cache by default.
         autoinit: False leaves :attr:`frames` and :attr:`regions` None until :meth:`init` is called.
         backend: None reads the source files; ``'cog'`` and ``'npy'`` convert each image once: see
@@ -53,13 +56,18 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         verbose: whether long work shows a progress bar.
         on_cache_error: what to do when a converted image cannot be kept, on a full disk for example:
             ``'raise'``, or ``'bypass'`` to go on without a cache.
+        images: folder of the images, if that is not the folder of the dataset: relative file names start
+            from it.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
+        MissingSourceError: if there is no such dataset, or no folder ``images``.
+        ArgumentError: if a file or dictionary is not a dataset, or has no images.
+        ArgumentTypeError: for a dataset of any other type.
 
     Example:
         >>> import ndsampler
-        >>> self = ndsampler.CocoSampler.demo('shapes8')
+        >>> self = ndsampler.CocoSampler('shapes8')
         >>> sample = self.load_sample({'gid': 1, 'cx': 300, 'cy': 300, 'width': 64, 'height': 32})
         >>> sample['im'].shape
         (32, 64, 3)
@@ -67,16 +75,18 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
 
     def __init__(
         self,
-        dset: kwcoco.CocoDataset,
+        dset: kwcoco.CocoDataset | PathLike | dict[str, Any],
         workdir: PathLike | None = None,
         autoinit: bool = True,
         backend: Any = None,
         verbose: int = 0,
         *,
         on_cache_error: CacheErrorMode = "raise",
+        images: PathLike | None = None,
     ) -> None:
         super().__init__()
-        self.dset = dset
+        self.dset: Any = coerce_dataset(dset, images)
+        self._images = image_folder(images)
         self.workdir = workdir
         self.verbose = verbose
         self._backend = backend
@@ -89,13 +99,14 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
     @fork_safe
     def init(self) -> None:
         """Make :attr:`frames` and :attr:`regions`; called by the constructor unless told otherwise."""
-        self.regions = CocoRegions(self.dset, workdir=self.workdir, verbose=self.verbose)
+        self.regions = CocoRegions(self.dset, workdir=self.workdir, verbose=self.verbose, images=self._images)
         self.frames = CocoFrames(
             self.dset,
             workdir=self.workdir,
             verbose=self.verbose,
             backend=self._backend,
             on_cache_error=self._on_cache_error,
+            images=self._images,
         )
 
     @classmethod
@@ -130,12 +141,12 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """Return a sampler made of whatever can be understood as one.
 
         Args:
-            data: a sampler, a kwcoco dataset, the path of one, or a key of its demo sets.
+            data: a sampler, or what :class:`CocoSampler` takes as its dataset.
             **kwargs: arguments of :class:`CocoSampler`; none with a sampler, which is returned as it is.
 
         Raises:
             UnsupportedTaskError: for keywords that cannot be applied to a finished sampler.
-            ArgumentTypeError: for data that cannot be understood.
+            MissingSourceError, ArgumentError, ArgumentTypeError: as :class:`CocoSampler`.
 
         Example:
             >>> sampler = CocoSampler.coerce('shapes8')
@@ -149,16 +160,6 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
                     "make a new one with CocoSampler(sampler.dset, ...)"
                 )
             return data
-        import kwcoco
-
-        if not hasattr(data, "imgs"):
-            try:
-                with stdout_to_log():
-                    data = kwcoco.CocoDataset.coerce(data)
-            except TypeError as ex:
-                raise ArgumentTypeError(
-                    f"data is {data!r}; expected a sampler, a kwcoco dataset, a path or a key of a demo set"
-                ) from ex
         return cls(data, **kwargs)
 
     def __nice__(self) -> str:
@@ -178,20 +179,20 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
 
     @property
     def BACKGROUND_CLASS_ID(self) -> int:
-        """Id of the category named background, else 0."""
-        return self.regions.BACKGROUND_CLASS_ID
+        """Id of the category named background, else 0; None before :meth:`init`."""
+        return None if self.regions is None else self.regions.BACKGROUND_CLASS_ID  # type: ignore[return-value]
 
     @property
     @fork_safe
     def classes(self) -> CategoryTree:
-        """The categories and their hierarchy."""
-        return self.regions.classes
+        """The categories and their hierarchy; None before :meth:`init`."""
+        return None if self.regions is None else self.regions.classes  # type: ignore[return-value]
 
     @property
     @fork_safe
     def catgraph(self) -> CategoryTree:
         """The same as :attr:`classes`, under its old name."""
-        return self.regions.classes
+        return self.classes
 
     @property
     @fork_safe
@@ -235,6 +236,11 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
     def class_ids(self) -> list[int]:
         """Category ids in the order of the dataset."""
         return self.regions.class_ids
+
+    @property
+    def class_index(self) -> dict[int, int]:
+        """Category id to 0 ... n - 1, for training: see :attr:`ndsampler.CocoRegions.class_index`."""
+        return self.regions.class_index
 
     @property
     @fork_safe
@@ -344,7 +350,11 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             ((600, 600, 3), 1)
         """
         anns = self.load_annotations(image_id)
-        return {**self.dset.imgs[image_id], "imdata": self.load_image(image_id, cache=cache)}, anns
+        img = dict(self.dset.imgs[image_id])
+        if img.get("width") is None or img.get("height") is None:
+            height, width = self.frames.image_dims(image_id)
+            img.update(width=width, height=height)
+        return {**img, "imdata": self.load_image(image_id, cache=cache)}, anns
 
     @fork_safe
     def load_item(  # type: ignore[override]
@@ -566,6 +576,12 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         rows = np.concatenate(find_annots(region, self.regions, ALL_ANNOTS))
         return self.regions.annot_table.aids[rows].tolist()
 
+    def _load_slice(self, target_: dict[str, Any]) -> Sample:
+        """Load the window of a target without its annotations, under a name of earlier releases."""
+        return self.load_sample(target_, with_annots=False)
+
+    _load_slice_2d = _load_slice_3d = _load_slice
+
     @fork_safe
     def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:
         """Return a target with all that can be inferred of it, ``space_slice`` among others."""
@@ -576,4 +592,4 @@ def _complete_photos(dset: kwcoco.CocoDataset) -> None:
     """Give the photographs of the demo sizes, boxes on every annotation, and a background category."""
     dset.remove_annotations([ann for ann in dset.anns.values() if ann.get("bbox") is None])
     dset.add_category("background", id=0)
-    fill_image_sizes(dset)
+    SizeSource(dset).fill(())

@@ -6,6 +6,7 @@ would catch, so old ``except ValueError`` lines keep working::
 
     NDSamplerError
     ├── ArgumentError             ValueError       a bad argument of a public call
+    │   └── OutOfRangeError       IndexError       ... a position or an axis that does not exist
     ├── ArgumentTypeError         TypeError        an argument that cannot be understood at all
     ├── TargetError               ValueError       a target that cannot be sampled
     │   └── WindowError                            ... because of its window
@@ -15,7 +16,7 @@ would catch, so old ``except ValueError`` lines keep working::
     ├── UnknownOptionError        KeyError         a name that is none of the listed ones
     ├── BackendError              ValueError       an unknown backend or setting of one
     ├── AnnotKindError            AssertionError   an unknown kind in ``with_annots``
-    ├── MissingNegativePool       AssertionError   no negatives were preselected
+    ├── MissingNegativePool       AssertionError   no negatives were preselected; also an IndexError
     ├── SourceError               OSError          an image file that cannot be read
     │   ├── MissingSourceError    FileNotFoundError
     │   └── DatasetMismatchError                   its size or bands are not those that the dataset states
@@ -37,6 +38,7 @@ __all__ = [
     "MissingNegativePool",
     "MissingSourceError",
     "NDSamplerError",
+    "OutOfRangeError",
     "SourceError",
     "TargetError",
     "UnknownChannelError",
@@ -58,6 +60,10 @@ class NDSamplerError(Exception):
 
 class ArgumentError(NDSamplerError, ValueError):
     """An argument of a public call has a value that cannot be used."""
+
+
+class OutOfRangeError(ArgumentError, IndexError):
+    """There are not as many images, targets, categories or axes as the index says."""
 
 
 class ArgumentTypeError(NDSamplerError, TypeError):
@@ -96,7 +102,7 @@ class AnnotKindError(NDSamplerError, AssertionError):
     """``with_annots`` asks for a kind of annotation that does not exist."""
 
 
-class MissingNegativePool(NDSamplerError, AssertionError):
+class MissingNegativePool(NDSamplerError, AssertionError, IndexError):
     """A negative was asked for by index before any were preselected."""
 
 
@@ -105,7 +111,7 @@ class SourceError(NDSamplerError, OSError):
 
 
 class MissingSourceError(SourceError, FileNotFoundError):
-    """An image file does not exist."""
+    """An image file, a dataset or a folder does not exist."""
 
 
 class DatasetMismatchError(SourceError):

@@ -41,7 +41,7 @@ class AssetInfo(TypedDict):
     """Absolute path of the source."""
     channels: str | None
     """Its channel code, when the dataset states one."""
-    warp_aux_to_img: NDArray[np.float64] | None
+    warp_aux_to_img: NDArray[np.float64]
     """3x3 matrix from the file's pixels to the image's."""
     hashid: str | None
     """What names the entry; None without a cache."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -11,6 +12,18 @@ from typing import Any
 #: Seconds after which a thread, a process or an event that a test waits for counts as hanging. The limit on
 #: whole tests in pyproject.toml is higher, so that a test fails by itself and says what hangs.
 PATIENCE = 120.0
+
+
+def wait_until(condition: Callable[[], Any], timeout: float = PATIENCE) -> None:
+    """Return when a condition holds.
+
+    Raises:
+        AssertionError: if it does not hold within ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"what the test waits for did not happen within {timeout:g} s"
+        time.sleep(0.001)
 
 
 def start_thread(work: Callable[..., Any], *args: Any) -> Future:

@@ -48,7 +48,9 @@ class TestMain:
             "build_parser().format_help()\n"
             "print(sorted({'numpy', 'kwcoco', 'rasterio', 'cv2', 'ubelt'} & set(sys.modules)))"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+        )
         assert done.stdout.strip() == "[]"
 
 
@@ -117,7 +119,7 @@ class TestBadInput:
             ("--size", 10, "size is 10; expected"),
             ("--size", 10**6, "size is 1000000; expected"),
             ("--seed", -1, "--seed is -1"),
-            ("--images", -1, "--images -1"),
+            ("--max_images", -1, "--max_images -1"),
             ("--seconds", -1, "--seconds -1"),
             ("--seconds", "nan", "--seconds nan"),
         ],

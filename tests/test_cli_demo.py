@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers_demo import decode, run_cli, write_dataset
+from helpers_demo import decode, run_cli, table_rows, write_dataset
 
 from ndsampler.cli import demo
 from ndsampler.demo import compare, selection
@@ -23,18 +23,14 @@ def demo_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo run")
     command = [sys.executable, "-m", "ndsampler", "demo", "--out", str(out), "--size", str(SIZE)]
     done = subprocess.run(
-        [*command, "--samples", "6", "--seconds", "0.2"], capture_output=True, text=True, check=False
+        [*command, "--samples", "6", "--seconds", "0.2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     return out, done.stdout
-
-
-def table_rows(text):
-    """Return the cells of each row of the printed table, by the name of the backend."""
-    lines = text.splitlines()
-    rule = next(number for number, line in enumerate(lines) if line.startswith("---"))
-    rows = [re.split(r"  +", line.strip()) for line in lines[rule + 1 : rule + 4]]
-    return {cells[0]: cells for cells in rows}
 
 
 class TestDemoCommand:
@@ -86,6 +82,7 @@ class TestDemoCommand:
             capture_output=True,
             text=True,
             check=False,
+            timeout=120,
         )
         assert done.stdout.strip() == "(256, 256, 3)", done.stderr
 
@@ -170,7 +167,7 @@ class TestOwnData:
         monkeypatch.setattr(selection, "load_strip", lambda *args: strips.append(load(*args)) or strips[0])
         video = {"id": 1, "name": "film", "width": 90, "height": 70}
         path = write_dataset(tmp_path / "data", self.ANNOTS[:1], self.CATEGORIES, [video], count=count)
-        self.sheet_of(capsys, path, tmp_path, "--images", images)
+        self.sheet_of(capsys, path, tmp_path, "--max_images", images)
         if count == 1:
             assert strips == [None]
         else:
@@ -183,13 +180,13 @@ class TestOwnData:
 
     def test_at_most_the_asked_images_are_used_annotated_ones_first(self, capsys, tmp_path):
         path = write_dataset(tmp_path / "data", self.ANNOTS, self.CATEGORIES, count=6)
-        text = self.sheet_of(capsys, path, tmp_path, "--images", "2")
+        text = self.sheet_of(capsys, path, tmp_path, "--max_images", "2")
         assert "Using 2 of 6 images" in text
         assert "2 images, the largest 90 x 70; 2 annotations" in text
 
     def test_speed_is_measured_on_the_chosen_images(self, capsys, tmp_path):
         path = write_dataset(tmp_path / "data", self.ANNOTS, self.CATEGORIES)
-        text = self.sheet_of(capsys, path, tmp_path, "--images", "2", "--seconds", "0.05")
+        text = self.sheet_of(capsys, path, tmp_path, "--max_images", "2", "--seconds", "0.05")
         assert set(table_rows(text)) == {"none", "npy", "cog"}
 
     def test_the_workdir_holds_the_cache(self, capsys, tmp_path):

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from helpers_datasets import crop_oracle
 from helpers_images import random_pixels, write_png
+from helpers_optional import import_optional
 from helpers_processes import process_pool
 from helpers_threads import PATIENCE
 
@@ -300,7 +301,7 @@ class TestWorkers:
 
     @each_start
     def test_workers_connect_to_a_database_themselves(self, stills, tmp_path, start):
-        pytest.importorskip("sqlalchemy")
+        import_optional("sqlalchemy")
         stills.dset.dump(stills.dset.fpath)
         view = stills.dset.view_sql(sql_db_fpath=str(tmp_path / "view.sqlite"))
         sampler = ndsampler.CocoSampler(view)

@@ -62,9 +62,9 @@ def test_an_image_without_size_is_named_until_it_has_one():
     del dset.imgs[1]["width"], dset.imgs[2]["width"]
     regions = CocoRegions(dset)
     assert regions.find_aids(1, (0, 0, 9, 9)).tolist() == [1]
-    with pytest.raises(errors.ArgumentError, match=r"ids \[1\].*_ensure_imgsize"):
+    with pytest.raises(errors.MissingSourceError, match="image 1 has no width and height"):
         _ = regions.targets
-    with pytest.raises(errors.ArgumentError, match=r"ids \[1\]"):
+    with pytest.raises(errors.MissingSourceError, match="image 1 has no width and height"):
         regions.preselect(n_pos=0, n_neg=1, window_dims=(5, 5))
     dset.imgs[1]["width"] = dset.imgs[2]["width"] = 70
     assert regions.targets["img_width"].tolist() == [70]

@@ -194,6 +194,17 @@ def test_a_random_item_is_the_row_that_the_generator_draws(pooled):
         np.testing.assert_array_equal(found["im"], expected["im"])
 
 
+def test_an_index_below_zero_counts_from_the_end(pooled):
+    for pool in (None, 2):
+        pooled.preselect(n_neg=pool, window_dims=(8, 9), rng=0)
+        for index in (0, len(pooled) - 1):
+            expected = pooled.load_item(index)["target"]
+            assert pooled.load_item(index - len(pooled))["target"] == expected
+    assert pooled.load_item(-1)["target"] == pooled.load_negative(1)["target"]
+    with pytest.raises(IndexError, match="out of bounds"):
+        pooled.load_item(-len(pooled) - 1)
+
+
 def test_an_index_beyond_the_pools_is_refused(pooled):
     with pytest.raises(MissingNegativePool, match="preselect"):
         pooled.load_item(len(pooled))

@@ -150,7 +150,9 @@ def test_a_library_module_does_not_print(path):
 
 
 def waits_without_limit(node: ast.AST) -> bool:
-    """Return whether a call waits until another thread or process does something, however long that takes."""
+    """Return whether a call or a loop waits for another thread or process, however long that takes."""
+    if isinstance(node, ast.While) and "monotonic" not in ast.unparse(node.test):
+        return [ast.unparse(step).startswith("time.sleep(") for step in node.body] == [True]
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
     name, owner = node.func.attr, node.func.value

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pathlib
 
 import pytest
+from helpers_optional import import_optional
 from helpers_processes import run_python
 
-pytest.importorskip("matplotlib")
+import_optional("matplotlib")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from helpers_processes import forks_beside_threads, needs_fork, run_child
+from helpers_threads import wait_until
 
 import ndsampler
 from ndsampler import coco_regions, preview
@@ -36,16 +37,27 @@ PLAIN = {
         "__len__",
         "BACKGROUND_CLASS_ID",
         "class_ids",
+        "class_index",
         "load_annotations",
         "n_annots",
         "n_categories",
         "n_images",
     },
-    ndsampler.Frames: {"cache_dpath", "image_ids", "layout", "prepare", "try_prepare"},
-    ndsampler.SimpleFrames: {"__init__", "cache_dpath", "image_ids", "layout", "prepare", "try_prepare"},
+    ndsampler.Frames: {"__len__", "cache_dpath", "image_ids", "layout", "prepare", "try_prepare"},
+    ndsampler.SimpleFrames: {
+        "__init__",
+        "__len__",
+        "cache_dpath",
+        "image_ids",
+        "layout",
+        "prepare",
+        "try_prepare",
+    },
     ndsampler.CocoFrames: {
         "__init__",
+        "__len__",
         "cache_dpath",
+        "folder",
         "image_ids",
         "layout",
         "prepare",
@@ -56,6 +68,7 @@ PLAIN = {
     ndsampler.CocoRegions: {
         "__init__",
         "class_ids",
+        "class_index",
         "find_aids",
         "find_rows",
         "image_ids",
@@ -79,6 +92,7 @@ PLAIN = {
         "visible_rows",
     },
     ndsampler.DynamicToySampler: {
+        "__len__",
         "BACKGROUND_CLASS_ID",
         "class_ids",
         "image_ids",
@@ -229,8 +243,7 @@ def test_a_fork_waits_until_a_thread_has_left(enter, occupied, thread):
     leave = occupied(work)
 
     def let_go() -> None:
-        while not GATE.pending:
-            time.sleep(0.001)
+        wait_until(lambda: GATE.pending)
         leave.set()
 
     thread(let_go)
@@ -332,8 +345,7 @@ def count_waiting() -> int:
 def test_a_thread_enters_after_a_pending_fork_and_counts_as_outside_until_then(enter, thread, pending_fork):
     log = []
     entering = thread(lambda: enter(lambda: log.append("entered")))
-    while not count_waiting():
-        time.sleep(0.001)
+    wait_until(count_waiting)
     GATE.wait_for_threads()
     assert (log, len(GATE)) == ([], 0)
     pending_fork()

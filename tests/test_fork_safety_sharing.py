@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import pathlib
 import pickle
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers_faults import draw_scene
-from helpers_processes import Child, forks_beside_threads, needs_fork
+from helpers_processes import Child, forks_beside_threads, needs_fork, process_pool, run_child
+from helpers_threads import PATIENCE, in_threads, results, start_thread
 
 import ndsampler
 from ndsampler import isect_indexer
@@ -143,9 +142,7 @@ def test_threads_share_an_object_from_its_first_use(kind, make, fast_switching):
         begun.wait(60)
         return [ASKED[kind](shared) for _ in range(3)]
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        tasks = [pool.submit(ask) for _ in range(THREADS)]
-        assert [task.result(100) for task in tasks] == [[expected] * 3] * THREADS
+    assert results([start_thread(ask) for _ in range(THREADS)]) == [[expected] * 3] * THREADS
 
 
 @needs_fork
@@ -162,15 +159,13 @@ def test_forks_use_what_threads_of_their_parent_are_using(kind, make):
             right &= ASKED[kind](shared) == expected
         return right
 
-    with ThreadPoolExecutor(2) as pool:
-        tasks = [pool.submit(keep_asking) for _ in range(2)]
-        try:
-            for _ in range(ROUNDS):
-                child = Child(lambda: ASKED[kind](shared) == expected)
-                assert child.join(60) == (0, "True")
-        finally:
-            stop.set()
-        assert [task.result(60) for task in tasks] == [True, True]
+    tasks = [start_thread(keep_asking) for _ in range(2)]
+    try:
+        for _ in range(ROUNDS):
+            assert run_child(lambda: ASKED[kind](shared) == expected) == "True"
+    finally:
+        stop.set()
+    assert results(tasks) == [True, True]
 
 
 @each_kind
@@ -186,8 +181,8 @@ def test_a_pickle_gives_the_same_answers(kind, used, make):
 def test_spawned_processes_give_the_same_answers(make):
     things = {kind: make(kind) for kind in ASKED}
     expected = ask_many(things)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        assert pool.submit(ask_many, things).result(timeout=200) == expected
+    with process_pool("spawn", 1) as pool:
+        assert pool.submit(ask_many, things).result(PATIENCE) == expected
 
 
 @pytest.mark.parametrize("kind", ["CocoSampler", "CocoFrames", "SimpleFrames", "FrameView"])
@@ -222,8 +217,7 @@ def test_threads_share_an_index_whose_trees_are_dropped_and_made_again(make, mon
         return [index.overlapping_rows(gid, boxes[gid % 3]).tolist() for gid in gids]
 
     expected = [ask(seed) for seed in range(THREADS)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        assert list(pool.map(ask, range(THREADS))) == expected
+    assert in_threads(ask, range(THREADS)) == expected
 
 
 def test_threads_draw_negatives_of_a_pool_without_an_index(make, fast_switching):
@@ -233,8 +227,7 @@ def test_threads_draw_negatives_of_a_pool_without_an_index(make, fast_switching)
     def draw(_: int) -> list[dict[str, Any]]:
         return [regions.get_negative(rng=None) for _ in range(60)]
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        drawn = [target for targets in pool.map(draw, range(THREADS)) for target in targets]
+    drawn = [target for targets in in_threads(draw, range(THREADS)) for target in targets]
     assert len(drawn) == 60 * THREADS
     assert all(target.keys() == pool_of_two[0].keys() and target["aid"] == -1 for target in drawn)
 

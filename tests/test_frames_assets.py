@@ -11,6 +11,7 @@ import rasterio
 from delayed_image.channel_spec import ChannelSpec, FusedChannelSpec
 from helpers_cache import each_backend
 from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_png, write_tiff
+from helpers_optional import import_optional
 
 from ndsampler.backends import gdal
 from ndsampler.coco_frames import CocoFrames
@@ -93,7 +94,7 @@ class TestAssets:
             FusedChannelSpec.coerce("pan|b|b6|r"),
             [FusedChannelSpec.coerce("pan|b"), "b6|r"],
         ],
-        ids=repr,
+        ids=["code", "list of channels", "list of codes", "tuple", "spec", "fused spec", "list of specs"],
     )
     def test_channels_come_in_the_order_asked_for(self, frames, request_):
         found, pixels = frames
@@ -167,6 +168,7 @@ class TestAssets:
         assert nir["cache_type"] == backend
         assert (nir["cache"] is None) == (backend is None)
         assert (nir["hashid"] is None) == (backend is None)
+        assert np.array_equal(info["channels"]["r|g|b"]["warp_aux_to_img"], np.eye(3))
         assert found._build_pathinfo(2)["default"] is None
 
 
@@ -267,7 +269,7 @@ class TestVideos:
 
 
 def test_a_database_view_serves_frames(bundle, make_coco):
-    pytest.importorskip("sqlalchemy")
+    import_optional("sqlalchemy")
     write_png(bundle / "a.png", random_pixels())
     write_tiff(bundle / "b.tif", random_pixels("uint8", 1))
     other = {"file_name": str(bundle / "b.tif"), "channels": "b"}

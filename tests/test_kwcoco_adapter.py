@@ -205,14 +205,6 @@ class TestEdits:
     def test_a_view_has_no_hash(self, view):
         assert adapter.build_hash(view) is None
 
-    def test_sizes_are_read_from_the_files_of_the_images(self, tmp_path):
-        import kwimage
-
-        kwimage.imwrite(str(tmp_path / "a.png"), np.zeros((5, 7, 3), np.uint8))
-        dset = kwcoco.CocoDataset({"images": [{"id": 1, "file_name": str(tmp_path / "a.png")}]})
-        adapter.fill_image_sizes(dset)
-        assert (dset.imgs[1]["height"], dset.imgs[1]["width"]) == (5, 7)
-
 
 def is_dataset(node: ast.expr) -> bool:
     """Whether an expression is named as datasets are: ``dset``, ``self._dset``, ``coco_dset``."""

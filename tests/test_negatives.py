@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.errors import ArgumentError, MissingSourceError, UnknownIdError
 from ndsampler.isect_indexer import FrameIntersectionIndex
 from ndsampler.pools.free_space import ValidArea, free_corners
 
@@ -29,8 +29,9 @@ def tiled(gap, cell=10, side=10):
 
 
 def enters(box, other):
-    """Tell whether a box, which may be a point or a line, reaches into the inside of another."""
-    return all(box[axis] < other[axis + 2] and other[axis] < box[axis + 2] for axis in (0, 1))
+    """Tell whether a box, which may be a point or a line, reaches into others, which may be arrays."""
+    in_x, in_y = ((box[axis] < other[axis + 2]) & (other[axis] < box[axis + 2]) for axis in (0, 1))
+    return in_x & in_y
 
 
 def covered_share(box, positives):
@@ -69,13 +70,13 @@ def test_none_are_found_only_where_there_is_no_room(seed, per_image, side):
     dset = random_dataset(np.random.RandomState(seed), per_image)
     index = FrameIntersectionIndex.from_coco(dset)
     gids, _ = index.random_negatives(6, window_size=(side, side), exact=False, rng=seed)
-    # with whole numbers a window that fits anywhere also fits at whole coordinates
+    # With whole numbers, a window that fits anywhere also fits at whole coordinates.
+    x, y = np.meshgrid(np.arange(100 - side + 1), np.arange(80 - side + 1))
+    windows = (x, y, x + side, y + side)
     room = {
         gid
         for gid in GIDS
-        for x in range(100 - side + 1)
-        for y in range(80 - side + 1)
-        if not any(enters(box, (x, y, x + side, y + side)) for box in ltrb_of(dset, gid).values())
+        if not np.any([enters(box, windows) for box in ltrb_of(dset, gid).values()], axis=0).all()
     }
     assert (len(gids) == 6) == bool(room)
     assert set(gids.tolist()) <= room
@@ -290,5 +291,25 @@ def test_an_image_without_size_is_named():
     dset = make_dataset({1: []})
     del dset.imgs[1]["width"]
     index = FrameIntersectionIndex.from_table(AnnotTable.from_coco(dset))
-    with pytest.raises(ArgumentError, match=r"ids \[1\].*_ensure_imgsize"):
+    with pytest.raises(MissingSourceError, match="image 1 has no width and height"):
         index.random_negatives(1, window_size=(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("region", "words"),
+    [
+        ("everything", "'everything'"),
+        ([[0, 0, 50, 50]], "at least three points"),
+        ([[0, 0, float("nan"), 50, 50, 50]], "nan"),
+        ({"exterior": [[0, 0], [float("inf"), 50], [50, 50]], "interiors": []}, "inf"),
+        ([[0, 0, 50, 50, 10]], "at least three points"),
+        (7, "7"),
+    ],
+)
+def test_a_valid_region_that_is_no_polygon_is_an_error_with_its_image(region, words):
+    dset = make_dataset({1: [], 4: []})
+    dset.imgs[4]["valid_region"] = region
+    index = FrameIntersectionIndex.from_table(AnnotTable.from_coco(dset))
+    with pytest.raises(ArgumentError, match=f"image 4: its valid_region is .*{words}"):
+        index.random_negatives(2, window_size=(2, 2))
+    assert index.random_negatives(2, window_size=(2, 2), gids=[1], rng=0)[0].tolist() == [1, 1]

@@ -11,13 +11,14 @@ from typing import Any
 import kwcoco
 import numpy as np
 import pytest
+from helpers_optional import import_optional
 from helpers_threads import PATIENCE
 
 import ndsampler
 from ndsampler.dataset import sql_view
 from ndsampler.utils.quiet import stdout_to_log
 
-sqlalchemy = pytest.importorskip("sqlalchemy")
+sqlalchemy = import_optional("sqlalchemy")
 
 #: What the tests that leave the process load.
 WINDOW = {"window_dims": (48, 64)}
@@ -44,7 +45,9 @@ class Pair:
 def folder(request, tmp_path_factory):
     """A folder with a dataset of pixels made on the spot, and a database of the same."""
     dpath = tmp_path_factory.mktemp(request.param)
-    options = {"num_frames": 4} if request.param == "vidshapes8" else {}
+    options = {"image_size": (256, 192)}
+    if request.param == "vidshapes8":
+        options["num_frames"] = 4
     with stdout_to_log():
         dset = kwcoco.CocoDataset.demo(
             request.param, verbose=0, dpath=str(dpath / "demo"), use_cache=False, **options

@@ -247,12 +247,16 @@ def test_counts_are_those_of_the_images(n_positives):
     annots = [ann for gid in sampler.image_ids for ann in sampler.load_image_with_annots(gid)[1]]
     assert sampler.n_annots == len(annots)
     assert len({ann["id"] for ann in annots}) == len(annots)
+    assert min((ann["id"] for ann in annots), default=1) == 1
+    assert len(sampler) == sampler.n_images
+    assert sampler
 
 
 def test_items_are_positives_first_and_negatives_after():
     sampler = small(n_positives=4)
     aids = [sampler.load_item(index)["target"]["aid"] for index in range(8)]
-    assert [aid >= 0 for aid in aids] == [True] * 4 + [False] * 4
+    assert [aid >= 1 for aid in aids] == [True] * 4 + [False] * 4
+    assert aids[0] == 1
     assert same_samples(sampler.load_item(1, pad=3), sampler.load_positive(1, pad=3))
     assert same_samples(
         sampler.load_item(5, window_dims=(9, 8)), sampler.load_negative(1, window_dims=(9, 8))

@@ -9,6 +9,7 @@ argument may also be given as an option, before or after all others. A switch is
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.errors import ArgumentError
@@ -155,18 +156,38 @@ def take_rest(args: argparse.Namespace, first: str, rest: str) -> list[str]:
     return take_positional(args, rest, required=False) or []
 
 
-def open_sources(paths: Sequence[str]) -> Sources:
+def add_images(add: Any, of: str) -> None:
+    """Add the option ``--images``, the folder of the images of a dataset.
+
+    Args:
+        add: ``add_argument`` of the parser of the command.
+        of: the argument that names the dataset, for the help page.
+    """
+    text = f"folder of the images of {of}, if that is not the folder of the dataset"
+    add("--images", type=_folder, metavar="DIR", help=text)
+
+
+def _folder(text: str) -> str:
+    """Return the path of an existing folder."""
+    if not os.path.isdir(os.path.expanduser(text)):
+        counted = "; how many images to use is --max_images" if text.lstrip("-").isdigit() else ""
+        raise argparse.ArgumentTypeError(f"{text} is not a folder; expected the one of the images{counted}")
+    return text
+
+
+def open_sources(paths: Sequence[str], images: str | None = None) -> Sources:
     """Return the source files of some datasets.
 
     Args:
-        paths: of kwcoco datasets.
+        paths: of MS-COCO or kwcoco datasets.
+        images: folder of the images of all of them; by default each has the folder of its file.
 
     Raises:
         MissingSourceError: if one does not exist.
-        ArgumentError: if one is not a kwcoco dataset, or has no images.
+        ArgumentError: if one is not a dataset, or has no images.
     """
     from ndsampler.cache.usage import Sources
     from ndsampler.coco_frames import CocoFrames
     from ndsampler.dataset.opening import open_dataset
 
-    return Sources(CocoFrames(open_dataset(path), backend=None) for path in paths)
+    return Sources(CocoFrames(open_dataset(path, images), backend=None) for path in paths)

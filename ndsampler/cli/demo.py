@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.cli.arguments import add_images
 from ndsampler.cli.console import FINE, progress_bar, say
 from ndsampler.errors import ArgumentError
 from ndsampler.utils.formatting import (
@@ -81,13 +82,14 @@ def _add_options(add: Any) -> None:
     shown = " (default: %(default)s)"
     backends = ["none", "npy", "cog"]
     add("--out", default="ndsampler_demo", metavar="DIR", help="folder for all files" + shown)
-    add("--data", metavar="FILE", help="a kwcoco dataset of your own, instead of making one")
+    add("--data", metavar="FILE", help="an MS-COCO or kwcoco dataset of your own, instead of making one")
+    add_images(add, "--data")
     add("--workdir", metavar="DIR", help="folder for converted images (default: cache, in --out)")
     add("--backend", default="cog", choices=backends, help="backend of the samples on the sheet" + shown)
     add("--samples", type=_count, default=8, metavar="N", help="samples on the sheet" + shown)
     add("--window", type=_count, default=256, metavar="PIXELS", help="side of a sample" + shown)
     add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the large image" + shown)
-    add("--images", type=int, default=16, metavar="N", help="images of --data to use; 0 for all" + shown)
+    add("--max_images", type=int, default=16, metavar="N", help="images of --data to use; 0 for all" + shown)
     seconds = "how long to sample with each backend; 0 for no comparison"
     add("--seconds", type=float, default=1.0, metavar="S", help=seconds + shown)
     add("--seed", type=int, default=0, metavar="N", help="selects the images and the samples" + shown)
@@ -147,10 +149,10 @@ def run(args: argparse.Namespace) -> int:
         NDSamplerError: if the data or the cache cannot be used.
     """
     begin = time.perf_counter()
-    if args.seed < 0 or args.images < 0 or not 0 <= args.seconds < 3600:
+    if args.seed < 0 or args.max_images < 0 or not 0 <= args.seconds < 3600:
         raise ArgumentError(
-            f"--seed is {args.seed}, --images {args.images}, --seconds {args.seconds}; expected none of them "
-            "below 0, and less than an hour"
+            f"--seed is {args.seed}, --max_images {args.max_images}, --seconds {args.seconds}; expected none "
+            "of them below 0, and less than an hour"
         )
     demo = start(args)
     describe(demo)
@@ -171,16 +173,16 @@ def start(args: argparse.Namespace) -> Run:
 
     out = Path(args.out).absolute()
     workdir = Path(args.workdir).absolute() if args.workdir else out / "cache"
-    dset = open_dataset(args.data) if args.data else None
+    dset = open_dataset(args.data, args.images) if args.data else None
     say(f"Output folder: {printable(out)}")
     for folder in (out, workdir):
         folder.mkdir(parents=True, exist_ok=True)
     dset = make_data(args, out) if dset is None else dset
     data = Path(args.data).absolute() if args.data else Path(dset.fpath)
     rng = np.random.default_rng(args.seed)
-    chosen = choose_images(dset, args.images if args.data else 0, rng)
+    chosen = choose_images(dset, args.max_images if args.data else 0, rng)
     if chosen is not dset:
-        say(f"Using {chosen.n_images} of {dset.n_images} images; --images 0 uses all")
+        say(f"Using {chosen.n_images} of {dset.n_images} images; --max_images 0 uses all")
     return Run(args, out, data, Samplers(chosen, workdir), rng)
 
 
@@ -351,11 +353,12 @@ def finish(demo: Run, sheet: Path, seconds: float) -> None:
     say()
     if not demo.args.data:
         say("To run this on your own dataset:")
-        say(f"  {python} -m ndsampler demo --data my.kwcoco.json")
+        say(f"  {python} -m ndsampler demo --data my.kwcoco.json --images FOLDER")
+    images = f"images={demo.args.images!r}, " if demo.args.images else ""
     say("To continue in Python:")
-    say("    import kwcoco, ndsampler")
-    say(f"    dset = kwcoco.CocoDataset({str(demo.data)!r})")
-    say(f"    sampler = ndsampler.CocoSampler(dset, workdir={str(demo.samplers.workdir)!r}, backend='cog')")
+    say("    import ndsampler")
+    say(f"    sampler = ndsampler.CocoSampler({str(demo.data)!r}, {images}")
+    say(f"        workdir={str(demo.samplers.workdir)!r}, backend='cog')")
     say("    sample = sampler.load_positive(target={'window_dims': (256, 256)})")
     say("    sample['im'].shape, sample['annots']['frame_dets'][0]")
     size = format_bytes(folder_bytes(demo.out))

@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_positional, add_switch, take_positional
+from ndsampler.cli.arguments import add_images, add_positional, add_switch, take_positional
 from ndsampler.cli.console import FINE, FOUND, complain, say, say_json
 from ndsampler.dataset.opening import open_dataset
 from ndsampler.errors import ArgumentError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   python -m ndsampler prepare data.kwcoco.json --backend cog --workers 8 --workdir work
+  python -m ndsampler prepare annotations/instances_val.json --images val --workdir work
   python -m ndsampler prepare data.kwcoco.json --backend '{"type": "cog", "config": {"compress": "LZW"}}'
 
 If it is stopped, it can be started again and converts the missing images. Give the sampler the same
@@ -51,8 +52,9 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_positional(parser, "src", "the dataset, a kwcoco file")
+    add_positional(parser, "src", "the dataset, an MS-COCO or kwcoco file")
     add = parser.add_argument
+    add_images(add, "src")
     add(
         "--backend",
         default="cog",
@@ -115,7 +117,7 @@ def _open_frames(args: argparse.Namespace) -> CocoFrames:
     backend = make_backend(_parse_backend(args.backend))
     if not backend.caches:
         raise ArgumentError(f"--backend is {args.backend}; expected one that keeps a cache, cog or npy")
-    dset = open_dataset(take_positional(args, "src"))
+    dset = open_dataset(take_positional(args, "src"), args.images)
     frames = CocoFrames(dset, args.hashid_mode, args.workdir, backend=backend)
     try:
         os.makedirs(str(frames.cache_dpath), exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_positional, add_switch, open_sources, take_positional
+from ndsampler.cli.arguments import add_images, add_positional, add_switch, open_sources, take_positional
 from ndsampler.cli.console import FINE, FOUND, complain, progress_bar, say, say_json
 from ndsampler.utils.formatting import format_bytes, printable
 
@@ -59,6 +59,7 @@ def add_parser(commands: Any) -> None:
         help="also remove every entry that belongs to no file of these kwcoco datasets, entries named by "
         "their content included",
     )
+    add_images(parser.add_argument, "--unused_by")
     add_switch(parser, "unreachable", "also remove entries whose source is in a folder that does not exist")
     add_switch(parser, "json", "print the result as JSON")
     add_switch(parser, "quiet", "no progress bar, and no list of removed files")
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     workdir = take_positional(args, "workdir")
     find_entries(workdir)
-    sources = open_sources(args.unused_by) if args.unused_by else None
+    sources = open_sources(args.unused_by, args.images) if args.unused_by else None
     verb = "would remove" if args.dry_run else "removed"
     items = []
     with progress_bar("prune", None, args.quiet or not args.json) as progress:

@@ -6,7 +6,14 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_positional, add_switch, open_sources, take_positional, take_rest
+from ndsampler.cli.arguments import (
+    add_images,
+    add_positional,
+    add_switch,
+    open_sources,
+    take_positional,
+    take_rest,
+)
 from ndsampler.cli.console import FINE, FOUND, progress_bar, say, say_json
 from ndsampler.utils.formatting import format_bytes, format_duration, printable
 
@@ -42,7 +49,10 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_positional(parser, "workdir", "the workdir of the samplers")
-    add_positional(parser, "data", "only the entries of these datasets, kwcoco files", several=True)
+    add_positional(
+        parser, "data", "only the entries of these datasets, MS-COCO or kwcoco files", several=True
+    )
+    add_images(parser.add_argument, "data")
     add_switch(parser, "pixels", "also compare with the pixels of the sources")
     add_switch(parser, "remove", "remove damaged entries; they are made again when they are needed")
     add_switch(parser, "json", "print the result as JSON")
@@ -58,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     rest = take_rest(args, "workdir", "data")
     workdir = take_positional(args, "workdir")
     total = count_files(workdir)
-    sources = open_sources(rest) if rest else None
+    sources = open_sources(rest, args.images) if rest else None
     began, done = time.perf_counter(), 0
     with progress_bar("verify", total, args.quiet) as progress:
 

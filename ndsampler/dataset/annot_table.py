@@ -23,6 +23,8 @@ from ndsampler.errors import UnknownIdError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from ndsampler.dataset.sizes import SizeSource
+
 __all__ = ["AnnotTable"]
 
 logger = logging.getLogger(__name__)
@@ -74,18 +76,20 @@ class AnnotTable(Columns):
     """The distinct track ids: numbers or strings, as the dataset states them."""
 
     @classmethod
-    def from_coco(cls, dset: Any) -> AnnotTable:
+    def from_coco(cls, dset: Any, size_source: SizeSource | None = None) -> AnnotTable:
         """Return the annotations of a dataset. Nothing is hashed or written to disk.
 
         An annotation whose image the dataset lacks is skipped, and a warning is logged.
 
         Args:
             dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+            size_source: reads sizes of images that are missing; by default from the files in the folder of
+                the dataset.
 
         Raises:
             ArgumentError: if a number is expected and something else found, or a box is not four numbers.
         """
-        images = ImageTable.from_coco(dset)
+        images = ImageTable.from_coco(dset, size_source)
         records = read_annots(dset)
         aids, cids, boxes, tracks = records.aids, records.cids, records.boxes, records.tracks
         image_rows = images.find(records.gids)

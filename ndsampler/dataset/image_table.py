@@ -12,10 +12,13 @@ import numpy as np
 
 from ndsampler.dataset.columns import Columns, describe_unknown, find_sorted
 from ndsampler.dataset.records import read_images
+from ndsampler.dataset.sizes import SizeSource
 from ndsampler.errors import ArgumentError, UnknownIdError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from ndsampler.dataset.sizes import Failure
 
 __all__ = ["ImageTable"]
 
@@ -23,7 +26,9 @@ __all__ = ["ImageTable"]
 @dataclass(eq=False)
 class ImageTable(Columns):
     """
-    One row per image, sorted by image id. The columns must not be changed.
+    One row per image, sorted by image id.
+
+    The columns must not be changed, except that :meth:`require_sizes` fills in sizes that are missing.
 
     Example:
         >>> import kwcoco
@@ -40,10 +45,10 @@ class ImageTable(Columns):
     """Image ids, ascending."""
 
     widths: NDArray[np.int32]
-    """Widths in pixels; -1 if the dataset does not state the width."""
+    """Widths in pixels; -1 where the dataset states none and :meth:`require_sizes` has read none."""
 
     heights: NDArray[np.int32]
-    """Heights in pixels; -1 if the dataset does not state the height."""
+    """Heights in pixels; -1 likewise."""
 
     vidids: NDArray[np.int64]
     """Video ids; :data:`~ndsampler.dataset.columns.NO_ID` for an image that belongs to no video."""
@@ -60,12 +65,16 @@ class ImageTable(Columns):
     warps: dict[int, Any]
     """Image id to warp_vid_from_img as the dataset stores it, for the frames where it is not the identity."""
 
+    size_source: SizeSource | None = None
+    """Reads sizes that are missing; left out of pickles."""
+
     @classmethod
-    def from_coco(cls, dset: Any) -> ImageTable:
+    def from_coco(cls, dset: Any, size_source: SizeSource | None = None) -> ImageTable:
         """Return the images of a dataset.
 
         Args:
             dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+            size_source: reads sizes that are missing; by default from the files in the folder of the dataset.
 
         Raises:
             ArgumentError: if an id, a size or a frame index is not a number.
@@ -84,7 +93,11 @@ class ImageTable(Columns):
             order=rows_in_dataset_order,
             valid_regions=records.valid_regions,
             warps=records.warps,
+            size_source=size_source or SizeSource(dset),
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "size_source": None}
 
     def __len__(self) -> int:
         return len(self.gids)
@@ -139,20 +152,48 @@ class ImageTable(Columns):
         return describe_unknown("image", gid, self.gids)
 
     def require_sizes(self, rows: NDArray[np.int64] | None = None) -> None:
-        """Check that the dataset states the sizes of images.
+        """Make sure that the sizes of images are known, and read them from their files if they are not.
+
+        The sizes of all images are read then. Those of :class:`ndsampler.dataset.sizes.SizeSource` that
+        cannot be read do no harm unless they are asked for.
 
         Args:
             rows: rows of the images; all when None.
 
         Raises:
-            ArgumentError: if one has no width or height; the message lists the first five.
+            SourceError: if the size of one of them cannot be read.
+            ArgumentError: if this table came out of a pickle, and has no files to read sizes from.
         """
-        unknown = (self.widths < 0) | (self.heights < 0)
-        if not unknown.any():
+        missing = self._unsized_rows(rows)
+        if not len(missing):
             return
-        missing = self.gids[unknown] if rows is None else np.unique(self.gids[rows[unknown[rows]]])
-        if len(missing):
+        if self.size_source is None:
             raise ArgumentError(
-                f"{len(missing)} images have no width or height, ids {missing[:5].tolist()}; expected "
-                "both in pixels; call dset._ensure_imgsize() to read them from the files, or add them"
+                f"{len(missing)} images have no width or height, ids {self.gids[missing][:5].tolist()}; "
+                "expected both in pixels; add them to the dataset"
             )
+        failures = self.fill_sizes()
+        missing = self._unsized_rows(missing)
+        if len(missing):
+            gid = int(self.gids[missing[0]])
+            raise self.size_source.explain(gid, failures.get(gid), len(missing))
+
+    def fill_sizes(self) -> dict[int, Failure]:
+        """Read the sizes that are missing.
+
+        Returns:
+            For each image whose file cannot be read, its path and the reason.
+        """
+        missing = self._unsized_rows()
+        if not len(missing) or self.size_source is None:
+            return {}
+        sizes, failures = self.size_source.fill(self.gids[missing].tolist())
+        rows = self.find(list(sizes))
+        dims = np.array(list(sizes.values()), dtype=np.int32).reshape(-1, 2)
+        self.heights[rows], self.widths[rows] = dims.T
+        return failures
+
+    def _unsized_rows(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Return which of some rows, or of all, have no width or no height; each once, ascending."""
+        unsized = (self.widths < 0) | (self.heights < 0)
+        return np.nonzero(unsized)[0] if rows is None else np.unique(rows[unsized[rows]])

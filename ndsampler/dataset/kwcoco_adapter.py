@@ -21,6 +21,11 @@ IMAGES_QUERY = (
     "FROM images"
 )
 
+#: Id and file name of the images whose size is not stated.
+UNSIZED_QUERY = (
+    "SELECT id, file_name FROM images WHERE (width IS NULL OR height IS NULL) AND file_name IS NOT NULL"
+)
+
 #: All annotations: id, image, category, and the box as four columns.
 ANNOTS_QUERY = "SELECT id, image_id, category_id, _bbox_x, _bbox_y, _bbox_w, _bbox_h FROM annotations"
 
@@ -154,12 +159,3 @@ def build_hash(dset: Any) -> str | None:
     if not hasattr(dset, "_build_hashid"):
         return None
     return str(dset._build_hashid())
-
-
-def fill_image_sizes(dset: Any) -> None:
-    """Read the sizes of images that state none from their files, and write them into the dataset.
-
-    Args:
-        dset: a ``kwcoco.CocoDataset``.
-    """
-    dset._ensure_imgsize()

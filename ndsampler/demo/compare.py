@@ -115,7 +115,8 @@ class Comparison:
         workdir = str(self.samplers.workdir)
         ids = [int(gid) for gid in sampler.image_ids]
         targets = self._targets_of(sampler)
-        speed = measure(Task(str(self.data), ids, workdir, BACKENDS[name], self.seconds, targets))
+        images = str(self.samplers.dset.bundle_dpath)
+        speed = measure(Task(str(self.data), ids, workdir, BACKENDS[name], self.seconds, targets, images))
         overview = time_overview(sampler, self.overview_side) if gids is None else None
         return Measurement(speed, overview, folder_bytes(sampler.frames.cache_dpath))
 

@@ -48,6 +48,9 @@ class Task:
 
     targets: list[dict[str, Any]]
 
+    images: str | None = None
+    """Folder of the images; None for that of the dataset."""
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -137,7 +140,7 @@ def run(task: Task) -> Speed:
     from ndsampler.coco_sampler import CocoSampler
     from ndsampler.dataset.opening import open_dataset
 
-    dset = open_dataset(task.data)
+    dset = open_dataset(task.data, task.images)
     if len(task.gids) < dset.n_images:
         dset = dset.subset(task.gids)
     sampler = CocoSampler(dset, workdir=task.workdir, backend=task.backend)

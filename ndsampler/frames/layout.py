@@ -69,6 +69,8 @@ class FrameLayout:
     """3x3 matrix from the image's pixels to the video's; None when they are the same."""
     has_own_file: bool = True
     """Whether the image names a file itself, whose bands then are the default channels."""
+    folder: str | None = None
+    """The folder that file names of the dataset start from; None without a dataset."""
 
     @property
     def is_plain(self) -> bool:

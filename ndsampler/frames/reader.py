@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
+from ndsampler.dataset.missing_file import describe_missing
+from ndsampler.errors import CacheError, DatasetMismatchError, MissingSourceError, SourceError
 from ndsampler.frames.grid import AssetShape, Grid, choose_pixels
 from ndsampler.frames.layout import Asset, FrameLayout, ReadPlan, band_names, plan_reads
 from ndsampler.frames.nodata import mask_nodata
@@ -75,7 +77,7 @@ class FrameReader:
         try:
             return self._cache.visit(asset.source, act)
         except (SourceError, CacheError) as ex:
-            raise _naming_image(ex, layout) from ex
+            _raise_named(ex, layout)
 
     def ensure(self, layout: FrameLayout) -> list[str]:
         """Return the files that the backend reads fast, one for each asset, making missing entries.
@@ -303,9 +305,16 @@ def _naming(layout: FrameLayout) -> Iterator[None]:
     try:
         yield
     except (SourceError, CacheError) as ex:
-        raise _naming_image(ex, layout) from ex
+        _raise_named(ex, layout)
 
 
-def _naming_image(error: Exception, layout: FrameLayout) -> Exception:
-    """Return an error of the same kind whose message names the image."""
-    return type(error)(f"image {layout.gid}: {error}")
+def _raise_named(error: SourceError | CacheError, layout: FrameLayout) -> NoReturn:
+    """Raise an error of the same kind whose message names the image, and says where a missing file may be.
+
+    It takes the place of the error in the traceback.
+    """
+    if isinstance(error, MissingSourceError):
+        missing = (asset.path for asset in layout.assets if not os.path.exists(asset.path))
+        text = next((describe_missing(path, layout.folder) for path in missing), str(error))
+        raise MissingSourceError(f"image {layout.gid}: {text}") from None
+    raise type(error)(f"image {layout.gid}: {error}") from error.__cause__

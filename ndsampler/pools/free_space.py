@@ -14,9 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ndsampler.dataset.segmentations import parse_segmentation
+from ndsampler.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,14 +70,23 @@ class ValidArea:
         """Return the area of an image's valid region in a dataset.
 
         Args:
-            region: a segmentation in any form that ``kwimage.MultiPolygon.coerce`` accepts.
+            region: a segmentation in any form that COCO files have.
             dsize: (2,) width and height of the image in pixels.
+
+        Raises:
+            ArgumentError: if the region is not made of polygons with finite coordinates.
         """
-        import kwimage
         import shapely
 
         image = shapely.box(0, 0, *dsize)
-        polygon = shapely.make_valid(kwimage.MultiPolygon.coerce(region).to_shapely())
+        try:
+            with np.errstate(invalid="ignore"):
+                polygon = shapely.make_valid(parse_segmentation(region).to_shapely())
+        except Exception as ex:  # kwimage and shapely raise errors of many kinds
+            raise ArgumentError(
+                f"valid_region is {shorten(repr(region), 80)}; expected polygons of at least three points, "
+                f"such as [[x1, y1, x2, y2, x3, y3]] ({type(ex).__name__}: {ex})"
+            ) from None
         polygon = shapely.intersection(polygon, image)
         if shapely.is_empty(polygon):
             return cls(polygon, np.zeros(4))

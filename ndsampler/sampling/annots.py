@@ -59,7 +59,7 @@ def parse_request(with_annots: Any, annot_ids: Any, visible_thresh: Any) -> Anno
     """
     if with_annots is False:
         return None
-    is_default = with_annots is True and annot_ids is None and type(visible_thresh) is float
+    is_default = with_annots is True and annot_ids is None and type(visible_thresh) in (float, int)
     if is_default and visible_thresh == 0:
         return ALL_ANNOTS
     if isinstance(with_annots, str):

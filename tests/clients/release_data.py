@@ -288,3 +288,19 @@ def simple_video(dpath: Path, channels: str | None = "red|green|blue") -> Any:
             "videos": [{"id": 1, "name": "vid", "width": 80, "height": 60}],
         }
     )
+
+
+def unsized(dpath: Path) -> Any:
+    """Three stills whose ids are not in order and whose sizes the dataset does not state."""
+    import kwcoco
+
+    sizes = {3: (20, 30), 1: (12, 16), 7: (40, 50)}
+    images = [
+        {"id": gid, "file_name": write_image(dpath / f"unsized{gid}.png", texture(*dims, seed=gid))}
+        for gid, dims in sizes.items()
+    ]
+    annots = [
+        {"id": aid, "image_id": gid, "category_id": 1, "bbox": [1, 2, 5, 6]} for aid, gid in ((1, 3), (2, 1))
+    ]
+    categories = [{"id": 1, "name": "star", "supercategory": "shape"}]
+    return kwcoco.CocoDataset({"images": images, "annotations": annots, "categories": categories})

@@ -159,6 +159,12 @@ EXPECTED: list[Expected] = [
     ("*grid/*", "positives_indexes*", "*", "*", "defect 1"),
     ("*grid/*", "negatives_indexes*", "*", "*", "defect 1"),
     ("select/*", "", "*", "*", "the choice between equals is drawn differently"),
+    ("unsized/missing file", "error", "*", "*", "an image whose size cannot be read is named with its file"),
+    ("position cog/*", "", "*ndarray uint8*", "*ndarray uint8*", "defect 6: cog was lossy"),
+    ("position/no images", "", "bool False", "bool True", "frames without images are true, as other objects"),
+    ("toy/empty", "1", "bool False", "bool True", "a sampler without positives is true, as other objects"),
+    ("wrong file/*", "error", "*", "ValueError", "what is no dataset is a ValueError, whatever is wrong"),
+    ("wrong file/*", "error", "*", "FileNotFoundError", "a dataset that does not exist is a missing file"),
     ("names/*", "*", "*", "*", "more names"),
 ]
 

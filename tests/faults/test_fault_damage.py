@@ -32,6 +32,9 @@ from ndsampler.errors import CacheError
 
 each_damage = pytest.mark.parametrize("damage", DAMAGES)
 
+#: Damages that entries take while they are read.
+WHILE_READ = ["removed", "replaced by garbage", "replaced by text", "an empty folder", "a dangling link"]
+
 as_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to become somebody without rights"
 )
@@ -65,6 +68,18 @@ def count_conversions(frames) -> list[str]:
 
     frames._cache.backend.convert = noted
     return made
+
+
+def destroy_one(frames, rng) -> bool:
+    """Damage a random entry that exists, and return whether that could be done."""
+    found = [entry for entry in entries(frames) if entry.is_file()]
+    if not found:
+        return False
+    # A reader may remove or make an entry in between.
+    with contextlib.suppress(FileExistsError, FileNotFoundError):
+        DAMAGES[rng.choice(WHILE_READ)](found[rng.integers(len(found))])
+        return True
+    return False
 
 
 @each_caching
@@ -125,29 +140,34 @@ class TestDamage:
         self, backend, prepared, scene, amount, patience
     ):
         frames = prepared(backend)
-        count = amount(short=60, whole=60, soak=2000)
-        damages = ["removed", "replaced by garbage", "replaced by text", "an empty folder", "a dangling link"]
+        count = amount(short=120, whole=120, soak=2000)
+        done = [0] * 8
         stop = threading.Event()
+
+        def read(reader: int) -> int:
+            wrong = 0
+            try:
+                for number in range(count):
+                    wrong += read_windows(frames, scene, reader * count + number, 1)
+                    done[reader] += 1
+            finally:
+                done[reader] = count
+            return wrong
 
         def destroy() -> int:
             rng = np.random.default_rng(3)
             destroyed = 0
             while not stop.is_set():
-                found = [entry for entry in entries(frames) if entry.is_file()]
-                if found:
-                    entry = found[rng.integers(len(found))]
-                    # A reader may have removed the entry, or made it anew, in between.
-                    with contextlib.suppress(FileExistsError, FileNotFoundError):
-                        DAMAGES[damages[rng.integers(len(damages))]](entry)
-                        destroyed += 1
-                stop.wait(0.02)
+                destroyed += destroy_one(frames, rng)
+                before = list(done)
+                # A window is read again a few times only, so each reader gets one in between.
+                while not stop.is_set() and any(new == old < count for new, old in zip(done, before)):
+                    stop.wait(0.001)
             return destroyed
 
         destroyer = start_thread(destroy)
         try:
-            wrong = in_threads(
-                lambda seed: read_windows(frames, scene, seed, count), range(8), timeout=patience
-            )
+            wrong = in_threads(read, range(8), timeout=patience)
         finally:
             stop.set()
         assert wrong == [0] * 8

@@ -12,6 +12,7 @@ import pytest
 from helpers_images import random_pixels, write_png, write_tiff
 from helpers_processes import needs_fork, run_script
 from helpers_systems import needs_locks
+from helpers_threads import results, start_thread
 from PIL import Image
 
 from ndsampler import SimpleFrames
@@ -211,13 +212,12 @@ def test_a_fork_does_not_wait_for_ever(monkeypatch, caplog):
             inside.set()
             leave.wait(60)
 
-    thread = threading.Thread(target=stay)
-    thread.start()
+    thread = start_thread(stay)
     assert inside.wait(60)
     gate.wait_for_threads()
     assert (len(gate), "the child may hang" in caplog.text) == (1, True)
     leave.set()
-    thread.join()
+    results([thread])
     assert len(gate) == 0
 
 

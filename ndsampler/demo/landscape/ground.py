@@ -170,7 +170,7 @@ def blob(rng: np.random.Generator, middle: NDArray[Any], radii: tuple[float, flo
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Area:
     """A filled polygon on the ground."""
 
@@ -188,7 +188,7 @@ class Area:
         canvas.fill(self.color, self.points, material=self.material)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Line:
     """A wide line on the ground."""
 
@@ -208,7 +208,7 @@ class Line:
         canvas.stroke(self.color, self.points, self.width, self.material, self.closed)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Dashes:
     """Lane markings: short lines, (n, 2, 2)."""
 
