@@ -122,6 +122,14 @@ def test_targets_that_name_an_annotation_or_an_image_are_the_same(pair):
         assert_same_samples(pair.plain.load_sample(dict(target)), pair.view.load_sample(dict(target)))
 
 
+@pytest.mark.parametrize("wrong", ["x", 99999, 1.5, [1], np.array([1, 2]), 2**70])
+@pytest.mark.parametrize("key", ["gid", "aid", "vidid"])
+def test_unknown_ids_are_refused_with_some_that_exist(pair, key, wrong):
+    for sampler in (pair.plain, pair.view):
+        with pytest.raises(ndsampler.errors.UnknownIdError, match="expected (one of|an annotation|a video)"):
+            sampler.load_sample({key: wrong})
+
+
 def test_samples_of_videos_are_the_same(pair):
     if not pair.plain.dset.videos():
         pytest.skip("no videos")
