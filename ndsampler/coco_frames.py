@@ -94,12 +94,12 @@ class CocoFrames(Frames, DatasetHash):
             SourceError: if the dataset names no file for it, or its entry cannot be understood.
         """
         imgs = self.dset.imgs
-        if not is_in_memory(imgs) and image_id in self._layouts:
-            # A view of a database is read-only, and asking it again would cost a query.
-            return self._layouts[image_id][1]
         try:
+            if not is_in_memory(imgs) and image_id in self._layouts:
+                # A view of a database is read-only, and asking it again would cost a query.
+                return self._layouts[image_id][1]
             img = imgs[image_id]
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, OverflowError):
             raise UnknownIdError(
                 f"image id is {image_id!r}; expected one of the {len(imgs)} ids in dset.imgs: "
                 f"{list_ids(imgs.keys(), image_id)}"
@@ -138,7 +138,7 @@ class CocoFrames(Frames, DatasetHash):
         """
         try:
             return frames_of_video(self.dset, vidid)
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, OverflowError):
             known = list_ids(video_ids(self.dset), vidid)
             raise UnknownTargetError(
                 f"vidid is {vidid!r}; expected a video id of the dataset: {known}"

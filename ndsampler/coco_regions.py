@@ -355,10 +355,8 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
     def n_positives(self) -> int:
         """Number of positives in the pool."""
         self._notice_edits()
-        if self._pos_select_idxs is not None:
-            return len(self._pos_select_idxs)
-        # Counted without the targets, which need the sizes of the images.
-        return int(self.annot_table.has_box.sum()) if self._targets is None else len(self._targets)
+        # The targets, and sizes that they need, are made before a program starts workers.
+        return len(self.targets) if self._pos_select_idxs is None else len(self._pos_select_idxs)
 
     @property
     def n_negatives(self) -> int:

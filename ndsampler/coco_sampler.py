@@ -352,7 +352,8 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         anns = self.load_annotations(image_id)
         img = dict(self.dset.imgs[image_id])
         if img.get("width") is None or img.get("height") is None:
-            img["height"], img["width"] = self.frames.image_dims(image_id)
+            height, width = self.frames.image_dims(image_id)
+            img.update(width=width, height=height)
         return {**img, "imdata": self.load_image(image_id, cache=cache)}, anns
 
     @fork_safe
@@ -467,16 +468,18 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
 
         Args:
             target: what to sample; :class:`ndsampler.types.Target` lists every key. It names an image
-                (``gid``) or an annotation (``aid``), and a window: a center and size (``cx, cy, width,
-                height``, or ``window_dims``), or ``slices``; without one, the whole image. It may state how
-                to read: ``pad, padkw, channels, scale, interpolation, antialias, nodata, dtype, as_xarray``.
+                (``gid``) or an annotation (``aid``), and a window: ``slices``, a center and size (``cx, cy,
+                width, height``, or ``window_dims``), or a ``bbox``; without one, the whole image. It may
+                state how to read: ``pad, padkw, channels, scale, interpolation, antialias, nodata, dtype,
+                as_xarray``.
             with_annots: True for all annotations in the window, False for none, or some of ``'boxes'``,
                 ``'segmentation'`` and ``'keypoints'``, in a list or joined by ``+``. Ids, categories and
                 boxes come with any.
             annot_ids: annotations to take instead of looking for them.
             visible_thresh: leave out annotations unless more than this share of their box is in the window;
-                0 keeps all that touch it.
-            **kwargs: arguments that are keys of the target now; each warns once.
+                0 keeps all that touch it, and 1 keeps none.
+            **kwargs: arguments that are keys of the target now, each with one warning. Unknown ones are
+                ignored, with a warning.
 
         Returns:
             ``im``: (height, width, channels) pixels of the caller's own; ``target``: the target and what

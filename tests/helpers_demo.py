@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import cv2
 import numpy as np
@@ -39,3 +40,11 @@ def write_dataset(folder, annotations=(), categories=(), videos=(), size=(90, 70
 def decode(path):
     """Return the RGB pixels of an image file, decoded by OpenCV."""
     return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def table_rows(text):
+    """Return the cells of each row of the printed table, by the name of the backend."""
+    lines = text.splitlines()
+    rule = next(number for number, line in enumerate(lines) if line.startswith("---"))
+    rows = [re.split(r"  +", line.strip()) for line in lines[rule + 1 : rule + 4]]
+    return {cells[0]: cells for cells in rows}

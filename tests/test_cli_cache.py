@@ -206,7 +206,7 @@ class TestPrepare:
         code, out, err = run("prepare", data, "--workdir", "work", "--backend", "npy")
         assert code == 1
         assert "3 images, 2 failed: 1 entries made" in out
-        assert re.search(r"^image 1: .*1\.png does not exist$", err, re.MULTILINE)
+        assert re.search(r"^image 1: .*1\.png does not exist: ", err, re.MULTILINE)
         assert re.search(r"^image 3: .*3\.png", err, re.MULTILINE)
         code, summary = run_json("prepare", data, "--workdir", "work", "--backend", "npy")
         assert (code, summary["failed"], summary["present"]) == (1, 2, 1)

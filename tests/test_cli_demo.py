@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from helpers_demo import decode, run_cli, write_dataset
+from helpers_demo import decode, run_cli, table_rows, write_dataset
 
 from ndsampler.cli import demo
 from ndsampler.demo import compare, selection
@@ -31,14 +31,6 @@ def demo_run(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return out, done.stdout
-
-
-def table_rows(text):
-    """Return the cells of each row of the printed table, by the name of the backend."""
-    lines = text.splitlines()
-    rule = next(number for number, line in enumerate(lines) if line.startswith("---"))
-    rows = [re.split(r"  +", line.strip()) for line in lines[rule + 1 : rule + 4]]
-    return {cells[0]: cells for cells in rows}
 
 
 class TestDemoCommand:

@@ -44,7 +44,7 @@ def test_a_file_of_that_name_below_or_beside_the_folder_is_found(tmp_path, place
     assert f"There is {tmp_path / place}" in text
     assert f"images={right!r}" in text
     assert f"dset.bundle_dpath = {right!r}" in text
-    assert "--images" in text
+    assert f"--images {right} to a command" in text
 
 
 def test_the_folder_of_a_name_with_folders_is_the_one_it_starts_from(tmp_path):
@@ -136,7 +136,7 @@ def test_every_way_to_read_gives_one_traceback_with_the_advice(tmp_path, backend
     sampler = ndsampler.CocoSampler(dset, workdir=tmp_path / "work", backend=backend)
     with pytest.raises(MissingSourceError, match=r"image 4.*a\.png does not exist") as caught:
         action(sampler)
-    advice = re.search(r"give it: images='(.+?)'", str(caught.value))
+    advice = re.search(r"give images='(.+?)' to the sampler", str(caught.value))
     text = "".join(traceback.format_exception(caught.value))
     assert text.count("Traceback (most recent call last)") == 1
     fixed = ndsampler.CocoSampler(dset, workdir=tmp_path / "work", backend=backend, images=advice[1])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers_datasets import stills
 from helpers_images import random_pixels, write_png
+from helpers_optional import import_optional
 
 import ndsampler
 from ndsampler import frame_cache
@@ -77,7 +78,7 @@ def assert_messages(found, expected):
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_verdict_is_that_of_rio_cogeo(tmp_path, name):
-    cogeo = pytest.importorskip("rio_cogeo.cogeo")
+    cogeo = import_optional("rio_cogeo.cogeo")
     options = {"width": 1100, **FILES[name][0]}
     path = write_gtiff(tmp_path / "a.tif", np.zeros((600, options.pop("width"), 1), np.uint8), **options)
     with quiet_gdal():
@@ -86,7 +87,7 @@ def test_the_verdict_is_that_of_rio_cogeo(tmp_path, name):
 
 
 def test_tiles_are_not_needed_if_they_are_not_asked_for(tmp_path):
-    tifffile = pytest.importorskip("tifffile")
+    tifffile = import_optional("tifffile")
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(np.zeros((600, 2400), np.uint8), metadata=None)
         file.write(np.zeros((300, 1200), np.uint8), subfiletype=1, metadata=None)

@@ -12,6 +12,7 @@ import random
 import kwarray
 import numpy as np
 import pytest
+from helpers_optional import import_optional
 from helpers_pools import random_dataset
 from helpers_processes import needs_fork, run_children
 from helpers_threads import PATIENCE
@@ -250,7 +251,7 @@ def test_the_global_state_decides_in_the_process_that_has_no_siblings():
 
 @needs_fork
 def test_workers_of_a_data_loader_draw_negatives_of_their_own(regions):
-    data = pytest.importorskip("torch.utils.data")
+    data = import_optional("torch.utils.data")
 
     class Negatives(data.Dataset):
         def __len__(self):

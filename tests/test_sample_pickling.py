@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from delayed_image.channel_spec import ChannelSpec, FusedChannelSpec
+from helpers_optional import import_optional
 from helpers_videos import COMPLETE, EXACT, FLOATS, GAPS, LOOSE, MOVING, SPACE, SPARSE, videos
 
 from ndsampler import CocoSampler
@@ -133,8 +134,8 @@ def take_all(batch):
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_the_workers_of_a_data_loader_return_every_sample(data, used_specifications, method):
-    loading = pytest.importorskip("torch.utils.data")
-    multiprocessing = pytest.importorskip("torch.multiprocessing")
+    loading = import_optional("torch.utils.data")
+    multiprocessing = import_optional("torch.multiprocessing")
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system cannot {method} processes")
     sampler = CocoSampler(data.dset)

@@ -346,6 +346,8 @@ def table_row(name: str, measured: Measurement) -> list[str]:
 
 def finish(demo: Run, sheet: Path, seconds: float) -> None:
     """Print where the results are, what to do next, and how to delete everything."""
+    from ndsampler.dataset.opening import image_folder
+
     found = shutil.which("python")
     python = "python" if found and os.path.samefile(found, sys.executable) else sys.executable
     say()
@@ -353,12 +355,12 @@ def finish(demo: Run, sheet: Path, seconds: float) -> None:
     say()
     if not demo.args.data:
         say("To run this on your own dataset:")
-        say(f"  {python} -m ndsampler demo --data my.json --images folder_of_the_images")
-    images = f"images={demo.args.images!r}, " if demo.args.images else ""
+        say(f"  {python} -m ndsampler demo --data my.kwcoco.json --images FOLDER")
+    images = [f"images={image_folder(demo.args.images)!r}"] if demo.args.images else []
+    arguments = [repr(str(demo.data)), *images, f"workdir={str(demo.samplers.workdir)!r}", "backend='cog'"]
     say("To continue in Python:")
     say("    import ndsampler")
-    say(f"    sampler = ndsampler.CocoSampler({str(demo.data)!r}, {images}")
-    say(f"        workdir={str(demo.samplers.workdir)!r}, backend='cog')")
+    say(f"    sampler = ndsampler.CocoSampler({', '.join(arguments)})")
     say("    sample = sampler.load_positive(target={'window_dims': (256, 256)})")
     say("    sample['im'].shape, sample['annots']['frame_dets'][0]")
     size = format_bytes(folder_bytes(demo.out))

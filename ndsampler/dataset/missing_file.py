@@ -71,10 +71,10 @@ def _remedies(root: str, name: str) -> str:
     """Say where a file of that name is, and how to give the right folder."""
     found = find_elsewhere(root, name)
     right = found[: -len(os.sep + name)] if found and found.endswith(os.sep + name) else "FOLDER"
-    there_is = f"There is {found}. " if found else ""
+    there_is = f"There is {found}: " if found else "If the images are in another folder, "
     return (
-        f"{there_is}If the images are in another folder, give it: images={right!r} of a sampler, --images of "
-        f"a command, or dset.bundle_dpath = {right!r}"
+        f"{there_is}give images={right!r} to the sampler, --images {right} to a command, or set "
+        f"dset.bundle_dpath = {right!r}"
     )
 
 

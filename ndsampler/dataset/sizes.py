@@ -63,13 +63,15 @@ class SizeSource:
         verbose: whether to show a progress bar for many files; on a terminal it is shown in any case.
 
     Example:
-        >>> import kwcoco, kwimage
-        >>> path = str(kwimage.grab_test_image_fpath('astro'))
+        >>> import tempfile
+        >>> import kwcoco, numpy as np
+        >>> path = f'{tempfile.mkdtemp()}/a.npy'
+        >>> np.save(path, np.zeros((3, 4)))
         >>> dset = kwcoco.CocoDataset({'images': [{'id': 1, 'file_name': path}]})
         >>> SizeSource(dset).fill([1])
-        ({1: (512, 512)}, {})
+        ({1: (3, 4)}, {})
         >>> dset.imgs[1]['width']
-        512
+        4
     """
 
     dset: Any

@@ -57,6 +57,8 @@ def parse_request(with_annots: Any, annot_ids: Any, visible_thresh: Any) -> Anno
         >>> parse_request(False, None, 0) is None
         True
     """
+    if with_annots is False:
+        return None
     is_default = with_annots is True and annot_ids is None and type(visible_thresh) in (float, int)
     if is_default and visible_thresh == 0:
         return ALL_ANNOTS

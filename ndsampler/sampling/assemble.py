@@ -14,6 +14,7 @@ import numpy as np
 from ndsampler.frames.specs import fused_spec
 from ndsampler.sampling.finish import finish_frames
 from ndsampler.sampling.options import read_flag
+from ndsampler.windows import is_sequence
 
 if TYPE_CHECKING:
     import kwimage
@@ -51,7 +52,7 @@ def assemble_sample(
         "target": target,
         "params": _params(region, frames),
     }
-    if read_flag(target, "legacy_target", True):
+    if "legacy_target" not in target or read_flag(target, "legacy_target", True):
         sample["tr"] = target
     if annots is not None:
         sample["annots"] = assemble_annots(annots, target, classes, kp_classes)
@@ -77,7 +78,7 @@ def assemble_annots(
         See :class:`ndsampler.types.Annots`.
     """
     detections = [_detections(frame, index, classes, kp_classes) for index, frame in enumerate(annots)]
-    if read_flag(target, "legacy_annots", True):
+    if "legacy_annots" not in target or read_flag(target, "legacy_annots", True):
         return _legacy_annots(annots, detections, kp_classes)
     return {"frame_dets": detections}
 
@@ -163,7 +164,7 @@ def _legacy_annots(
 
 def _annot_idx(aid: Any, aids: Any) -> int:
     """Return the index of the target's annotation among those of the sample; -1 if it is not there."""
-    if aid is None:
+    if aid is None or is_sequence(aid):
         return -1
     where = np.flatnonzero(aids == aid)
     return int(where[0]) if len(where) else -1

@@ -6,10 +6,11 @@ Single images, the joined frames of a video and the parts of native scale all pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from ndsampler.sampling.options import DEFAULT_OPTIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from ndsampler.sampling.region import SampleRegion
 
 
-@dataclass(frozen=True, eq=False)
-class FramePixels:
+class FramePixels(NamedTuple):
     """The pixels of one frame of a sample, of one part of a frame, or of all frames."""
 
     pixels: Any
@@ -41,11 +41,13 @@ def finish_frames(region: SampleRegion, frames: list[FramePixels]) -> Any:
         region: the window and the reading options.
         frames: what was read of each frame.
     """
+    if not region.is_video:
+        return finish_pixels(frames[0], region)
     if region.is_lazy:
         return [frame.pixels for frame in frames]
     if region.is_native:
         return [[finish_pixels(part, region) for part in frame.pixels] for frame in frames]
-    return finish_pixels(stack_frames(frames) if region.is_video else frames[0], region)
+    return finish_pixels(stack_frames(frames), region)
 
 
 def finish_pixels(read: FramePixels, region: SampleRegion) -> Any:
@@ -56,7 +58,7 @@ def finish_pixels(read: FramePixels, region: SampleRegion) -> Any:
         region: the window and the reading options.
     """
     options, pixels = region.options, read.pixels
-    if not options.changes_values:
+    if options is DEFAULT_OPTIONS or not options.changes_values:
         return pixels
     if options.nodata == "ma":
         pixels = _as_masked(pixels, None if options.is_scaled else read.dtype)

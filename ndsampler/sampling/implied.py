@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ndsampler.errors import TargetError, UnknownTargetError
 from ndsampler.utils.ids import list_ids
-from ndsampler.windows import is_sequence
+from ndsampler.windows import is_sequence, shown
 
 if TYPE_CHECKING:
     import kwcoco
@@ -78,7 +78,7 @@ def _find_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset)
             return None
         known = list_ids(dset.anns.keys(), aid)
         raise UnknownTargetError(
-            f"aid is {aid!r}; expected an annotation id of the dataset: {known}"
+            f"aid is {shown(aid)}; expected an annotation id of the dataset: {known}"
         ) from None
 
 

@@ -27,9 +27,9 @@ WRITTEN_KEYS = (
 #: Keys of the dictionaries of a kwcoco dataset, which programs use as targets or copy into them.
 COCO_KEYS = (
     "alias area assets auxiliary caption channels coco_url date_captured datetime file_name flickr_url "
-    "frame_index id ignore iscrowd keypoints license name parents prob quantization resolution role score "
-    "segmentation sensor_coarse supercategory timestamp track_id valid_region video_name warp_aux_to_img "
-    "warp_img_to_vid warp_to_wld weight"
+    "frame_index id ignore images iscrowd keypoints license name parents prob quantization resolution role "
+    "score segmentation sensor_coarse supercategory timestamp track_id valid_region video_name "
+    "warp_aux_to_img warp_img_to_vid warp_to_wld weight"
 )
 
 #: Keys that programs known to use this library add to targets.

@@ -11,6 +11,7 @@ from ndsampler.frames.grid import Grid
 from ndsampler.sampling.finish import FramePixels
 from ndsampler.sampling.lazy import delay_frame
 from ndsampler.sampling.native import read_parts, video_channels
+from ndsampler.sampling.options import DEFAULT_OPTIONS
 from ndsampler.sampling.padding import pad_outside
 from ndsampler.windows import PixelBox
 
@@ -54,14 +55,14 @@ def _read_frame(request: FrameRequest, frames: Frames) -> FramePixels:
     if layout is None:
         return FramePixels(None, names)
     grid = _grid(request)
+    if options is DEFAULT_OPTIONS:
+        return FramePixels(frames.reader.read(layout, grid, names), names)
     if options.padkw is None:
         pixels = frames.reader.read(layout, grid, names)
     else:
         unscaled = replace(grid, warp_out_from_box=None, dims=None)
         pixels = frames.reader.read(layout, unscaled, names)
         pixels = pad_outside(pixels, (1.0, 1.0), request.region.sample_dims, request)
-    if not options.changes_values:
-        return FramePixels(pixels, names)
     dtype = _file_dtype(layout, request, frames) if options.nodata == "ma" else None
     if options.as_xarray and not isinstance(names, tuple):
         names = frames.reader.channel_names(layout, names, pixels.shape[2])

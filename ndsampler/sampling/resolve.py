@@ -47,12 +47,13 @@ def resolve_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRe
     dims = frames.reader.dims(layout)
     inferred: dict[str, Any] = {"space_dims": dims, "data_dims": dims}
     options = read_options(target)
-    bands = channel_slice(target)
+    slices = target.get("slices")
+    bands = channel_slice(target) if isinstance(slices, (tuple, list)) and len(slices) == 3 else None
     if bands is None:
         box = place_window(target, dims, inferred)
     else:
-        box = place_window({**target, "slices": target["slices"][:2]}, dims, inferred)
-        inferred["slices"] = target["slices"]
+        box = place_window({**target, "slices": slices[:2]}, dims, inferred)  # type: ignore[index]
+        inferred["slices"] = slices
         options = _pick_channels(options, bands, layout, frames)
     (top, bottom), (left, right) = normalize_pad(target.get("pad"))
     pad = ((top, bottom), (left, right))

@@ -48,19 +48,25 @@ def normalize_target(target: Any, dset: kwcoco.CocoDataset) -> dict[str, Any]:
     """
     normal = copy_target(target)
     check_keys(normal)
-    for alias, key in ALIASES.items():
-        if alias in normal and normal.get(key) is None:
-            normal[key] = normal[alias]
+    if not normal.keys().isdisjoint(ALIASES):
+        _add_canonical_keys(normal)
     aid = normal.get("aid")
     if aid is not None and not is_placeholder(aid):
         add_annotation(normal, aid, dset)
     elif "bbox" in normal:
         add_own_box(normal)
-    if all(normal.get(key) is None for key in ("gid", "vidid", "gids")):
+    if normal.get("gid") is None and normal.get("vidid") is None and normal.get("gids") is None:
         raise TargetError(
             f"target {_brief(normal)} names no image; expected a key 'gid', 'vidid', 'gids' or 'aid'"
         )
     return normal
+
+
+def _add_canonical_keys(target: dict[str, Any]) -> None:
+    """Add the keys that aliases stand for, unless they are stated."""
+    for alias, key in ALIASES.items():
+        if alias in target and target.get(key) is None:
+            target[key] = target[alias]
 
 
 def copy_target(target: Any) -> dict[str, Any]:
@@ -72,7 +78,7 @@ def copy_target(target: Any) -> dict[str, Any]:
     Raises:
         TargetError: if it is no dictionary.
     """
-    if not isinstance(target, Mapping):
+    if type(target) is not dict and not isinstance(target, Mapping):
         raise TargetError(f"target is {target!r}; expected a dictionary such as {{'gid': 1, 'slices': ...}}")
     return dict(target)
 

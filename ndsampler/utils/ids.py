@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Iterable
 
-#: Ids that a message shows.
+#: Maximum number of ids that a message shows.
 MAX_SHOWN = 5
 
 
-def list_ids(ids: Collection[Any], wrong: Any) -> str:
+def list_ids(ids: Iterable[Any], wrong: Any) -> str:
     """Return some of the ids that exist, for the message about one that does not.
 
     Args:
@@ -29,10 +29,10 @@ def list_ids(ids: Collection[Any], wrong: Any) -> str:
         >>> list_ids(range(1, 100), '10')
         "1, 2, 3, 4, 5, ... (these are of type int, and '10' is of type str)"
     """
-    some = list(islice(ids, MAX_SHOWN))
+    some = list(islice(ids, MAX_SHOWN + 1))
     if not some:
         return "there are none"
-    text = ", ".join(map(repr, some)) + (", ..." if len(ids) > len(some) else "")
+    text = ", ".join(map(repr, some[:MAX_SHOWN])) + (", ..." if len(some) > MAX_SHOWN else "")
     if _is_comparable(wrong, some):
         return text
     kinds = " and ".join(sorted({type(known).__name__ for known in some}))
