@@ -62,7 +62,7 @@ class ArgumentError(NDSamplerError, ValueError):
     """An argument of a public call has a value that cannot be used."""
 
 
-class OutOfRangeError(ArgumentError, IndexError):
+class OutOfRangeError(IndexError, ArgumentError):
     """There are not as many images, targets, categories or axes as the index says."""
 
 

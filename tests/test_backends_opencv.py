@@ -52,7 +52,12 @@ WRITTEN = {
     "tiff": ["uint8 bgr", "uint16 gray", "float32 gray"],
 }
 
+# What an older OpenCV cannot write is left out.
+WRITTEN = {ending: kinds for ending, kinds in WRITTEN.items() if cv2.haveImageWriter(f"a.{ending}")}
+
 CASES = [(ending, kind) for ending, kinds in WRITTEN.items() for kind in kinds]
+
+needs_avif = pytest.mark.skipif("avif" not in WRITTEN, reason="needs an OpenCV with AVIF")
 
 #: Formats whose files hold exactly the pixels that were written.
 EXACT = {"pbm", "pam", "pfm", "ras", "pgm", "ppm", "pnm", "dib", "apng", "tiff"}
@@ -95,7 +100,7 @@ def test_a_format_is_read_as_kwimage_reads_it(tmp_path, ending, kind, upper):
 
 
 @pytest.mark.parametrize("backend", [None, "npy", "cog"])
-@pytest.mark.parametrize("ending", ["avif", "pbm", "pam", "pfm", "ras", "hdr"])
+@pytest.mark.parametrize("ending", sorted({"avif", "pbm", "pam", "pfm", "ras", "hdr"} & WRITTEN.keys()))
 def test_each_backend_gives_the_pixels_of_each_format(tmp_path, backend, ending):
     path = tmp_path / f"a.{ending}"
     assert cv2.imwrite(str(path), pixels_of(WRITTEN[ending][-1]))
@@ -166,6 +171,7 @@ def test_a_file_of_another_program_is_read(tmp_path, name):
     np.testing.assert_array_equal(found, pixels if pixels.ndim == 3 else pixels[..., None])
 
 
+@needs_avif
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("frames", [1, 3])
 def test_images_and_sequences_of_avif_state_their_size(tmp_path, mode, frames):
@@ -183,6 +189,8 @@ def test_images_and_sequences_of_avif_state_their_size(tmp_path, mode, frames):
     [("a.sun", "ras"), ("b.rgbe", "hdr"), ("c", "avif"), ("d.dat", "pfm"), ("e.raw", "pam")],
 )
 def test_a_format_is_known_by_its_content_where_the_ending_says_nothing(tmp_path, name, written):
+    if written not in WRITTEN:
+        pytest.skip(f"OpenCV cannot write {written}")
     assert cv2.imwrite(str(tmp_path / f"a.{written}"), pixels_of(WRITTEN[written][-1]))
     assert_read_as_by_kwimage((tmp_path / f"a.{written}").rename(tmp_path / name))
 
@@ -232,7 +240,7 @@ def lie(name, content):
     return content
 
 
-@pytest.mark.parametrize("ending", ["avif", "pbm", "pam", "pfm", "ras", "sr", "hdr", "pic", "pgm", "ppm"])
+@pytest.mark.parametrize("ending", sorted(WRITTEN.keys() - {"pnm", "dib", "apng", "tiff"}))
 def test_a_header_that_states_more_than_the_file_holds_is_refused_before_decoding(
     tmp_path, monkeypatch, ending
 ):
@@ -307,6 +315,7 @@ def grid_of_tiles(tile, tiles, stated):
     return build(build(0).index(b"mdat") + 4)
 
 
+@needs_avif
 def test_a_grid_may_state_as_many_pixels_as_its_tiles_have():
     tile = cv2.imencode(".avif", pixels_of("uint8 bgr"))[1].tobytes()
     assert read_avif_size(grid_of_tiles(tile, 6, (74, 159))) == (74, 159)
@@ -321,6 +330,8 @@ def test_solid_images_do_not_look_like_lies():
         ".pbm": np.zeros((4000, 3000), np.uint8),
         ".avif": np.zeros((1000, 900, 3), np.uint8),
     }.items():
+        if ending[1:] not in WRITTEN:
+            continue
         data = cv2.imencode(ending, pixels)[1].tobytes()
         claim = read_claim(data)
         assert claim.pixel_bytes >= pixels.nbytes
@@ -335,6 +346,7 @@ def test_a_tiff_that_opencv_could_read_is_still_read_by_windows(tmp_path):
     reader.close()
 
 
+@needs_avif
 def test_a_damaged_sequence_header_of_avif_is_no_size():
     data = bytearray(cv2.imencode(".avif", pixels_of("uint8 bgr"))[1].tobytes())
     start = data.index(b"mdat") + 4

@@ -60,14 +60,15 @@ def read_stated_size(head: bytes) -> StatedSize | None:
         >>> read_stated_size(b'P6 30 20 255 ...')
         StatedSize(height=20, width=30, pixel_bytes=1800, max_ratio=1)
     """
-    head = head[:HEADER_BYTES]
     if head[:1] == b"P" and head[1:2] in b"123456fF7" and head[2:3].isspace():
-        return _pam_size(head) if head[1:2] == b"7" else _netpbm_size(head)
-    if head.startswith(b"\x59\xa6\x6a\x95"):
-        return _sun_size(head)
-    if head.startswith((b"#?RADIANCE", b"#?RGBE")):
-        return _radiance_size(head)
-    return None
+        parse = _pam_size if head[1:2] == b"7" else _netpbm_size
+    elif head.startswith(b"\x59\xa6\x6a\x95"):
+        parse = _sun_size
+    elif head.startswith((b"#?RADIANCE", b"#?RGBE")):
+        parse = _radiance_size
+    else:
+        return None
+    return parse(head[:HEADER_BYTES])
 
 
 def _netpbm_size(head: bytes) -> StatedSize:

@@ -122,6 +122,7 @@ class Context:
 def all_cases(ctx: Context) -> Iterator[Any]:
     """Every case of every group."""
     import release_cases_doors as doors
+    import release_cases_names as names
     import release_cases_pools as pools
     import release_cases_stills as stills
     import release_cases_video as videos
@@ -138,6 +139,11 @@ def all_cases(ctx: Context) -> Iterator[Any]:
         pools.grid_cases,
         videos.video_cases,
         doors.door_cases,
+        names.name_cases,
+        names.format_cases,
+        names.tree_cases,
+        names.seed_cases,
+        names.mistake_cases,
     ]
     for group in groups:
         try:

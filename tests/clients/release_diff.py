@@ -166,6 +166,12 @@ EXPECTED: list[Expected] = [
     ("wrong file/*", "error", "*", "ValueError", "what is no dataset is a ValueError, whatever is wrong"),
     ("wrong file/*", "error", "*", "FileNotFoundError", "a dataset that does not exist is a missing file"),
     ("names/*", "*", "*", "*", "more names"),
+    ("position/*", "error", "IndexError", "TypeError", "a position that is no whole number, as in a list"),
+    ("rng/*generator", "*", "*", "*", "rng may be a generator of numpy"),
+    ("rng/*nan", "error", "ValueError", "TypeError", "what is no seed is a TypeError"),
+    ("tree/* to ours as text", "ids/*", "str *", "int *", "ids are whole numbers again"),
+    ("names of classes/*", "*", "*", "*", "names are compared without regard to case"),
+    ("cog/absent", "error", "RuntimeError", "FileNotFoundError", "a missing file, without osgeo"),
 ]
 
 
