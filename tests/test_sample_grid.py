@@ -13,7 +13,7 @@ from helpers_pools import GIDS, area, intersection, ltrb_of, make_dataset, rando
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, MissingSourceError
 from ndsampler.pools import sample_grid
 from ndsampler.pools.sample_grid import GridTargets, new_image_sample_grid, new_video_sample_grid
 from ndsampler.pools.window_grid import union_area
@@ -182,7 +182,7 @@ def test_windows_that_make_no_sense_are_refused(dims, overlap, message):
 def test_an_image_without_size_is_named():
     dset = make_dataset({1: []})
     del dset.imgs[1]["height"]
-    with pytest.raises(ArgumentError, match=r"ids \[1\]"):
+    with pytest.raises(MissingSourceError, match="image 1 has no width and height"):
         new_image_sample_grid(dset, (5, 5))
 
 
