@@ -13,11 +13,12 @@ from ndsampler.abstract_frames import Frames
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
 from ndsampler.dataset.edits import DatasetHash
-from ndsampler.dataset.kwcoco_adapter import find_video, frames_of_video, is_in_memory
+from ndsampler.dataset.kwcoco_adapter import find_video, frames_of_video, is_in_memory, video_ids
 from ndsampler.dataset.opening import image_folder
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.ids import list_ids
 
 if TYPE_CHECKING:
     import kwcoco
@@ -93,14 +94,15 @@ class CocoFrames(Frames, DatasetHash):
             SourceError: if the dataset names no file for it, or its entry cannot be understood.
         """
         imgs = self.dset.imgs
-        if not is_in_memory(imgs) and image_id in self._layouts:
-            # A view of a database is read-only, and asking it again would cost a query.
-            return self._layouts[image_id][1]
         try:
+            if not is_in_memory(imgs) and image_id in self._layouts:
+                # A view of a database is read-only, and asking it again would cost a query.
+                return self._layouts[image_id][1]
             img = imgs[image_id]
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, OverflowError):
             raise UnknownIdError(
-                f"image id is {image_id!r}; expected one of the {len(imgs)} ids in dset.imgs"
+                f"image id is {image_id!r}; expected one of the {len(imgs)} ids in dset.imgs: "
+                f"{list_ids(imgs.keys(), image_id)}"
             ) from None
         try:
             folder = self.folder
@@ -136,8 +138,11 @@ class CocoFrames(Frames, DatasetHash):
         """
         try:
             return frames_of_video(self.dset, vidid)
-        except (KeyError, TypeError):
-            raise UnknownTargetError(f"vidid is {vidid!r}; expected a video id of the dataset") from None
+        except (KeyError, TypeError, OverflowError):
+            known = list_ids(video_ids(self.dset), vidid)
+            raise UnknownTargetError(
+                f"vidid is {vidid!r}; expected a video id of the dataset: {known}"
+            ) from None
 
     @fork_safe
     def video_dims(self, vidid: Any, image_id: Any) -> tuple[int, int]:

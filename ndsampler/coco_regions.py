@@ -21,8 +21,9 @@ from ndsampler.dataset.kwcoco_adapter import is_view
 from ndsampler.dataset.opening import image_folder
 from ndsampler.dataset.segmentations import parse_segmentations
 from ndsampler.dataset.sizes import SizeSource
-from ndsampler.errors import MissingNegativePool, UnsupportedTaskError
-from ndsampler.isect_indexer import FrameIntersectionIndex
+from ndsampler.errors import MissingNegativePool
+from ndsampler.isect_indexer import FrameIntersectionIndex, ltrb_array
+from ndsampler.pools.arguments import as_count, as_index, as_position
 from ndsampler.pools.positives import (
     choose_positives,
     select_positive_regions,
@@ -30,19 +31,20 @@ from ndsampler.pools.positives import (
     targets_of_table,
     window_pair,
 )
-from ndsampler.pools.sample_grid import image_grid, new_image_sample_grid, new_video_sample_grid, video_grid
+from ndsampler.pools.sample_grid import grid_maker, new_image_sample_grid, new_video_sample_grid
 from ndsampler.pools.targets import (
     NegativePool,
     NegativeSource,
     Targets,
-    check_sizes,
     checked_rows,
+    pool_sizes,
     random_index,
     relative_sizes,
 )
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
+from ndsampler.utils.random_state import ensure_worker_rng
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,8 +55,7 @@ if TYPE_CHECKING:
 
     from ndsampler.category_tree import CategoryTree
     from ndsampler.types import PathLike
-
-    Rng = int | np.random.RandomState | None
+    from ndsampler.utils.random_state import Rng
 
 __all__ = [
     "CocoRegions",
@@ -314,7 +315,7 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
         Raises:
             UnknownIdError: if the dataset has no such image.
         """
-        edges = np.asarray(region.to_ltrb().data, dtype=np.float64).reshape(-1, 4).tolist()
+        edges = ltrb_array(region).tolist()
         found = [self.find_aids(gid, (x1, y1, x2, y2), visible_thresh) for x1, y1, x2, y2 in edges]
         return found[0].tolist() if len(found) == 1 else np.unique(np.concatenate([NO_ROWS, *found])).tolist()
 
@@ -373,12 +374,13 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
         """Return a target of the pool: the positives come first, then the negatives.
 
         Args:
-            index: position in the pool; a random one when None.
+            index: position in the pool; a negative one counts from the end. A random one when None.
             rng: decides which, when ``index`` is None.
 
         Raises:
-            IndexError: if the pool is not that long.
+            OutOfRangeError: if the pool is not that long.
             MissingNegativePool: if it lies past the positives and no negatives were preselected.
+            ArgumentTypeError: if the index is not a whole number.
             ArgumentError: if ``index`` is None and the pool is empty.
 
         Example:
@@ -387,14 +389,16 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
             >>> self.get_item(n_pos + 1)["aid"]
             -1
         """
-        n_positives = self.n_positives
+        n_positives, total = self.n_positives, self.n_samples
         if index is None:
-            index = random_index(n_positives + self.n_negatives, rng, "targets")
-        if index < n_positives:
-            return self.get_positive(index)
-        if not n_positives and self._negative_pool is None:
-            raise IndexError(f"index {index} is out of bounds: the dataset has no annotations with boxes")
-        return self.get_negative(index - n_positives)
+            index = random_index(total, rng, "targets")
+        if self._negative_pool is None and as_index(index, "targets of the pool") >= total:
+            raise MissingNegativePool(
+                f"index {index} is out of bounds for {n_positives} positives, and there is no pool of "
+                "negatives behind them; make one by preselect(n_neg=...)"
+            )
+        index = as_position(index, total, "targets of the pool")
+        return self.get_positive(index) if index < n_positives else self.get_negative(index - n_positives)
 
     @fork_safe
     def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
@@ -408,7 +412,8 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
             The row of :attr:`targets` as a dictionary.
 
         Raises:
-            IndexError: if there are not that many positives.
+            OutOfRangeError: if there are not that many positives.
+            ArgumentTypeError: if the index is not a whole number.
             ArgumentError: if ``index`` is None and there are none.
 
         Example:
@@ -416,9 +421,9 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
             >>> self.get_positive(rng=0) == self.get_positive(rng=0)
             True
         """
-        targets = self.targets
-        if index is None:
-            index = random_index(self.n_positives, rng, "positives")
+        targets, total = self.targets, self.n_positives
+        index = random_index(total, rng, "positives") if index is None else index
+        index = as_position(index, total, "positives")
         if self._pos_select_idxs is not None:
             index = self._pos_select_idxs[index]
         return targets.iloc[index]
@@ -429,11 +434,12 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
 
         Args:
             index: position among the preselected negatives. When None, the next one of them, and once
-                all were given, one of a fresh lot of as many; without any, a random one.
+                all were given, one of a fresh lot of as many; without any, a random one. Worker processes
+                draw their own, unless there is an ``rng``.
             rng: decides what is drawn, when ``index`` is None.
 
         Raises:
-            IndexError: if there are not that many negatives.
+            OutOfRangeError: if there are not that many negatives.
             MissingNegativePool: if ``index`` is given and none were preselected.
             ArgumentError: if ``index`` is None and no negative can be found.
 
@@ -449,7 +455,7 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
             return NegativePool(self._negative_source(None), 1, rng, exact=True)[0]
         if self._negative_pool is None:
             raise MissingNegativePool(
-                f"negative {index} is asked for and there are none to count; expected a pool of negatives; "
+                f"negative {as_index(index, 'negatives')} is asked for, but there is no pool of negatives; "
                 "make one by preselect(n_neg=...), or leave out the index for a random negative"
             )
         return self._negative_pool[index]
@@ -485,28 +491,27 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
 
         Raises:
             ArgumentError: if both ``n_neg`` and ``neg_to_pos_ratio`` are given, if a number is below 0,
-                or if ``window_dims`` is not a pair above 0.
+                infinite, or not one, or if ``window_dims`` is not a pair above 0.
 
         Example:
             >>> self = CocoRegions.demo()
             >>> self.preselect(n_pos=4, neg_to_pos_ratio=1.5, rng=0)
             (4, 6)
         """
-        import kwarray
-
-        check_sizes(n_pos, n_neg, neg_to_pos_ratio)
-        state = kwarray.ensure_rng(rng)
+        n_pos, n_neg, neg_to_pos_ratio = pool_sizes(n_pos, n_neg, neg_to_pos_ratio)
+        state = ensure_worker_rng(rng)
         self._notice_edits()
-        if isinstance(window_dims, str):  # a window of each target's own size, as without
-            window_dims = None
+        if isinstance(window_dims, str) and window_dims in {"extent", "square", "full"}:
+            window_dims = None  # a window of each target's own size
         if self.custom_preselect_positives is None:
             self._pos_select_idxs = choose_positives(self.targets, n_pos, window_dims, state)
         else:
-            chosen = self.custom_preselect_positives(self, window_dims, rng=rng)
+            plain = state if isinstance(rng, np.random.Generator) else rng
+            chosen = self.custom_preselect_positives(self, window_dims, rng=plain)
             self._pos_select_idxs = checked_rows(chosen, len(self.targets))
         n_pos = len(self._pos_select_idxs)
         if neg_to_pos_ratio is not None:
-            n_neg = int(n_pos * neg_to_pos_ratio)
+            n_neg = as_count(int(n_pos * neg_to_pos_ratio), "n_pos * neg_to_pos_ratio")
         n_neg = self._preselect_negatives(n_neg or 0, window_dims, state)
         if verbose:
             logger.info("preselected %d positives and %d negatives", n_pos, n_neg)
@@ -543,15 +548,8 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
             >>> len(grid["targets"]), len(grid["positives_indexes"]) + len(grid["negatives_indexes"])
             (32, 32)
         """
-        grids = {"image_detection": image_grid, "video_detection": video_grid}
-        if task not in grids:
-            raise UnsupportedTaskError(
-                f"no grid is made for the task {task!r}; expected one of {sorted(grids)}; "
-                "choose 'image_detection' to sample single images"
-            )
-        return grids[task](
-            self.dset, self.annot_table, window_dims=window_dims, window_overlap=window_overlap, **kwargs
-        )
+        make = grid_maker(task)
+        return make(self.dset, self.annot_table, window_dims, window_overlap, **kwargs)
 
     def _depends(self) -> list[Any]:
         return [self._make_hashid()[0]]

@@ -7,6 +7,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ubelt as ub
 
 from ndsampler.abstract_sampler import AbstractSampler
@@ -17,14 +18,15 @@ from ndsampler.dataset.kwcoco_adapter import annots_of_image
 from ndsampler.dataset.opening import coerce_dataset, image_folder
 from ndsampler.dataset.sizes import SizeSource
 from ndsampler.errors import UnknownIdError, UnsupportedTaskError
-from ndsampler.sampling.annots import AnnotRequest, find_annots, parse_request, warp_annots
+from ndsampler.sampling.annots import ALL_ANNOTS, AnnotRequest, find_annots, parse_request, warp_annots
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
 from ndsampler.sampling.read import read_frames
 from ndsampler.sampling.resolve import resolve_region
 from ndsampler.sampling.shapes import GeometryStore
-from ndsampler.sampling.target import normalize_target, take_arguments
+from ndsampler.sampling.target import copy_target, normalize_target, take_arguments
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.quiet import stdout_to_log
+from ndsampler.windows import is_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -450,7 +452,8 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """Load a target of a pool with the caller's keys laid over it."""
         if "tr" in kw:
             target = take_arguments(target, {"tr": kw.pop("tr")})
-        return self.load_sample({**pooled, **(target or {})}, with_annots, **kw)
+        laid_over = {} if target is None else copy_target(target)
+        return self.load_sample({**pooled, **laid_over}, with_annots, **kw)
 
     @fork_safe
     def load_sample(  # type: ignore[override]
@@ -465,16 +468,18 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
 
         Args:
             target: what to sample; :class:`ndsampler.types.Target` lists every key. It names an image
-                (``gid``) or an annotation (``aid``), and a window: a center and size (``cx, cy, width,
-                height``, or ``window_dims``), or ``slices``; without one, the whole image. It may state how
-                to read: ``pad, padkw, channels, scale, interpolation, antialias, nodata, dtype, as_xarray``.
+                (``gid``) or an annotation (``aid``), and a window: ``slices``, a center and size (``cx, cy,
+                width, height``, or ``window_dims``), or a ``bbox``; without one, the whole image. It may
+                state how to read: ``pad, padkw, channels, scale, interpolation, antialias, nodata, dtype,
+                as_xarray``.
             with_annots: True for all annotations in the window, False for none, or some of ``'boxes'``,
                 ``'segmentation'`` and ``'keypoints'``, in a list or joined by ``+``. Ids, categories and
                 boxes come with any.
             annot_ids: annotations to take instead of looking for them.
             visible_thresh: leave out annotations unless more than this share of their box is in the window;
-                0 keeps all that touch it.
-            **kwargs: arguments that are keys of the target now; each warns once.
+                0 keeps all that touch it, and 1 keeps none.
+            **kwargs: arguments that are keys of the target now, each with one warning. Unknown ones are
+                ignored, with a warning.
 
         Returns:
             ``im``: (height, width, channels) pixels of the caller's own; ``target``: the target and what
@@ -511,7 +516,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
 
     @fork_safe
-    def load_target_annots(
+    def load_annots(
         self,
         target: dict[str, Any],
         with_annots: Any = True,
@@ -534,14 +539,48 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
 
         Example:
             >>> sampler = CocoSampler.demo('shapes8')
-            >>> sampler.load_target_annots({'gid': 1})['aids'].tolist()
+            >>> sampler.load_annots({'gid': 1})['aids'].tolist()
             [1]
         """
         request = parse_request(with_annots, annot_ids, visible_thresh) or AnnotRequest(frozenset())
         region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
         rows = find_annots(region, self.regions, request)
         annots = warp_annots(region, rows, self.regions, self._geometries, request)
-        return assemble_annots(annots, resolved, self.classes)
+        return assemble_annots(annots, resolved, self.classes, self.kp_classes)
+
+    @fork_safe
+    def load_target_annots(self, target: dict[str, Any]) -> list[int]:
+        """Return the ids of the annotations that touch the window of a target, without reading any pixels.
+
+        The margins that ``pad`` adds are left out. :meth:`load_annots` returns the annotations themselves.
+
+        Args:
+            target: see :meth:`load_sample`; usually ``gids`` and a ``space_slice``.
+
+        Returns:
+            Annotation ids of each frame in turn, ascending within a frame. No ids if ``gids`` is empty.
+
+        Raises:
+            TargetError: as :meth:`load_sample`.
+
+        Example:
+            >>> sampler = CocoSampler.demo('shapes8')
+            >>> whole = (slice(0, 600), slice(0, 600))
+            >>> sampler.load_target_annots({'gids': [2, 1], 'space_slice': whole})[-1]
+            1
+        """
+        normal = normalize_target(target, self.dset)
+        if is_sequence(normal.get("gids")) and len(normal["gids"]) == 0:
+            return []
+        region, _ = resolve_region({**normal, "pad": None}, self.frames)
+        rows = np.concatenate(find_annots(region, self.regions, ALL_ANNOTS))
+        return self.regions.annot_table.aids[rows].tolist()
+
+    def _load_slice(self, target_: dict[str, Any]) -> Sample:
+        """Load the window of a target without its annotations, under a name of earlier releases."""
+        return self.load_sample(target_, with_annots=False)
+
+    _load_slice_2d = _load_slice_3d = _load_slice
 
     @fork_safe
     def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:

@@ -6,17 +6,17 @@ would catch, so old ``except ValueError`` lines keep working::
 
     NDSamplerError
     ├── ArgumentError             ValueError       a bad argument of a public call
+    │   └── OutOfRangeError       IndexError       ... a position or an axis that does not exist
     ├── ArgumentTypeError         TypeError        an argument that cannot be understood at all
     ├── TargetError               ValueError       a target that cannot be sampled
     │   └── WindowError                            ... because of its window
     ├── UnknownIdError            KeyError         an image, annotation, video or category id
     │   └── UnknownTargetError    ValueError       ... that a target names: also a TargetError
-    ├── OutOfRangeError           IndexError       a position beyond the last, or before the first
     ├── UnknownChannelError       KeyError         a channel that an image does not have
     ├── UnknownOptionError        KeyError         a name that is none of the listed ones
     ├── BackendError              ValueError       an unknown backend or setting of one
     ├── AnnotKindError            AssertionError   an unknown kind in ``with_annots``
-    ├── MissingNegativePool       AssertionError   no negatives were preselected
+    ├── MissingNegativePool       AssertionError   no negatives were preselected; also an IndexError
     ├── SourceError               OSError          an image file that cannot be read
     │   ├── MissingSourceError    FileNotFoundError
     │   └── DatasetMismatchError                   its size or bands are not those that the dataset states
@@ -62,6 +62,10 @@ class ArgumentError(NDSamplerError, ValueError):
     """An argument of a public call has a value that cannot be used."""
 
 
+class OutOfRangeError(ArgumentError, IndexError):
+    """There are not as many images, targets, categories or axes as the index says."""
+
+
 class ArgumentTypeError(NDSamplerError, TypeError):
     """An argument of a public call is of a type that cannot be understood."""
 
@@ -82,10 +86,6 @@ class UnknownTargetError(UnknownIdError, TargetError):
     """A target names an annotation or a video that the dataset does not have."""
 
 
-class OutOfRangeError(NDSamplerError, IndexError):
-    """There are not as many images, or items, as the position says."""
-
-
 class UnknownChannelError(NDSamplerError, KeyError):
     """The image has no channel of that name."""
 
@@ -102,7 +102,7 @@ class AnnotKindError(NDSamplerError, AssertionError):
     """``with_annots`` asks for a kind of annotation that does not exist."""
 
 
-class MissingNegativePool(NDSamplerError, AssertionError):
+class MissingNegativePool(NDSamplerError, AssertionError, IndexError):
     """A negative was asked for by index before any were preselected."""
 
 

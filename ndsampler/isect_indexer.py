@@ -22,10 +22,12 @@ import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
-from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.errors import ArgumentError, ArgumentTypeError, UnknownIdError
+from ndsampler.pools.arguments import check_fraction
 from ndsampler.pools.negatives import NegativeRequest, WindowSizes, draw_negatives
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.quiet import stdout_to_log
+from ndsampler.utils.random_state import ensure_worker_rng
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     import kwimage
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FrameIntersectionIndex", "ImageView"]
+    from ndsampler.utils.random_state import Rng
+
+__all__ = ["FrameIntersectionIndex", "ImageView", "ltrb_array"]
 
 #: Boxes in one image from which a tree answers faster than comparing all of them.
 _TREE_FROM = 1000
@@ -192,7 +196,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         spans, edges = self._hot
         try:
             first, stop = spans[gid]
-        except KeyError:
+        except (KeyError, TypeError):
             raise UnknownIdError(self.columns.images.describe_unknown(gid)) from None
         if stop - first >= self._tree_from:
             return self._tree(gid).query(ltrb) + first
@@ -217,6 +221,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             Annotation ids, ascending.
 
         Raises:
+            ArgumentError: if ``visible_thresh`` is not a fraction from 0 to 1.
             UnknownIdError: if the dataset has no such image.
 
         Example:
@@ -224,6 +229,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> self.visible_aids(1, (0, 0, 600, 600), 0.5).tolist()
             [1]
         """
+        check_fraction(visible_thresh, "visible_thresh")
         return self.columns.aids[self.visible_rows(gid, ltrb, visible_thresh)]
 
     def visible_rows(
@@ -262,7 +268,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> np.bincount(query).tolist() == [len(self._support(1)), len(self._support(2))]
             True
         """
-        queries = _ltrb_array(boxes)
+        queries = ltrb_array(boxes)
         gids = np.asarray(gids, dtype=np.int64)
         if gids.shape not in {(), (len(queries),)}:
             raise ArgumentError(
@@ -310,7 +316,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> self.overlapping_aids(2, kwimage.Boxes([0, 0, 1, 1], "xywh"))
             []
         """
-        queries = _ltrb_array(box).tolist()
+        queries = ltrb_array(box).tolist()
         rows = [self.overlapping_rows(gid, tuple(query)) for query in queries]
         found = rows[0] if len(rows) == 1 else np.unique(np.concatenate([NO_ROWS, *rows]))
         return self.columns.aids[found].tolist()
@@ -370,7 +376,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         table = self.columns
         aids = self.overlapping_aids(gid, box)
         found = table.ltrb[:, table.rows_of_aids(aids)]
-        queries = _ltrb_array(box).T[:, :, None]
+        queries = ltrb_array(box).T[:, :, None]
         sides = np.minimum(queries[2:], found[2:, None]) - np.maximum(queries[:2], found[:2, None])
         inter = np.clip(sides, 0, None).prod(axis=0)
         areas = [(edges[2] - edges[0]) * (edges[3] - edges[1]) for edges in (queries, found)]
@@ -402,7 +408,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         gids: Sequence[int] | None = None,
         thresh: float = 0.0,
         exact: bool | Literal["warn"] = True,
-        rng: int | np.random.RandomState | None = None,
+        rng: Rng = None,
         patience: int | None = None,
     ) -> tuple[NDArray[np.int64], kwimage.Boxes]:
         """Return random boxes that annotations do not cover, or cover little.
@@ -422,7 +428,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
                 no overlap, 1 allows any.
             exact: what happens when fewer than ``num`` are found: True is an error, ``'warn'`` a
                 warning, False is silent.
-            rng: seed or random state.
+            rng: seed, random state or generator. None is numpy's global state, with which each worker
+                process draws differently.
             patience: rounds in succession without a new negative after which to give up; None
                 is 10.
 
@@ -442,12 +449,11 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> len(gids), boxes.width.ravel().round(6).tolist()
             (5, [50.0, 50.0, 50.0, 50.0, 50.0])
         """
-        import kwarray
         import kwimage
 
         sizes = WindowSizes.from_arguments(anchors, window_size)
         request = NegativeRequest.from_arguments(self.columns, num, sizes, gids, thresh, patience)
-        rows, ltrb = draw_negatives(request, self._row_pairs, kwarray.ensure_rng(rng), exact)
+        rows, ltrb = draw_negatives(request, self._row_pairs, ensure_worker_rng(rng), exact)
         return self.columns.images.gids[rows], kwimage.Boxes(ltrb, "ltrb")
 
     # --- trees ----------------------------------------------------------
@@ -560,10 +566,22 @@ class _ImageViews(Mapping[int, ImageView]):
         return len(self._index.columns.images)
 
 
-def _ltrb_array(boxes: kwimage.Boxes | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (Q, 4) left, top, right, bottom."""
-    data = boxes if isinstance(boxes, np.ndarray) else boxes.to_ltrb().data
-    return np.asarray(data, dtype=np.float64).reshape(-1, 4)
+def ltrb_array(boxes: kwimage.Boxes | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (Q, 4) left, top, right, bottom.
+
+    Args:
+        boxes: Q boxes; an array is taken as left, top, right, bottom.
+
+    Raises:
+        ArgumentTypeError: if they are neither boxes nor an array of four columns.
+    """
+    if not isinstance(boxes, np.ndarray):
+        if not hasattr(boxes, "to_ltrb"):
+            raise ArgumentTypeError(
+                f"the box is {boxes!r}; expected kwimage.Boxes, such as kwimage.Boxes([[x, y, w, h]], 'xywh')"
+            )
+        boxes = boxes.to_ltrb().data
+    return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,6 +18,7 @@ import numpy as np
 from ndsampler.abstract_sampler import AbstractSampler
 from ndsampler.errors import ArgumentError, TargetError, UnknownIdError, UnknownOptionError, WindowError
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.random_state import ProcessMark, ensure_rng
 from ndsampler.utils.toy_images import DRAWABLE, MIN_SIDE, draw_objects, mix_bits, plan_boxes
 from ndsampler.windows import as_int, check_affordable, normalize_pad
 
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.category_tree import CategoryTree
-
-    Rng = int | np.random.RandomState | None
+    from ndsampler.utils.random_state import Rng
 
 __all__ = ["DynamicToySampler"]
 
@@ -77,8 +77,6 @@ class DynamicToySampler(AbstractSampler):
         gsize: tuple[int, int] = (416, 416),
         categories: Sequence[str | dict[str, Any]] | None = None,
     ) -> None:
-        import kwarray
-
         if n_positives < 0:
             raise ArgumentError(f"n_positives is {n_positives!r}; expected 0 or more")
         self.seed = seed
@@ -87,8 +85,9 @@ class DynamicToySampler(AbstractSampler):
         self._cats = _object_categories(categories)
         self._background = _background_category(self._cats)
         self._cats = [cat for cat in self._cats if cat["name"] != "background"]
-        self._rng = kwarray.ensure_rng(seed)
+        self._rng = ensure_rng(seed)
         self._key = int(self._rng.randint(0, 2**31 - 1))
+        self._origin = ProcessMark.here()
 
     def __bool__(self) -> bool:
         """Return True, of a sampler without positives too."""
@@ -405,13 +404,23 @@ class DynamicToySampler(AbstractSampler):
 
     def _draw(self, total: int, rng: Rng) -> int:
         """Return a random number below ``total``, from this sampler's own generator if none is given."""
-        import kwarray
-
         if total == 0:
             raise ArgumentError(
                 "a sampler of 0 positives has none to draw; pass an index, or n_positives > 0"
             )
-        return int((self._rng if rng is None else kwarray.ensure_rng(rng)).randint(0, total))
+        return int((self._own_rng() if rng is None else ensure_rng(rng)).randint(0, total))
+
+    def _own_rng(self) -> np.random.RandomState:
+        """Return the random state of this sampler; each worker process has another."""
+        here = ProcessMark.here()
+        if here != self._origin:
+            self._rng = here.own_state(self._rng, self._origin)
+            self._origin = here
+        return self._rng
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._origin = self._origin.moved()
 
     def _counts(self, gids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of objects in each image."""

@@ -72,9 +72,11 @@ class Target(TypedDict, total=False):
     vidid: Any
     """Video id; also ``video_id``."""
     gids: list[Any]
-    """Image ids, as frames of a video; also ``image_ids``."""
+    """Image ids, as frames of a video; also ``image_ids``. Beside them ``vidid`` may be any value."""
     aid: int
     """Annotation id, which gives whatever is not stated: the image, center and size."""
+    bbox: Any
+    """Box as x, y, width, height in pixels, which places the window if nothing else in the target does."""
     cx: float
     """Column of the window's center, in pixels."""
     cy: float
@@ -84,12 +86,13 @@ class Target(TypedDict, total=False):
     height: float
     """Of the object, in pixels."""
     window_dims: WindowDims
-    """(height, width) of the window; ``'extent'``, the default, is the object's own size and
-    ``'square'`` its larger side twice."""
+    """(height, width) of the window. ``'extent'``, the default, is the object's own size, and at least one
+    pixel; ``'square'`` uses the longer side for both height and width."""
     slices: tuple[slice, ...]
-    """(rows, columns), boundless: a negative start lies outside the image."""
+    """(rows, columns), or (rows, columns, channels) of an image, or (time, rows, columns) of a video. A
+    negative start lies outside the image; that of channels counts from the end."""
     space_slice: tuple[slice, slice]
-    """As ``slices``, and before it."""
+    """(rows, columns); takes precedence over ``slices``."""
     time_slice: slice
     """Frames of a video."""
     pad: Any
@@ -115,7 +118,7 @@ class Target(TypedDict, total=False):
     finalize: bool
     """False gives a delayed image for each frame of a video instead of pixels."""
     as_xarray: bool
-    """Whether ``im`` is a :class:`xarray.DataArray`."""
+    """Whether ``im``, or each part of it in native scale, is a :class:`xarray.DataArray`."""
     legacy_target: bool
     """False leaves out the sample's key ``tr``."""
     legacy_annots: bool
@@ -155,6 +158,6 @@ class Annots(TypedDict, total=False):
     rel_ssegs: kwimage.PolygonList
     """A MultiPolygon or None for each."""
     rel_kpts: kwimage.PointsList
-    """Points or None for each."""
+    """Points or None for each; ``meta['classes']`` is the tree of keypoint categories."""
     frame_dets: list[kwimage.Detections]
     """All of these for each frame."""

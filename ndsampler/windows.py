@@ -89,7 +89,7 @@ def as_int(value: Any, what: str) -> int:
     """
     number = _whole(value, what)
     if abs(number) > MAX_COORDINATE:
-        raise WindowError(f"{what} is {_shown(value)}; expected at most {MAX_COORDINATE} pixels from 0")
+        raise WindowError(f"{what} is {shown(value)}; expected at most {MAX_COORDINATE} pixels from 0")
     return number
 
 
@@ -122,10 +122,10 @@ def as_finite(value: Any, what: str) -> float:
     try:
         number = math.nan if isinstance(value, (str, bytes)) else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise WindowError(f"{what} is {_shown(value)}; expected a finite number of pixels") from None
+        raise WindowError(f"{what} is {shown(value)}; expected a finite number of pixels") from None
     if not math.isfinite(number) or abs(number) > MAX_COORDINATE:
         raise WindowError(
-            f"{what} is {_shown(value)}; expected a finite number, at most {MAX_COORDINATE} pixels from 0"
+            f"{what} is {shown(value)}; expected a finite number, at most {MAX_COORDINATE} pixels from 0"
         )
     return number
 
@@ -147,8 +147,13 @@ def is_sequence(value: Any) -> bool:
     )
 
 
-def _shown(value: Any) -> str:
-    """Return the representation of a value for an error message; Python refuses to print huge integers."""
+def shown(value: Any) -> str:
+    """Return the representation of a value for an error message; Python refuses to print huge integers.
+
+    Example:
+        >>> shown(5), shown(2 ** 5000)
+        ('5', 'a number of 5001 bits')
+    """
     return (
         f"a number of {value.bit_length()} bits"
         if isinstance(value, int) and value.bit_length() > 200

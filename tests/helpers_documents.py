@@ -45,8 +45,8 @@ def boat(aid: int, gid: int, x: int, y: int) -> dict:
 def write_dataset(folder: pathlib.Path) -> pathlib.Path:
     """Write ``my.kwcoco.json``: two images, ten boats and two buoys.
 
-    The same in the MS-COCO format, without sizes, is ``annotations.json``; its images are in the folder
-    ``pictures``.
+    ``annotations.json`` is the same in the MS-COCO format and states no sizes; its images are in the
+    folder ``pictures``.
 
     Args:
         folder: where to.

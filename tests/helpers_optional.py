@@ -11,6 +11,7 @@ EXTRAS = {"torch": "torch"}
 
 
 def import_optional(name: str) -> ModuleType:
-    """Return a package; without it, skip the test or the test module and say how to install it."""
-    extra = EXTRAS.get(name, "tests")
-    return pytest.importorskip(name, reason=f'needs {name}: pip install "ndsampler[{extra}]"')
+    """Return a package or a module of one; without it, skip the test and say how to install the package."""
+    package = name.partition(".")[0]
+    extra = EXTRAS.get(package, "tests")
+    return pytest.importorskip(name, reason=f'needs {package}: pip install "ndsampler[{extra}]"')

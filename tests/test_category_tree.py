@@ -333,6 +333,43 @@ def test_a_tree_comes_back_from_json_as_it_was(tree, through_json):
         assert_same_categories(other, tree)
 
 
+CATEGORIES = [{"name": "c", "id": 3}, {"name": "a", "id": 7, "supercategory": "c"}, {"name": "b", "id": 5}]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda cls: cls.from_coco(CATEGORIES),
+        lambda cls: cls.from_mutex(["x", "background", "y"]),
+        lambda cls: cls(nx.DiGraph([("z", "b"), ("z", "a")])),
+        lambda cls: cls.demo("btree", r=2, h=1),
+        lambda cls: cls(),
+    ],
+    ids=["coco", "names", "graph", "numbers", "empty"],
+)
+def test_the_json_of_a_tree_is_that_of_kwcoco_and_each_reads_the_others(make, warm):
+    ours, theirs = make(CategoryTree), make(kwcoco.CategoryTree)
+    expected = theirs.__json__()
+    assert ours.__json__() == expected
+    if warm:
+        compute_what_is_kept(ours)
+        compute_what_is_kept(theirs)
+    for state in [theirs.__json__(), expected, json.loads(json.dumps(expected))]:
+        assert_same_categories(CategoryTree.from_json(state), theirs)
+    found = kwcoco.CategoryTree.from_json(ours.__json__())
+    assert type(found) is kwcoco.CategoryTree
+    assert_same_categories(found, theirs)
+
+
+def test_a_tree_keeps_its_ids_on_its_way_through_text_and_kwcoco():
+    ours = CategoryTree.from_coco(CATEGORIES)
+    theirs = kwcoco.CategoryTree.from_json(json.loads(json.dumps(ours.__json__())))
+    assert theirs.idx_to_node == ours.idx_to_node
+    assert_same_categories(CategoryTree.from_json(theirs.__json__()), ours)
+    assert_same_categories(CategoryTree.coerce(theirs), ours)
+
+
 def compute_what_is_kept(tree):
     """Make kwcoco compute the tables that it keeps on the tree."""
     _ = tree.id_to_idx, tree.idx_to_id

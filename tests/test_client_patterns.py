@@ -229,7 +229,8 @@ class TestFilm:
 
     def test_annotations_come_without_pixels(self, sampler):
         target = {"vidid": VIDID, "gids": [3, 8], "space_slice": (slice(0, 40), slice(0, 56))}
-        assert sampler.load_target_annots(target)["aids"].tolist() == [1, 2, 4]
+        assert sampler.load_target_annots(target) == [1, 2, 4]
+        assert sampler.load_annots(target)["aids"].tolist() == [1, 2, 4]
 
     def test_a_target_that_was_inferred_is_augmented_by_its_window(self, sampler, film):
         target = sampler._infer_target_attributes({"vidid": VIDID, "gids": [3]})

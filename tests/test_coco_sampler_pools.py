@@ -108,7 +108,7 @@ def test_a_damaged_file_is_named_with_its_image_and_others_keep_working(tmp_path
     spoil, error = DAMAGES[damage]
     spoil(tmp_path / "rgb.png")
     sampler = CocoSampler(data.dset, workdir=tmp_path / "work", backend=backend)
-    for call in (sampler.load_sample, sampler.load_target_annots):
+    for call in (sampler.load_sample, sampler.load_annots):
         if call == sampler.load_sample:
             with pytest.raises(error, match=rf"image {RGB}.*rgb\.png") as caught:
                 call({"gid": RGB, "slices": (slice(20, 30), slice(4, 9))})
@@ -192,6 +192,17 @@ def test_a_random_item_is_the_row_that_the_generator_draws(pooled):
         expected = pooled.load_item(index)
         found = pooled.load_item(None, rng=seed)
         np.testing.assert_array_equal(found["im"], expected["im"])
+
+
+def test_an_index_below_zero_counts_from_the_end(pooled):
+    for pool in (None, 2):
+        pooled.preselect(n_neg=pool, window_dims=(8, 9), rng=0)
+        for index in (0, len(pooled) - 1):
+            expected = pooled.load_item(index)["target"]
+            assert pooled.load_item(index - len(pooled))["target"] == expected
+    assert pooled.load_item(-1)["target"] == pooled.load_negative(1)["target"]
+    with pytest.raises(IndexError, match="out of bounds"):
+        pooled.load_item(-len(pooled) - 1)
 
 
 def test_an_index_beyond_the_pools_is_refused(pooled):

@@ -108,7 +108,7 @@ def test_the_documented_names_are_members():
     members = dir(CocoSampler)
     wanted = (
         "load_sample load_item load_positive load_negative load_image load_image_with_annots "
-        "load_annotations load_target_annots preselect coerce demo new_sample_grid init"
+        "load_annotations load_annots load_target_annots preselect coerce demo new_sample_grid init"
     )
     assert [name for name in wanted.split() if name not in members] == []
 

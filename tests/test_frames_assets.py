@@ -94,7 +94,7 @@ class TestAssets:
             FusedChannelSpec.coerce("pan|b|b6|r"),
             [FusedChannelSpec.coerce("pan|b"), "b6|r"],
         ],
-        ids=repr,
+        ids=["code", "list of channels", "list of codes", "tuple", "spec", "fused spec", "list of specs"],
     )
     def test_channels_come_in_the_order_asked_for(self, frames, request_):
         found, pixels = frames

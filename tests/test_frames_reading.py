@@ -12,6 +12,7 @@ import kwcoco
 import kwimage
 import numpy as np
 import pytest
+import ubelt as ub
 from helpers_cache import each_backend
 from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_png, write_tiff
 
@@ -117,6 +118,13 @@ class TestLoadRegion:
         assert_same(frames.load_region(np.int64(1)), pixels[1])
         named = SimpleFrames({"one": frames.id_to_path[1]}, workdir=tmp_path, backend=backend)
         assert_same(named.load_region("one"), pixels[1])
+
+    def test_the_documented_default_of_channels_can_be_given(self, backend, make_simple):
+        frames, pixels = make_simple(backend)
+        for gid, full in pixels.items():
+            assert_same(frames.load_region(gid, (slice(4), slice(5)), channels=ub.NoParam), full[:4, :5])
+            found = frames.load_image(gid, channels=ub.NoParam)
+            np.testing.assert_array_equal(found[:4, :5].reshape(4, 5, -1), full[:4, :5])
 
     def test_default_names_of_channels_can_be_asked_for(self, backend, make_simple):
         frames, pixels = make_simple(backend)

@@ -51,5 +51,6 @@ def test_a_run_prints_time_and_memory_of_all_stages(data_dir, capsys):
 
 
 def test_a_run_that_needs_too_much_memory_fails(data_dir, capsys):
-    assert million.main([*TINY, "--data-dir", str(data_dir), "--kinds", "sqlite", "--limit", "0"]) == 1
+    options = ["--data-dir", str(data_dir), "--kinds", "sqlite", "--limit", "0", "--workers", "0"]
+    assert million.main([*TINY, *options]) == 1
     assert "more than 0.0 GB" in capsys.readouterr().out

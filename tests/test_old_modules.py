@@ -198,20 +198,13 @@ def test_folds_know_their_number_and_want_two_and_rows():
         next(StratifiedGroupKFold().split([], [], []))
 
 
-@pytest.mark.parametrize(
-    ("package", "call"),
-    [
-        ("sklearn", lambda: next(StratifiedGroupKFold().split([1], [1], [1]))),
-        ("rio_cogeo", lambda: validate_cog.validate("a.tif")),
-    ],
-)
-def test_an_absent_package_is_named_with_the_command_that_installs_it(monkeypatch, package, call):
+def test_an_absent_package_is_named_with_the_command_that_installs_it(monkeypatch):
     def fail(name: str) -> object:
-        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
 
     monkeypatch.setattr(require, "import_module", fail)
-    with pytest.raises(MissingDependencyError, match=r"run 'pip install (scikit-learn|rio-cogeo)'"):
-        call()
+    with pytest.raises(MissingDependencyError, match="run 'pip install scikit-learn'"):
+        next(StratifiedGroupKFold().split([1], [1], [1]))
 
 
 # --- datasets of a configuration -----------------------------------------------------------------
@@ -404,7 +397,7 @@ def test_what_is_no_cog_is_told_apart_from_what_is_none_at_all(tmp_path, pixels)
 
 
 def test_a_large_file_without_tiles_is_an_error_unless_that_is_not_asked(tmp_path):
-    path = write_tiff(tmp_path / "a.tif", np.zeros((600, 520, 1), np.uint8), layout="striped")
+    path = write_tiff(tmp_path / "a.tif", np.zeros((600, 1100, 1), np.uint8), layout="striped")
     warned, errors, details = validate_cog.validate(path)
     assert any("not tiled" in error for error in errors)
     assert any("overviews" in warning for warning in warned)

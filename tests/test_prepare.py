@@ -82,18 +82,22 @@ def test_every_executor_gives_the_same_entries(executor, backend, paths, prepare
     assert contents(tmp_path / "work") == expected
 
 
-@each_caching
-def test_dask_gives_the_same_entries(backend, paths, prepared_here, tmp_path):
+@pytest.fixture(scope="module")
+def dask_client(tmp_path_factory):
+    """Return a client of a cluster of two processes."""
     distributed = import_optional("distributed")
+    options = {"dashboard_address": None, "local_directory": str(tmp_path_factory.mktemp("dask"))}
     with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
-        ) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
-        SimpleFrames(paths, workdir=tmp_path / "work", backend=backend).prepare(
-            executor=client.get_executor()
-        )
+        yield client
+
+
+@each_caching
+def test_dask_gives_the_same_entries(backend, paths, prepared_here, dask_client, tmp_path):
+    frames = SimpleFrames(paths, workdir=tmp_path / "work", backend=backend)
+    frames.prepare(executor=dask_client.get_executor())
     assert contents(tmp_path / "work") == prepared_here(paths, backend)
 
 

@@ -324,17 +324,17 @@ def test_the_annotations_of_a_target_come_without_its_pixels(sampler, monkeypatc
 
     monkeypatch.setattr(sampler.frames.reader, "read", read)
     for target, annots in zip(targets, expected):
-        found = sampler.load_target_annots(target)
+        found = sampler.load_annots(target)
         assert list(found) == list(annots)
         np.testing.assert_array_equal(found["aids"], annots["aids"])
         assert_same_geometry(geometry(found["frame_dets"][0]), geometry(annots["frame_dets"][0]))
-    some = sampler.load_target_annots({"gid": RGB}, with_annots="boxes", annot_ids=[RLE, PLAIN])
+    some = sampler.load_annots({"gid": RGB}, with_annots="boxes", annot_ids=[RLE, PLAIN])
     assert some["aids"].tolist() == [RLE, PLAIN]
     assert list(some["rel_ssegs"]) == [None, None]
-    assert list(sampler.load_target_annots({"gid": RGB, "legacy_annots": False})) == ["frame_dets"]
-    shown = sampler.load_target_annots({"gid": RGB, "slices": (slice(4, 8), slice(3, 6))}, visible_thresh=0.9)
+    assert list(sampler.load_annots({"gid": RGB, "legacy_annots": False})) == ["frame_dets"]
+    shown = sampler.load_annots({"gid": RGB, "slices": (slice(4, 8), slice(3, 6))}, visible_thresh=0.9)
     assert shown["aids"].tolist() == []
-    assert sampler.load_target_annots({"gid": RGB}, with_annots=False)["aids"].tolist() == BOXED
+    assert sampler.load_annots({"gid": RGB}, with_annots=False)["aids"].tolist() == BOXED
 
 
 # --- samples are independent ---------------------------------------------------------------------

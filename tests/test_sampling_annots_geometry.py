@@ -289,7 +289,7 @@ def test_old_keypoints_of_unlisted_names_have_places_only(make_sampler):
 def test_old_keypoints_survive_a_category_that_is_its_own_parent_or_has_none(make_sampler, parent):
     categories = [{"id": 1, "name": "thing", "supercategory": parent}]
     sampler = make_sampler({**BOX, "keypoints": [6, 7, 2]}, categories=categories)
-    (points,) = sampler.load_target_annots({"aid": 1}, with_annots="keypoints")["rel_kpts"]
+    (points,) = sampler.load_annots({"aid": 1}, with_annots="keypoints")["rel_kpts"]
     np.testing.assert_array_equal(points.xy, [[1, 2]])
 
 

@@ -45,7 +45,9 @@ class Pair:
 def folder(request, tmp_path_factory):
     """A folder with a dataset of pixels made on the spot, and a database of the same."""
     dpath = tmp_path_factory.mktemp(request.param)
-    options = {"num_frames": 4} if request.param == "vidshapes8" else {}
+    options = {"image_size": (256, 192)}
+    if request.param == "vidshapes8":
+        options["num_frames"] = 4
     with stdout_to_log():
         dset = kwcoco.CocoDataset.demo(
             request.param, verbose=0, dpath=str(dpath / "demo"), use_cache=False, **options
@@ -118,6 +120,14 @@ def test_targets_that_name_an_annotation_or_an_image_are_the_same(pair):
     slices = (slice(-5, 70), slice(11, 90))
     for target in ({"aid": 2}, {"aid": 3, **WINDOW}, {"gid": 1, "slices": slices}, {"gid": 2}):
         assert_same_samples(pair.plain.load_sample(dict(target)), pair.view.load_sample(dict(target)))
+
+
+@pytest.mark.parametrize("wrong", ["x", 99999, 1.5, [1], np.array([1, 2]), 2**70])
+@pytest.mark.parametrize("key", ["gid", "aid", "vidid"])
+def test_unknown_ids_are_refused_with_some_that_exist(pair, key, wrong):
+    for sampler in (pair.plain, pair.view):
+        with pytest.raises(ndsampler.errors.UnknownIdError, match="expected (one of|an annotation|a video)"):
+            sampler.load_sample({key: wrong})
 
 
 def test_samples_of_videos_are_the_same(pair):

@@ -64,7 +64,8 @@ TODAY = """
         sampler.preselect(n_pos=2, n_neg=1, window_dims=(8, 8), rng=0)
         sampler.load_positive(0, target={"window_dims": (4, 4)}, with_annots="boxes+segmentation")
         sampler.load_negative(0), sampler.load_item(1), sampler.load_image_with_annots(11)
-        sampler.load_target_annots({"gid": 11}), sampler.load_annotations(11), sampler.load_image(11)
+        sampler.load_target_annots({"gid": 11}), sampler.load_annots({"gid": 11})
+        sampler.load_annotations(11), sampler.load_image(11)
         sampler.new_sample_grid("image_detection", (16, 16), 0.5), sampler.classes.idx_to_node
         sampler.hashid, sampler.frames.hashid, sampler.regions.hashid, sampler.image_ids
     ndsampler.DynamicToySampler().load_positive()

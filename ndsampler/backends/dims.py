@@ -8,12 +8,14 @@ JPEG 2000 and the like. Only the few formats that neither of the two knows are d
 from __future__ import annotations
 
 import json
+import mmap
 import os
-import re
 import struct
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
+from ndsampler.backends.avif_header import is_avif, read_avif_size
+from ndsampler.backends.plain_headers import read_stated_size
 from ndsampler.backends.source import KWIMAGE_ENDINGS, open_source, stat_source
 from ndsampler.errors import CacheError, SourceError
 from ndsampler.utils.fork_safety import GATE, fork_safe
@@ -35,9 +37,6 @@ SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 #: Markers of JPEG that stand alone, without a segment.
 LONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
-
-# Width and height of a netpbm file: two numbers after the magic letters, with comments between them.
-_NETPBM = re.compile(rb"P[1-6](?:\s+|#[^\n\r]*[\n\r])+(\d+)(?:\s+|#[^\n\r]*[\n\r])+(\d+)\s")
 
 
 @fork_safe
@@ -91,13 +90,25 @@ def _dims_of_head(path: str) -> Dims | None:
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
-            parse = next((parse for magic, parse in PARSERS.items() if head.startswith(magic)), None)
-            dims = parse(head) if parse else _jpeg_dims(file) if head.startswith(b"\xff\xd8\xff") else None
+            dims = _parsed_dims(head, file)
     except struct.error:
         raise SourceError(f"{path} is cut off: it ends within its header") from None
+    except ValueError as ex:
+        raise SourceError(f"{path} cannot be decoded: {ex}") from ex
     except OSError as ex:
         raise SourceError(f"{path} cannot be read: {ex}") from ex
     return dims if dims and min(dims) > 0 else None
+
+
+def _parsed_dims(head: bytes, file: BinaryIO) -> Dims | None:
+    """Return the size that a header states; None for a format that is not parsed here."""
+    if head.startswith(b"\xff\xd8\xff"):
+        return _jpeg_dims(file)
+    if is_avif(head):
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return read_avif_size(data)
+    parse = next((parse for magic, parse in PARSERS.items() if head.startswith(magic)), _plain_dims)
+    return parse(head)
 
 
 def _other_dims(path: str) -> Dims:
@@ -161,23 +172,26 @@ def _webp_dims(head: bytes) -> Dims | None:
     return None
 
 
-def _netpbm_dims(head: bytes) -> Dims | None:
-    found = _NETPBM.match(head)
-    return (int(found[2]), int(found[1])) if found else None
+def _plain_dims(head: bytes) -> Dims | None:
+    """Return the size of a netpbm, PFM, Sun raster or Radiance file."""
+    try:
+        stated = read_stated_size(head)
+    except ValueError:  # a long comment, or a malformed header, which the decoder reports
+        return None
+    return None if stated is None else (stated.height, stated.width)
 
 
 #: First bytes of a file, and the function that finds the size in its head.
 #:
 #: References:
 #:     ISO/IEC 15948:2003, PNG, section 11.2.2. CompuServe, Graphics Interchange Format 89a, section 18.
-#:     RFC 9649, WebP image format, section 2. https://netpbm.sourceforge.net/doc
+#:     RFC 9649, WebP image format, section 2.
 PARSERS: dict[bytes, Callable[[bytes], Dims | None]] = {
     b"\x89PNG\r\n\x1a\n": _png_dims,
     b"GIF87a": _gif_dims,
     b"GIF89a": _gif_dims,
     b"BM": _bmp_dims,
     b"RIFF": _webp_dims,
-    **{b"P%d" % number: _netpbm_dims for number in range(1, 7)},
 }
 
 

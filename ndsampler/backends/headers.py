@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ndsampler.backends.avif_header import is_avif, read_avif_size
+from ndsampler.backends.plain_headers import read_stated_size
 from ndsampler.errors import SourceError
 
 if TYPE_CHECKING:
@@ -71,10 +73,13 @@ def check_plausible(path: str, claim: Claim, stored: int) -> None:
 
 
 def read_claim(data: bytes) -> Claim:
-    """Return what the header of a PNG, JPEG, GIF or WebP claims; an empty claim for any other file.
+    """Return what the header of a file claims; an empty claim for formats that are not parsed here.
 
     Args:
         data: content of the file.
+
+    Raises:
+        ValueError: if a header is malformed, or states more pixels than the frames of the file have.
 
     References:
         ISO/IEC 15948:2003, PNG, section 11.2.2. ITU-T T.81 (1992), annex B.2.2. CompuServe, Graphics
@@ -93,11 +98,32 @@ def read_claim(data: bytes) -> Claim:
     if data.startswith(b"RIFF") and data[8:16] == b"WEBPVP8X" and len(data) >= 30:
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
         return Claim(width * height * 4)
+    if is_avif(data):
+        height, width = read_avif_size(data)
+        return Claim(width * height * 4)
+    if stated := read_stated_size(data):
+        return Claim(stated.pixel_bytes, stated.max_ratio)
     for marker, start in _jpeg_segments(data):
         if marker in HUFFMAN_FRAMES and len(data) >= start + 8:
             height, width, samples = struct.unpack(">HHB", data[start + 3 : start + 8])
             return Claim(width * height * samples, HUFFMAN_RATIO)
     return Claim()
+
+
+def is_whole_image(head: bytes) -> bool:
+    """Whether a file that GDAL does not know starts as one of a format that OpenCV decodes.
+
+    Args:
+        head: the first 64 bytes of the file.
+
+    Example:
+        >>> is_whole_image(b"#?RADIANCE"), is_whole_image(b"ENVI")
+        (True, False)
+    """
+    try:
+        return is_avif(head) or read_stated_size(head) is not None
+    except ValueError:  # the header goes on after these bytes, or is malformed
+        return True
 
 
 def jpeg_is_complete(data: bytes) -> bool:

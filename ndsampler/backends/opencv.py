@@ -1,5 +1,5 @@
 """
-Whole images decoded by OpenCV: PNG, JPEG and similar formats.
+Whole images decoded by OpenCV: PNG, JPEG, AVIF, netpbm, PFM, Sun raster, Radiance and similar formats.
 
 Two faults that OpenCV does not report are detected here: a header that claims more pixels than the file can
 hold, before OpenCV allocates memory for them, and a truncated JPEG, whose missing part libjpeg fills with
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: File endings of the formats that OpenCV decodes as whole images.
-WHOLE_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".gif")
+WHOLE_IMAGE_ENDINGS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".gif", ".avif"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".pfm", ".ras", ".sr"),
+)
 
 #: Rows whose color channels are swapped in one call.
 SWAP_ROWS = 256
 
 
 def decode_image(path: str) -> NDArray[Any]:
-    """Decode a whole PNG, JPEG or similar file with OpenCV.
+    """Decode a whole PNG, JPEG or similar file with OpenCV; its content decides on the format.
 
     Args:
         path: a local file.
@@ -49,7 +52,11 @@ def decode_image(path: str) -> NDArray[Any]:
             data = file.read()
     except OSError as ex:
         raise SourceError(f"{path} cannot be read: {ex}") from ex
-    check_plausible(path, read_claim(data), len(data))
+    try:
+        claim = read_claim(data)
+    except ValueError as ex:
+        raise SourceError(f"{path} cannot be decoded: {ex}") from ex
+    check_plausible(path, claim, len(data))
     try:
         with GATE:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
-from ndsampler.backends.headers import Claim, check_plausible
+from ndsampler.backends.headers import Claim, check_plausible, is_whole_image
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, decode_image
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 from ndsampler.utils.fork_safety import GATE
@@ -29,6 +29,10 @@ KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mr
 
 #: File endings of formats that GDAL decodes and that store an image in a single file.
 SINGLE_FILE_ENDINGS = (".tif", ".tiff", ".ptif", ".gtiff", ".jp2", ".j2k", ".ntf", ".nitf")
+
+
+#: GDAL drivers of formats that OpenCV decodes, for files with unusual endings.
+OPENCV_DRIVERS = frozenset({"PNG", "JPEG", "GIF", "BMP", "WEBP", "PNM", "AVIF"})
 
 
 class ArrayReader:
@@ -86,8 +90,22 @@ def spans_files(path: str) -> bool:
         return False
     from ndsampler.backends import gdal
 
-    with GATE, gdal.open_dataset(path) as dataset:
-        return len(dataset.files) > 1
+    try:
+        with GATE, gdal.open_dataset(path) as dataset:
+            return len(dataset.files) > 1
+    except SourceError:
+        if _starts_as_whole_image(path):
+            return False
+        raise
+
+
+def _starts_as_whole_image(path: str) -> bool:
+    """Whether a file that GDAL cannot open, such as a Radiance ``.hdr``, is one that OpenCV may decode."""
+    try:
+        with open(path, "rb") as file:
+            return is_whole_image(file.read(64))
+    except OSError as ex:
+        raise SourceError(f"{path} cannot be read: {ex}") from ex
 
 
 def stat_source(path: str) -> os.stat_result:
@@ -113,7 +131,8 @@ def open_source(path: str) -> SourceReader:
 
     Pixels are returned as the file stores them. The orientation tag of a JPEG is ignored, because COCO
     annotations refer to the stored grid. An indexed image is read as its colors, and a gray PNG with alpha as
-    RGBA. PNG and JPEG are decoded by OpenCV, so their pixels equal those of :func:`kwimage.imread`.
+    RGBA. Formats such as PNG, JPEG, AVIF, netpbm and Radiance are decoded by OpenCV, so their pixels equal
+    those of :func:`kwimage.imread`.
 
     Args:
         path: a local file.
@@ -144,7 +163,15 @@ def open_source(path: str) -> SourceReader:
         return ArrayReader(_decode_with_kwimage(path))
     from ndsampler.backends import gdal
 
-    reader = gdal.RasterReader(path)
+    try:
+        reader = gdal.RasterReader(path)
+    except SourceError:
+        if _starts_as_whole_image(path):
+            return ArrayReader(decode_image(path))
+        raise
+    if reader.dataset.driver in OPENCV_DRIVERS:
+        reader.close()
+        return ArrayReader(decode_image(path))
     if gdal.is_page_stack(reader.dataset):
         reader.close()
         return ArrayReader(_decode_with_kwimage(path, backend="skimage"))

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError
 
-__all__ = ["Array", "NumpyOps", "TorchOps", "as_array", "ops_for"]
+__all__ = ["Array", "NumpyOps", "TorchOps", "as_array", "as_axis", "as_targets", "ops_for"]
 
 #: A numpy array or a torch tensor.
 Array = Any
@@ -29,11 +29,72 @@ def as_array(data: Any) -> Array:
     Args:
         data: a tensor, an array, or nested lists.
 
+    Raises:
+        ArgumentError: if the lists are not of equal length.
+
     Example:
         >>> as_array([1, 2])
         array([1, 2])
     """
-    return data if _is_tensor(data) else np.asarray(data)
+    try:
+        return data if _is_tensor(data) else np.asarray(data)
+    except ValueError as ex:
+        raise ArgumentError(f"got lists that make no array: {ex}; expected rows of equal length") from ex
+
+
+def as_axis(dim: Any, data: Array) -> int:
+    """Return the number of an axis, counted from 0.
+
+    Args:
+        dim: number of the axis; a negative one counts from the last.
+        data: a tensor or an array.
+
+    Raises:
+        ArgumentTypeError: if it is not a whole number.
+        OutOfRangeError: if the array has no such axis.
+
+    Example:
+        >>> as_axis(-1, np.zeros((2, 3)))
+        1
+    """
+    shape = tuple(data.shape)
+    if not shape:
+        raise OutOfRangeError("got a single number; expected an array with one entry for each category")
+    if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
+        raise ArgumentTypeError(f"dim is {dim!r}; expected the number of an axis of the shape {shape}")
+    if not -len(shape) <= dim < len(shape):
+        raise OutOfRangeError(f"dim is {dim}; expected an axis of the shape {shape}: that of the categories")
+    return int(dim) % len(shape)
+
+
+def as_targets(targets: Any, log_probs: Array) -> Array:
+    """Return true categories as int64, on the side of the log-probabilities.
+
+    Args:
+        targets: indexes of categories, of any integer type.
+        log_probs: (..., C) log-probabilities, categories last.
+
+    Raises:
+        ArgumentError: if the targets are not whole numbers, one for each item.
+        OutOfRangeError: if one of them is not the index of a category.
+
+    Example:
+        >>> as_targets([1, 0], np.zeros((2, 3)))
+        array([1, 0])
+    """
+    given, items, total = as_array(targets), tuple(log_probs.shape[:-1]), log_probs.shape[-1]
+    if not ops_for(given).is_integer(given) or tuple(given.shape) != items:
+        raise ArgumentError(
+            f"targets have the shape {tuple(given.shape)} and the type {given.dtype}; expected one index "
+            f"for each item, {items}: the whole number of its category"
+        )
+    indexes = ops_for(log_probs).as_indexes(given, log_probs)
+    if bool(((indexes != IGNORED_TARGET) & ((indexes < 0) | (indexes >= total))).any()):
+        raise OutOfRangeError(
+            f"targets range from {indexes.min()} to {indexes.max()}; expected indexes of categories, "
+            f"from 0 to {total - 1}, or {IGNORED_TARGET} for items that do not contribute"
+        )
+    return indexes
 
 
 def ops_for(data: Array) -> type[NumpyOps] | type[TorchOps]:
@@ -61,6 +122,21 @@ def _at_least_single(data: Array) -> Array:
 
 class NumpyOps:
     """The operations on numpy arrays."""
+
+    @staticmethod
+    def is_real(data: Array) -> bool:
+        """Whether the values are real numbers."""
+        return data.dtype.kind in "biuf"
+
+    @staticmethod
+    def is_integer(data: Array) -> bool:
+        """Whether the values are whole numbers by their type."""
+        return data.dtype.kind in "iu"
+
+    @staticmethod
+    def as_indexes(data: Array, like: Array) -> Array:
+        """Return whole numbers as an int64 array."""
+        return np.asarray(data.cpu() if _is_tensor(data) else data).astype(np.int64)
 
     @staticmethod
     def as_floating(data: Array) -> Array:
@@ -128,26 +204,11 @@ class NumpyOps:
         """Return the negative log-likelihood of the true categories.
 
         Args:
-            log_probs: (N, C), (N, C, ...) or (C,) log-probabilities.
-            targets: true categories, in the same shape without C; -100 does not contribute.
+            log_probs: (..., C) log-probabilities.
+            targets: (...) int64 true categories; -100 does not contribute.
             reduction: ``'mean'``, ``'sum'`` or ``'none'``.
-
-        Raises:
-            ArgumentError: if a target is not a category, or the shapes do not match.
         """
-        log_probs = np.moveaxis(as_array(log_probs), min(1, np.ndim(log_probs) - 1), -1)
-        targets = as_array(targets)
-        if targets.shape != log_probs.shape[:-1]:
-            raise ArgumentError(
-                f"targets have the shape {targets.shape}; expected one index for each item, "
-                f"{log_probs.shape[:-1]}"
-            )
         counted = targets != IGNORED_TARGET
-        if np.any(counted & ((targets < 0) | (targets >= log_probs.shape[-1]))):
-            raise ArgumentError(
-                f"targets range from {targets.min()} to {targets.max()}; expected indexes of categories, "
-                f"from 0 to {log_probs.shape[-1] - 1}, or {IGNORED_TARGET} for items that do not contribute"
-            )
         places = np.where(counted, targets, 0)[..., None]
         losses = np.where(counted, -np.take_along_axis(log_probs, places, axis=-1)[..., 0], 0)
         losses = losses.astype(log_probs.dtype, copy=False)
@@ -159,6 +220,26 @@ class NumpyOps:
 
 class TorchOps:
     """The operations on torch tensors, on whatever device they are."""
+
+    @staticmethod
+    def is_real(data: Array) -> bool:
+        """Whether the values are real numbers."""
+        return not data.is_complex()
+
+    @staticmethod
+    def is_integer(data: Array) -> bool:
+        """Whether the values are whole numbers by their type."""
+        import torch
+
+        return not (data.is_floating_point() or data.is_complex() or data.dtype == torch.bool)
+
+    @staticmethod
+    def as_indexes(data: Array, like: Array) -> Array:
+        """Return whole numbers as an int64 tensor on the device of another tensor."""
+        import torch
+
+        whole = data.long() if _is_tensor(data) else torch.from_numpy(data.astype(np.int64))
+        return whole.to(like.device)
 
     @staticmethod
     def as_floating(data: Array) -> Array:
@@ -221,13 +302,17 @@ class TorchOps:
         """Return the negative log-likelihood of the true categories.
 
         Args:
-            log_probs: (N, C), (N, C, ...) or (C,) log-probabilities.
-            targets: true categories, in the same shape without C; -100 does not contribute.
+            log_probs: (..., C) log-probabilities.
+            targets: (...) int64 true categories; -100 does not contribute.
             reduction: ``'mean'``, ``'sum'`` or ``'none'``.
         """
         import torch
 
-        targets = torch.as_tensor(targets, device=log_probs.device)
-        return torch.nn.functional.nll_loss(
-            log_probs, targets, reduction=reduction, ignore_index=IGNORED_TARGET
+        # The backward pass of nll_loss for images cannot handle views with moved axes; that for rows can.
+        losses = torch.nn.functional.nll_loss(
+            log_probs.reshape(-1, log_probs.shape[-1]),
+            targets.reshape(-1),
+            reduction=reduction,
+            ignore_index=IGNORED_TARGET,
         )
+        return losses.reshape(targets.shape) if reduction == "none" else losses

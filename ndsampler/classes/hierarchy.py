@@ -102,6 +102,24 @@ class Hierarchy:
             leaf_place_of=leaf_place_of,
         )
 
+    def longest_path(self) -> list[int]:
+        """Return the categories from a root to the deepest one below it; of equal depths, the first.
+
+        Example:
+            >>> import networkx as nx
+            >>> graph = nx.DiGraph([("animal", "cat"), ("animal", "dog")])
+            >>> Hierarchy.from_graph(graph, {"animal": 0, "cat": 1, "dog": 2}).longest_path()
+            [0, 1]
+        """
+        parent_of = [self.parents[group] for group in self.group_of]
+        paths: list[list[int]] = []
+        for leaf in self.leaves.tolist():
+            path = [leaf]
+            while parent_of[path[0]] >= 0:
+                path.insert(0, parent_of[path[0]])
+            paths.append(path)
+        return max(paths, key=len, default=[])
+
 
 def _sibling_groups(
     graph: nx.DiGraph, node_to_idx: dict[Hashable, int]

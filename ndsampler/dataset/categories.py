@@ -85,7 +85,7 @@ def look_up(known: Mapping[Any, Any], what: str, value: Any) -> Any:
     """
     try:
         return known[value]
-    except KeyError:
+    except (KeyError, TypeError):
         raise UnknownIdError(
             f"no category has the {what} {value!r}; expected one of {list(known)[:20]}; see class_ids"
         ) from None

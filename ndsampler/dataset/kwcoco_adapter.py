@@ -88,6 +88,15 @@ def frames_of_video(dset: Any, vidid: Any) -> list[int]:
     return gids
 
 
+def video_ids(dset: Any) -> list[int]:
+    """Return the ids of all videos.
+
+    Args:
+        dset: the dataset.
+    """
+    return list(dset.index.videos.keys())
+
+
 def find_video(dset: Any, vidid: Any) -> dict[str, Any]:
     """Return the dictionary of a video.
 

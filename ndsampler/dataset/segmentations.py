@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.errors import UnknownIdError
+from ndsampler.errors import ArgumentTypeError, UnknownIdError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import kwimage
 
 __all__ = ["decode_counts", "parse_segmentation", "parse_segmentations"]
@@ -85,14 +84,17 @@ def parse_segmentations(dset: Any, aids: Iterable[int]) -> list[kwimage.MultiPol
         aids: annotation ids.
 
     Raises:
+        ArgumentTypeError: if the ids are not a list.
         UnknownIdError: if the dataset lacks one of the annotations.
         ValueError, TypeError, KeyError: as kwimage does, if a segmentation is malformed.
     """
+    if not isinstance(aids, Iterable):
+        raise ArgumentTypeError(f"aids is {aids!r}; expected a list of annotation ids")
     found = []
     for aid in aids:
         try:
             found.append(dset.anns[aid].get("segmentation"))
-        except KeyError:
+        except (KeyError, TypeError):
             known = f"expected one of the dataset's {len(dset.anns)}"
             raise UnknownIdError(f"no annotation has the id {aid!r}; {known}") from None
     return [parse_segmentation(raw) if raw else None for raw in found]

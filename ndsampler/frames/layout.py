@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ndsampler.cache.identity import Source
 from ndsampler.errors import TargetError, UnknownChannelError
+from ndsampler.frames.specs import spec_classes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,8 +128,7 @@ def parse_channels(request: Any) -> tuple[str, ...] | str | None:
         return None
     if isinstance(request, str) and request == ALL_CHANNELS:
         return ALL_CHANNELS
-    from delayed_image.channel_spec import BaseChannelSpec, FusedChannelSpec
-
+    BaseChannelSpec, FusedChannelSpec = spec_classes()
     if isinstance(request, (list, tuple)):
         names = [name for item in request for name in parse_channels(item) or ()]
     elif isinstance(request, (str, BaseChannelSpec)):

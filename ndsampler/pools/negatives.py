@@ -9,13 +9,14 @@ result depends on the random state only, not on the clock, the order of a set or
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.pools.arguments import as_amount, as_count
 from ndsampler.pools.free_space import ValidArea, free_corners, lattice_corners
 from ndsampler.pools.window_grid import union_area
 from ndsampler.utils.deprecation import warn_user
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from ndsampler.dataset.annot_table import AnnotTable
+    from ndsampler.dataset.image_table import ImageTable
 
 __all__ = ["NegativeRequest", "WindowSizes", "draw_negatives"]
 
@@ -166,23 +168,32 @@ class NegativeRequest:
                 for the default.
 
         Raises:
-            ArgumentError: if a number is out of range, there are no images, or an image has no size.
+            ArgumentError: if a number is out of range or none, there are no images, or an image has no size.
             UnknownIdError: if the dataset lacks one of the images.
         """
-        if num < 0 or thresh < 0 or (patience is not None and patience < 0):
-            raise ArgumentError(
-                f"got num={num}, thresh={thresh}, patience={patience}; expected none of them below 0; "
-                "request at least 0 negatives"
-            )
+        num = as_count(num, "num")
+        thresh = as_amount(thresh, "thresh", "the fraction of a negative that annotations may cover")
+        patience = _PATIENCE if patience is None else as_count(patience, "patience")
         images = table.images
-        rows = np.arange(len(images)) if gids is None else np.unique(images.indices_of(list(gids)))
+        rows = np.arange(len(images)) if gids is None else _image_rows(images, gids)
         if num and not len(rows):
             raise ArgumentError(
                 f"{num} negatives cannot be drawn, because there are no images; "
                 "expected at least one; add images, or ids to gids"
             )
         images.require_sizes(rows)
-        return cls(table, int(num), sizes, rows, float(thresh), _PATIENCE if patience is None else patience)
+        return cls(table, num, sizes, rows, thresh, patience)
+
+
+def _image_rows(images: ImageTable, gids: Any) -> NDArray[np.int64]:
+    """Return the rows of images, ascending."""
+    if isinstance(gids, str) or not isinstance(gids, Iterable):
+        raise ArgumentError(f"gids is {gids!r}; expected a list of image ids, or None for all images")
+    listed = list(gids)
+    foreign = [gid for gid in listed if not isinstance(gid, (int, np.integer))]
+    if foreign:
+        raise UnknownIdError(images.describe_unknown(foreign[0]))
+    return np.unique(images.indices_of(listed))
 
 
 def draw_negatives(

@@ -12,6 +12,7 @@ are dropped.
 from __future__ import annotations
 
 import logging
+import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,15 @@ import numpy as np
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.errors import ArgumentError
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.random_state import ensure_rng
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import kwarray
     from numpy.typing import NDArray
+
+    from ndsampler.utils.random_state import Rng
 
 __all__ = [
     "choose_positives",
@@ -104,7 +108,7 @@ def select_positive_regions(
     targets: Any,
     window_dims: Sequence[int] = (300, 300),
     thresh: float = 0.0,
-    rng: int | np.random.RandomState | None = None,
+    rng: Rng = None,
     verbose: int = 0,
 ) -> NDArray[np.int64]:
     """Return targets whose windows do not overlap, as many as possible.
@@ -132,14 +136,12 @@ def select_positive_regions(
         >>> 8 <= len(rows) < len(targets)
         True
     """
-    import kwarray
-
     height, width = window_pair(window_dims, "the windows around targets")
-    if not thresh >= 0:
-        raise ArgumentError(f"thresh is {thresh}; expected an overlap from 0 to 1; give 0 for none at all")
+    if not (isinstance(thresh, numbers.Real) and thresh >= 0):
+        raise ArgumentError(f"thresh is {thresh!r}; expected an overlap from 0 to 1; give 0 for none at all")
     centers = np.stack([targets["cx"], targets["cy"]], axis=1).astype(np.float64)
     gids = np.asarray(targets["gid"])
-    rows = select_disparate(gids, centers, (width, height), thresh, kwarray.ensure_rng(rng))
+    rows = select_disparate(gids, centers, (width, height), thresh, ensure_rng(rng))
     if verbose:
         logger.info("selected %d of %d targets", len(rows), len(gids))
     return rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from itertools import chain, pairwise, repeat
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, ArgumentTypeError, UnsupportedTaskError
+from ndsampler.pools.arguments import as_amount, as_flag, as_names
 from ndsampler.pools.window_grid import PlacedBoxes, Slider, WindowGrid, union_area
 from ndsampler.utils.fork_safety import fork_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from numpy.typing import NDArray
 
-__all__ = ["GridTargets", "image_grid", "new_image_sample_grid", "new_video_sample_grid", "video_grid"]
+__all__ = ["GridTargets", "grid_maker", "new_image_sample_grid", "new_video_sample_grid"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +42,14 @@ class _Options:
     """How the windows of a grid are classified and returned."""
 
     classes_of_interest: Collection[str] | None = None
-    """Names of the categories that make a window positive; if empty, all but the negative categories."""
+    """Names of the categories that make a window positive, in lower case; if empty, all but the negative
+    categories."""
 
     ignore_coverage_thresh: float | None = 0.6
     """Largest fraction of a window that ``ignore`` annotations may cover; None or 0 sets no limit."""
 
     negative_classes: Collection[str] | None = field(default=_NEGATIVE_CLASSES)
-    """Names of the categories that do not make a window positive."""
+    """Names of the categories that do not make a window positive, in lower case."""
 
     use_annots: bool = True
     """Whether annotations are used; if not, every target is negative."""
@@ -57,6 +59,32 @@ class _Options:
 
     verbose: int = 1
     """Whether the numbers of targets are logged."""
+
+    @classmethod
+    def from_arguments(cls, given: dict[str, Any]) -> _Options:
+        """Return the options that keyword arguments describe.
+
+        Args:
+            given: the arguments by name.
+
+        Raises:
+            ArgumentTypeError: for a name that is none of the options.
+            ArgumentError: if a value cannot be used.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise ArgumentTypeError(f"a grid has no option {unknown[0]!r}; expected some of {known}")
+        options = cls(**given)
+        if options.ignore_coverage_thresh is not None:
+            as_amount(options.ignore_coverage_thresh, "ignore_coverage_thresh", "a fraction of a window")
+        return replace(
+            options,
+            classes_of_interest=as_names(options.classes_of_interest, "classes_of_interest"),
+            negative_classes=as_names(options.negative_classes, "negative_classes"),
+            use_annots=as_flag(options.use_annots, "use_annots"),
+            legacy=as_flag(options.legacy, "legacy"),
+        )
 
 
 @fork_safe
@@ -82,11 +110,11 @@ def new_image_sample_grid(
             size of the image.
         window_overlap: fraction of a window that overlaps with the next one, at least 0 and below 1, for
             all axes or for each axis.
-        classes_of_interest: names of the categories that make a window positive; when None, all that are
-            not in ``negative_classes``.
+        classes_of_interest: names of the categories that make a window positive, in any case; when None, all
+            that are not in ``negative_classes``.
         ignore_coverage_thresh: fraction of a window (of its part in the image) covered by boxes of the
             category ``ignore`` above which the window is left out; None or 0 keeps all windows.
-        negative_classes: names of the categories that do not make a window positive.
+        negative_classes: names of the categories that do not make a window positive, in any case.
         use_annots: False ignores annotations: ``aids`` is None and every target is negative.
         legacy: False leaves out ``positives`` and ``negatives``, which contain the same targets again.
         verbose: whether to log the numbers of targets.
@@ -149,11 +177,11 @@ def new_video_sample_grid(
             all axes or for each axis.
         space_dims: (height, width) instead of those in ``window_dims``.
         time_dim: number of frames instead of that in ``window_dims``.
-        classes_of_interest: names of the categories that make a window positive; when None, all that are
-            not in ``negative_classes``.
+        classes_of_interest: names of the categories that make a window positive, in any case; when None, all
+            that are not in ``negative_classes``.
         ignore_coverage_thresh: fraction of a window, over its frames, covered by boxes of the category
             ``ignore`` above which the window is left out; None or 0 keeps all windows.
-        negative_classes: names of the categories that do not make a window positive.
+        negative_classes: names of the categories that do not make a window positive, in any case.
         use_annots: False ignores annotations: ``aids`` is None and every target is negative.
         legacy: False leaves out ``positives`` and ``negatives``, which contain the same targets again.
         verbose: whether to log the numbers of targets.
@@ -207,7 +235,7 @@ def image_grid(
     Raises:
         ArgumentError: if the window or the overlap is invalid, or an image has no size.
     """
-    chosen = _Options(**options)
+    chosen = _Options.from_arguments(options)
     slider = Slider.from_arguments(window_dims, window_overlap, ("height", "width"))
     images = table.images
     images.require_sizes()
@@ -250,7 +278,7 @@ def video_grid(
     Raises:
         ArgumentError: if the window or the overlap is invalid, or a video has no size.
     """
-    chosen = _Options(**options)
+    chosen = _Options.from_arguments(options)
     window = _joined_dims(window_dims, space_dims, time_dim)
     slider = Slider.from_arguments(window, window_overlap, ("frames", "height", "width"))
     videos = _Videos.from_coco(dset, table)
@@ -269,6 +297,28 @@ def video_grid(
         }
 
     return _result(dset, table, grid, frames, chosen, build)
+
+
+def grid_maker(task: Any) -> Callable[..., dict[str, Any]]:
+    """Return the function that makes the grid for a task.
+
+    Args:
+        task: ``'image_detection'`` or ``'video_detection'``.
+
+    Raises:
+        UnsupportedTaskError: if there is no such task.
+
+    Example:
+        >>> grid_maker("image_detection").__name__
+        'image_grid'
+    """
+    makers = {"image_detection": image_grid, "video_detection": video_grid}
+    if not isinstance(task, str) or task not in makers:
+        raise UnsupportedTaskError(
+            f"no grid is made for the task {task!r}; expected one of {sorted(makers)}; "
+            "choose 'image_detection' to sample single images"
+        )
+    return makers[task]
 
 
 class GridTargets(Sequence[dict[str, Any]]):
@@ -437,7 +487,13 @@ def _joined_dims(window_dims: Any, space_dims: Any, time_dim: Any) -> Any:
         space_dims = tuple(window_dims)[1:] if space_dims is None else (space_dims,) * 2
     elif isinstance(space_dims, numbers.Integral):
         space_dims = (space_dims, space_dims)
-    return (window_dims[0] if time_dim is None else time_dim, *space_dims)
+    try:
+        return (window_dims[0] if time_dim is None else time_dim, *space_dims)
+    except (TypeError, LookupError):
+        raise ArgumentError(
+            f"got window_dims={window_dims!r} and space_dims={space_dims!r}; expected "
+            "(frames, height, width) and (height, width)"
+        ) from None
 
 
 # --- results ----------------------------------------------------------------
@@ -480,9 +536,9 @@ def _result(
     return result
 
 
-def _class_ids(dset: Any, names: Iterable[str]) -> list[int]:
-    wanted = set(names)
-    return [cat["id"] for cat in dset.dataset.get("categories", []) if cat["name"] in wanted]
+def _class_ids(dset: Any, names: Collection[str]) -> list[int]:
+    """Return the ids of the categories with these names, which are in lower case."""
+    return [cat["id"] for cat in dset.dataset.get("categories", []) if cat["name"].lower() in names]
 
 
 def _makes_positive(dset: Any, table: AnnotTable, options: _Options) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ The interface of pools of targets, and the pool of negatives.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from ndsampler.dataset.columns import NO_ID
 from ndsampler.errors import ArgumentError
+from ndsampler.pools.arguments import as_amount, as_count, as_position
+from ndsampler.utils.random_state import ProcessMark, ensure_rng, ensure_worker_rng
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,15 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.isect_indexer import FrameIntersectionIndex
-
-    Rng = int | np.random.RandomState | None
+    from ndsampler.utils.random_state import Rng
 
 __all__ = [
     "NegativePool",
     "NegativeSource",
     "Targets",
-    "check_sizes",
     "checked_rows",
+    "pool_sizes",
     "random_index",
     "relative_sizes",
 ]
@@ -38,6 +40,9 @@ _MAX_ANCHORS = 1000
 
 #: Largest fraction of a negative's area that annotations may cover if there are too few without overlap.
 _THRESH = 0.3
+
+#: Most negatives that a worker process draws at a time.
+_WORKER_BATCH = 256
 
 
 class Targets:
@@ -166,9 +171,7 @@ class NegativeSource:
         Raises:
             ArgumentError: if ``exact`` is True and none are found.
         """
-        import kwarray
-
-        rng = kwarray.ensure_rng(rng)
+        rng = ensure_worker_rng(rng)
         gids, boxes = self.index.random_negatives(num, rng=rng, exact=False, **self.sizes)
         ltrb = boxes.data
         missing = num - len(gids)
@@ -207,6 +210,10 @@ class NegativePool:
     """
     Preselected negatives, followed by new batches of the same size.
 
+    A copy of the pool in a worker process, to which it was forked or pickled, draws batches of its own, so
+    no two workers give the same negatives. What it draws follows from the preselected negatives and from
+    the number of the worker.
+
     Args:
         source: draws the negatives; None for an empty pool.
         num: number of negatives.
@@ -226,20 +233,25 @@ class NegativePool:
         self._table: Any = () if source is None else source.draw(num, rng, exact)
         self._batch = self._table
         self._position = 0
+        self._origin = ProcessMark.here()
+        self._own_state: np.random.RandomState | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._origin = self._origin.moved()
 
     def __len__(self) -> int:
         return len(self._table)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of bounds for {len(self)} preselected negatives")
-        return _row(self._table, index)
+        return _row(self._table, as_position(index, len(self), "preselected negatives"))
 
     def next(self, rng: Rng) -> dict[str, Any]:
         """Return the next negative. After the last one a new batch is drawn.
 
         Args:
-            rng: seed or random state for a new batch.
+            rng: seed or random state for a new batch. With None, a copy in a worker process gives negatives
+                of its own.
 
         Raises:
             ArgumentError: if the pool is empty.
@@ -249,17 +261,30 @@ class NegativePool:
                 "the pool has no negatives; expected at least one; call preselect(n_neg=...), "
                 "with smaller window_dims if no image has space for one"
             )
+        if rng is None:
+            self._part_from_siblings()
         # Threads that share the pool may get the same negative, but never one beyond the end of the batch.
         batch, position = self._batch, self._position
         if position >= len(batch):
-            batch, position = self._source.draw(len(self), rng, exact=True), 0
+            own = self._own_state if rng is None else None
+            num = len(self) if own is None else min(len(self), _WORKER_BATCH)
+            batch, position = self._source.draw(num, rng if own is None else own, exact=True), 0
             self._batch = batch
         self._position = position + 1
         return _row(batch, position)
 
+    def _part_from_siblings(self) -> None:
+        """In a process that the pool was copied to, drop the batch and seed a random state."""
+        here = ProcessMark.here()
+        if here != self._origin:
+            places = np.stack([self._table[key] for key in ("gid", "cx", "cy")]).tobytes()
+            shared = self._own_state or np.random.RandomState(zlib.crc32(places))
+            self._own_state = here.own_state(shared, self._origin)
+            self._origin, self._batch, self._position = here, (), 0
 
-def check_sizes(n_pos: int | None, n_neg: int | None, neg_to_pos_ratio: float | None) -> None:
-    """Check the sizes of a pool.
+
+def pool_sizes(n_pos: Any, n_neg: Any, neg_to_pos_ratio: Any) -> tuple[int | None, int | None, float | None]:
+    """Return the sizes of a pool as plain numbers.
 
     Args:
         n_pos: number of positives; all when None.
@@ -267,18 +292,25 @@ def check_sizes(n_pos: int | None, n_neg: int | None, neg_to_pos_ratio: float | 
         neg_to_pos_ratio: number of negatives for each positive, instead of ``n_neg``.
 
     Raises:
-        ArgumentError: if one of them is below 0, or if both ``n_neg`` and ``neg_to_pos_ratio`` are given.
+        ArgumentError: if one of them is below 0, infinite or not a number, if there is a fraction of a
+            target, or if both ``n_neg`` and ``neg_to_pos_ratio`` are given.
+
+    Example:
+        >>> pool_sizes(3.0, None, 0.5)
+        (3, None, 0.5)
     """
     if n_neg is not None and neg_to_pos_ratio is not None:
         raise ArgumentError(
             f"Cannot specify both neg_to_pos_ratio={neg_to_pos_ratio} and n_neg={n_neg}; "
             "expected one of them; leave out the other"
         )
-    if min(n_pos or 0, n_neg or 0, neg_to_pos_ratio or 0) < 0:
-        raise ArgumentError(
-            f"got n_pos={n_pos}, n_neg={n_neg}, neg_to_pos_ratio={neg_to_pos_ratio}; "
-            "expected none of them below 0; leave out what should have its default"
-        )
+    return (
+        None if n_pos is None else as_count(n_pos, "n_pos"),
+        None if n_neg is None else as_count(n_neg, "n_neg"),
+        None
+        if neg_to_pos_ratio is None
+        else as_amount(neg_to_pos_ratio, "neg_to_pos_ratio", "the number of negatives for each positive"),
+    )
 
 
 def checked_rows(chosen: Any, total: int) -> NDArray[np.int64]:
@@ -317,11 +349,9 @@ def relative_sizes(targets: kwarray.DataFrameArray) -> NDArray[np.float64]:
     Returns:
         (A, 2) widths and heights as fractions of the smaller side of the image.
     """
-    import kwarray
-
     smaller = np.minimum(targets["img_width"], targets["img_height"])
     sizes = np.stack([targets["width"] / smaller, targets["height"] / smaller], axis=1)
-    shuffled = kwarray.ensure_rng(0).permutation(len(sizes))
+    shuffled = ensure_rng(0).permutation(len(sizes))
     return sizes[shuffled[:_MAX_ANCHORS]]
 
 
@@ -340,14 +370,12 @@ def random_index(num: int, rng: Rng, what: str) -> int:
         >>> random_index(1, 0, "positives")
         0
     """
-    import kwarray
-
     if num == 0:
         raise ArgumentError(
             f"cannot choose one of the {what} at random, because there are none; expected at least one; "
             "add annotations with boxes, or preselect some"
         )
-    return int(kwarray.ensure_rng(rng).randint(0, num))
+    return int(ensure_rng(rng).randint(0, num))
 
 
 def _row(table: Any, index: int) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.errors import AnnotKindError, ArgumentError
+from ndsampler.errors import AnnotKindError, ArgumentError, UnknownIdError
 from ndsampler.sampling.shapes import GeometryStore, Shift, Warp, warped_boxes, warped_corners
+from ndsampler.windows import shown
 
 if TYPE_CHECKING:
     import kwimage
@@ -33,7 +34,7 @@ class AnnotRequest:
     annot_ids: tuple[int, ...] | None = None
     """The annotations; None for those in the window."""
     visible_thresh: float = 0.0
-    """Fraction of an annotation's box that must be exceeded in the window; 0 includes all that touch it."""
+    """Fraction of an annotation's box that must be exceeded in the window: 0 includes all that touch it."""
 
 
 def parse_request(with_annots: Any, annot_ids: Any, visible_thresh: Any) -> AnnotRequest | None:
@@ -48,6 +49,7 @@ def parse_request(with_annots: Any, annot_ids: Any, visible_thresh: Any) -> Anno
     Raises:
         AnnotKindError: for an unknown kind.
         ArgumentError: if ``visible_thresh`` is not a number, or ``annot_ids`` is not a list of ids.
+        UnknownIdError: for an id that no annotation can have.
 
     Example:
         >>> sorted(parse_request('boxes+keypoints', None, 0).kinds)
@@ -55,11 +57,14 @@ def parse_request(with_annots: Any, annot_ids: Any, visible_thresh: Any) -> Anno
         >>> parse_request(False, None, 0) is None
         True
     """
-    if with_annots is True and annot_ids is None and visible_thresh == 0:
+    if with_annots is False:
+        return None
+    is_default = with_annots is True and annot_ids is None and type(visible_thresh) in (float, int)
+    if is_default and visible_thresh == 0:
         return ALL_ANNOTS
     if isinstance(with_annots, str):
         parts = with_annots.split("+") if with_annots else None
-    elif isinstance(with_annots, Iterable):
+    elif isinstance(with_annots, Iterable) and getattr(with_annots, "ndim", 1) > 0:
         parts = list(with_annots)
     else:
         parts = list(KINDS) if with_annots else None
@@ -72,7 +77,10 @@ def parse_request(with_annots: Any, annot_ids: Any, visible_thresh: Any) -> Anno
             f"with_annots asks for {unknown[0]!r}; expected True, False or some of {options}"
         )
     if not isinstance(visible_thresh, (int, float, np.integer, np.floating)) or np.isnan(visible_thresh):
-        raise ArgumentError(f"visible_thresh is {visible_thresh!r}; expected a number from 0 to 1")
+        raise ArgumentError(
+            f"visible_thresh is {visible_thresh!r}; expected a number from 0 to 1. Annotations are kept of "
+            "which more than this share is visible: 0 keeps all that touch the window, and 1 keeps none"
+        )
     chosen = None if annot_ids is None else _whole_ids(annot_ids)
     return AnnotRequest(frozenset(parts), chosen, float(visible_thresh))
 
@@ -84,7 +92,11 @@ def _whole_ids(annot_ids: Any) -> tuple[int, ...]:
     )
     if listed is None or not all(isinstance(aid, (int, np.integer)) for aid in listed):
         raise ArgumentError(f"annot_ids is {annot_ids!r}; expected a list of annotation ids")
-    return tuple(int(aid) for aid in listed)
+    ids = tuple(int(aid) for aid in listed)
+    too_large = [aid for aid in ids if not -(2**63) <= aid < 2**63]
+    if too_large:
+        raise UnknownIdError(f"annotation id is {shown(too_large[0])}; the dataset has no such annotation")
+    return ids
 
 
 #: The request for all annotations in the window.

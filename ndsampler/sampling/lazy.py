@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.frames.specs import fused_spec
+
 if TYPE_CHECKING:
     from ndsampler.abstract_frames import Frames
     from ndsampler.frames.layout import Asset, FrameLayout
@@ -27,10 +29,9 @@ def delay_frame(request: FrameRequest, frames: Frames) -> Any:
     """
     import kwimage
     from delayed_image import DelayedChannelConcat, DelayedNans
-    from delayed_image.channel_spec import FusedChannelSpec
 
     region, layout = request.region, request.layout
-    channels = FusedChannelSpec.coerce("|".join(request.channels))
+    channels = fused_spec(request.channels)
     height, width = region.sample_dims
     if layout is None:
         return DelayedChannelConcat([DelayedNans((width, height), channels)])
@@ -50,11 +51,10 @@ def _delay_asset(layout: FrameLayout, asset: Asset, dsize: tuple[int, int], fram
     """Return one file of a frame as a delayed image on the grid of the frame."""
     import kwimage
     from delayed_image import DelayedIdentity
-    from delayed_image.channel_spec import FusedChannelSpec
 
     view = frames.reader.view(layout, asset)
     names = frames.reader.asset_channels(layout, asset)
-    leaf = DelayedIdentity(view, FusedChannelSpec.coerce("|".join(names)))
+    leaf = DelayedIdentity(view, fused_spec(names))
     if asset.warp_img_from_asset is None:
         return leaf
     return leaf.warp(kwimage.Affine(asset.warp_img_from_asset), dsize=dsize)

@@ -16,6 +16,9 @@ import numpy as np
 
 from ndsampler.frames.grid import Grid
 from ndsampler.frames.layout import ALL_CHANNELS, BandRead, ReadPlan
+from ndsampler.frames.specs import fused_spec
+from ndsampler.sampling.finish import FramePixels
+from ndsampler.sampling.padding import pad_outside
 from ndsampler.sampling.region import scaled_length
 
 if TYPE_CHECKING:
@@ -119,7 +122,7 @@ def frame_parts(request: FrameRequest, frames: Frames) -> list[NativePart]:
     return plan_parts(request.warp_space_from_img, plan)
 
 
-def read_parts(request: FrameRequest, frames: Frames) -> tuple[list[Any], dict[str, Any]]:
+def read_parts(request: FrameRequest, frames: Frames) -> tuple[list[FramePixels], dict[str, Any]]:
     """Read the window of a frame in native scale.
 
     Args:
@@ -127,53 +130,65 @@ def read_parts(request: FrameRequest, frames: Frames) -> tuple[list[Any], dict[s
         frames: reads the files.
 
     Returns:
-        (height, width, channels) pixels of each part, and a dictionary of lists with an item for each part:
-        ``align``, the affine transform from pixels of the video within the window to the unit square that
-        the part covers; ``chans``, its channels; and ``grid_to_part_warps``, the affine transform from the
-        video to the sample.
+        The pixels of each part, and a dictionary of lists with an item for each part: ``align``, the affine
+        transform from pixels of the video within the window to the unit square that the part covers;
+        ``chans``, its channels, or None if the dataset names none; and ``grid_to_part_warps``, the affine
+        transform from the video to the sample.
     """
     import kwimage
-    from delayed_image.channel_spec import FusedChannelSpec
 
     region = request.region
-    factor = region.options.scale
     to_sample = np.linalg.inv(region.warp_space_from_sample)
     height, width = region.padded_box.dims
     pixels, meta = [], {"align": [], "chans": [], "grid_to_part_warps": []}  # type: ignore[var-annotated]
     for part in frame_parts(request, frames):
-        pixels.append(_read_part(part, part.dims(region, factor), request, frames))
+        pixels.append(_read_part(part, request, frames))
         rows, cols = part.dims(region, (1.0, 1.0)) if part.asset else (height, width)
         meta["align"].append(kwimage.Affine.scale((part.scale[0] / cols, part.scale[1] / rows)))
-        meta["chans"].append(FusedChannelSpec.coerce("|".join(part.channels)))
+        meta["chans"].append(fused_spec(part.channels) if region.names_channels else None)
         meta["grid_to_part_warps"].append(kwimage.Affine(to_sample.copy()))
     return pixels, meta
 
 
-def _read_part(
-    part: NativePart, dims: tuple[int, int], request: FrameRequest, frames: Frames
-) -> NDArray[Any]:
+def _read_part(part: NativePart, request: FrameRequest, frames: Frames) -> FramePixels:
     """Return the pixels of one part; NaN for channels that the frame lacks."""
-    if part.asset is None or request.layout is None:
-        return np.full((*dims, len(part.channels)), np.nan)
+    region, layout, asset = request.region, request.layout, part.asset
+    options = region.options
+    dims = part.dims(region, options.scale)
+    if asset is None or layout is None:
+        missing = np.full((*dims, len(part.channels)), np.nan)
+        rows, cols = region.padded_box.dims
+        return FramePixels(missing, part.channels, (dims[1] / cols, dims[0] / rows))
+    plan = ReadPlan((BandRead(asset, part.bands, tuple(range(len(part.bands)))),), part.channels)
+    density = part.scale[0] * options.scale[0], part.scale[1] * options.scale[1]
+    if options.padkw is None:
+        pixels = frames.reader.gather(layout, plan, _grid(request, density, dims))
+    else:
+        unscaled = _grid(request, part.scale, part.dims(region, (1.0, 1.0)))
+        pixels = frames.reader.gather(layout, plan, unscaled)
+        pixels = pad_outside(pixels, part.scale, dims, request)
+    dtype = frames.reader.asset_shape(layout, asset).dtype if options.nodata == "ma" else None
+    return FramePixels(pixels, part.channels, density, dtype)
+
+
+def _grid(request: FrameRequest, density: tuple[float, float], dims: tuple[int, int]) -> Grid:
+    """Return the grid of a part with some number of pixels per pixel of the video."""
     options = request.region.options
-    to_part = np.diag([part.scale[0] * options.scale[0], part.scale[1] * options.scale[1], 1.0])
-    grid = Grid(
+    return Grid(
         request.region.padded_box,
-        warp_out_from_box=to_part,
+        warp_out_from_box=np.diag([*density, 1.0]),
         dims=dims,
         resampling=options.resampling,
         nodata=options.missing,
         warp_space_from_img=request.warp_space_from_img,
         nan_outside=True,
     )
-    places = tuple(range(len(part.bands)))
-    plan = ReadPlan((BandRead(part.asset, part.bands, places),), part.channels)
-    pixels = frames.reader.gather(request.layout, plan, grid)
-    return pixels if options.dtype is None else pixels.astype(options.dtype)
 
 
 def video_channels(region: SampleRegion, frames: Frames) -> tuple[str, ...]:
-    """Return the channels of a video sample: those of the target, else all channels of all frames, sorted.
+    """Return the channels of a video sample: those of the target, else all channels of all frames.
+
+    The latter are sorted. Where the dataset names no channels they keep the order of the file.
 
     Args:
         region: the frames and the reading options.
@@ -182,11 +197,11 @@ def video_channels(region: SampleRegion, frames: Frames) -> tuple[str, ...]:
     asked = region.options.channels
     if isinstance(asked, tuple):
         return asked
-    names: set[str] = set()
+    names: dict[str, None] = {}
     for layout in region.layouts:
         if layout is not None:
-            names.update(frames.reader.plan(layout, ALL_CHANNELS).channels)
-    return tuple(sorted(names))
+            names.update(dict.fromkeys(frames.reader.plan(layout, ALL_CHANNELS).channels))
+    return tuple(sorted(names)) if region.names_channels else tuple(names)
 
 
 def realign_largest(region: SampleRegion, frames: Frames) -> SampleRegion:

@@ -12,7 +12,7 @@ import numpy as np
 from ndsampler.errors import TargetError
 from ndsampler.frames.layout import parse_channels
 from ndsampler.frames.resample import Resampling
-from ndsampler.windows import is_sequence
+from ndsampler.windows import is_sequence, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,6 +45,11 @@ class ReadOptions:
     """``'largest'`` resizes the parts of native scale to the largest of them and joins them."""
     lazy: bool = False
     """Whether the frames of a video are returned as delayed images."""
+
+    @property
+    def changes_values(self) -> bool:
+        """Whether pixels are masked, cast or labelled after they were read."""
+        return self.nodata == "ma" or self.dtype is not None or self.as_xarray
 
     @property
     def missing(self) -> Any:
@@ -103,16 +108,43 @@ def read_options(target: dict[str, Any]) -> ReadOptions:
         nodata=_nodata(target.get("nodata")),
         dtype=_dtype(target.get("dtype")),
         padkw=_padkw(target.get("padkw")),
-        as_xarray=bool(target.get("as_xarray", False)),
-        native=bool(target.get("use_native_scale", False)),
+        as_xarray=read_flag(target, "as_xarray", False),
+        native=read_flag(target, "use_native_scale", False),
         realign=_realign(target.get("realign_native")),
-        lazy=target.get("finalize", True) is False,
+        lazy=not read_flag(target, "finalize", True),
     )
+
+
+def read_flag(target: dict[str, Any], key: str, default: bool) -> bool:
+    """Return a key of a target that is on or off.
+
+    Args:
+        target: the user's dictionary.
+        key: name of the flag.
+        default: its value if the target does not state it, or states None.
+
+    Raises:
+        TargetError: for an array, or another value that is neither true nor false.
+
+    Example:
+        >>> read_flag({'as_xarray': 1}, 'as_xarray', False), read_flag({}, 'finalize', True)
+        (True, True)
+    """
+    value = target.get(key)
+    if value is None:
+        return default
+    try:
+        flag = None if getattr(value, "ndim", 0) else bool(value)
+    except (TypeError, ValueError):
+        flag = None
+    if flag is None:
+        raise TargetError(f"{key} is {value!r}; expected True or False")
+    return flag
 
 
 def _realign(value: Any) -> str | None:
     """Return how the parts of native scale are joined."""
-    if value is None or value is False or value == "largest":
+    if value is None or value is False or (isinstance(value, str) and value == "largest"):
         return value or None
     raise TargetError(f"realign_native is {value!r}; expected None or 'largest'")
 
@@ -137,8 +169,11 @@ def _resampling(target: dict[str, Any]) -> Resampling:
     """Return how pixels are interpolated."""
     interpolation = target.get("interpolation")
     antialias = target.get("antialias")
-    if antialias is not None and not isinstance(antialias, (bool, np.bool_, int)) and antialias != "auto":
+    is_auto = antialias is None or (isinstance(antialias, str) and antialias == "auto")
+    if not is_auto and not isinstance(antialias, (bool, np.bool_, int)):
         raise TargetError(f"antialias is {antialias!r}; expected True, False or 'auto'")
+    if interpolation is not None and not isinstance(interpolation, str):
+        raise TargetError(f"interpolation is {interpolation!r}; expected the name of a method, or 'auto'")
     return Resampling(
         "auto" if interpolation is None else interpolation, bool(antialias) or antialias is None
     )
@@ -151,6 +186,8 @@ def _nodata(value: Any) -> Any:
     if isinstance(value, str) and value == "auto":
         return "float"
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise TargetError(f"nodata is {shown(value)}; expected a number that pixels of 64 bits can have")
         return value
     raise TargetError(f"nodata is {value!r}; expected None, 'float', 'auto', 'ma' or a number")
 
@@ -160,9 +197,12 @@ def _dtype(value: Any) -> np.dtype[Any] | None:
     if value is None:
         return None
     try:
-        return np.dtype(value)
-    except TypeError as ex:
+        dtype = np.dtype(value)
+    except (TypeError, ValueError, SyntaxError) as ex:
         raise TargetError(f"dtype is {value!r}; expected a numpy type: {ex}") from ex
+    if dtype.kind not in "biufc":
+        raise TargetError(f"dtype is {value!r}; expected a numpy type of single numbers, such as 'float32'")
+    return dtype
 
 
 def _padkw(value: Any) -> dict[str, Any] | None:

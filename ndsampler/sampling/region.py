@@ -45,6 +45,16 @@ class SampleRegion:
     """For each frame the 3x3 matrix from its image to the space of the window; None for the identity."""
     stated_pad: Any = None
     """The key ``pad`` of a video target, as the user wrote it."""
+    positions: tuple[int, ...] = ()
+    """Position of each frame in the video, or in the list of images of the target."""
+
+    @property
+    def names_channels(self) -> bool:
+        """Whether the target, or the dataset for any of the frames, names channels."""
+        if isinstance(self.options.channels, tuple):
+            return True
+        assets = (asset for layout in self.layouts if layout is not None for asset in layout.assets)
+        return any(asset.channels is not None for asset in assets)
 
     @property
     def gids(self) -> tuple[Any, ...]:

@@ -6,16 +6,19 @@ After this step no code reads the user's dictionary any more, except to add keys
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.sampling.options import read_options
+from ndsampler.errors import WindowError
+from ndsampler.sampling.options import ReadOptions, read_options
 from ndsampler.sampling.region import SampleRegion, check_size
 from ndsampler.sampling.video import is_video_target, resolve_video_region
-from ndsampler.sampling.window import place_window
+from ndsampler.sampling.window import channel_slice, place_window
 from ndsampler.windows import normalize_pad
 
 if TYPE_CHECKING:
     from ndsampler.coco_frames import CocoFrames
+    from ndsampler.frames.layout import FrameLayout
 
 __all__ = ["resolve_region"]
 
@@ -43,9 +46,32 @@ def resolve_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRe
     layout = frames.layout(gid)
     dims = frames.reader.dims(layout)
     inferred: dict[str, Any] = {"space_dims": dims, "data_dims": dims}
-    box = place_window(target, dims, inferred)
+    options = read_options(target)
+    slices = target.get("slices")
+    bands = channel_slice(target) if isinstance(slices, (tuple, list)) and len(slices) == 3 else None
+    if bands is None:
+        box = place_window(target, dims, inferred)
+    else:
+        box = place_window({**target, "slices": slices[:2]}, dims, inferred)  # type: ignore[index]
+        inferred["slices"] = slices
+        options = _pick_channels(options, bands, layout, frames)
     (top, bottom), (left, right) = normalize_pad(target.get("pad"))
     pad = ((top, bottom), (left, right))
-    region = SampleRegion((layout,), False, box, pad, dims, read_options(target))
+    region = SampleRegion((layout,), False, box, pad, dims, options)
     check_size(region)
     return region, {**target, **inferred}
+
+
+def _pick_channels(options: ReadOptions, part: slice, layout: FrameLayout, frames: CocoFrames) -> ReadOptions:
+    """Return the options with some of the channels that they ask for."""
+    names = frames.reader.plan(layout, options.channels).channels
+    try:
+        picked = names[part]
+    except TypeError:
+        picked = ()
+    if not picked:
+        raise WindowError(
+            f"the third of slices is {part!r}; for a still image it picks channels, and image {layout.gid} "
+            f"has {len(names)}: {'|'.join(names)}. A video is named by 'vidid' or 'gids'"
+        )
+    return replace(options, channels=picked)

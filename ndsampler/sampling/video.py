@@ -4,11 +4,11 @@ Step 2 for videos: which frames, and the transform from each frame to the video.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, KeysView, ValuesView
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.errors import TargetError, WindowError
+from ndsampler.errors import TargetError, UnknownTargetError, WindowError
 from ndsampler.sampling.native import realign_largest
 from ndsampler.sampling.options import read_options
 from ndsampler.sampling.region import SampleRegion, check_size
@@ -34,6 +34,8 @@ class FrameChoice:
     """Number of frames of the whole video, or of the list in the target."""
     time_slice: slice
     """The time slice of the target; all frames if it states none."""
+    positions: range
+    """Position of each frame in the video, or in the list of the target."""
 
 
 def is_video_target(target: dict[str, Any]) -> bool:
@@ -54,12 +56,13 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
     slices = target.get("slices")
     has_time = isinstance(slices, (tuple, list)) and len(slices) == 3 and target.get("space_slice") is None
     time_slice = slices[0] if has_time else target.get("time_slice")  # type: ignore[index]
+    target = _with_listed_gids(target)
     choice = choose_frames(target, time_slice, time_pad, frames)
     real = [gid for gid in choice.gids if gid is not None]
     dims = frames.video_dims(choice.vidid, real[0])
     layouts = tuple(None if gid is None else frames.layout(gid) for gid in choice.gids)
     warps = tuple(None if layout is None else layout.warp_vid_from_img for layout in layouts)
-    inferred: dict[str, Any] = {} if choice.vidid is None else {"vidid": choice.vidid}
+    inferred: dict[str, Any] = {} if target.get("vidid") is not None else {"vidid": choice.vidid}
     inferred.update(space_dims=dims, data_dims=(choice.n_frames, *dims))
     # Programs compute slices from the centers of annotations, which may have half pixels; these are rounded
     # down.
@@ -75,11 +78,20 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
         options=read_options(target),
         warps_space_from_img=warps,
         stated_pad=target.get("pad"),
+        positions=tuple(choice.positions),
     )
     if region.is_native and region.options.realign:
         region = realign_largest(region, frames)
     check_size(region)
     return region, {**target, **inferred}
+
+
+def _with_listed_gids(target: dict[str, Any]) -> dict[str, Any]:
+    """Return a target whose ``gids`` can be read twice and pickled: a list instead of an iterator or view."""
+    gids = target.get("gids")
+    if isinstance(gids, (Iterator, KeysView, ValuesView)):
+        return {**target, "gids": list(gids)}
+    return target
 
 
 def _state_frames(
@@ -113,21 +125,15 @@ def choose_frames(
         UnknownTargetError: if there is no such video.
         WindowError: for a malformed time slice.
     """
-    given = None if _were_inferred(target, time_slice, time_pad, frames) else target.get("gids")
-    if given is not None:
-        if isinstance(given, str) or not isinstance(given, Iterable):
-            raise TargetError(f"gids is {given!r}; expected a list of image ids")
-        gids = list(given)
-        if not gids:
-            raise TargetError("the target touches no frame: gids is empty; expected at least one image id")
-        vidid = target.get("vidid")
-        vidid = frames.video_of(gids[0]) if vidid is None else vidid
-        total = len(frames.video_gids(vidid)) if vidid is not None else len(gids)
-        time_slice = slice(0, len(gids))
+    stated = target.get("vidid")
+    known = None if stated is None else _frames_of(stated, frames, target)
+    given = None if _were_inferred(target, known, time_slice, time_pad) else target.get("gids")
+    if given is None:
+        gids, vidid, total = known or [], stated, len(known or ())
     else:
-        vidid = target["vidid"]
-        gids = frames.video_gids(vidid)
-        total = len(gids)
+        gids, time_slice = _as_gids(given), None
+        vidid, known = (stated, known) if known is not None else _video_of(gids[0], frames)
+        total = len(gids) if known is None else len(known)
     positions = _positions(time_slice, len(gids), time_pad)
     chosen = tuple(gids[place] if 0 <= place < len(gids) else None for place in positions)
     if all(gid is None for gid in chosen):
@@ -135,22 +141,51 @@ def choose_frames(
             f"the target touches no frame: gids is {given!r}, the time slice {time_slice!r}, and "
             f"there are {len(gids)} frames"
         )
-    stated = slice(0, len(gids)) if time_slice is None else time_slice
-    return FrameChoice(vidid, chosen, total, stated)
+    stated_slice = slice(0, len(gids)) if time_slice is None else time_slice
+    return FrameChoice(vidid, chosen, total, stated_slice, positions)
+
+
+def _as_gids(given: Any) -> list[Any]:
+    """Return the image ids that a target lists."""
+    if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
+        raise TargetError(f"gids is {given!r}; expected a list of image ids")
+    gids = list(given)
+    if not gids:
+        raise TargetError("the target touches no frame: gids is empty; expected at least one image id")
+    return gids
+
+
+def _frames_of(vidid: Any, frames: CocoFrames, target: dict[str, Any]) -> list[Any] | None:
+    """Return the frames of the video that a target states.
+
+    Beside ``gids`` an unknown video is a key of the program's own, and the result is None.
+    """
+    try:
+        return frames.video_gids(vidid)
+    except UnknownTargetError:
+        if target.get("gids") is None:
+            raise
+        return None
+
+
+def _video_of(gid: Any, frames: CocoFrames) -> tuple[Any, list[Any] | None]:
+    """Return the video of an image and its frames; None for both if it belongs to no video of the dataset."""
+    vidid = frames.video_of(gid)
+    known = None if vidid is None else _frames_of(vidid, frames, {"gids": [gid]})
+    return (None if known is None else vidid), known
 
 
 def _were_inferred(
-    target: dict[str, Any], time_slice: Any, time_pad: tuple[int, int], frames: CocoFrames
+    target: dict[str, Any], known: list[Any] | None, time_slice: Any, time_pad: tuple[int, int]
 ) -> bool:
     """Whether the key ``gids`` of a target was added when the target was resolved earlier.
 
     In that case it lacks the frames outside the video, which the time slice still includes.
     """
-    if any(target.get(key) is None for key in ("real_frames", "vidid", "gids")):
+    if known is None or target.get("real_frames") is None or target.get("gids") is None:
         return False
-    gids = frames.video_gids(target["vidid"])
-    positions = _positions(time_slice, len(gids), time_pad)
-    return [gids[place] for place in positions if 0 <= place < len(gids)] == list(target["gids"])
+    positions = _positions(time_slice, len(known), time_pad)
+    return [known[place] for place in positions if 0 <= place < len(known)] == list(target["gids"])
 
 
 def _positions(time_slice: Any, count: int, pad: tuple[int, int]) -> range:

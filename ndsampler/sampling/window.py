@@ -10,7 +10,7 @@ from typing import Any
 from ndsampler.errors import TargetError, WindowError
 from ndsampler.windows import PixelBox, as_finite, as_int, boundless_slices, centered_box, is_sequence
 
-__all__ = ["place_window"]
+__all__ = ["channel_slice", "place_window"]
 
 
 def place_window(target: dict[str, Any], dims: tuple[int, int], inferred: dict[str, Any]) -> PixelBox:
@@ -41,18 +41,49 @@ def place_window(target: dict[str, Any], dims: tuple[int, int], inferred: dict[s
     height, width = _window_dims(target, inferred)
     cx, cy = (as_finite(_required(target, key), key) for key in ("cx", "cy"))
     box = centered_box(cx, cy, height, width)
+    if not (height and width):
+        # A box without area is sampled as the pixels that it lies in.
+        box = PixelBox(box.y0, max(box.y1, box.y0 + 1), box.x0, max(box.x1, box.x0 + 1))
     inferred["space_slice"] = inferred["slices"] = box.slices
     return box
 
 
+def channel_slice(target: dict[str, Any]) -> slice | None:
+    """Return the third of the slices of a still image, which picks channels; None if it is not read.
+
+    Args:
+        target: its ``slices`` are (rows, columns, channels), which are not read beside another
+            ``space_slice``.
+
+    Raises:
+        WindowError: if the third is neither a slice without a step nor None.
+
+    Example:
+        >>> channel_slice({'slices': (slice(0, 9), slice(0, 9), slice(0, 2))})
+        slice(0, 2, None)
+    """
+    slices = target["slices"]
+    space = target.get("space_slice")
+    if space is not None and not (is_sequence(space) and list(space) == list(slices[:2])):
+        return None
+    part = slice(None) if slices[2] is None else slices[2]
+    if not isinstance(part, slice) or part.step not in (None, 1):
+        raise WindowError(
+            f"the third of slices is {part!r}; for a still image it picks channels, and has to be a slice "
+            "without a step. A video is named by 'vidid' or 'gids'"
+        )
+    return part
+
+
 def _window_dims(target: dict[str, Any], inferred: dict[str, Any]) -> tuple[int, int]:
-    """Return (height, width) of a centered window."""
+    """Return (height, width) of a centered window, which are 0 for a box without area."""
     given = target.get("window_dims")
     if given is None or (isinstance(given, str) and given in ("extent", "square")):
         height, width = (math.ceil(as_finite(_required(target, key), key)) for key in ("height", "width"))
         if given == "square":
             height = width = max(height, width)
-        inferred["window_dims"] = (height, width)
+        smallest = 0
+        inferred["window_dims"] = (max(height, 1), max(width, 1))
     elif not is_sequence(given) or len(given) != 2:
         raise WindowError(
             f"window_dims is {given!r}; expected a pair (height, width) of whole numbers, 'square', "
@@ -60,8 +91,9 @@ def _window_dims(target: dict[str, Any], inferred: dict[str, Any]) -> tuple[int,
         )
     else:
         height, width = (as_int(value, "window_dims") for value in given)
+        smallest = 1
         inferred["window_dims"] = given
-    if height <= 0 or width <= 0:
+    if height < smallest or width < smallest:
         raise WindowError(f"the window has (height, width) {(height, width)}; expected both above 0")
     return height, width
 

@@ -87,6 +87,13 @@ class Context:
 
         return self.sampler(release_data.simple_video(self.dpath))
 
+    @functools.cached_property
+    def nameless_video(self) -> Any:
+        """The same, its images without names for their channels."""
+        import release_data
+
+        return self.sampler(release_data.simple_video(self.dpath, channels=None))
+
     @functools.cache  # noqa: B019 -- the context lives as long as the program
     def unsized(self, backend: Any) -> Any:
         """A sampler with a backend of three stills whose sizes the dataset does not state."""

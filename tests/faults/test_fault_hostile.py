@@ -244,6 +244,15 @@ def bmp_header(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 999, 0, 0, 54) + head + bytes(900)
 
 
+def avif_header(width: int, height: int) -> bytes:
+    import cv2
+
+    data = bytearray(cv2.imencode(".avif", PIXELS)[1].tobytes())
+    place = data.index(b"ispe") + 8
+    data[place : place + 8] = struct.pack(">II", width, height)
+    return bytes(data)
+
+
 #: Small files that claim to be large, by name.
 ABSURD = {
     "a.png": png_header(2**31 - 1, 2**31 - 1),
@@ -275,6 +284,13 @@ ABSURD = {
     "a.ppm": b"P6 60000 60000 255\n" + bytes(99),
     "b.ppm": b"P6 30000 30000 255\n" + bytes(99),
     "a.pgm": b"P5 4000000000 4000000000 255\n" + bytes(99),
+    "a.pbm": b"P4 60000 60000\n" + bytes(99),
+    "a.pam": b"P7\nWIDTH 30000\nHEIGHT 30000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + bytes(99),
+    "a.pfm": b"PF\n20000 20000\n-1\n" + bytes(99),
+    "a.ras": struct.pack(">8I", 0x59A66A95, 60_000, 60_000, 24, 99, 1, 0, 0) + bytes(99),
+    "b.ras": struct.pack(">8I", 0x59A66A95, 60_000, 60_000, 8, 99, 2, 1, 3) + bytes(99),
+    "a.hdr": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 20000 +X 20000\n" + bytes(99),
+    "a.avif": avif_header(16_000, 16_000),
 }
 
 #: Files of which GDAL reads single rows, so that only who asks for all of them needs the memory.
