@@ -17,6 +17,7 @@ EXPECTED: list[Expected] = [
     ("*", "error", "TypeError", "ValueError", "a bad value is a ValueError everywhere"),
     ("*", "error", "OverflowError", "ValueError", "a bad value is a ValueError everywhere"),
     ("*", "error", "AttributeError", "ValueError", "a bad value is a ValueError everywhere"),
+    ("*", "error", "IndexError", "ValueError", "an index out of range is an IndexError and a ValueError"),
     ("target/*id unknown", "error", "ValueError", "KeyError", "an unknown id in a target is both"),
     ("*video/slices", "target", "dict *", "dict *", "the order of inferred keys is that of other targets"),
     ("*video/native scale", "im/*", "*", "*", "what lies outside does not darken the border"),
