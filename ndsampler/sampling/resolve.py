@@ -48,13 +48,14 @@ def resolve_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRe
     inferred: dict[str, Any] = {"space_dims": dims, "data_dims": dims}
     options = read_options(target)
     slices = target.get("slices")
-    bands = channel_slice(target) if isinstance(slices, (tuple, list)) and len(slices) == 3 else None
-    if bands is None:
-        box = place_window(target, dims, inferred)
+    if slices is not None and isinstance(slices, (tuple, list)) and len(slices) == 3:
+        box = place_window({**target, "slices": slices[:2]}, dims, inferred)
+        bands = channel_slice(target)
+        if bands is not None:
+            inferred["slices"] = slices
+            options = _pick_channels(options, bands, layout, frames)
     else:
-        box = place_window({**target, "slices": slices[:2]}, dims, inferred)  # type: ignore[index]
-        inferred["slices"] = slices
-        options = _pick_channels(options, bands, layout, frames)
+        box = place_window(target, dims, inferred)
     (top, bottom), (left, right) = normalize_pad(target.get("pad"))
     pad = ((top, bottom), (left, right))
     region = SampleRegion((layout,), False, box, pad, dims, options)
