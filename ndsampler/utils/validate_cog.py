@@ -12,7 +12,7 @@ from typing import Any
 
 from ndsampler.backends.gdal import open_dataset, quiet_gdal
 from ndsampler.errors import SourceError
-from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.require import require
 
 __all__ = ["ValidateCloudOptimizedGeoTIFFException", "validate"]
@@ -21,6 +21,7 @@ __all__ = ["ValidateCloudOptimizedGeoTIFFException", "validate"]
 ValidateCloudOptimizedGeoTIFFException = SourceError
 
 
+@fork_safe
 def validate(ds: Any, check_tiled: bool = True) -> tuple[list[str], list[str], dict[str, Any]]:
     """Tell what keeps a file from being a cloud-optimized GeoTIFF.
 
@@ -47,7 +48,7 @@ def validate(ds: Any, check_tiled: bool = True) -> tuple[list[str], list[str], d
     """
     cogeo = require("rio_cogeo.cogeo", "rio-cogeo", "validate")
     path = ds.GetDescription() if hasattr(ds, "GetDescription") else os.fspath(ds)
-    with GATE, open_dataset(path) as dataset:
+    with open_dataset(path) as dataset:
         levels = range(-1, len(dataset.overviews(1)) if dataset.driver == "GTiff" else -1)
         offsets = {_level_name(level): _ifd_offset(dataset, level) for level in levels}
     errors, remarks = _findings(cogeo, path)

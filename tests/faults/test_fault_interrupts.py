@@ -105,8 +105,10 @@ INTERRUPTED = """
 @needs_fork
 @pytest.mark.parametrize("what", ["samples", "the gate"])
 @pytest.mark.parametrize("how", ["signal", "thread"])
-def test_a_fork_does_not_wait_for_a_thread_that_was_interrupted_hundreds_of_times(how, what, tmp_path, soak):
-    count, limit = (3000, 900) if soak else (300, 100)
+def test_a_fork_does_not_wait_for_a_thread_that_was_interrupted_hundreds_of_times(
+    how, what, tmp_path, amount, patience
+):
+    count = amount(short=300, whole=300, soak=3000)
     # A fork that takes the thread for one inside waits for 1000 seconds.
-    told = check_script(INTERRUPTED, count, how, what, tmp_path, timeout=limit)
+    told = check_script(INTERRUPTED, count, how, what, tmp_path, timeout=patience)
     assert told.split() == ["True", "0", "0"]
