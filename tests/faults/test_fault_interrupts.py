@@ -106,9 +106,9 @@ INTERRUPTED = """
 @pytest.mark.parametrize("what", ["samples", "the gate"])
 @pytest.mark.parametrize("how", ["signal", "thread"])
 def test_a_fork_does_not_wait_for_a_thread_that_was_interrupted_hundreds_of_times(
-    how, what, tmp_path, amount
+    how, what, tmp_path, amount, patience
 ):
-    count, limit = amount(short=(200, 100), whole=(300, 100), soak=(3000, 900))
-    # A fork that mistakes the thread for one inside waits for 1000 seconds.
-    printed = check_script(INTERRUPTED, count, how, what, tmp_path, timeout=limit)
-    assert printed.split() == ["True", "0", "0"]
+    count = amount(short=300, whole=300, soak=3000)
+    # A fork that takes the thread for one inside waits for 1000 seconds.
+    told = check_script(INTERRUPTED, count, how, what, tmp_path, timeout=patience)
+    assert told.split() == ["True", "0", "0"]
