@@ -104,7 +104,7 @@ def _starts_as_whole_image(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             return is_whole_image(file.read(64))
-    except OSError as ex:
+    except (OSError, ValueError) as ex:
         raise SourceError(f"{path} cannot be read: {ex}") from ex
 
 
