@@ -1,5 +1,9 @@
 #!/usr/bin/env python3
-"""Run all tests with line coverage; arguments go to pytest, as in ``python run_tests.py -k windows -x``."""
+"""
+Run all tests, as many at a time as there are cores, with line coverage.
+
+Arguments go to pytest, as in ``python run_tests.py -k windows -x``; ``-n 0`` runs one test at a time.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ import sys
 def main(argv: list[str]) -> int:
     """Return pytest's exit code, after a table of the lines that no test reached."""
     root = pathlib.Path(__file__).resolve().parent
-    command = [sys.executable, "-m", "pytest", "--cov=ndsampler", "--cov-report=term-missing:skip-covered"]
-    return subprocess.call([*command, *argv], cwd=root)
+    parallel = ["-n", "logical", "--dist", "worksteal"]
+    coverage = ["--cov=ndsampler", "--cov-report=term-missing:skip-covered"]
+    return subprocess.call([sys.executable, "-m", "pytest", *parallel, *coverage, *argv], cwd=root)
 
 
 if __name__ == "__main__":

@@ -222,8 +222,7 @@ def draw_negatives(
         message = (
             f"found {len(rows)} of {request.num} negatives with thresh={request.thresh} in "
             f"{len(request.image_rows)} images, {len(search.without_room)} of which have no space for one; "
-            "expected all of them to be found; request fewer or smaller ones, raise thresh, "
-            "or pass exact=False"
+            "request fewer or smaller ones, raise thresh, or pass exact=False"
         )
         if exact == "warn":
             warn_user(message, UserWarning)
