@@ -1,13 +1,16 @@
 """
 Opening and reading files with GDAL, through rasterio. Writing is in :mod:`ndsampler.backends.gdal_write`.
 
-Only these two modules use rasterio, whose wheels include GDAL. The ``osgeo`` bindings are never imported,
+What a file says about missing pixels is in :mod:`ndsampler.backends.gdal_nodata`.
+
+Only these three modules use rasterio, whose wheels include GDAL. The ``osgeo`` bindings are never imported,
 because two copies of GDAL in one process can conflict over their data files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import threading
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
 from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.fork_safety import GATE
@@ -50,6 +54,9 @@ LARGE_BLOCK_BYTES = 256 * 2**20
 #: The most bytes of pixels that one byte of a block can decode to, for each compression; None is
 #: uncompressed.
 BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
+
+#: Types of GDAL that numpy does not have, and the types that hold their values.
+NUMPY_TYPES = {"complex_int16": "complex64"}
 
 #: GDAL drivers that can decode a window without the rest of the image.
 WINDOWED_DRIVERS = frozenset(
@@ -153,7 +160,8 @@ class RasterReader:
             found = ", ".join(sorted(dtypes)) or "no bands"
             raise SourceError(f"{self.path} has {found}; expected one or more bands of one type")
         try:
-            self.dtype = np.dtype(dtypes.pop())
+            name = dtypes.pop()
+            self.dtype = np.dtype(NUMPY_TYPES.get(name, name))
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
         self._palette = self._color_table()
@@ -161,7 +169,7 @@ class RasterReader:
         self._check_blocks()
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
-        self.nodata = None if self._palette is not None else self.dataset.nodata
+        self.nodata = None if self._palette is not None else nodata_of(self.dataset, self.dtype)
         self.overviews = self._overview_dims()
 
     def _check_blocks(self) -> None:
@@ -223,6 +231,43 @@ class RasterReader:
         out = np.empty((window.height, window.width, len(indexes)), self.dtype)
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
         return out
+
+    @functools.cached_property
+    def _mask_count(self) -> int:
+        """The number of masks; it is asked for by reads that leave out missing pixels only."""
+        with GATE:
+            return count_masks(self.dataset, self.dtype)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the file has a mask. See :class:`ndsampler.backends.base.MaskedReader`."""
+        return self._mask_count > 0
+
+    @functools.cached_property
+    def masks_overviews(self) -> bool:
+        """Whether the overviews have a mask, which not all programs write."""
+        if not self.overviews:
+            return False
+        with contextlib.closing(RasterReader(self.path, 1)) as overview:
+            return overview.has_mask
+
+    def read_mask(
+        self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
+        from rasterio.errors import RasterioIOError
+        from rasterio.windows import Window
+
+        if y0 >= y1 or x0 >= x1:
+            return np.ones((y1 - y0, x1 - x0, 1), bool)
+        try:
+            with GATE:
+                return read_masks(self.dataset, Window(x0, y0, x1 - x0, y1 - y0), bands, self._mask_count)
+        except RasterioIOError as ex:
+            raise SourceError(
+                f"the mask of rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: "
+                f"{ex.__cause__ or ex}"
+            ) from ex
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""

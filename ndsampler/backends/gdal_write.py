@@ -7,11 +7,15 @@ to a memory file that Python writes to the disk. Larger images are copied block 
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.backends.base import row_blocks
+import numpy as np
+
+from ndsampler.backends.base import MaskedReader, as_masked, row_blocks
 from ndsampler.backends.gdal import RasterReader, configure_gdal, is_forked, quiet_gdal
+from ndsampler.backends.gdal_nodata import NODATA_TAG
 from ndsampler.errors import CacheError
 from ndsampler.utils.fork_safety import GATE
 
@@ -75,8 +79,14 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
 
 
 def _is_streamed(source: RasterReader) -> bool:
-    """Whether GDAL copies a source from file to file; the colors of an indexed image exist in memory only."""
+    """Whether GDAL copies a source from file to file.
+
+    The colors of an indexed image exist in memory only, and so does the tag with the nodata value of each
+    band.
+    """
     height, width, channels = source.shape
+    if isinstance(source.nodata, tuple):
+        return False
     return not source.is_indexed and height * width * channels * source.dtype.itemsize > IN_MEMORY_BYTES
 
 
@@ -99,27 +109,53 @@ def _copy_from_memory(source: SourceReader, dest: str, options: dict[str, str]) 
     import rasterio.shutil
     from rasterio.io import MemoryFile
 
-    with GATE, _read_into_memory(source) as memory:
+    with GATE:
+        memory, averages_well = _read_into_memory(source)
+    with GATE, memory:
         configure_gdal()
-        options = _with_overviews(memory, options)
+        options = _with_overviews(memory, options if averages_well else {**options, "OVERVIEWS": "NONE"})
         with MemoryFile() as file:
             rasterio.shutil.copy(memory, file.name, driver="COG", **options)
             with open(dest, "wb") as written:
                 written.write(file.getbuffer())
 
 
-def _read_into_memory(source: SourceReader) -> Any:
-    """Return a GDAL dataset in memory with the pixels of a source."""
+def _read_into_memory(source: SourceReader) -> tuple[Any, bool]:
+    """Return a GDAL dataset in memory with the pixels of a source, and whether GDAL averages them well.
+
+    GDAL leaves one kind of missing pixels out of an overview: one nodata value, NaN, or a mask.
+    """
     import rasterio
     from rasterio.windows import Window
 
     height, width, channels = source.shape
     profile = {"height": height, "width": width, "count": channels, "dtype": source.dtype.name}
+    per_band, masked = isinstance(source.nodata, tuple), as_masked(source)
+    nodata = None if per_band else source.nodata
     with quiet_gdal():
-        memory = rasterio.open("in_memory", "w", driver="MEM", nodata=source.nodata, **profile)
+        memory = rasterio.open("in_memory", "w", driver="MEM", nodata=nodata, **profile)
+    if per_band:
+        memory.update_tags(**{NODATA_TAG: json.dumps(source.nodata)})
+    one_kind = masked is None and (nodata is None or np.isnan(nodata))
+    averages_well = not per_band
     for y0, rows in row_blocks(source):
         memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))
-    return memory
+        if source.dtype.kind == "f" and averages_well and not one_kind:
+            averages_well = not np.isnan(rows).any()
+        if masked is not None:
+            _write_mask(memory, masked, y0, y0 + len(rows))
+    return memory, averages_well
+
+
+def _write_mask(memory: Any, source: MaskedReader, y0: int, y1: int) -> None:
+    """Write the mask of some rows of a source into a dataset in memory."""
+    from rasterio.windows import Window
+
+    width = source.shape[1]
+    mask = source.read_mask(y0, y1, 0, width)
+    if (mask != mask[:, :, :1]).any():
+        raise CacheError("backend 'cog' cannot store a mask for each band; use backend 'npy'")
+    memory.write_mask(mask[:, :, 0], window=Window(0, y0, width, y1 - y0))
 
 
 def _with_overviews(memory: Any, options: dict[str, str]) -> dict[str, str]:
@@ -135,5 +171,11 @@ def _with_overviews(memory: Any, options: dict[str, str]) -> dict[str, str]:
     factors = [2]
     while max(memory.height, memory.width) / factors[-1] > SMALLEST_OVERVIEW:
         factors.append(2 * factors[-1])
+    averages_nan = np.dtype(memory.dtypes[0]).kind == "f" and memory.nodata is None
+    if averages_nan:
+        # Otherwise one NaN would make every pixel above it NaN.
+        memory.nodata = np.nan
     memory.build_overviews(factors, Resampling[method])
+    if averages_nan:
+        memory.nodata = None
     return {**options, "OVERVIEWS": "FORCE_USE_EXISTING"}

@@ -55,8 +55,8 @@ class EntryLabel:
     """(height, width, channels) of the image."""
     dtype: str
     """Type of the values."""
-    nodata: float | None
-    """The value that marks pixels without a measurement, if any."""
+    nodata: Any
+    """The value that marks pixels without a measurement, if any; one for each channel where they differ."""
     backend: str = ""
     """The backend that wrote the entry, and its settings that differ from the defaults, for messages."""
 

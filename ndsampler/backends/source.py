@@ -40,7 +40,9 @@ class ArrayReader:
 
     Args:
         array: (height, width) or (height, width, channels) pixels.
-        nodata: the value that marks pixels without a measurement, if any.
+        nodata: the value that marks pixels without a measurement, if any; a tuple with one for each channel
+            where they differ.
+        mask: (height, width, 1 or channels), true where pixels are valid; None if all are.
 
     Example:
         >>> import numpy as np
@@ -50,13 +52,18 @@ class ArrayReader:
 
     shareable = True
     overviews: tuple[tuple[int, int], ...] = ()
+    masks_overviews = False
 
-    def __init__(self, array: NDArray[Any], nodata: float | None = None) -> None:
+    def __init__(
+        self, array: NDArray[Any], nodata: Any = None, mask: NDArray[np.bool_] | None = None
+    ) -> None:
         self._array = array if array.ndim == 3 else array[:, :, None]
         self.shape = self._array.shape
         self.dtype = array.dtype
         self.nodata = nodata
-        self.nbytes = array.nbytes
+        self._mask = mask
+        self.has_mask = mask is not None
+        self.nbytes = array.nbytes + (0 if mask is None else mask.nbytes)
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """Return a copy of a window. See :class:`ndsampler.backends.base.RegionReader`."""
@@ -64,6 +71,15 @@ class ArrayReader:
         if bands is not None:
             view = view[:, :, bands]
         return np.array(view, order="C")
+
+    def read_mask(
+        self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
+        if self._mask is None:
+            return np.ones((y1 - y0, x1 - x0, 1), bool)
+        view = self._mask[y0:y1, x0:x1]
+        return np.array(view if bands is None or view.shape[2] == 1 else view[:, :, bands], order="C")
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return a view of whole rows."""
@@ -158,7 +174,7 @@ def open_source(path: str) -> SourceReader:
         except CacheError as ex:
             raise SourceError(str(ex)) from ex
     if lowered.endswith(WHOLE_IMAGE_ENDINGS):
-        return ArrayReader(decode_image(path))
+        return _decode_whole(path)
     if lowered.endswith(KWIMAGE_ENDINGS):
         return ArrayReader(_decode_with_kwimage(path))
     from ndsampler.backends import gdal
@@ -167,11 +183,11 @@ def open_source(path: str) -> SourceReader:
         reader = gdal.RasterReader(path)
     except SourceError:
         if _starts_as_whole_image(path):
-            return ArrayReader(decode_image(path))
+            return _decode_whole(path)
         raise
     if reader.dataset.driver in OPENCV_DRIVERS:
         reader.close()
-        return ArrayReader(decode_image(path))
+        return _decode_whole(path)
     if gdal.is_page_stack(reader.dataset):
         reader.close()
         return ArrayReader(_decode_with_kwimage(path, backend="skimage"))
@@ -180,8 +196,24 @@ def open_source(path: str) -> SourceReader:
     height, width, count = reader.shape
     check_plausible(path, Claim(height * width * count * reader.dtype.itemsize), size)
     pixels = reader.read(0, height, 0, width)
+    mask = reader.read_mask(0, height, 0, width) if reader.has_mask else None
     reader.close()
-    return ArrayReader(pixels, reader.nodata)
+    return ArrayReader(pixels, reader.nodata, mask)
+
+
+def _decode_whole(path: str) -> ArrayReader:
+    """Decode an image with OpenCV, and read the mask in the ``.msk`` file beside it, if there is one."""
+    pixels = decode_image(path)
+    if not os.path.exists(path + ".msk"):
+        return ArrayReader(pixels)
+    from ndsampler.backends.gdal_nodata import read_mask_file
+
+    mask = read_mask_file(path)
+    if mask is not None and mask.shape[:2] != pixels.shape[:2]:
+        raise SourceError(
+            f"{path}.msk has (height, width) {mask.shape[:2]}; its image has {pixels.shape[:2]}"
+        )
+    return ArrayReader(pixels, mask=mask)
 
 
 def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:

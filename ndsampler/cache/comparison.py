@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ndsampler.backends.base import BLOCK_BYTES, same_pixels
+from ndsampler.backends.base import BLOCK_BYTES, as_masked, same_pixels
 from ndsampler.errors import CacheError, SourceError
 from ndsampler.windows import PixelBox
 
@@ -56,7 +56,20 @@ def find_difference(source: RegionReader, entry: str, backend: Backend, boxes: I
                 return f"{place} cannot be read: {ex}"
             if not same_pixels(ours, theirs):
                 return f"its pixels in {place} differ from those of its source"
+            if not _same_masks(source, reader, box):
+                return f"its mask in {place} differs from that of its source"
     return ""
+
+
+def _same_masks(source: RegionReader, entry: RegionReader, box: PixelBox) -> bool:
+    """Whether a region of an entry has the mask of its source; True for a backend that keeps no masks."""
+    if not hasattr(entry, "has_mask"):
+        return True
+    masked = (as_masked(source), as_masked(entry))
+    first, second = (None if reader is None else reader.read_mask(*box) for reader in masked)
+    if first is None or second is None:
+        return first is second
+    return bool((first == second).all())
 
 
 def row_boxes(source: RegionReader) -> Iterator[PixelBox]:
