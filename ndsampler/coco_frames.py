@@ -247,7 +247,8 @@ def _build_asset(obj: dict[str, Any], folder: str) -> Asset:
     warp = _as_matrix(obj.get("warp_aux_to_img"))
     dims = _stated_dims(obj)
     given = None if obj.get("hashid") is None else str(obj["hashid"])
-    return Asset(Source(path, given), channels if isinstance(channels, tuple) else None, warp, dims)
+    names = channels if isinstance(channels, tuple) else None
+    return Asset(Source(path, given, None if names is None else len(names)), names, warp, dims)
 
 
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:

@@ -75,9 +75,9 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
 
 
 def _is_streamed(source: RasterReader) -> bool:
-    """Whether GDAL copies a source from file to file; the colors of an indexed image exist in memory only."""
+    """Whether GDAL copies a source from file to file, which would copy a color table too."""
     height, width, channels = source.shape
-    return not source.is_indexed and height * width * channels * source.dtype.itemsize > IN_MEMORY_BYTES
+    return not source.has_table and height * width * channels * source.dtype.itemsize > IN_MEMORY_BYTES
 
 
 def _copy_from_disk(source: RasterReader, dest: str, options: dict[str, str]) -> None:
