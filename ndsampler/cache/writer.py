@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import math
 import os
 import shutil
@@ -19,6 +18,7 @@ from ndsampler.cache.comparison import diagonal_boxes, find_difference
 from ndsampler.cache.handles import close_idle_readers
 from ndsampler.cache.identity import SourceIdentity
 from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from ndsampler.backends.base import Backend, RegionReader
@@ -32,7 +32,7 @@ OPEN_ERRORS = (5, 32)
 OPEN_ATTEMPTS = 50
 POLL_SECONDS = 0.02
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> None:
