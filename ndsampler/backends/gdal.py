@@ -124,6 +124,26 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
             raise SourceError(f"{path} cannot be opened as an image: {ex}") from ex
 
 
+def open_entry(path: str, level: int = 0) -> DatasetReader:
+    """Open a cache entry: a GeoTIFF, without the overviews, masks and nodata values of files beside it.
+
+    Args:
+        path: the entry.
+        level: 0 for the image itself, n for its n-th overview.
+
+    Returns:
+        A rasterio dataset, which the caller closes.
+
+    Raises:
+        SourceError: if GDAL cannot open it.
+    """
+    import rasterio
+
+    options = {"overview_level": level - 1} if level else {}
+    with GATE, rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        return open_dataset(path, driver="GTiff", **options)
+
+
 class RasterReader:
     """Reads windows through one GDAL handle, which only one thread of one process may use.
 
@@ -132,6 +152,7 @@ class RasterReader:
     Args:
         path: a file that GDAL can open.
         level: 0 for the image itself, n for its n-th overview.
+        is_entry: whether it is a cache entry; see :func:`open_entry`.
 
     Raises:
         SourceError: if the file has no bands, or bands of different types.
@@ -140,10 +161,13 @@ class RasterReader:
     shareable = False
     nbytes = 0
 
-    def __init__(self, path: str, level: int = 0) -> None:
+    def __init__(self, path: str, level: int = 0, is_entry: bool = False) -> None:
         self.path = path
         with GATE:
-            self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
+            if is_entry:
+                self.dataset = open_entry(path, level)
+            else:
+                self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
             try:
                 self._inspect()
             except BaseException:
