@@ -294,14 +294,11 @@ class TestPrune:
 class TestWritersAndLinks:
     def test_places_that_may_not_be_listed_keep_nobody_from_reading(self, place, monkeypatch):
         place.prepare()
-        original = os.scandir
 
-        def scandir(path):
-            if str(path).endswith("_partial"):
-                raise PermissionError(13, "Permission denied", str(path))
-            return original(path)
+        def open_folder(path, *inner):
+            raise PermissionError(13, "Permission denied", path)
 
-        monkeypatch.setattr("ndsampler.cache.partial.os.scandir", scandir)
+        monkeypatch.setattr("ndsampler.cache.partial.open_folder", open_folder)
         assert place.frames().try_prepare().present == 3
 
     def test_a_link_among_the_places_of_writers_is_not_followed(self, place, tmp_path):

@@ -20,7 +20,7 @@ from ndsampler.backends.label import MARK, EntryLabel, check_entry
 from ndsampler.cache import names
 from ndsampler.cache.identity import SourceIdentity
 from ndsampler.cache.partial import FOLDER as PARTIAL_FOLDER
-from ndsampler.cache.partial import LOCK, PartialFiles
+from ndsampler.cache.partial import PartialFiles
 from ndsampler.cache.reports import CacheReport, EntryReport, FolderReport, Status, Tally
 from ndsampler.errors import ArgumentError, CacheError
 
@@ -210,10 +210,10 @@ def _scan_places(folder: os.DirEntry[str], top: os.DirEntry[str]) -> Iterator[En
             yield EntryReport(
                 place.path, top.name, Status.LEFTOVER, _folder_size(place.path), "its writer has died"
             )
-        elif os.path.lexists(os.path.join(place.path, LOCK)):
+        elif writers.is_writers(place.name):
             yield EntryReport(place.path, top.name, Status.BUSY, _folder_size(place.path), "being written")
         elif _list(place.path, "") != ([], []):
-            yield _foreign(place, top.name, "not the folder of a writer: it has no lock file")
+            yield _foreign(place, top.name, "not the folder of a writer: it has no lock file, or other files")
 
 
 def _scan_old(top: os.DirEntry[str]) -> Iterator[EntryReport]:

@@ -110,7 +110,7 @@ def prune(
         if not why:
             kept[item.status] = kept.get(item.status, Tally()) + Tally(1, item.nbytes)
             continue
-        error = "" if dry_run else remove_item(item)
+        error = "" if dry_run else remove_item(item, root)
         if error is None:
             continue
         removal = Removal(item, why, error)

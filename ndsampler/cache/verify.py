@@ -84,8 +84,7 @@ def verify(
         >>> report.ok, report.checked.count, report.compared
         (True, 3, 3)
     """
-    if remove:
-        find_own_entries(workdir)
+    root = find_own_entries(workdir) if remove else ""
     checked, compared, removed = Tally(), 0, 0
     found: dict[Status, list[EntryReport]] = {Status.DAMAGED: [], Status.UNREADABLE: []}
 
@@ -107,7 +106,7 @@ def verify(
         if item.status in found:
             found[item.status].append(item)
         if remove and item.status == Status.DAMAGED:
-            removed += remove_item(item) == ""
+            removed += remove_item(item, root) == ""
         if callback is not None:
             callback(item)
     damaged, unreadable = (tuple(found[kind]) for kind in (Status.DAMAGED, Status.UNREADABLE))
