@@ -250,7 +250,7 @@ class TestPrune:
             original(path, **kw)
 
         monkeypatch.setattr(removal.os, "unlink", unlink)
-        report = prune(place.workdir)
+        report = prune(place.workdir, force=True)
         assert [failure.item.path for failure in report.failures] == [str(entries[2])]
         assert [entry.exists() for entry in entries.values()] == [False, True, False]
         assert report.removed["orphaned"].count == 2
@@ -270,7 +270,7 @@ class TestPrune:
         entries = place.prepare()
         for path in place.images.values():
             path.unlink()
-        prune(place.workdir)
+        prune(place.workdir, force=True)
         assert list(pathlib.Path(find_entries(place.workdir)).iterdir()) == []
         for gid, path in place.images.items():
             write_png(path, random_pixels(seed=gid))
