@@ -15,7 +15,7 @@ import numpy as np
 
 from ndsampler.backends.base import MaskedReader, as_masked, row_blocks
 from ndsampler.backends.gdal import RasterReader, configure_gdal, is_forked, quiet_gdal
-from ndsampler.backends.gdal_nodata import NODATA_TAG
+from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
 from ndsampler.errors import CacheError
 from ndsampler.utils.fork_safety import GATE
 
@@ -130,14 +130,15 @@ def _read_into_memory(source: SourceReader) -> tuple[Any, bool]:
 
     height, width, channels = source.shape
     profile = {"height": height, "width": width, "count": channels, "dtype": source.dtype.name}
-    per_band, masked = isinstance(source.nodata, tuple), as_masked(source)
-    nodata = None if per_band else source.nodata
+    tagged = isinstance(source.nodata, tuple) or (source.nodata is not None and is_wide(source.dtype))
+    nodata, masked = None if tagged else source.nodata, as_masked(source)
     with quiet_gdal():
         memory = rasterio.open("in_memory", "w", driver="MEM", nodata=nodata, **profile)
-    if per_band:
-        memory.update_tags(**{NODATA_TAG: json.dumps(source.nodata)})
+    if tagged:
+        values = source.nodata if isinstance(source.nodata, tuple) else (source.nodata,) * channels
+        memory.update_tags(**{NODATA_TAG: json.dumps(values)})
     one_kind = masked is None and (nodata is None or np.isnan(nodata))
-    averages_well = not per_band
+    averages_well = not tagged
     for y0, rows in row_blocks(source):
         memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))
         if source.dtype.kind == "f" and averages_well and not one_kind:

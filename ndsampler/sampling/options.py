@@ -187,8 +187,8 @@ def _nodata(value: Any) -> Any:
             raise TargetError(f"nodata is {shown(value)}; expected a number that pixels of 64 bits can have")
         return value
     raise TargetError(
-        f"nodata is {value!r}; expected None, 'float', 'auto', 'ma' or a number; or 'alpha', which also counts "
-        "transparent pixels"
+        f"nodata is {value!r}; expected None, 'float', 'auto', 'ma' or a number; or 'alpha', which also "
+        "counts transparent pixels"
     )
 
 
