@@ -189,7 +189,7 @@ class Frames:
         Example:
             >>> from ndsampler.abstract_frames import SimpleFrames
             >>> SimpleFrames({1: '/data/a.png'}).sources(1)
-            [Source(path='/data/a.png', given_hash=None)]
+            [Source(path='/data/a.png', given_hash=None, stated=None)]
         """
         return [asset.source for asset in self.layout(image_id).assets]
 

@@ -13,7 +13,13 @@ from ndsampler.abstract_frames import Frames
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
 from ndsampler.dataset.edits import DatasetHash
-from ndsampler.dataset.kwcoco_adapter import find_video, frames_of_video, is_in_memory, video_ids
+from ndsampler.dataset.kwcoco_adapter import (
+    find_video,
+    frames_of_video,
+    is_in_memory,
+    list_parts,
+    video_ids,
+)
 from ndsampler.dataset.opening import image_folder
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
@@ -198,7 +204,7 @@ def _not_understood(image_id: Any, error: Exception) -> SourceError:
 
 def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
     """Return what a layout is made of, so that an edited entry of the dataset is noticed."""
-    parts = img.get("auxiliary") or img.get("assets") or ()
+    parts = list_parts(img)
     return folder, *_asset_marks(img), repr(img.get("warp_img_to_vid")), *map(_asset_marks, parts)
 
 
@@ -215,11 +221,12 @@ def build_layout(image_id: Any, img: dict[str, Any], folder: str) -> FrameLayout
 
     Args:
         image_id: image id.
-        img: the entry; other files lie under ``auxiliary`` or ``assets``.
+        img: the entry; other files lie under ``auxiliary`` and ``assets``.
         folder: the folder that relative file names start from.
 
     Returns:
-        The layout, the image's own file first.
+        The layout: the image's own file first, then those under ``auxiliary``, then those under ``assets``,
+        as ``kwcoco.CocoImage.iter_assets`` lists them.
 
     Raises:
         SourceError: if no file is named at all.
@@ -230,8 +237,7 @@ def build_layout(image_id: Any, img: dict[str, Any], folder: str) -> FrameLayout
         True
     """
     own = img.get("file_name")
-    parts = img.get("auxiliary") or img.get("assets") or []
-    assets = [_build_asset(part, folder) for part in parts if part.get("file_name")]
+    assets = [_build_asset(part, folder) for part in list_parts(img) if part.get("file_name")]
     if own:
         assets.insert(0, _build_asset({**img, "warp_aux_to_img": None}, folder))
     if not assets:
@@ -247,7 +253,8 @@ def _build_asset(obj: dict[str, Any], folder: str) -> Asset:
     warp = _as_matrix(obj.get("warp_aux_to_img"))
     dims = _stated_dims(obj)
     given = None if obj.get("hashid") is None else str(obj["hashid"])
-    return Asset(Source(path, given), channels if isinstance(channels, tuple) else None, warp, dims)
+    names = channels if isinstance(channels, tuple) else None
+    return Asset(Source(path, given, None if names is None else len(names)), names, warp, dims)
 
 
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:

@@ -1,5 +1,5 @@
 """
-The dictionaries that cross the public border, and the names of options.
+The dictionaries that users pass in and get back, and the names of options.
 """
 
 from __future__ import annotations

@@ -292,3 +292,51 @@ def test_a_database_view_serves_frames(bundle, make_coco):
         assert_same(frames.load_region(2), random_pixels("uint8", 1))
     with pytest.raises(UnknownIdError, match="image id is 9"):
         frames.load_region(9)
+
+
+class TestBothKeys:
+    """An image with a file of its own, files under ``auxiliary``, and files under ``assets``."""
+
+    @pytest.fixture
+    def entry(self, bundle):
+        names = ("own", "aux", "asset")
+        for value, name in enumerate(names):
+            write_tiff(bundle / f"{name}.tif", np.full((*DIMS, 1), value, np.uint8))
+        own, aux, asset = (
+            {"file_name": str(bundle / f"{n}.tif"), "channels": n, "width": WIDTH, "height": HEIGHT}
+            for n in names
+        )
+        return {**own, "auxiliary": [aux], "assets": [asset]}
+
+    @each_backend
+    def test_the_channels_of_all_files_are_read_in_the_order_of_kwcoco(self, entry, backend, make_coco):
+        frames = make_coco(entry, backend=backend)
+        names = frames.dset.coco_image(1).channels.fuse().as_list()
+        paths = [asset.image_filepath() for asset in frames.dset.coco_image(1).iter_assets()]
+        assert [source.path for source in frames.sources(1)] == [str(path) for path in paths]
+        assert frames.load_region(1, (slice(2), slice(3)), names)[0, 0].tolist() == [0, 1, 2]
+        assert frames.load_region(1, (slice(2), slice(3)), "<all>")[0, 0].tolist() == [0, 1, 2]
+        assert list(frames._build_pathinfo(1)["channels"]) == names
+
+    def test_the_own_file_stays_the_default(self, entry, make_coco):
+        assert frames_equal(make_coco(entry), [0])
+        assert frames_equal(make_coco({**entry, "file_name": None, "name": "none"}), [1, 2])
+
+    def test_a_database_view_lists_all_files(self, entry, make_coco):
+        import_optional("sqlalchemy")
+        plain = make_coco(entry)
+        view = CocoFrames(plain.dset.view_sql(memory=True), backend=None)
+        assert view.sources(1) == plain.sources(1)
+
+    def test_an_edit_of_either_list_is_noticed(self, entry, make_coco):
+        frames = make_coco(entry)
+        for key in ("auxiliary", "assets"):
+            assert len(frames.sources(1)) == 3
+            removed = frames.dset.imgs[1].pop(key)
+            assert len(frames.sources(1)) == 2
+            frames.dset.imgs[1][key] = removed
+
+
+def frames_equal(frames, values) -> bool:
+    """Whether the default channels of the image have these values."""
+    return frames.load_region(1)[0, 0].tolist() == values

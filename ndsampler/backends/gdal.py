@@ -131,11 +131,13 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
 class RasterReader:
     """Reads windows through one GDAL handle, which only one thread of one process may use.
 
-    An indexed image is read as its colors (RGBA), not as indexes into its color table.
+    An indexed image is read as its colors (RGBA), and a JPEG of four components as RGB, unless the stored
+    values are wanted.
 
     Args:
         path: a file that GDAL can open.
         level: 0 for the image itself, n for its n-th overview.
+        stored: whether indexes into a color table, and the four components of a JPEG, are read.
 
     Raises:
         SourceError: if the file has no bands, or bands of different types.
@@ -144,10 +146,12 @@ class RasterReader:
     shareable = False
     nbytes = 0
 
-    def __init__(self, path: str, level: int = 0) -> None:
+    def __init__(self, path: str, level: int = 0, *, stored: bool = False) -> None:
         self.path = path
+        self._stored = stored
         with GATE:
-            self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
+            with _as_stored() if stored else contextlib.nullcontext():
+                self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
             try:
                 self._inspect()
             except BaseException:
@@ -165,8 +169,9 @@ class RasterReader:
             self.dtype = np.dtype(NUMPY_TYPES.get(name, name))
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
-        self._palette = self._color_table()
-        self.is_indexed = self._palette is not None
+        self.has_table = self.dataset.colorinterp[0].name == "palette"
+        is_palette = self.has_table and is_indexed(self.dataset)
+        self._palette = self._color_table() if is_palette and not self._stored else None
         self._check_blocks()
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
@@ -184,29 +189,42 @@ class RasterReader:
             check_plausible(self.path, Claim(claimed, ratio), os.path.getsize(self.path))
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
-        """Return the sizes of the overviews; none for an indexed image, whose overviews average indexes."""
-        factors = self.dataset.overviews(1) if self._palette is None else []
+        """Return the sizes of the overviews; none for an image with a color table: they average indexes."""
+        factors = [] if self.has_table else self.dataset.overviews(1)
         height, width, _ = self.shape
         # GDAL rounds the size of an overview up.
         return tuple((-(-height // factor), -(-width // factor)) for factor in factors)
 
-    def _color_table(self) -> NDArray[Any] | None:
-        """Return the RGBA colors of an indexed image, (256 or more, 4); None for any other image."""
-        if self.dataset.count != 1 or self.dataset.colorinterp[0].name != "palette":
-            return None
-        table = np.zeros((max(256, max(self.dataset.colormap(1), default=0) + 1), 4), self.dtype)
-        for index, color in self.dataset.colormap(1).items():
+    def _color_table(self) -> NDArray[Any]:
+        """Return the RGBA colors of an indexed image, (entries, 4)."""
+        colors = self.dataset.colormap(1)
+        table = np.zeros((max(colors, default=-1) + 1, 4), self.dtype)
+        for index, color in colors.items():
             table[index] = color
         return table
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """Return the pixels of a window. See :class:`ndsampler.backends.base.RegionReader`."""
         if self._palette is not None:
-            colors = self._palette[self._read_bands(y0, y1, x0, x1, [1])[..., 0]]
+            colors = self._look_up(self._palette, self._read_bands(y0, y1, x0, x1, [1])[..., 0])
             return colors if bands is None else np.ascontiguousarray(colors[..., bands])
         if bands is None:
             return self._read_bands(y0, y1, x0, x1, self.dataset.indexes)
         return self._read_bands(y0, y1, x0, x1, [band + 1 for band in bands])
+
+    def _look_up(self, palette: NDArray[Any], indexes: NDArray[Any]) -> NDArray[Any]:
+        """Return the colors of indexes.
+
+        Raises:
+            SourceError: if an index is not in the color table.
+        """
+        if indexes.size and not 0 <= indexes.min() <= indexes.max() < len(palette):
+            raise SourceError(
+                f"{self.path} is damaged: a pixel has the index {indexes.max()} and its color table has "
+                f"{len(palette)} entries. To read the indexes themselves, state one channel in the dataset"
+            )
+        colors: NDArray[Any] = np.take(palette, indexes, axis=0)
+        return colors
 
     def _read_bands(self, y0: int, y1: int, x0: int, x1: int, indexes: Sequence[int]) -> NDArray[Any]:
         """Return the pixels of a window of GDAL's bands, which are numbered from 1."""
@@ -281,6 +299,13 @@ class RasterReader:
             self.dataset.close()
 
 
+def _as_stored() -> Any:
+    """Make GDAL read a JPEG of four components as it is stored, while such a file is opened."""
+    import rasterio
+
+    return rasterio.Env(GDAL_JPEG_TO_RGB="NO")
+
+
 def interleave(planes: NDArray[Any]) -> NDArray[Any]:
     """Return (channels, height, width) planes as contiguous (height, width, channels) pixels.
 
@@ -296,6 +321,40 @@ def interleave(planes: NDArray[Any]) -> NDArray[Any]:
     carrier = MERGE_TYPES[planes.dtype.itemsize]
     merged: NDArray[Any] = require_opencv().merge(list(planes.view(carrier)))
     return merged.view(planes.dtype)
+
+
+def is_indexed(dataset: DatasetReader) -> bool:
+    """Whether the pixels of an image are indexes into a color table.
+
+    GDAL invents a table for a gray TIFF in which 0 is white; such a file is gray. So is a file that states a
+    table and has none.
+
+    Args:
+        dataset: the open file.
+    """
+    with GATE:
+        if dataset.count != 1 or dataset.colorinterp[0].name != "palette":
+            return False
+        if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+            return False
+        try:
+            return bool(dataset.colormap(1))
+        except ValueError:  # there is no table
+            return False
+
+
+def has_palette(path: str) -> bool:
+    """Whether a file is an indexed image; False if GDAL cannot open it.
+
+    Args:
+        path: a local file.
+    """
+    try:
+        dataset = open_dataset(path)
+    except SourceError:
+        return False
+    with GATE, dataset:
+        return is_indexed(dataset)
 
 
 def reads_windows(dataset: DatasetReader) -> bool:

@@ -81,13 +81,12 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
 def _is_streamed(source: RasterReader) -> bool:
     """Whether GDAL copies a source from file to file.
 
-    The colors of an indexed image exist in memory only, and so does the tag with the nodata value of each
-    band.
+    That would copy a color table too, and would lose the tag with the nodata value of each band.
     """
     height, width, channels = source.shape
-    if isinstance(source.nodata, tuple):
+    if source.has_table or isinstance(source.nodata, tuple):
         return False
-    return not source.is_indexed and height * width * channels * source.dtype.itemsize > IN_MEMORY_BYTES
+    return height * width * channels * source.dtype.itemsize > IN_MEMORY_BYTES
 
 
 def _copy_from_disk(source: RasterReader, dest: str, options: dict[str, str]) -> None:

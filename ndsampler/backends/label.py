@@ -59,6 +59,8 @@ class EntryLabel:
     """The value that marks pixels without a measurement, if any; one for each channel where they differ."""
     backend: str = ""
     """The backend that wrote the entry, and its settings that differ from the defaults, for messages."""
+    form: str = ""
+    """``'stored'`` if the entry holds the stored values of a file that is decoded to others."""
 
 
 def append_label(path: str, label: EntryLabel) -> None:
@@ -68,7 +70,10 @@ def append_label(path: str, label: EntryLabel) -> None:
         path: path of the file that the backend has written.
         label: describes the entry.
     """
-    text = json.dumps(asdict(label), sort_keys=True).encode()
+    fields = asdict(label)
+    if not label.form:
+        del fields["form"]
+    text = json.dumps(fields, sort_keys=True).encode()
     with open(path, "rb+") as file:
         checksum = _checksum(file, os.fstat(file.fileno()).st_size)
         file.seek(0, os.SEEK_END)

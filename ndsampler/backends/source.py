@@ -8,14 +8,16 @@ windows.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
-from ndsampler.backends.headers import Claim, check_plausible, is_whole_image
+from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, decode_image
+from ndsampler.backends.values import STORED, extract_stored, find_forms, has_short_palette, loses_stored
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 from ndsampler.utils.fork_safety import GATE
 
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: File endings of formats that kwimage reads with optional packages, and OpenCV and GDAL do not read.
-KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
+    from ndsampler.backends.gdal import RasterReader
 
 #: File endings of formats that GDAL decodes and that store an image in a single file.
 SINGLE_FILE_ENDINGS = (".tif", ".tiff", ".ptif", ".gtiff", ".jp2", ".j2k", ".ntf", ".nitf")
@@ -174,7 +175,7 @@ def open_source(path: str) -> SourceReader:
         except CacheError as ex:
             raise SourceError(str(ex)) from ex
     if lowered.endswith(WHOLE_IMAGE_ENDINGS):
-        return _decode_whole(path)
+        return _open_whole(path)
     if lowered.endswith(KWIMAGE_ENDINGS):
         return ArrayReader(_decode_with_kwimage(path))
     from ndsampler.backends import gdal
@@ -183,27 +184,80 @@ def open_source(path: str) -> SourceReader:
         reader = gdal.RasterReader(path)
     except SourceError:
         if _starts_as_whole_image(path):
-            return _decode_whole(path)
+            return _open_whole(path)
         raise
     if reader.dataset.driver in OPENCV_DRIVERS:
         reader.close()
-        return _decode_whole(path)
+        return _open_whole(path)
     if gdal.is_page_stack(reader.dataset):
         reader.close()
         return ArrayReader(_decode_with_kwimage(path, backend="skimage"))
+    return _whole_unless_windowed(reader)
+
+
+def _whole_unless_windowed(reader: RasterReader) -> SourceReader:
+    """Return an open file, or the decoded image if GDAL cannot read a window without the rest."""
+    from ndsampler.backends import gdal
+
     if gdal.reads_windows(reader.dataset):
         return reader
     height, width, count = reader.shape
-    check_plausible(path, Claim(height * width * count * reader.dtype.itemsize), size)
-    pixels = reader.read(0, height, 0, width)
-    mask = reader.read_mask(0, height, 0, width) if reader.has_mask else None
-    reader.close()
-    return ArrayReader(pixels, reader.nodata, mask)
+    claim = Claim(height * width * count * reader.dtype.itemsize)
+    with contextlib.closing(reader):
+        check_plausible(reader.path, claim, stat_source(reader.path).st_size)
+        mask = reader.read_mask(0, height, 0, width) if reader.has_mask else None
+        return ArrayReader(reader.read(0, height, 0, width), reader.nodata, mask)
 
 
-def _decode_whole(path: str) -> ArrayReader:
-    """Decode an image with OpenCV, and read the mask in the ``.msk`` file beside it, if there is one."""
+def open_form(path: str, form: str) -> SourceReader:
+    """Open an image file in one of its forms.
+
+    Args:
+        path: a local file.
+        form: ``''`` for the decoded pixels, or :data:`ndsampler.backends.values.STORED`.
+
+    Raises:
+        MissingSourceError: if there is no such file.
+        SourceError: if the file is empty, truncated, damaged or of an unknown format.
+    """
+    return _open_stored(path) if form == STORED else open_source(path)
+
+
+def _open_stored(path: str) -> SourceReader:
+    """Open a file that has two forms for its stored values."""
+    from ndsampler.backends import gdal
+
+    stat_source(path)
+    forms = find_forms(path)
+    if forms is None:
+        return open_source(path)
+    if not loses_stored(forms):
+        return _with_mask(path, extract_stored(forms, decode_image(path)))
+    reader = gdal.RasterReader(path, stored=True)
+    if reader.dataset.driver in OPENCV_DRIVERS:
+        with contextlib.closing(reader):
+            decode_image(path)  # detects damage that GDAL does not
+            return _with_mask(path, reader.rows(0, reader.shape[0]))
+    return _whole_unless_windowed(reader)
+
+
+def _open_whole(path: str) -> SourceReader:
+    """Decode an image with OpenCV.
+
+    Raises:
+        SourceError: if it is damaged.
+    """
     pixels = decode_image(path)
+    if has_short_palette(path):
+        from ndsampler.backends import gdal
+
+        with contextlib.closing(gdal.RasterReader(path)) as reader:
+            reader.rows(0, reader.shape[0])  # raises an error for an index beyond the end of the table
+    return _with_mask(path, pixels)
+
+
+def _with_mask(path: str, pixels: NDArray[Any]) -> ArrayReader:
+    """Return a reader of decoded pixels, and of the mask in a ``.msk`` file beside the image."""
     if not os.path.exists(path + ".msk"):
         return ArrayReader(pixels)
     from ndsampler.backends.gdal_nodata import read_mask_file
@@ -235,10 +289,10 @@ class SourceBackend(Backend):
         False
     """
 
-    def open(self, path: str, level: int = 0) -> RegionReader:
-        """Open a source file, or one of its overviews. See :func:`open_source`."""
+    def open(self, path: str, level: int = 0, form: str = "") -> RegionReader:
+        """Open a source file, or one of its overviews. See :func:`open_form`."""
         if level:
             from ndsampler.backends import gdal
 
             return gdal.RasterReader(path, level)
-        return open_source(path)
+        return open_form(path, form)

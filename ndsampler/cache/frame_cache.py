@@ -11,9 +11,9 @@ import os
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ndsampler.backends.base import make_backend
 from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
-from ndsampler.backends.source import spans_files, stat_source
+from ndsampler.backends.source import SourceBackend, spans_files, stat_source
+from ndsampler.backends.values import choose_form
 from ndsampler.cache.handles import HandlePool
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
 from ndsampler.cache.names import entry_path, is_named_for
@@ -81,7 +81,7 @@ class FrameCache:
         self._identifier = SourceIdentifier(hashid_mode)
         self.on_cache_error = on_cache_error
         self.handles = HandlePool()
-        self._sources = make_backend(None)
+        self._sources = SourceBackend()
         # The path of the file to read for each version of a source, and whether each version of an entry
         # is whole.
         self._files: dict[tuple[Source, FileVersion], str] = {}
@@ -131,9 +131,8 @@ class FrameCache:
         while True:
             file = self._find(source)
             try:
-                return self.handles.lend(
-                    (file.version, level), functools.partial(_open, file, source, level), action
-                )
+                key = file.version, level, source.stated
+                return self.handles.lend(key, functools.partial(_open, file, source, level), action)
             except DatasetMismatchError:
                 raise
             except (SourceError, CacheError):
@@ -341,7 +340,7 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
     path = file.version.path
     is_entry = path != source.path
     try:
-        reader = file.backend.open(path, level)
+        reader = file.backend.open(path, level) if is_entry else _open_source(source, level)
     except (SourceError, CacheError) as ex:
         if is_entry:
             raise CacheError(f"the entry {path} of {source.path} cannot be opened: {ex}") from ex
@@ -351,6 +350,11 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
         kind, what = (CacheError, f"the entry {path} of {source.path}") if is_entry else (SourceError, path)
         raise kind(f"{what} was replaced while it was being opened; read it again")
     return reader
+
+
+def _open_source(source: Source, level: int) -> RegionReader:
+    """Open a source in the form that the dataset asks for."""
+    return SourceBackend().open(source.path, level, choose_form(source.path, source.stated))
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:

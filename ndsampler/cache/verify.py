@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ndsampler.backends.base import REGISTRY
 from ndsampler.backends.label import EntryLabel, read_label, verify_entry
-from ndsampler.backends.source import open_source
+from ndsampler.backends.source import open_form
 from ndsampler.cache.comparison import find_difference, row_boxes
 from ndsampler.cache.identity import SourceIdentity
 from ndsampler.cache.inventory import scan
@@ -129,7 +129,7 @@ def _compare(item: EntryReport) -> tuple[EntryReport, bool]:
     try:
         if not backend.is_exact(item.path):
             return item, False
-        with contextlib.closing(open_source(identity.path)) as source:
+        with contextlib.closing(open_form(identity.path, identity.form)) as source:
             difference = find_difference(source, item.path, backend, row_boxes(source))
     except SourceError as ex:
         logger.warning("%s is not compared with its source: %s", item.path, ex)

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.label import EntryLabel, append_label, check_entry, read_label
-from ndsampler.backends.source import open_source, stat_source
+from ndsampler.backends.source import open_form, open_source, stat_source
 from ndsampler.cache.comparison import diagonal_boxes, find_difference
 from ndsampler.cache.handles import close_idle_readers
 from ndsampler.cache.identity import SourceIdentity
@@ -48,7 +48,7 @@ def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> Non
         CacheError: if what was written is not what was read.
         OSError: if the file cannot be written, on a full disk for example.
     """
-    with contextlib.closing(open_source(identity.path)) as source:
+    with contextlib.closing(open_form(identity.path, identity.form)) as source:
         if not identity.is_of(stat_source(identity.path)):
             raise SourceError(f"{identity.path} was changed while it was being read; read it again")
         _check_space(backend, source, os.path.dirname(partial))
@@ -63,6 +63,7 @@ def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> Non
             dtype=source.dtype.name,
             nodata=source.nodata,
             backend=backend.describe(),
+            form=identity.form,
         )
         append_label(partial, label)
 

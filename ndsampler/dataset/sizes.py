@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.backends.dims import read_dims
-from ndsampler.dataset.kwcoco_adapter import UNSIZED_QUERY, is_view
+from ndsampler.dataset.kwcoco_adapter import UNSIZED_QUERY, is_view, list_parts
 from ndsampler.dataset.missing_file import describe_missing
 from ndsampler.dataset.sql_view import fetch
 from ndsampler.errors import MissingSourceError, SourceError
@@ -143,7 +143,7 @@ class SizeSource:
         if all(map(_stated_dims, images.values())):
             return
         for gid, img in images.items():
-            for entry in (img, *(img.get("auxiliary") or img.get("assets") or ())):
+            for entry in (img, *list_parts(img)):
                 name = entry.get("file_name")
                 if name and not _stated_dims(entry):
                     path = os.path.abspath(os.path.join(root, os.fspath(name)))

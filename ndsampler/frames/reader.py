@@ -73,6 +73,10 @@ class FrameReader:
                     f"{asset.dims}. Correct 'width' and 'height' of the image or asset (orientation tags "
                     "of photographs are not applied)"
                 )
+            if asset.channels is not None and len(asset.channels) > reader.shape[2]:
+                raise DatasetMismatchError(
+                    f"{asset.path} has {reader.shape[2]} bands; the dataset states {'|'.join(asset.channels)}"
+                )
             return action(reader)
 
         try:
@@ -245,9 +249,6 @@ class FrameReader:
     ) -> NDArray[Any]:
         """Read some bands of one open file on a grid."""
         shape = _shape_of(reader)
-        if max(wanted) >= shape.count:
-            stated = "|".join(asset.channels or ())
-            raise DatasetMismatchError(f"{asset.path} has {shape.count} bands; the dataset states {stated}")
         what = f"the window on image {layout.gid}"
         check_affordable(grid.out_dims, shape.dtype.itemsize, len(wanted), what)
         bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
