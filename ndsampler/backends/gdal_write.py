@@ -137,7 +137,7 @@ def _read_into_memory(source: SourceReader) -> tuple[Any, bool]:
         values = source.nodata if isinstance(source.nodata, tuple) else (source.nodata,) * channels
         memory.update_tags(**{NODATA_TAG: json.dumps(values)})
     one_kind = masked is None and (nodata is None or np.isnan(nodata))
-    averages_well = not tagged
+    averages_well = not tagged and source.dtype.kind != "c"
     for y0, rows in row_blocks(source):
         memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))
         if source.dtype.kind == "f" and averages_well and not one_kind:
