@@ -45,7 +45,8 @@ MAX_TILE = 1024
 #: than it saves; above, the second buffer does.
 MERGE_SIZES = (2**15, 2**20)
 
-#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged.
+#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged. It has none for
+#: the 16 bytes of complex128.
 MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
 #: A tile or strip that claims more bytes than this is checked against the size of the file.
@@ -248,7 +249,8 @@ class RasterReader:
 
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
         """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
-        if 2 <= len(indexes) <= 4 and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
+        mergeable = 2 <= len(indexes) <= 4 and self.dtype.itemsize in MERGE_TYPES
+        if mergeable and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
             return interleave(self.dataset.read(indexes, window=window))
         out = np.empty((window.height, window.width, len(indexes)), self.dtype)
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
