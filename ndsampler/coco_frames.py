@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.abstract_frames import Frames
+from ndsampler.backends.base import Stated
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
 from ndsampler.dataset.edits import DatasetHash
@@ -225,8 +226,7 @@ def build_layout(image_id: Any, img: dict[str, Any], folder: str) -> FrameLayout
         folder: the folder that relative file names start from.
 
     Returns:
-        The layout: the image's own file first, then those under ``auxiliary``, then those under ``assets``, as
-        ``kwcoco.CocoImage.iter_assets`` lists them.
+        The layout: the image's own file first, then those under ``auxiliary`` and those under ``assets``.
 
     Raises:
         SourceError: if no file is named at all.
@@ -253,7 +253,9 @@ def _build_asset(obj: dict[str, Any], folder: str) -> Asset:
     warp = _as_matrix(obj.get("warp_aux_to_img"))
     dims = _stated_dims(obj)
     given = None if obj.get("hashid") is None else str(obj["hashid"])
-    return Asset(Source(path, given), channels if isinstance(channels, tuple) else None, warp, dims)
+    names = channels if isinstance(channels, tuple) else None
+    stated = Stated(None if names is None else len(names), dims)
+    return Asset(Source(path, given, stated), names, warp, dims)
 
 
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:

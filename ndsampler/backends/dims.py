@@ -7,7 +7,6 @@ JPEG 2000 and the like. Only the few formats that neither of the two knows are d
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import struct
@@ -15,9 +14,11 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.avif_header import is_avif, read_avif_size
+from ndsampler.backends.pages import find_plan
 from ndsampler.backends.plain_headers import read_stated_size
 from ndsampler.backends.source import KWIMAGE_ENDINGS, open_source, stat_source
 from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE, fork_safe
 
 if TYPE_CHECKING:
@@ -118,8 +119,9 @@ def _other_dims(path: str) -> Dims:
     if not path.lower().endswith(KWIMAGE_ENDINGS):
         try:
             with GATE, gdal.open_dataset(path) as dataset:
-                pages = gdal.is_page_stack(dataset)
-                return _page_stack_dims(dataset.tags()) if pages else (dataset.height, dataset.width)
+                version = FileVersion.find(path) if gdal.is_tiff(dataset) else None
+                plan = None if version is None else find_plan(version)
+                return (dataset.height, dataset.width) if plan is None else plan.shape[:2]
         except SourceError as ex:
             reason = ex
         try:
@@ -127,12 +129,6 @@ def _other_dims(path: str) -> Dims:
         except SourceError:
             raise reason from None
     return open_source(path).shape[:2]
-
-
-def _page_stack_dims(tags: dict[str, str]) -> Dims:
-    """Return the size of an array that a TIFF stores as several pages."""
-    height, width, *_ = json.loads(tags["TIFFTAG_IMAGEDESCRIPTION"])["shape"]
-    return int(height), int(width)
 
 
 # --- formats ----------------------------------------------------------------

@@ -59,6 +59,8 @@ class EntryLabel:
     """The value that marks pixels without a measurement, if any."""
     backend: str = ""
     """The backend that wrote the entry, and its settings that differ from the defaults, for messages."""
+    reading: str = ""
+    """How the source was read differently because of what the dataset states; empty if it was not."""
 
 
 def append_label(path: str, label: EntryLabel) -> None:
@@ -68,7 +70,10 @@ def append_label(path: str, label: EntryLabel) -> None:
         path: path of the file that the backend has written.
         label: describes the entry.
     """
-    text = json.dumps(asdict(label), sort_keys=True).encode()
+    fields = asdict(label)
+    if not label.reading:
+        del fields["reading"]
+    text = json.dumps(fields, sort_keys=True).encode()
     with open(path, "rb+") as file:
         checksum = _checksum(file, os.fstat(file.fileno()).st_size)
         file.seek(0, os.SEEK_END)

@@ -8,21 +8,28 @@ windows.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
+from ndsampler.backends.base import UNSTATED, Backend, RegionReader, SourceReader, Stated, register
 from ndsampler.backends.headers import Claim, check_plausible, is_whole_image
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, decode_image
+from ndsampler.backends.pages import Arrangement, find_plan, warn_of_others
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
+from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from ndsampler.backends.gdal import RasterReader
+    from ndsampler.backends.pages import PagePlan
 
 #: File endings of formats that kwimage reads with optional packages, and OpenCV and GDAL do not read.
 KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
@@ -72,6 +79,35 @@ class ArrayReader:
     def close(self) -> None:
         """Drop the reference to the pixels."""
         del self._array
+
+
+def describe_reading(version: FileVersion, stated: Stated) -> str:
+    """Return in which way a file is read differently because of what the dataset states of it.
+
+    Args:
+        version: the file as it is now.
+        stated: what the dataset states of the file.
+
+    Returns:
+        A short text that tells the ways to read the file apart; empty if the statement makes no difference.
+    """
+    if stated == UNSTATED or version.path.lower().endswith((*WHOLE_IMAGE_ENDINGS, *KWIMAGE_ENDINGS, ".npy")):
+        return ""
+    plan = find_plan(version, stated)
+    if plan is None or plan == find_plan(version):
+        return ""
+    return f"{plan.arrangement.value} {len(plan.pages)}"
+
+
+def reads_first_page(version: FileVersion, stated: Stated) -> bool:
+    """Whether an image consists of one page of its file, so that GDAL opens the image by the file's name.
+
+    Args:
+        version: the file as it is now.
+        stated: what the dataset states of the file.
+    """
+    plan = find_plan(version, stated)
+    return plan is None or plan.arrangement is Arrangement.FIRST
 
 
 def spans_files(path: str) -> bool:
@@ -126,16 +162,17 @@ def stat_source(path: str) -> os.stat_result:
         raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
 
 
-def open_source(path: str) -> SourceReader:
+def open_source(path: str, stated: Stated = UNSTATED) -> SourceReader:
     """Open an image file of any supported format.
 
     Pixels are returned as the file stores them. The orientation tag of a JPEG is ignored, because COCO
     annotations refer to the stored grid. An indexed image is read as its colors, and a gray PNG with alpha as
     RGBA. Formats such as PNG, JPEG, AVIF, netpbm and Radiance are decoded by OpenCV, so their pixels equal
-    those of :func:`kwimage.imread`.
+    those of :func:`kwimage.imread`. :mod:`ndsampler.backends.pages` says which pages of a TIFF are read.
 
     Args:
         path: a local file.
+        stated: what the dataset states of the file.
 
     Returns:
         A reader. If the format does not allow reading windows, the reader holds the decoded image.
@@ -145,8 +182,8 @@ def open_source(path: str) -> SourceReader:
         SourceError: if the file is empty, truncated, damaged or of an unknown format.
     """
     lowered = path.lower()
-    size = stat_source(path).st_size
-    if size == 0:
+    stat = stat_source(path)
+    if stat.st_size == 0:
         raise SourceError(f"{path} is empty")
     if os.path.isdir(path):
         raise SourceError(f"{path} is a folder; expected an image file")
@@ -163,6 +200,7 @@ def open_source(path: str) -> SourceReader:
         return ArrayReader(_decode_with_kwimage(path))
     from ndsampler.backends import gdal
 
+    version = FileVersion.from_stat(path, stat)
     try:
         reader = gdal.RasterReader(path)
     except SourceError:
@@ -172,16 +210,80 @@ def open_source(path: str) -> SourceReader:
     if reader.dataset.driver in OPENCV_DRIVERS:
         reader.close()
         return ArrayReader(decode_image(path))
-    if gdal.is_page_stack(reader.dataset):
+    plan = find_plan(version, stated) if gdal.is_tiff(reader.dataset) else None
+    if plan is None or plan.arrangement is Arrangement.FIRST:
+        return _read_first_page(reader, version, plan, stated)
+    warn_of_others(path, plan)
+    return _read_stack(reader, plan)
+
+
+def _read_first_page(
+    reader: RasterReader, version: FileVersion, plan: PagePlan | None, stated: Stated
+) -> SourceReader:
+    """Return a reader of the image that GDAL opens, with its overviews if it is read by window."""
+    from ndsampler.backends import gdal
+    from ndsampler.backends.overviews import recall_levels
+
+    if plan is not None and plan.lacks_planes and stated.channels != plan.shape[2]:
         reader.close()
-        return ArrayReader(_decode_with_kwimage(path, backend="skimage"))
-    if gdal.reads_windows(reader.dataset):
-        return reader
+        raise SourceError(
+            f"{reader.path} states more channels than it has pages: its writer has stored them behind the "
+            "first page. Store each as a page, or state the channels of the first page in the dataset"
+        )
+    if not gdal.reads_windows(reader.dataset):
+        if plan is not None:
+            warn_of_others(reader.path, plan)
+        return _read_whole(reader)
+    levels, refused = recall_levels(version, plan, reader)
+    reader.overviews = tuple(level.dims for level in levels)
+    if plan is not None:
+        warn_of_others(reader.path, plan, refused)
+    return reader
+
+
+def _read_stack(first: RasterReader, plan: PagePlan) -> SourceReader:
+    """Return a reader of an image that is stored as several pages, of which the first is open."""
+    from ndsampler.backends import gdal
+
+    if plan.arrangement is Arrangement.ROWS:
+        claimed = math.prod(plan.shape) * first.dtype.itemsize
+        first.close()
+        check_plausible(first.path, Claim(claimed), os.path.getsize(first.path))
+        pixels = _decode_with_kwimage(first.path, backend="skimage")
+        if pixels.size != math.prod(plan.shape):
+            raise SourceError(f"{first.path} is decoded to {pixels.shape}; expected {plan.shape}")
+        return ArrayReader(pixels.reshape(plan.shape))
+    is_windowed = gdal.reads_windows(first.dataset)
+    reader = gdal.stack_pages(first, [page.offset for page in plan.pages])
+    return reader if is_windowed else _read_whole(reader)
+
+
+def _read_whole(reader: RasterReader) -> SourceReader:
+    """Return the decoded image of an open reader, which is closed."""
     height, width, count = reader.shape
-    check_plausible(path, Claim(height * width * count * reader.dtype.itemsize), size)
-    pixels = reader.read(0, height, 0, width)
-    reader.close()
-    return ArrayReader(pixels, reader.nodata)
+    with contextlib.closing(reader):
+        claimed = height * width * count * reader.dtype.itemsize
+        check_plausible(reader.path, Claim(claimed), os.path.getsize(reader.path))
+        return ArrayReader(reader.read(0, height, 0, width), reader.nodata)
+
+
+def open_source_level(path: str, level: int) -> RegionReader:
+    """Open one of the overviews of a source.
+
+    Args:
+        path: a local file.
+        level: n for the n-th of its overviews.
+
+    Raises:
+        SourceError: if the file cannot be opened, or has fewer overviews now.
+    """
+    from ndsampler.backends.overviews import open_level, recall_levels
+
+    version = FileVersion.from_stat(path, stat_source(path))
+    levels, _ = recall_levels(version, find_plan(version))
+    if level > len(levels):
+        raise SourceError(f"{path} was changed while it was being read; read it again")
+    return open_level(path, levels[level - 1])
 
 
 def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
@@ -203,10 +305,12 @@ class SourceBackend(Backend):
         False
     """
 
-    def open(self, path: str, level: int = 0) -> RegionReader:
-        """Open a source file, or one of its overviews. See :func:`open_source`."""
-        if level:
-            from ndsampler.backends import gdal
+    def open(self, path: str, level: int = 0, stated: Stated = UNSTATED) -> RegionReader:
+        """Open a source file, or one of its overviews. See :func:`open_source`.
 
-            return gdal.RasterReader(path, level)
-        return open_source(path)
+        Args:
+            path: a local file.
+            level: 0 for the image itself, n for the n-th of its overviews.
+            stated: what the dataset states of the file.
+        """
+        return open_source_level(path, level) if level else open_source(path, stated)

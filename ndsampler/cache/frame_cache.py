@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ndsampler.backends.base import make_backend
 from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
-from ndsampler.backends.source import spans_files, stat_source
+from ndsampler.backends.source import SourceBackend, reads_first_page, spans_files, stat_source
 from ndsampler.cache.handles import HandlePool
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
 from ndsampler.cache.names import entry_path, is_named_for
@@ -131,9 +131,8 @@ class FrameCache:
         while True:
             file = self._find(source)
             try:
-                return self.handles.lend(
-                    (file.version, level), functools.partial(_open, file, source, level), action
-                )
+                key = file.version, level, source.stated
+                return self.handles.lend(key, functools.partial(_open, file, source, level), action)
             except DatasetMismatchError:
                 raise
             except (SourceError, CacheError):
@@ -255,8 +254,10 @@ class FrameCache:
         entry = self._entry_of(self.identify(source))
         if self._is_whole(entry):
             return entry
-        usable = not os.path.lexists(entry) and self.backend.usable_in_place(source.path)
-        return source.path if usable else None
+        if os.path.lexists(entry) or not self.backend.usable_in_place(source.path):
+            return None
+        version = FileVersion.find(source.path)
+        return source.path if version is not None and reads_first_page(version, source.stated) else None
 
     def clean_up(self) -> int:
         """Remove what writers left behind that have died, and return how many there were."""
@@ -271,7 +272,7 @@ class FrameCache:
                 if self._is_whole(entry):
                     # Another thread or process made it while this one waited.
                     return entry
-                write_entry(self.backend, identity, partial)
+                write_entry(self.backend, identity, partial, source.stated)
                 if self.identify(source) != identity:
                     raise SourceError(f"{source.path} was changed while it was being read; read it again")
                 publish(partial, entry)
@@ -341,7 +342,10 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
     path = file.version.path
     is_entry = path != source.path
     try:
-        reader = file.backend.open(path, level)
+        if isinstance(file.backend, SourceBackend):
+            reader = file.backend.open(path, level, source.stated)
+        else:
+            reader = file.backend.open(path, level)
     except (SourceError, CacheError) as ex:
         if is_entry:
             raise CacheError(f"the entry {path} of {source.path} cannot be opened: {ex}") from ex

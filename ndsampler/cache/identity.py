@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ndsampler.backends.source import stat_source
+from ndsampler.backends.base import UNSTATED, Stated
+from ndsampler.backends.source import describe_reading, stat_source
 from ndsampler.errors import SourceError
 from ndsampler.utils.file_version import FileVersion
 
@@ -32,6 +33,8 @@ class Source(NamedTuple):
     """Absolute path."""
     given_hash: str | None = None
     """The hash that the dataset states for the file."""
+    stated: Stated = UNSTATED
+    """What the dataset states of the file that decides how it is read."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,20 @@ class SourceIdentity:
     """Time of the last change, in nanoseconds."""
     content: str = ""
     """Hash of the content, or one given by the dataset; replaces the other three when set."""
+    reading: str = ""
+    """How the file is read differently because of what the dataset states of it; empty if it is not."""
 
     @classmethod
     def from_label(cls, label: EntryLabel) -> SourceIdentity:
         """Return the identity of the source that an entry was made from."""
-        return cls(label.source, label.size, label.mtime_ns, label.content)
+        return cls(label.source, label.size, label.mtime_ns, label.content, label.reading)
 
     @property
     def token(self) -> str:
         """Hex name of the identity, for file names."""
-        parts = [self.content] if self.content else [self.path, self.size, self.mtime_ns]
+        parts: list[str | int] = [self.content] if self.content else [self.path, self.size, self.mtime_ns]
+        if self.reading:
+            parts.append(self.reading)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def is_of(self, stat: os.stat_result) -> bool:
@@ -105,7 +112,8 @@ class SourceIdentifier:
             content = self._hash(FileVersion.from_stat(path, stat)) + os.path.splitext(path)[1].lower()
         elif self.mode == "GIVEN":
             content = _checked_hash(source)
-        return SourceIdentity(path, stat.st_size, stat.st_mtime_ns, content)
+        reading = describe_reading(FileVersion.from_stat(path, stat), source.stated)
+        return SourceIdentity(path, stat.st_size, stat.st_mtime_ns, content, reading)
 
     def _hash(self, version: FileVersion) -> str:
         """Return the hash of a file, which is read once per version."""

@@ -13,6 +13,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
+from ndsampler.backends.base import UNSTATED, Stated
 from ndsampler.backends.label import EntryLabel, append_label, check_entry, read_label
 from ndsampler.backends.source import open_source, stat_source
 from ndsampler.cache.comparison import diagonal_boxes, find_difference
@@ -35,20 +36,21 @@ POLL_SECONDS = 0.02
 logger = logging.getLogger(__name__)
 
 
-def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> None:
+def write_entry(backend: Backend, identity: SourceIdentity, partial: str, stated: Stated = UNSTATED) -> None:
     """Convert a source into a new file, compare the two, and label the file.
 
     Args:
         backend: how the entry is written.
         identity: the source, as it is now.
         partial: the file to make.
+        stated: what the dataset states of the source.
 
     Raises:
         SourceError: if the source is damaged, or was changed in the meantime.
         CacheError: if what was written is not what was read.
         OSError: if the file cannot be written, on a full disk for example.
     """
-    with contextlib.closing(open_source(identity.path)) as source:
+    with contextlib.closing(open_source(identity.path, stated)) as source:
         if not identity.is_of(stat_source(identity.path)):
             raise SourceError(f"{identity.path} was changed while it was being read; read it again")
         _check_space(backend, source, os.path.dirname(partial))
@@ -63,6 +65,7 @@ def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> Non
             dtype=source.dtype.name,
             nodata=source.nodata,
             backend=backend.describe(),
+            reading=identity.reading,
         )
         append_label(partial, label)
 

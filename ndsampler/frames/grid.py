@@ -105,7 +105,7 @@ def choose_pixels(asset: Asset, shape: AssetShape, grid: Grid, nodata: Any) -> S
         warp = warp @ asset.warp_img_from_asset
     # Overviews average over a value that only the target, and not the file, declares as nodata.
     usable = shape.overviews if nodata is None or nodata == shape.nodata else ()
-    level = choose_level(warp, usable, grid.resampling)
+    level = choose_level(warp, usable, grid.resampling, shape.dims)
     if level == 0:
         return SourcePixels(0, shape.dims, warp)
     dims = shape.overviews[level - 1]
