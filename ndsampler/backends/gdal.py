@@ -313,8 +313,10 @@ def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
         https://gdal.org/en/stable/drivers/raster/vrt.html
     """
     with GATE:
-        height, width, count = first.shape
-        dtype, nodata = GDAL_NAMES[first.dtype.name], first.nodata
+        height, width, _ = first.shape
+        # Of an indexed page, its indexes.
+        count, nodata = first.dataset.count, first.dataset.nodata
+        dtype = GDAL_NAMES[first.dataset.dtypes[0]]
         first.close()
     no_data = "" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>"
     rect = f'xOff="0" yOff="0" xSize="{width}" ySize="{height}"'

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,8 +50,11 @@ MAX_REGION = 1024
 #: picked pixels do; some of what a lossy codec or a sharpening filter gives does not.
 MIN_WITHIN = 0.95
 
+#: Smallest correlation between picked pixels and averages of the pixels around them.
+MIN_CORRELATION = 0.1
+
 #: Largest mean square difference between a level and averages of the image, as a fraction of the variance.
-MAX_ERROR = 0.05
+MAX_ERROR = 0.1
 
 
 #: The most files whose levels one process remembers.
@@ -73,6 +76,8 @@ class Level:
     """The page that holds it, where that is known."""
     is_certain: bool = True
     """Whether the file says that it is a reduced version; otherwise its pixels have to be compared."""
+    is_beside: bool = False
+    """Whether it is in another file, beside that of the image."""
 
 
 def open_level(path: str, level: Level) -> RasterReader:
@@ -128,6 +133,10 @@ def find_levels(reader: RasterReader, plan: PagePlan | None) -> tuple[tuple[Leve
         return (), ()
     full = reader.shape[:2]
     listed = [level for level in _listed_by_gdal(reader) if is_reduced_size(level.dims, full)]
+    if any(level.is_beside for level in listed):
+        # They were made at once, so that the largest one speaks for all.
+        largest = max(listed, key=lambda level: level.dims)
+        listed = [replace(level, is_certain=True) for level in listed] if _is_of(reader, (), largest) else []
     unmarked = [Level(page.dims, None, page, False) for page in (plan.reduced if plan else ())]
     levels: list[Level] = []
     refused: list[Page] = []
@@ -156,15 +165,15 @@ def _listed_by_gdal(reader: RasterReader) -> list[Level]:
         ]
     side = None if inside else _find_side_file(reader)
     if side is None:
-        return list(_open_each(reader.path, count, True))
+        return list(_open_each(reader.path, count))
     image = FileVersion.find(reader.path)
     if image is None or side.mtime_ns < image.mtime_ns:
         logger.debug("%s is older than its image, so it is not used", side.path)
         return []
     outside = [page for page in read_pages(side.path) if not page.is_mask]
     if len(outside) == count:
-        return [Level(page.dims, at, page, False) for at, page in enumerate(outside)]
-    return list(_open_each(reader.path, count, False))
+        return [Level(page.dims, at, page, is_beside=True) for at, page in enumerate(outside)]
+    return [replace(level, is_beside=True) for level in _open_each(reader.path, count)]
 
 
 def _reduced_pages(pages: Sequence[Page]) -> list[Page]:
@@ -189,12 +198,12 @@ def _find_side_file(reader: RasterReader) -> FileVersion | None:
     return next((version for version in found if version is not None), None)
 
 
-def _open_each(path: str, count: int, is_certain: bool) -> Iterator[Level]:
+def _open_each(path: str, count: int) -> Iterator[Level]:
     """Yield the overviews of a file with the sizes that they have when they are opened."""
     for index in range(count):
         try:
             with contextlib.closing(RasterReader(path, index + 1)) as level:
-                yield Level(level.shape[:2], index, is_certain=is_certain)
+                yield Level(level.shape[:2], index)
         except SourceError as ex:
             logger.debug("overview %d of %s is not used: %s", index, path, ex)
 
@@ -252,11 +261,15 @@ def _agree(found: NDArray[Any], lowest: NDArray[Any], highest: NDArray[Any], mea
     # Lossy codecs change pixels a little.
     slack = 0.01 * float(np.nanmax(highest) - np.nanmin(lowest))
     within = (found >= lowest - slack) & (found <= highest + slack) | np.isnan(found)
-    if within.mean() >= MIN_WITHIN:
-        return True
     usable = np.isfinite(found) & np.isfinite(means)
-    error = np.mean((found[usable] - means[usable]) ** 2) if usable.any() else np.inf
-    return bool(error <= MAX_ERROR * np.var(means[usable]))
+    found, means = found[usable], means[usable]
+    if found.size == 0 or np.ptp(found) == 0 or np.ptp(means) == 0:
+        return bool(within.mean() >= MIN_WITHIN)
+    if np.mean((found - means) ** 2) <= MAX_ERROR * np.var(means):
+        return True
+    # Noise of one image lies within the range of noise of another, but is not correlated with it.
+    correlation = np.corrcoef(found, means)[0, 1]
+    return bool(within.mean() >= MIN_WITHIN and correlation >= MIN_CORRELATION)
 
 
 @dataclass(frozen=True, eq=False)
