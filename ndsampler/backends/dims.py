@@ -14,6 +14,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.avif_header import is_avif, read_avif_size
+from ndsampler.backends.base import UNSTATED, Stated
 from ndsampler.backends.pages import find_plan
 from ndsampler.backends.plain_headers import read_stated_size
 from ndsampler.backends.source import KWIMAGE_ENDINGS, open_source, stat_source
@@ -41,13 +42,14 @@ LONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 @fork_safe
-def read_dims(path: str) -> Dims:
+def read_dims(path: str, stated: Stated = UNSTATED) -> Dims:
     """Return (height, width) of an image file in pixels.
 
     The orientation tag of a photograph is ignored, as :func:`ndsampler.backends.source.open_source` does.
 
     Args:
         path: a local file.
+        stated: what the dataset states of the file.
 
     Raises:
         MissingSourceError: if there is no such file.
@@ -67,7 +69,9 @@ def read_dims(path: str) -> Dims:
         raise SourceError(f"{path} is a folder, a pipe or a device; expected an image file")
     if stat.st_size == 0:
         raise SourceError(f"{path} is empty")
-    dims = _npy_dims(path) if path.lower().endswith(".npy") else _dims_of_head(path) or _other_dims(path)
+    dims = (
+        _npy_dims(path) if path.lower().endswith(".npy") else _dims_of_head(path) or _other_dims(path, stated)
+    )
     if max(dims) > MAX_SIDE:
         raise SourceError(f"{path} claims (height, width) {dims}; expected at most {MAX_SIDE}")
     return dims
@@ -112,7 +116,7 @@ def _parsed_dims(head: bytes, file: BinaryIO) -> Dims | None:
     return parse(head)
 
 
-def _other_dims(path: str) -> Dims:
+def _other_dims(path: str, stated: Stated) -> Dims:
     """Return the size of a file whose header GDAL reads, or that has to be decoded."""
     from ndsampler.backends import gdal
 
@@ -120,15 +124,15 @@ def _other_dims(path: str) -> Dims:
         try:
             with GATE, gdal.open_dataset(path) as dataset:
                 version = FileVersion.find(path) if gdal.is_tiff(dataset) else None
-                plan = None if version is None else find_plan(version)
+                plan = None if version is None else find_plan(version, stated)
                 return (dataset.height, dataset.width) if plan is None else plan.shape[:2]
         except SourceError as ex:
             reason = ex
         try:
-            return open_source(path).shape[:2]
+            return open_source(path, stated).shape[:2]
         except SourceError:
             raise reason from None
-    return open_source(path).shape[:2]
+    return open_source(path, stated).shape[:2]
 
 
 # --- formats ----------------------------------------------------------------
