@@ -226,7 +226,8 @@ def build_layout(image_id: Any, img: dict[str, Any], folder: str) -> FrameLayout
         folder: the folder that relative file names start from.
 
     Returns:
-        The layout: the image's own file first, then those under ``auxiliary`` and those under ``assets``.
+        The layout: the image's own file first, then those under ``auxiliary``, then those under ``assets``,
+        as ``kwcoco.CocoImage.iter_assets`` lists them.
 
     Raises:
         SourceError: if no file is named at all.

@@ -15,9 +15,10 @@ from helpers_optional import import_optional
 from ndsampler import CocoSampler
 from ndsampler.backends.base import UNSTATED, Stated
 from ndsampler.backends.pages import is_reduced_size
-from ndsampler.backends.source import open_source
+from ndsampler.backends.source import open_form, open_source
 from ndsampler.backends.tiff_header import read_pages
 from ndsampler.backends.tiff_writers import read_stack
+from ndsampler.backends.values import choose_form
 from ndsampler.dataset.sizes import SizeSource
 from ndsampler.errors import DatasetMismatchError, NDSamplerError, SourceError
 
@@ -194,7 +195,7 @@ class TestWarnings:
         """Open a file twice and return what was warned of."""
         with caplog.at_level(logging.WARNING, "ndsampler"):
             for _ in range(2):
-                open_source(path, stated).close()
+                open_form(path, choose_form(path, stated)).close()
         return [record.getMessage() for record in caplog.records]
 
     def test_other_pages_are_named_once(self, tmp_path, caplog):

@@ -8,16 +8,17 @@ JPEG 2000 and the like. Only the few formats that neither of the two knows are d
 from __future__ import annotations
 
 import mmap
-import os
 import struct
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.avif_header import is_avif, read_avif_size
 from ndsampler.backends.base import UNSTATED, Stated
-from ndsampler.backends.pages import find_plan
+from ndsampler.backends.headers import KWIMAGE_ENDINGS
+from ndsampler.backends.jpeg_header import read_jpeg_frame
+from ndsampler.backends.pages import choose_plan
 from ndsampler.backends.plain_headers import read_stated_size
-from ndsampler.backends.source import KWIMAGE_ENDINGS, open_source, stat_source
+from ndsampler.backends.source import open_source, stat_source
 from ndsampler.errors import CacheError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE, fork_safe
@@ -33,12 +34,6 @@ MAX_SIDE = 2**31 - 1
 
 #: Bytes that are read from the start of a file; the size is in them, unless the file is a JPEG.
 HEAD_BYTES = 1024
-
-#: Markers of JPEG segments that state the size: every start of frame.
-SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-#: Markers of JPEG that stand alone, without a segment.
-LONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 @fork_safe
@@ -108,7 +103,8 @@ def _dims_of_head(path: str) -> Dims | None:
 def _parsed_dims(head: bytes, file: BinaryIO) -> Dims | None:
     """Return the size that a header states; None for a format that is not parsed here."""
     if head.startswith(b"\xff\xd8\xff"):
-        return _jpeg_dims(file)
+        frame = read_jpeg_frame(file)
+        return None if frame is None else (frame.height, frame.width)
     if is_avif(head):
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return read_avif_size(data)
@@ -124,15 +120,15 @@ def _other_dims(path: str, stated: Stated) -> Dims:
         try:
             with GATE, gdal.open_dataset(path) as dataset:
                 version = FileVersion.find(path) if gdal.is_tiff(dataset) else None
-                plan = None if version is None else find_plan(version, stated)
+                plan = None if version is None else choose_plan(version, stated)
                 return (dataset.height, dataset.width) if plan is None else plan.shape[:2]
         except SourceError as ex:
             reason = ex
         try:
-            return open_source(path, stated).shape[:2]
+            return open_source(path).shape[:2]
         except SourceError:
             raise reason from None
-    return open_source(path, stated).shape[:2]
+    return open_source(path).shape[:2]
 
 
 # --- formats ----------------------------------------------------------------
@@ -193,31 +189,3 @@ PARSERS: dict[bytes, Callable[[bytes], Dims | None]] = {
     b"BM": _bmp_dims,
     b"RIFF": _webp_dims,
 }
-
-
-def _jpeg_dims(file: BinaryIO) -> Dims | None:
-    """Return the size that the first start of frame states; None if there is none.
-
-    References:
-        ITU-T T.81 (1992), annex B: compressed data formats.
-    """
-    file.seek(2)
-    while _read_byte(file) == 0xFF:
-        marker = _read_byte(file)
-        while marker == 0xFF:  # fill bytes
-            marker = _read_byte(file)
-        if marker == 0xD9:
-            return None
-        if marker in LONE_MARKERS:
-            continue
-        (length,) = struct.unpack(">H", file.read(2))
-        if marker in SIZE_MARKERS:
-            height, width = struct.unpack(">xHH", file.read(5))
-            return height, width
-        file.seek(length - 2, os.SEEK_CUR)
-    return None
-
-
-def _read_byte(file: BinaryIO) -> int:
-    """Return the next byte of a file; a ``struct.error`` at its end."""
-    return int(struct.unpack("B", file.read(1))[0])

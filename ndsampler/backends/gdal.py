@@ -1,13 +1,16 @@
 """
 Opening and reading files with GDAL, through rasterio. Writing is in :mod:`ndsampler.backends.gdal_write`.
 
-Only these two modules use rasterio, whose wheels include GDAL. The ``osgeo`` bindings are never imported,
+What a file says about missing pixels is in :mod:`ndsampler.backends.gdal_nodata`.
+
+Only these three modules use rasterio, whose wheels include GDAL. The ``osgeo`` bindings are never imported,
 because two copies of GDAL in one process can conflict over their data files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import threading
@@ -17,8 +20,9 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
 from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
-from ndsampler.backends.pages import Arrangement, find_plan
+from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
@@ -54,6 +58,9 @@ LARGE_BLOCK_BYTES = 256 * 2**20
 #: uncompressed.
 BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
 
+#: Types of GDAL that numpy does not have, and the types that hold their values.
+NUMPY_TYPES = {"complex_int16": "complex64"}
+
 #: GDAL drivers that can decode a window without the rest of the image.
 WINDOWED_DRIVERS = frozenset(
     {"GTiff", "COG", "VRT", "NITF", "JP2OpenJPEG", "HFA", "ENVI", "EHdr", "netCDF", "RPFTOC"}
@@ -65,6 +72,10 @@ GDAL_NAMES = {
     **{"int32": "Int32", "uint64": "UInt64", "int64": "Int64", "float32": "Float32", "float64": "Float64"},
     **{"complex64": "CFloat32", "complex128": "CFloat64", "complex_int16": "CInt16"},
 }
+
+#: Shortest side in pixels of an overview that GDAL finds by its size. The sides of a smaller one are rounded
+#: too much.
+THIN = 16
 
 _open_lock = threading.Lock()
 
@@ -134,12 +145,14 @@ def open_dataset(path: str, name: str | None = None, **options: Any) -> DatasetR
 class RasterReader:
     """Reads windows through one GDAL handle, which only one thread of one process may use.
 
-    An indexed image is read as its colors (RGBA), not as indexes into its color table.
+    An indexed image is read as its colors (RGBA), and a JPEG of four components as RGB, unless the stored
+    values are wanted.
 
     Args:
         path: a file that GDAL can open.
         level: 0 for the image itself, n for the n-th overview that GDAL lists.
         name: what GDAL is given to open, such as the name of a page of the file; None for the path.
+        stored: whether indexes into a color table, and the four components of a JPEG, are read.
 
     Raises:
         SourceError: if the file has no bands, or bands of different types.
@@ -148,10 +161,12 @@ class RasterReader:
     shareable = False
     nbytes = 0
 
-    def __init__(self, path: str, level: int = 0, name: str | None = None) -> None:
+    def __init__(self, path: str, level: int = 0, name: str | None = None, *, stored: bool = False) -> None:
         self.path = path
+        self._stored = stored
         with GATE:
-            self.dataset = open_dataset(path, name, **({"overview_level": level - 1} if level else {}))
+            with _as_stored() if stored else contextlib.nullcontext():
+                self.dataset = open_dataset(path, name, **({"overview_level": level - 1} if level else {}))
             try:
                 self._inspect()
             except BaseException:
@@ -165,15 +180,17 @@ class RasterReader:
             found = ", ".join(sorted(dtypes)) or "no bands"
             raise SourceError(f"{self.path} has {found}; expected one or more bands of one type")
         try:
-            self.dtype = np.dtype(dtypes.pop())
+            name = dtypes.pop()
+            self.dtype = np.dtype(NUMPY_TYPES.get(name, name))
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
-        self._palette = self._color_table()
-        self.is_indexed = self._palette is not None
+        self.has_table = self.dataset.colorinterp[0].name == "palette"
+        is_palette = self.has_table and is_indexed(self.dataset)
+        self._palette = self._color_table() if is_palette and not self._stored else None
         self._check_blocks()
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
-        self.nodata = None if self._palette is not None else self.dataset.nodata
+        self.nodata = None if self._palette is not None else nodata_of(self.dataset, self.dtype)
         self.overviews = self._overview_dims()
 
     def _check_blocks(self) -> None:
@@ -187,29 +204,42 @@ class RasterReader:
             check_plausible(self.path, Claim(claimed, ratio), os.path.getsize(self.path))
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
-        """Return the sizes of the overviews; none for an indexed image, whose overviews average indexes."""
-        factors = self.dataset.overviews(1) if self._palette is None else []
+        """Return the sizes of the overviews; none for an image with a color table: they average indexes."""
+        factors = [] if self.has_table else self.dataset.overviews(1)
         height, width, _ = self.shape
         # GDAL rounds the size of an overview up.
         return tuple((-(-height // factor), -(-width // factor)) for factor in factors)
 
-    def _color_table(self) -> NDArray[Any] | None:
-        """Return the RGBA colors of an indexed image, (256 or more, 4); None for any other image."""
-        if self.dataset.count != 1 or self.dataset.colorinterp[0].name != "palette":
-            return None
-        table = np.zeros((max(256, max(self.dataset.colormap(1), default=0) + 1), 4), self.dtype)
-        for index, color in self.dataset.colormap(1).items():
+    def _color_table(self) -> NDArray[Any]:
+        """Return the RGBA colors of an indexed image, (entries, 4)."""
+        colors = self.dataset.colormap(1)
+        table = np.zeros((max(colors, default=-1) + 1, 4), self.dtype)
+        for index, color in colors.items():
             table[index] = color
         return table
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """Return the pixels of a window. See :class:`ndsampler.backends.base.RegionReader`."""
         if self._palette is not None:
-            colors = self._palette[self._read_bands(y0, y1, x0, x1, [1])[..., 0]]
+            colors = self._look_up(self._palette, self._read_bands(y0, y1, x0, x1, [1])[..., 0])
             return colors if bands is None else np.ascontiguousarray(colors[..., bands])
         if bands is None:
             return self._read_bands(y0, y1, x0, x1, self.dataset.indexes)
         return self._read_bands(y0, y1, x0, x1, [band + 1 for band in bands])
+
+    def _look_up(self, palette: NDArray[Any], indexes: NDArray[Any]) -> NDArray[Any]:
+        """Return the colors of indexes.
+
+        Raises:
+            SourceError: if an index is not in the color table.
+        """
+        if indexes.size and not 0 <= indexes.min() <= indexes.max() < len(palette):
+            raise SourceError(
+                f"{self.path} is damaged: a pixel has the index {indexes.max()} and its color table has "
+                f"{len(palette)} entries. To read the indexes themselves, state one channel in the dataset"
+            )
+        colors: NDArray[Any] = np.take(palette, indexes, axis=0)
+        return colors
 
     def _read_bands(self, y0: int, y1: int, x0: int, x1: int, indexes: Sequence[int]) -> NDArray[Any]:
         """Return the pixels of a window of GDAL's bands, which are numbered from 1."""
@@ -236,14 +266,79 @@ class RasterReader:
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
         return out
 
+    @functools.cached_property
+    def _mask_count(self) -> int:
+        """The number of masks; it is asked for by reads that leave out missing pixels only."""
+        with GATE:
+            return count_masks(self.dataset, self.dtype)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the file has a mask. See :class:`ndsampler.backends.base.MaskedReader`."""
+        return self._mask_count > 0
+
+    @functools.cached_property
+    def masks_overviews(self) -> bool:
+        """Whether the overviews have a mask, which not all programs write."""
+        if not self.overviews:
+            return False
+        with contextlib.closing(RasterReader(self.path, 1)) as overview:
+            return overview.has_mask
+
+    def read_mask(
+        self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
+        from rasterio.errors import RasterioIOError
+        from rasterio.windows import Window
+
+        if y0 >= y1 or x0 >= x1:
+            return np.ones((y1 - y0, x1 - x0, 1), bool)
+        try:
+            with GATE:
+                return read_masks(self.dataset, Window(x0, y0, x1 - x0, y1 - y0), bands, self._mask_count)
+        except RasterioIOError as ex:
+            raise SourceError(
+                f"the mask of rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: "
+                f"{ex.__cause__ or ex}"
+            ) from ex
+
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
         return self.read(y0, y1, 0, self.shape[1])
+
+    def read_overview(self, dims: tuple[int, int]) -> NDArray[Any]:
+        """Return all pixels of an overview without opening the file again, which takes longer.
+
+        Args:
+            dims: (height, width) of the overview, none below :data:`THIN`.
+
+        Raises:
+            SourceError: if the overview cannot be decoded.
+        """
+        from rasterio.errors import RasterioIOError
+
+        pixels = np.empty((*dims, self.shape[2]), self.dtype)
+        try:
+            with GATE:
+                self.dataset.read(out=pixels.transpose(2, 0, 1))
+        except RasterioIOError as ex:
+            raise SourceError(
+                f"the overview {dims} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
+            ) from ex
+        return pixels
 
     def close(self) -> None:
         """Close the GDAL handle."""
         with GATE:
             self.dataset.close()
+
+
+def _as_stored() -> Any:
+    """Make GDAL read a JPEG of four components as it is stored, while such a file is opened."""
+    import rasterio
+
+    return rasterio.Env(GDAL_JPEG_TO_RGB="NO")
 
 
 def interleave(planes: NDArray[Any]) -> NDArray[Any]:
@@ -261,6 +356,40 @@ def interleave(planes: NDArray[Any]) -> NDArray[Any]:
     carrier = MERGE_TYPES[planes.dtype.itemsize]
     merged: NDArray[Any] = require_opencv().merge(list(planes.view(carrier)))
     return merged.view(planes.dtype)
+
+
+def is_indexed(dataset: DatasetReader) -> bool:
+    """Whether the pixels of an image are indexes into a color table.
+
+    GDAL invents a table for a gray TIFF in which 0 is white; such a file is gray. So is a file that states a
+    table and has none.
+
+    Args:
+        dataset: the open file.
+    """
+    with GATE:
+        if dataset.count != 1 or dataset.colorinterp[0].name != "palette":
+            return False
+        if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+            return False
+        try:
+            return bool(dataset.colormap(1))
+        except ValueError:  # there is no table
+            return False
+
+
+def has_palette(path: str) -> bool:
+    """Whether a file is an indexed image; False if GDAL cannot open it.
+
+    Args:
+        path: a local file.
+    """
+    try:
+        dataset = open_dataset(path)
+    except SourceError:
+        return False
+    with GATE, dataset:
+        return is_indexed(dataset)
 
 
 def reads_windows(dataset: DatasetReader) -> bool:
@@ -350,7 +479,7 @@ def is_tiled(path: str) -> bool:
         if not is_tiff(dataset) or not dataset.count or not dataset.profile.get("tiled"):
             return False
         version = FileVersion.find(path)
-        plan = None if version is None else find_plan(version)
+        plan = None if version is None else choose_plan(version)
         if plan is not None and plan.arrangement is not Arrangement.FIRST:
             return False
         return max(dataset.block_shapes[0]) <= MAX_TILE

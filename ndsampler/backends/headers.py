@@ -19,6 +19,9 @@ from ndsampler.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: File endings of formats that kwimage reads with optional packages, and OpenCV and GDAL do not read.
+KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
+
 #: The largest image, in bytes of decoded pixels, that is decoded as a whole (8 GiB).
 MAX_IMAGE_BYTES = 2**33
 

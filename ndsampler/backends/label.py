@@ -55,12 +55,12 @@ class EntryLabel:
     """(height, width, channels) of the image."""
     dtype: str
     """Type of the values."""
-    nodata: float | None
-    """The value that marks pixels without a measurement, if any."""
+    nodata: Any
+    """The value that marks pixels without a measurement, if any; one for each channel where they differ."""
     backend: str = ""
     """The backend that wrote the entry, and its settings that differ from the defaults, for messages."""
-    reading: str = ""
-    """How the source was read differently because of what the dataset states; empty if it was not."""
+    form: str = ""
+    """How the source was read because of what the dataset states of it; empty if that made no difference."""
 
 
 def append_label(path: str, label: EntryLabel) -> None:
@@ -71,8 +71,8 @@ def append_label(path: str, label: EntryLabel) -> None:
         label: describes the entry.
     """
     fields = asdict(label)
-    if not label.reading:
-        del fields["reading"]
+    if not label.form:
+        del fields["form"]
     text = json.dumps(fields, sort_keys=True).encode()
     with open(path, "rb+") as file:
         checksum = _checksum(file, os.fstat(file.fileno()).st_size)

@@ -128,7 +128,7 @@ def find_levels(reader: RasterReader, plan: PagePlan | None) -> tuple[tuple[Leve
     Returns:
         The levels, the largest first, and the unmarked pages of a fitting size with other pixels.
     """
-    if reader.is_indexed:
+    if reader.has_table:
         # Overviews of indexed images average indexes.
         return (), ()
     full = reader.shape[:2]

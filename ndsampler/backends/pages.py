@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from ndsampler.backends.tiff_writers import Stack
     from ndsampler.utils.file_version import FileVersion
 
-__all__ = ["Arrangement", "PagePlan", "find_plan", "is_reduced_size", "plan_pages", "warn_of_others"]
+__all__ = [
+    "Arrangement",
+    "PagePlan",
+    "choose_page_form",
+    "choose_plan",
+    "is_reduced_size",
+    "plan_pages",
+    "recall_plan",
+    "warn_of_others",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +62,9 @@ class Arrangement(Enum):
 
     FIRST = "first page"
     """The first page is the image."""
-    CHANNELS = "pages are channels"
+    CHANNELS = "pages as channels"
     """Each page holds channels of the image."""
-    ROWS = "pages are rows"
+    ROWS = "pages as rows"
     """Each page is a row of the image; its rows are columns, and its columns are channels."""
 
 
@@ -73,8 +82,13 @@ class PagePlan:
     """Pages that are neither part of the image nor reduced versions of it, nor masks; the first of them."""
     other_count: int = field(default=0, compare=False)
     """How many such pages there are."""
-    lacks_planes: bool = field(default=False, compare=False)
+    lacks_planes: bool = False
     """Whether the writer noted more channels than the file has pages."""
+
+    @property
+    def form(self) -> str:
+        """Text that tells the plan from other plans for the same file."""
+        return f"{len(self.pages)} {self.arrangement.value}"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -106,6 +120,8 @@ def plan_pages(pages: Sequence[Page], stated: Stated = UNSTATED) -> PagePlan:
     if len(pages) == 1 and not pages[0].description:
         return PagePlan(Arrangement.FIRST, (pages[0],))
     options = _list_plans(pages)
+    if options[0].lacks_planes:
+        return _complete(options[stated.channels == options[0].shape[2]], pages)
     same_size = [plan for plan in options if stated.dims in (None, plan.shape[:2])]
     fitting = (plan for plan in same_size if stated.channels in (None, plan.shape[2]))
     chosen = next(fitting, (same_size or options)[0])
@@ -122,7 +138,7 @@ def _list_plans(pages: Sequence[Page]) -> list[PagePlan]:
         return [everything, first] if _is_plain_stack(pages, alike) else [first, everything]
     if stack.planes > len(alike):
         lost = len(stack.channels) > 1
-        return [replace(first, lacks_planes=lost)]
+        return [replace(first, lacks_planes=True), first] if lost else [first]
     return [*_plans_of_stack(stack, pages), everything, first]
 
 
@@ -208,7 +224,7 @@ def is_reduced_size(dims: tuple[int, int], full: tuple[int, int]) -> bool:
 
 
 @functools.lru_cache(MAX_PLANS)
-def find_plan(version: FileVersion, stated: Stated = UNSTATED) -> PagePlan | None:
+def choose_plan(version: FileVersion, stated: Stated = UNSTATED) -> PagePlan | None:
     """Return which pages of a file make up its image.
 
     Args:
@@ -220,6 +236,37 @@ def find_plan(version: FileVersion, stated: Stated = UNSTATED) -> PagePlan | Non
     """
     pages = read_pages(version.path)
     return plan_pages(pages, stated) if pages else None
+
+
+def choose_page_form(version: FileVersion, stated: Stated) -> str:
+    """Return how the pages of a file are read because of what the dataset states of it.
+
+    Args:
+        version: the file as it is now.
+        stated: what the dataset states of the file.
+
+    Returns:
+        The form of a plan; empty if the statement makes no difference.
+    """
+    plan = choose_plan(version, stated)
+    return "" if plan is None or plan == choose_plan(version) else plan.form
+
+
+@functools.lru_cache(MAX_PLANS)
+def recall_plan(version: FileVersion, form: str = "") -> PagePlan | None:
+    """Return the plan of a form.
+
+    Args:
+        version: the file as it is now.
+        form: see :func:`choose_page_form`.
+
+    Returns:
+        The plan; the one of an unstated file if no plan has the form. None for a file that is not a TIFF.
+    """
+    pages = read_pages(version.path) if form else ()
+    options = _list_plans(pages) if pages else []
+    chosen = next((plan for plan in options if plan.form == form and not plan.lacks_planes), None)
+    return choose_plan(version) if chosen is None else _complete(chosen, pages)
 
 
 def warn_of_others(path: str, plan: PagePlan, unused: Sequence[Page] = ()) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-__all__ = ["Page", "read_pages"]
+__all__ = ["Page", "has_color_map", "is_tiff", "read_pages"]
 
 #: The most pages that are read of one file.
 MAX_PAGES = 65_536
@@ -42,6 +42,7 @@ TAGS = {
     270: "description",
     277: "samples",
     284: "planar",
+    320: "color_map",
     322: "tile_width",
     330: "sub_offsets",
     339: "sample_format",
@@ -56,8 +57,8 @@ REDUCED, MASK = 1, 4
 #: The value of the older tag SubfileType that marks a reduced version.
 OLD_REDUCED = 2
 
-#: Photometric interpretations. Both are decoded to red, green and blue.
-RGB, YCBCR = 2, 6
+#: Photometric interpretations. The first two are decoded to red, green and blue.
+RGB, YCBCR, PALETTE = 2, 6, 3
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Page:
     """Whether the samples are stored as planes."""
     tiled: bool = False
     """Whether the page is stored in tiles."""
+    has_color_map: bool = False
+    """Whether the page has a color map."""
     description: str = ""
     """What the writer says of the page."""
     subpages: tuple[Page, ...] = ()
@@ -127,6 +130,31 @@ def read_pages(path: str) -> tuple[Page, ...]:
             return () if parser is None else tuple(parser.pages())
     except (OSError, ValueError):
         return ()
+
+
+def is_tiff(head: bytes) -> bool:
+    r"""Whether a file starts as a TIFF or BigTIFF.
+
+    Args:
+        head: the first bytes of the file.
+
+    Example:
+        >>> is_tiff(b"II*\0\x08\0\0\0"), is_tiff(b"GIF89a")
+        (True, False)
+    """
+    return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def has_color_map(file: BinaryIO) -> bool:
+    """Whether the pixels of the first page are indexes into a color map that the file has.
+
+    Args:
+        file: an open TIFF.
+    """
+    file.seek(0)
+    parser = _Parser.begin(file)
+    page = None if parser is None else next(parser.pages(), None)
+    return page is not None and page.kind[2] == PALETTE and page.has_color_map
 
 
 @dataclass
@@ -191,6 +219,7 @@ class _Parser:
             flags,
             _first(tags, "planar", 1) == 2,
             "tile_width" in tags,
+            "color_map" in tags,
             tags.get("description", ""),
             tuple(found[0] for found in subpages if found is not None),
         )

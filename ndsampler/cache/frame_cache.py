@@ -11,9 +11,9 @@ import os
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ndsampler.backends.base import make_backend
 from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
-from ndsampler.backends.source import SourceBackend, reads_first_page, spans_files, stat_source
+from ndsampler.backends.source import SourceBackend, spans_files, stat_source
+from ndsampler.backends.values import choose_form, reads_first_page
 from ndsampler.cache.handles import HandlePool
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
 from ndsampler.cache.names import entry_path, is_named_for
@@ -81,7 +81,7 @@ class FrameCache:
         self._identifier = SourceIdentifier(hashid_mode)
         self.on_cache_error = on_cache_error
         self.handles = HandlePool()
-        self._sources = make_backend(None)
+        self._sources = SourceBackend()
         # The path of the file to read for each version of a source, and whether each version of an entry
         # is whole.
         self._files: dict[tuple[Source, FileVersion], str] = {}
@@ -256,8 +256,7 @@ class FrameCache:
             return entry
         if os.path.lexists(entry) or not self.backend.usable_in_place(source.path):
             return None
-        version = FileVersion.find(source.path)
-        return source.path if version is not None and reads_first_page(version, source.stated) else None
+        return source.path if reads_first_page(source.path, source.stated) else None
 
     def clean_up(self) -> int:
         """Remove what writers left behind that have died, and return how many there were."""
@@ -272,7 +271,7 @@ class FrameCache:
                 if self._is_whole(entry):
                     # Another thread or process made it while this one waited.
                     return entry
-                write_entry(self.backend, identity, partial, source.stated)
+                write_entry(self.backend, identity, partial)
                 if self.identify(source) != identity:
                     raise SourceError(f"{source.path} was changed while it was being read; read it again")
                 publish(partial, entry)
@@ -342,10 +341,7 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
     path = file.version.path
     is_entry = path != source.path
     try:
-        if isinstance(file.backend, SourceBackend):
-            reader = file.backend.open(path, level, source.stated)
-        else:
-            reader = file.backend.open(path, level)
+        reader = file.backend.open(path, level) if is_entry else _open_source(source, level)
     except (SourceError, CacheError) as ex:
         if is_entry:
             raise CacheError(f"the entry {path} of {source.path} cannot be opened: {ex}") from ex
@@ -355,6 +351,11 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
         kind, what = (CacheError, f"the entry {path} of {source.path}") if is_entry else (SourceError, path)
         raise kind(f"{what} was replaced while it was being opened; read it again")
     return reader
+
+
+def _open_source(source: Source, level: int) -> RegionReader:
+    """Open a source in the form that the dataset asks for."""
+    return SourceBackend().open(source.path, level, choose_form(source.path, source.stated))
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:

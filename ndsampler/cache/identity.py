@@ -12,7 +12,8 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ndsampler.backends.base import UNSTATED, Stated
-from ndsampler.backends.source import describe_reading, stat_source
+from ndsampler.backends.source import stat_source
+from ndsampler.backends.values import choose_form
 from ndsampler.errors import SourceError
 from ndsampler.utils.file_version import FileVersion
 
@@ -49,20 +50,22 @@ class SourceIdentity:
     """Time of the last change, in nanoseconds."""
     content: str = ""
     """Hash of the content, or one given by the dataset; replaces the other three when set."""
-    reading: str = ""
-    """How the file is read differently because of what the dataset states of it; empty if it is not."""
+    form: str = ""
+    """How the file is read because of what the dataset states of it, such as ``'stored'`` for the stored
+    values of a file that is decoded to others; empty if that makes no difference. See
+    :mod:`ndsampler.backends.values`."""
 
     @classmethod
     def from_label(cls, label: EntryLabel) -> SourceIdentity:
         """Return the identity of the source that an entry was made from."""
-        return cls(label.source, label.size, label.mtime_ns, label.content, label.reading)
+        return cls(label.source, label.size, label.mtime_ns, label.content, label.form)
 
     @property
     def token(self) -> str:
         """Hex name of the identity, for file names."""
-        parts: list[str | int] = [self.content] if self.content else [self.path, self.size, self.mtime_ns]
-        if self.reading:
-            parts.append(self.reading)
+        parts: list[Any] = [self.content] if self.content else [self.path, self.size, self.mtime_ns]
+        if self.form:
+            parts.append(self.form)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def is_of(self, stat: os.stat_result) -> bool:
@@ -100,6 +103,7 @@ class SourceIdentifier:
             MissingSourceError: if there is no such file.
             SourceError: if it is not a regular file or cannot be read; for ``'GIVEN'`` if the dataset
                 states no hash.
+            DatasetMismatchError: if the dataset states a number of channels in which it cannot be read.
         """
         path = source.path
         stat = stat_source(path)
@@ -112,8 +116,8 @@ class SourceIdentifier:
             content = self._hash(FileVersion.from_stat(path, stat)) + os.path.splitext(path)[1].lower()
         elif self.mode == "GIVEN":
             content = _checked_hash(source)
-        reading = describe_reading(FileVersion.from_stat(path, stat), source.stated)
-        return SourceIdentity(path, stat.st_size, stat.st_mtime_ns, content, reading)
+        form = choose_form(path, source.stated)
+        return SourceIdentity(path, stat.st_size, stat.st_mtime_ns, content, form)
 
     def _hash(self, version: FileVersion) -> str:
         """Return the hash of a file, which is read once per version."""

@@ -13,10 +13,10 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from ndsampler.backends.base import UNSTATED, Stated
 from ndsampler.backends.label import EntryLabel, append_label, check_entry, read_label
-from ndsampler.backends.source import open_source, stat_source
-from ndsampler.cache.comparison import diagonal_boxes, find_difference
+from ndsampler.backends.recording import RecordedSource
+from ndsampler.backends.source import open_form, open_source, stat_source
+from ndsampler.cache.comparison import compare_entry
 from ndsampler.cache.handles import close_idle_readers
 from ndsampler.cache.identity import SourceIdentity
 from ndsampler.errors import CacheError, SourceError
@@ -36,26 +36,25 @@ POLL_SECONDS = 0.02
 logger = logging.getLogger(__name__)
 
 
-def write_entry(backend: Backend, identity: SourceIdentity, partial: str, stated: Stated = UNSTATED) -> None:
+def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> None:
     """Convert a source into a new file, compare the two, and label the file.
 
     Args:
         backend: how the entry is written.
         identity: the source, as it is now.
         partial: the file to make.
-        stated: what the dataset states of the source.
 
     Raises:
         SourceError: if the source is damaged, or was changed in the meantime.
         CacheError: if what was written is not what was read.
         OSError: if the file cannot be written, on a full disk for example.
     """
-    with contextlib.closing(open_source(identity.path, stated)) as source:
+    with contextlib.closing(RecordedSource(open_form(identity.path, identity.form))) as source:
         if not identity.is_of(stat_source(identity.path)):
             raise SourceError(f"{identity.path} was changed while it was being read; read it again")
-        _check_space(backend, source, os.path.dirname(partial))
+        _check_space(backend, source.reader, os.path.dirname(partial))
         backend.convert(source, partial)
-        _check_pixels(backend, source, partial, identity.path)
+        _compare(backend, source, partial, identity.path)
         label = EntryLabel(
             source=identity.path,
             size=identity.size,
@@ -65,7 +64,7 @@ def write_entry(backend: Backend, identity: SourceIdentity, partial: str, stated
             dtype=source.dtype.name,
             nodata=source.nodata,
             backend=backend.describe(),
-            reading=identity.reading,
+            form=identity.form,
         )
         append_label(partial, label)
 
@@ -78,12 +77,12 @@ def _check_space(backend: Backend, source: RegionReader, folder: str) -> None:
         raise OSError(errno.ENOSPC, f"{need / 1e6:.0f} MB are needed and {disk.free / 1e6:.0f} MB are free")
 
 
-def _check_pixels(backend: Backend, source: RegionReader, partial: str, path: str) -> None:
+def _compare(backend: Backend, source: RecordedSource, partial: str, path: str) -> None:
     """Raise a CacheError if a new entry is not a copy of its source."""
-    boxes = diagonal_boxes(source) if backend.lossless else ()
-    difference = find_difference(source, partial, backend, boxes)
-    if difference:
-        raise CacheError(f"the new entry of {path} is not a copy of it: {difference}")
+    try:
+        compare_entry(source, partial, backend, backend.lossless)
+    except CacheError as ex:
+        raise CacheError(f"the new entry of {path} is not a copy of it: {ex}") from ex
 
 
 def publish(partial: str, entry: str) -> None:
