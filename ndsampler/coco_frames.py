@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.abstract_frames import Frames
+from ndsampler.backends.base import Stated
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
 from ndsampler.dataset.columns import as_ids
@@ -261,7 +262,8 @@ def _build_asset(obj: dict[str, Any], folder: str) -> Asset:
     dims = _stated_dims(obj)
     given = None if obj.get("hashid") is None else str(obj["hashid"])
     names = channels if isinstance(channels, tuple) else None
-    return Asset(Source(path, given, None if names is None else len(names)), names, warp, dims)
+    stated = Stated(None if names is None else len(names), dims)
+    return Asset(Source(path, given, stated), names, warp, dims)
 
 
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:

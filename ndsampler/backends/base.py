@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,19 @@ BLOCK_BYTES = 32 * 2**20
 
 #: float64 holds every integer below this one.
 LARGEST_EXACT = 2**53
+
+
+class Stated(NamedTuple):
+    """What the dataset states of a file that decides how it is read."""
+
+    channels: int | None = None
+    """The number of channels."""
+    dims: tuple[int, int] | None = None
+    """(height, width) in pixels."""
+
+
+#: Of a file that the dataset states nothing of.
+UNSTATED = Stated()
 
 
 class RegionReader(Protocol):

@@ -17,12 +17,15 @@ import re
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
 from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
+from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
@@ -64,6 +67,13 @@ NUMPY_TYPES = {"complex_int16": "complex64"}
 WINDOWED_DRIVERS = frozenset(
     {"GTiff", "COG", "VRT", "NITF", "JP2OpenJPEG", "HFA", "ENVI", "EHdr", "netCDF", "RPFTOC"}
 )
+
+#: GDAL's names of the types of values.
+GDAL_NAMES = {
+    **{"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32"},
+    **{"int32": "Int32", "uint64": "UInt64", "int64": "Int64", "float32": "Float32", "float64": "Float64"},
+    **{"complex64": "CFloat32", "complex128": "CFloat64", "complex_int16": "CInt16"},
+}
 
 #: Shortest side in pixels of an overview that GDAL finds by its size. The sides of a smaller one are rounded
 #: too much.
@@ -107,11 +117,12 @@ def quiet_gdal() -> Iterator[None]:
         yield
 
 
-def open_dataset(path: str, **options: Any) -> DatasetReader:
+def open_dataset(path: str, name: str | None = None, **options: Any) -> DatasetReader:
     """Open a file with GDAL, without rasterio's warning about missing georeferencing.
 
     Args:
         path: a local file.
+        name: what GDAL is given to open, such as the name of a page of the file; None for the path.
         **options: open options of GDAL's driver.
 
     Returns:
@@ -127,7 +138,7 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
     with quiet_gdal():
         configure_gdal()
         try:
-            return rasterio.open(path, **options)
+            return rasterio.open(name or path, **options)
         except UnicodeEncodeError as ex:
             raise SourceError(f"{path!r} cannot be opened: GDAL accepts only file names in UTF-8") from ex
         except RasterioIOError as ex:
@@ -144,7 +155,8 @@ class RasterReader:
 
     Args:
         path: a file that GDAL can open.
-        level: 0 for the image itself, n for its n-th overview.
+        level: 0 for the image itself, n for the n-th overview that GDAL lists.
+        name: what GDAL is given to open, such as the name of a page of the file; None for the path.
         stored: whether indexes into a color table, and the four components of a JPEG, are read.
 
     Raises:
@@ -154,12 +166,12 @@ class RasterReader:
     shareable = False
     nbytes = 0
 
-    def __init__(self, path: str, level: int = 0, *, stored: bool = False) -> None:
+    def __init__(self, path: str, level: int = 0, name: str | None = None, *, stored: bool = False) -> None:
         self.path = path
         self._stored = stored
         with GATE:
             with _as_stored() if stored else contextlib.nullcontext():
-                self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
+                self.dataset = open_dataset(path, name, **({"overview_level": level - 1} if level else {}))
             try:
                 self._inspect()
             except BaseException:
@@ -452,18 +464,59 @@ def reads_windows(dataset: DatasetReader) -> bool:
         return not (one_block and dataset.compression is not None)
 
 
-def is_page_stack(dataset: DatasetReader) -> bool:
-    """Whether a TIFF stores one array as several pages; GDAL would read only the first page.
-
-    tifffile writes an image of 2, or of more than 4, channels in this way and stores the shape of the array
-    in the image description.
+def is_tiff(dataset: DatasetReader) -> bool:
+    """Whether an open file is a TIFF.
 
     Args:
         dataset: the open file.
     """
+    return dataset.driver in ("GTiff", "COG")
+
+
+def page_name(path: str, offset: int) -> str:
+    """Return GDAL's name of a page of a TIFF.
+
+    Args:
+        path: a local file.
+        offset: position of the page's directory in the file, in bytes.
+    """
+    return f"GTIFF_DIR:off:{offset}:{path}"
+
+
+def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
+    """Open pages of a TIFF as the channels of one image.
+
+    Args:
+        first: the first page, which is closed; all pages have its size, number of bands and type.
+        offsets: positions of the directories of the pages in the file, in bytes.
+
+    Raises:
+        SourceError: if GDAL cannot open them.
+
+    References:
+        https://gdal.org/en/stable/drivers/raster/vrt.html
+    """
     with GATE:
-        description = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
-        return bool(dataset.subdatasets) and description.startswith('{"shape":')
+        height, width, _ = first.shape
+        # Of an indexed page, its indexes.
+        count, nodata = first.dataset.count, first.dataset.nodata
+        dtype = GDAL_NAMES[first.dataset.dtypes[0]]
+        first.close()
+    no_data = "" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>"
+    rect = f'xOff="0" yOff="0" xSize="{width}" ySize="{height}"'
+    bands: list[str] = []
+    for offset in offsets:
+        name = escape(page_name(first.path, offset))
+        # A handle that several datasets share may be used by several threads.
+        source = f'<SourceFilename relativeToVRT="0" shared="0">{name}</SourceFilename>'
+        for band in range(1, count + 1):
+            bands.append(
+                f'<VRTRasterBand dataType="{dtype}" band="{len(bands) + 1}">{no_data}<SimpleSource>{source}'
+                f"<SourceBand>{band}</SourceBand><SrcRect {rect}/><DstRect {rect}/>"
+                "</SimpleSource></VRTRasterBand>"
+            )
+    size = f'rasterXSize="{width}" rasterYSize="{height}"'
+    return RasterReader(first.path, name=f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>")
 
 
 def is_tiled(path: str) -> bool:
@@ -478,9 +531,11 @@ def is_tiled(path: str) -> bool:
         logger.debug("%s cannot be opened by GDAL, so it is not used in place", path)
         return False
     with GATE, dataset:
-        if dataset.driver not in ("GTiff", "COG") or not dataset.count or not dataset.profile.get("tiled"):
+        if not is_tiff(dataset) or not dataset.count or not dataset.profile.get("tiled"):
             return False
-        if is_page_stack(dataset):
+        version = FileVersion.find(path)
+        plan = None if version is None else choose_plan(version)
+        if plan is not None and plan.arrangement is not Arrangement.FIRST:
             return False
         return max(dataset.block_shapes[0]) <= MAX_TILE
 

@@ -60,7 +60,7 @@ class EntryLabel:
     backend: str = ""
     """The backend that wrote the entry, and its settings that differ from the defaults, for messages."""
     form: str = ""
-    """``'stored'`` if the entry holds the stored values of a file that is decoded to others."""
+    """How the source was read because of what the dataset states of it; empty if that made no difference."""
 
 
 def append_label(path: str, label: EntryLabel) -> None:
