@@ -203,10 +203,28 @@ def row_blocks(source: SourceReader) -> Iterator[tuple[int, NDArray[Any]]]:
     Yields:
         The index of the first row, and the (rows, width, channels) pixels.
     """
-    height, width, channels = source.shape
-    step = max(1, BLOCK_BYTES // max(1, width * channels * source.dtype.itemsize))
+    for y0, y1 in row_ranges(source.shape, source.dtype.itemsize):
+        yield y0, source.rows(y0, y1)
+
+
+def row_ranges(shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of rows that cover an image, each of at most :data:`BLOCK_BYTES` of pixels.
+
+    Args:
+        shape: (height, width, channels) of the image.
+        itemsize: bytes of a value.
+
+    Yields:
+        The first row, and the row after the last.
+
+    Example:
+        >>> list(row_ranges((3, 2**20, 3), 8))
+        [(0, 1), (1, 2), (2, 3)]
+    """
+    height, width, channels = shape
+    step = max(1, BLOCK_BYTES // max(1, width * channels * itemsize))
     for y0 in range(0, height, step):
-        yield y0, source.rows(y0, min(y0 + step, height))
+        yield y0, min(y0 + step, height)
 
 
 def same_pixels(first: NDArray[Any], second: NDArray[Any]) -> bool:

@@ -112,6 +112,12 @@ class CogBackend(Backend):
         with GATE, gdal.open_dataset(entry) as dataset:
             return str(dataset.profile.get("compress")).upper() not in LOSSY
 
+    def space_needed(self, source: RegionReader) -> int:
+        """Return the size of the temporary file of a large image; 0 for one that is encoded in memory."""
+        if not gdal_write.is_streamed(source):
+            return 0
+        return gdal_write.count_bytes(source) * 4 // 3
+
     def usable_in_place(self, path: str) -> bool:
         """Return True for a source that is a tiled TIFF."""
         return path.lower().endswith((".tif", ".tiff", ".ptif", ".gtiff")) and gdal.is_tiled(path)

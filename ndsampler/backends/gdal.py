@@ -64,6 +64,10 @@ WINDOWED_DRIVERS = frozenset(
     {"GTiff", "COG", "VRT", "NITF", "JP2OpenJPEG", "HFA", "ENVI", "EHdr", "netCDF", "RPFTOC"}
 )
 
+#: Shortest side in pixels of an overview that GDAL finds by its size. The sides of a smaller one are rounded
+#: too much.
+THIN = 16
+
 _open_lock = threading.Lock()
 
 #: Whether GDAL's block cache was set in this process, or in the process that it was forked from.
@@ -292,6 +296,27 @@ class RasterReader:
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
         return self.read(y0, y1, 0, self.shape[1])
+
+    def read_overview(self, dims: tuple[int, int]) -> NDArray[Any]:
+        """Return all pixels of an overview without opening the file again, which takes longer.
+
+        Args:
+            dims: (height, width) of the overview, none below :data:`THIN`.
+
+        Raises:
+            SourceError: if the overview cannot be decoded.
+        """
+        from rasterio.errors import RasterioIOError
+
+        pixels = np.empty((*dims, self.shape[2]), self.dtype)
+        try:
+            with GATE:
+                self.dataset.read(out=pixels.transpose(2, 0, 1))
+        except RasterioIOError as ex:
+            raise SourceError(
+                f"the overview {dims} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
+            ) from ex
+        return pixels
 
     def close(self) -> None:
         """Close the GDAL handle."""
