@@ -17,8 +17,9 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from ndsampler import CocoSampler
 from ndsampler.backends import gdal, make_backend
+from ndsampler.backends.recording import RecordedSource
 from ndsampler.backends.source import ArrayReader, open_source
-from ndsampler.cache.comparison import find_difference
+from ndsampler.cache.comparison import compare_entry
 from ndsampler.errors import CacheError
 from ndsampler.frames.nodata import Gaps, value_in_type
 from ndsampler.windows import PixelBox
@@ -226,10 +227,10 @@ class TestEntries:
             np.testing.assert_array_equal(reader.read_mask(*WHOLE), valid)
             np.testing.assert_array_equal(reader.read_mask(3, 9, 40, 60, [1]), valid[3:9, 40:60, -1:])
             np.testing.assert_array_equal(reader.read(*WHOLE), pixels)
-        assert find_difference(source, entry, storage, [WHOLE]) == ""
-        other = ArrayReader(pixels, mask=~valid)
-        assert "its mask in rows 0 to 180" in find_difference(other, entry, storage, [WHOLE])
-        assert "its mask in rows 0 to 180" in find_difference(ArrayReader(pixels), entry, storage, [WHOLE])
+        compare_entry(RecordedSource(source), entry, storage)
+        for other in (ArrayReader(pixels, mask=~valid), ArrayReader(pixels)):
+            with pytest.raises(CacheError, match="its mask in rows 0 to 180 differs"):
+                compare_entry(RecordedSource(other), entry, storage)
 
 
 def test_overviews_without_a_mask_are_not_used(tmp_path, monkeypatch):
