@@ -64,6 +64,8 @@ def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> Non
             dtype=source.dtype.name,
             nodata=source.nodata,
             backend=backend.describe(),
+            sample=identity.sample,
+            sides=identity.sides,
             form=identity.form,
         )
         append_label(partial, label)
