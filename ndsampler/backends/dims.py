@@ -1,39 +1,31 @@
 """
 Height and width of an image file, without decoding its pixels.
 
-The headers of the formats that OpenCV decodes as whole images are parsed here. GDAL reads those of TIFF,
+The headers of the formats that OpenCV decodes as whole images are parsed by
+:mod:`ndsampler.backends.header_dims`. GDAL reads those of TIFF,
 JPEG 2000 and the like. Only the few formats that neither of the two knows are decoded.
 """
 
 from __future__ import annotations
 
-import mmap
 import struct
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from ndsampler.backends.avif_header import is_avif, read_avif_size
 from ndsampler.backends.base import UNSTATED, Stated
+from ndsampler.backends.header_dims import HEAD_BYTES, parse_dims
 from ndsampler.backends.headers import KWIMAGE_ENDINGS
-from ndsampler.backends.jpeg_header import read_jpeg_frame
 from ndsampler.backends.pages import choose_plan
-from ndsampler.backends.plain_headers import read_stated_size
 from ndsampler.backends.source import open_source, stat_source
 from ndsampler.errors import CacheError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE, fork_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import BinaryIO
-
     Dims = tuple[int, int]
 
 #: The largest height or width in pixels: that of the tables of images.
 MAX_SIDE = 2**31 - 1
-
-#: Bytes that are read from the start of a file; the size is in them, unless the file is a JPEG.
-HEAD_BYTES = 1024
 
 
 @fork_safe
@@ -90,7 +82,7 @@ def _dims_of_head(path: str) -> Dims | None:
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
-            dims = _parsed_dims(head, file)
+            dims = parse_dims(head, file)
     except struct.error:
         raise SourceError(f"{path} is cut off: it ends within its header") from None
     except ValueError as ex:
@@ -98,18 +90,6 @@ def _dims_of_head(path: str) -> Dims | None:
     except OSError as ex:
         raise SourceError(f"{path} cannot be read: {ex}") from ex
     return dims if dims and min(dims) > 0 else None
-
-
-def _parsed_dims(head: bytes, file: BinaryIO) -> Dims | None:
-    """Return the size that a header states; None for a format that is not parsed here."""
-    if head.startswith(b"\xff\xd8\xff"):
-        frame = read_jpeg_frame(file)
-        return None if frame is None else (frame.height, frame.width)
-    if is_avif(head):
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return read_avif_size(data)
-    parse = next((parse for magic, parse in PARSERS.items() if head.startswith(magic)), _plain_dims)
-    return parse(head)
 
 
 def _other_dims(path: str, stated: Stated) -> Dims:
@@ -129,63 +109,3 @@ def _other_dims(path: str, stated: Stated) -> Dims:
         except SourceError:
             raise reason from None
     return open_source(path).shape[:2]
-
-
-# --- formats ----------------------------------------------------------------
-
-
-def _png_dims(head: bytes) -> Dims | None:
-    width, height = struct.unpack_from(">II", head, 16)
-    return height, width
-
-
-def _gif_dims(head: bytes) -> Dims | None:
-    width, height = struct.unpack_from("<HH", head, 6)
-    return height, width
-
-
-def _bmp_dims(head: bytes) -> Dims | None:
-    (header_size,) = struct.unpack_from("<I", head, 14)
-    if header_size == 12:
-        width, height = struct.unpack_from("<HH", head, 18)
-    else:
-        # A negative height means that the first row is the top one.
-        width, height = struct.unpack_from("<ii", head, 18)
-    return abs(height), width
-
-
-def _webp_dims(head: bytes) -> Dims | None:
-    kind = head[8:16]
-    if kind == b"WEBPVP8X":
-        width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
-        return height, width
-    if kind == b"WEBPVP8L":
-        (bits,) = struct.unpack_from("<I", head, 21)
-        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
-    if kind == b"WEBPVP8 ":
-        width, height = struct.unpack_from("<HH", head, 26)
-        return height & 0x3FFF, width & 0x3FFF
-    return None
-
-
-def _plain_dims(head: bytes) -> Dims | None:
-    """Return the size of a netpbm, PFM, Sun raster or Radiance file."""
-    try:
-        stated = read_stated_size(head)
-    except ValueError:  # a long comment, or a malformed header, which the decoder reports
-        return None
-    return None if stated is None else (stated.height, stated.width)
-
-
-#: First bytes of a file, and the function that finds the size in its head.
-#:
-#: References:
-#:     ISO/IEC 15948:2003, PNG, section 11.2.2. CompuServe, Graphics Interchange Format 89a, section 18.
-#:     RFC 9649, WebP image format, section 2.
-PARSERS: dict[bytes, Callable[[bytes], Dims | None]] = {
-    b"\x89PNG\r\n\x1a\n": _png_dims,
-    b"GIF87a": _gif_dims,
-    b"GIF89a": _gif_dims,
-    b"BM": _bmp_dims,
-    b"RIFF": _webp_dims,
-}

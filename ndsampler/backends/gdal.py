@@ -13,6 +13,7 @@ import contextlib
 import functools
 import logging
 import os
+import re
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,8 @@ MAX_TILE = 1024
 #: than it saves; above, the second buffer does.
 MERGE_SIZES = (2**15, 2**20)
 
-#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged.
+#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged. It has none for
+#: the 16 bytes of complex128.
 MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
 #: A tile or strip that claims more bytes than this is checked against the size of the file.
@@ -76,6 +78,9 @@ GDAL_NAMES = {
 #: Shortest side in pixels of an overview that GDAL finds by its size. The sides of a smaller one are rounded
 #: too much.
 THIN = 16
+
+#: Warnings of libjpeg about damaged data, and not about unusual headers.
+_JPEG_DAMAGE = re.compile(r"(Corrupt JPEG data|Premature end|Unsupported marker)[^(]*")
 
 _open_lock = threading.Lock()
 
@@ -260,7 +265,8 @@ class RasterReader:
 
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
         """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
-        if 2 <= len(indexes) <= 4 and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
+        mergeable = 2 <= len(indexes) <= 4 and self.dtype.itemsize in MERGE_TYPES
+        if mergeable and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
             return interleave(self.dataset.read(indexes, window=window))
         out = np.empty((window.height, window.width, len(indexes)), self.dtype)
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
@@ -356,6 +362,55 @@ def interleave(planes: NDArray[Any]) -> NDArray[Any]:
     carrier = MERGE_TYPES[planes.dtype.itemsize]
     merged: NDArray[Any] = require_opencv().merge(list(planes.view(carrier)))
     return merged.view(planes.dtype)
+
+
+def find_jpeg_warning(data: bytes) -> str:
+    """Return the first warning of libjpeg about damaged data; an empty string if there is none.
+
+    Args:
+        data: content of a JPEG file.
+    """
+    import rasterio
+    from rasterio.errors import RasterioError
+
+    try:
+        with GATE, rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING="YES"), _open_memory(data) as dataset:
+            dataset.read()
+    except RasterioError as ex:
+        match = _JPEG_DAMAGE.search(str(ex.__cause__ or ex))
+        return match[0].strip() if match else ""
+    return ""
+
+
+def read_jpeg_rows(data: bytes, y0: int, y1: int) -> NDArray[Any] | None:
+    """Return rows of a JPEG file in memory, (bands, rows, columns); None if GDAL cannot decode it.
+
+    Args:
+        data: content of the file.
+        y0: first row.
+        y1: row after the last.
+    """
+    from rasterio.errors import RasterioError
+    from rasterio.windows import Window
+
+    try:
+        with GATE, _open_memory(data) as dataset:
+            return dataset.read(window=Window(0, y0, dataset.width, y1 - y0))
+    except RasterioError:
+        return None
+
+
+@contextlib.contextmanager
+def _open_memory(data: bytes) -> Iterator[DatasetReader]:
+    """Open an image file in memory."""
+    from rasterio.io import MemoryFile
+
+    with MemoryFile(data) as file:
+        with quiet_gdal():
+            configure_gdal()
+            dataset = file.open()
+        with dataset:
+            yield dataset
 
 
 def is_indexed(dataset: DatasetReader) -> bool:

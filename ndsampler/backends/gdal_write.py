@@ -18,7 +18,7 @@ import numpy as np
 
 from ndsampler.backends.base import MaskedReader, as_masked, row_blocks
 from ndsampler.backends.gdal import THIN, RasterReader, configure_gdal, is_forked, open_dataset, quiet_gdal
-from ndsampler.backends.gdal_nodata import NODATA_TAG
+from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
 from ndsampler.backends.recording import RecordedSource
 from ndsampler.backends.source import ArrayReader
 from ndsampler.errors import CacheError
@@ -196,14 +196,20 @@ def _create(path: str, source: SourceReader, **profile: Any) -> Any:
     import rasterio
 
     height, width, channels = source.shape
-    per_band = isinstance(source.nodata, tuple)
-    nodata = None if per_band else source.nodata
+    tagged = _is_tagged(source)
+    nodata = None if tagged else source.nodata
     profile.update(height=height, width=width, count=channels, dtype=source.dtype.name, nodata=nodata)
     with quiet_gdal():
         dataset = rasterio.open(path, "w+", **profile)
-    if per_band:
-        dataset.update_tags(**{NODATA_TAG: json.dumps(source.nodata)})
+    if tagged:
+        values = source.nodata if isinstance(source.nodata, tuple) else (source.nodata,) * channels
+        dataset.update_tags(**{NODATA_TAG: json.dumps(values)})
     return dataset
+
+
+def _is_tagged(source: SourceReader) -> bool:
+    """Whether the nodata values of a source are kept in a tag, because GDAL cannot store them."""
+    return isinstance(source.nodata, tuple) or (source.nodata is not None and is_wide(source.dtype))
 
 
 def _copy_rows(source: SourceReader, dataset: DatasetWriter, options: dict[str, str]) -> dict[str, str]:
@@ -215,9 +221,9 @@ def _copy_rows(source: SourceReader, dataset: DatasetWriter, options: dict[str, 
     """
     from rasterio.windows import Window
 
-    masked, per_band = as_masked(source), isinstance(source.nodata, tuple)
+    masked = as_masked(source)
     one_kind = masked is None and (dataset.nodata is None or np.isnan(dataset.nodata))
-    averages_well = not per_band
+    averages_well = not _is_tagged(source) and source.dtype.kind != "c"
     for y0, rows in row_blocks(source):
         dataset.write(rows.transpose(2, 0, 1), window=Window(0, y0, rows.shape[1], len(rows)))
         if source.dtype.kind == "f" and averages_well and not one_kind:

@@ -17,7 +17,8 @@ import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
-from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, decode_image
+from ndsampler.backends.large_image import exceeds_opencv, read_with_gdal
+from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, UndecodedError, decode_image
 from ndsampler.backends.pages import Arrangement, choose_plan, recall_plan, warn_of_others
 from ndsampler.backends.values import STORED, extract_stored, find_forms, has_short_palette, loses_stored
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
@@ -298,24 +299,34 @@ def _open_stored(path: str) -> SourceReader:
     forms = find_forms(path)
     if forms is None:
         return open_source(path)
-    if not loses_stored(forms):
+    if not loses_stored(forms) and not exceeds_opencv(path):
         return _with_mask(path, extract_stored(forms, decode_image(path)))
-    reader = gdal.RasterReader(path, stored=True)
-    if reader.dataset.driver in OPENCV_DRIVERS:
-        with contextlib.closing(reader):
+    if forms.is_whole_image:
+        if not exceeds_opencv(path):
             decode_image(path)  # detects damage that GDAL does not
-            return _with_mask(path, reader.rows(0, reader.shape[0]))
+        return _with_mask(path, read_with_gdal(path, stored=True))
     version = FileVersion.from_stat(path, stat_source(path))
+    reader = gdal.RasterReader(path, stored=True)
     return _open_first_page(reader, version, choose_plan(version, Stated(forms.stored)))
 
 
 def _open_whole(path: str) -> SourceReader:
-    """Decode an image with OpenCV.
+    """Decode an image with OpenCV, or with GDAL where OpenCV cannot.
 
     Raises:
         SourceError: if it is damaged.
     """
-    pixels = decode_image(path)
+    if exceeds_opencv(path):
+        return _with_mask(path, read_with_gdal(path))
+    try:
+        pixels = decode_image(path)
+    except UndecodedError as ex:
+        if not ex.may_be_whole:
+            raise
+        try:
+            return _with_mask(path, read_with_gdal(path))
+        except SourceError:
+            raise ex from None
     if has_short_palette(path):
         from ndsampler.backends import gdal
 

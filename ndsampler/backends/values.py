@@ -41,9 +41,6 @@ STORED = "stored"
 #: Bytes that are read from the start of a file.
 HEAD_BYTES = 4096
 
-#: The most channels of a file that stores other values than it decodes to.
-MOST_CHANNELS = 4
-
 # Width, height and largest value of a netpbm image in text; comments may be between them.
 _MAXVAL = re.compile(rb"P[23](?:(?:\s|#[^\r\n]*[\r\n])+\d+){2}(?:\s|#[^\r\n]*[\r\n])+(\d+)")
 
@@ -59,6 +56,8 @@ class Forms(NamedTuple):
     """Numbers of channels that decoding may give."""
     maximum: int = 0
     """Largest value that the file can store, for values that are scaled."""
+    is_whole_image: bool = True
+    """Whether the file is of a format that OpenCV decodes."""
 
 
 def choose_form(path: str, stated: Stated) -> str:
@@ -154,7 +153,7 @@ def find_forms(path: str) -> Forms | None:
 # --- formats ----------------------------------------------------------------
 
 #: An image with a color table that GDAL reads.
-_PALETTE = Forms("palette image", 1, (MOST_CHANNELS,))
+_PALETTE = Forms("palette image", 1, (4,), is_whole_image=False)
 
 
 def _png_forms(head: bytes, file: BinaryIO) -> Forms | None:

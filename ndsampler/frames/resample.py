@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import TargetError
-from ndsampler.frames.affine import WHOLE_PIXEL_TOLERANCE, extent, inverse, shrinks, stretch, whole_shift
+from ndsampler.frames.affine import (
+    KERNEL_MARGIN,
+    WHOLE_PIXEL_TOLERANCE,
+    extent,
+    inverse,
+    shrinks,
+    stretch,
+    whole_shift,
+)
 from ndsampler.frames.warp import warp_pixels
 from ndsampler.windows import PixelBox, embed_box
 
@@ -22,9 +30,6 @@ if TYPE_CHECKING:
 
 #: Interpolations by the names users write.
 INTERPOLATIONS = ("auto", "nearest", "linear", "cubic", "lanczos", "area")
-
-#: Pixels around the wanted region that interpolation may look at.
-KERNEL_MARGIN = 4
 
 #: OpenCV addresses pixels with 15 bits while it warps.
 OPENCV_LIMIT = 2**15 - 1
