@@ -7,15 +7,28 @@ to a memory file that Python writes to the disk. Larger images are copied block 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.backends.base import row_blocks
-from ndsampler.backends.gdal import RasterReader, configure_gdal, is_forked, quiet_gdal
+from ndsampler.backends.gdal import (
+    DECODER_WARNINGS,
+    DTYPE_TAG,
+    STAND_INS,
+    RasterReader,
+    configure_gdal,
+    is_forked,
+    quiet_gdal,
+)
 from ndsampler.errors import CacheError
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rasterio.io import DatasetReader
+
     from ndsampler.backends.base import SourceReader
 
 #: The largest image, in bytes of pixels, that is held in memory while its COG is written, which is faster.
@@ -24,6 +37,12 @@ IN_MEMORY_BYTES = 256 * 2**20
 #: How GDAL compresses the temporary file with the overviews of a streamed image. GDAL's default, ZSTD at
 #: level 9, takes a fifth of the whole conversion; the entry holds the same bytes either way.
 TEMPORARY_CODEC = "LZW"
+
+#: The names of types in a virtual dataset of GDAL, for files that have a color table or a number of bits.
+VRT_TYPES = {
+    **{"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32"},
+    **{"int32": "Int32", "uint64": "UInt64", "int64": "Int64", "float32": "Float32", "float64": "Float64"},
+}
 
 #: Overviews are added, each half the size of the one before, until the longer side has at most this many
 #: pixels.
@@ -75,9 +94,9 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
 
 
 def _is_streamed(source: RasterReader) -> bool:
-    """Whether GDAL copies a source from file to file, which would copy a color table too."""
+    """Whether GDAL copies a source from file to file; the colors of an indexed image exist in memory only."""
     height, width, channels = source.shape
-    return not source.has_table and height * width * channels * source.dtype.itemsize > IN_MEMORY_BYTES
+    return not source.has_colors and height * width * channels * source.dtype.itemsize > IN_MEMORY_BYTES
 
 
 def _copy_from_disk(source: RasterReader, dest: str, options: dict[str, str]) -> None:
@@ -85,10 +104,46 @@ def _copy_from_disk(source: RasterReader, dest: str, options: dict[str, str]) ->
     import rasterio
     import rasterio.shutil
 
-    with GATE:
+    with GATE, _bands_alone(source) as dataset:
         configure_gdal()
+        DECODER_WARNINGS.start()
         with rasterio.Env(COG_TMP_COMPRESSION=TEMPORARY_CODEC):
-            rasterio.shutil.copy(source.dataset, dest, driver="COG", **options)
+            rasterio.shutil.copy(dataset, dest, driver="COG", **options)
+        DECODER_WARNINGS.stop(source.path)
+
+
+@contextlib.contextmanager
+def _bands_alone(source: RasterReader) -> Iterator[DatasetReader]:
+    """Open a file without its color table and its number of bits, which GDAL would copy.
+
+    No predictor works with a number of bits that is not that of the type, and JPEG stores other values then.
+    """
+    from rasterio.io import MemoryFile
+
+    if not source.has_table and "NBITS" not in source.dataset.tags(1, ns="IMAGE_STRUCTURE"):
+        yield source.dataset
+        return
+    with MemoryFile(_describe_bands(source).encode(), ext=".vrt") as file:
+        with quiet_gdal():
+            dataset = file.open()
+        with dataset:
+            yield dataset
+
+
+def _describe_bands(source: RasterReader) -> str:
+    """Return a virtual dataset of GDAL, in XML, with the values of a file and nothing else."""
+    from xml.sax.saxutils import escape
+
+    height, width, channels = source.shape
+    nodata = "" if source.nodata is None else f"<NoDataValue>{source.nodata!r}</NoDataValue>"
+    path = escape(source.path)
+    bands = "".join(
+        f'<VRTRasterBand dataType="{VRT_TYPES[source.dtype.name]}" band="{band}">{nodata}<SimpleSource>'
+        f'<SourceFilename relativeToVRT="0">{path}</SourceFilename><SourceBand>{band}</SourceBand>'
+        "</SimpleSource></VRTRasterBand>"
+        for band in range(1, channels + 1)
+    )
+    return f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{bands}</VRTDataset>'
 
 
 def _copy_from_memory(source: SourceReader, dest: str, options: dict[str, str]) -> None:
@@ -114,11 +169,16 @@ def _read_into_memory(source: SourceReader) -> Any:
     from rasterio.windows import Window
 
     height, width, channels = source.shape
-    profile = {"height": height, "width": width, "count": channels, "dtype": source.dtype.name}
+    dtype = STAND_INS.get(source.dtype.name, source.dtype.name)
+    profile = {"height": height, "width": width, "count": channels, "dtype": dtype}
     with quiet_gdal():
         memory = rasterio.open("in_memory", "w", driver="MEM", nodata=source.nodata, **profile)
+    if dtype != source.dtype.name:
+        memory.update_tags(**{DTYPE_TAG: source.dtype.name})
     for y0, rows in row_blocks(source):
-        memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))
+        memory.write(
+            rows.astype(dtype, copy=False).transpose(2, 0, 1), window=Window(0, y0, width, len(rows))
+        )
     return memory
 
 

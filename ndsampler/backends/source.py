@@ -21,6 +21,7 @@ from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, UndecodedError, decod
 from ndsampler.backends.values import STORED, extract_stored, find_forms, has_short_palette, loses_stored
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,12 +236,10 @@ def _open_whole(path: str) -> SourceReader:
     try:
         pixels = decode_image(path)
     except UndecodedError as ex:
-        if not ex.may_be_whole:
-            raise
-        try:
-            return ArrayReader(read_with_gdal(path))
-        except SourceError:
-            raise ex from None
+        if ex.may_be_whole:
+            with contextlib.suppress(SourceError):
+                return ArrayReader(read_with_gdal(path))
+        raise SourceError(str(ex)) from ex.__cause__
     if has_short_palette(path):
         from ndsampler.backends import gdal
 
@@ -254,7 +253,8 @@ def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
     import kwimage
 
     try:
-        return np.asarray(kwimage.imread(path, backend=backend))
+        with stdout_to_log():
+            return np.asarray(kwimage.imread(path, backend=backend))
     except Exception as ex:  # the packages behind kwimage raise errors of many kinds
         raise SourceError(f"{path} cannot be decoded by kwimage: {type(ex).__name__}: {ex}") from ex
 
