@@ -187,6 +187,10 @@ class Backend(ABC):
         """Whether entries hold exactly the pixels of their sources."""
         return True
 
+    def as_lossless(self) -> Backend:
+        """Return a backend of the same kind whose entries hold exactly the pixels of their sources."""
+        return self
+
     def is_exact(self, entry: str) -> bool:
         """Whether an existing entry, written with whatever settings, holds exactly the pixels of its source.
 

@@ -14,6 +14,7 @@ import functools
 import logging
 import os
 import re
+import struct
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ import numpy as np
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
 from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
 from ndsampler.backends.pages import Arrangement, choose_plan
+from ndsampler.backends.tiff_header import has_color_map
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
@@ -60,9 +62,6 @@ LARGE_BLOCK_BYTES = 256 * 2**20
 #: uncompressed.
 BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
 
-#: Types of GDAL that numpy does not have, and the types that hold their values.
-NUMPY_TYPES = {"complex_int16": "complex64"}
-
 #: GDAL drivers that can decode a window without the rest of the image.
 WINDOWED_DRIVERS = frozenset(
     {"GTiff", "COG", "VRT", "NITF", "JP2OpenJPEG", "HFA", "ENVI", "EHdr", "netCDF", "RPFTOC"}
@@ -81,6 +80,22 @@ THIN = 16
 
 #: Warnings of libjpeg about damaged data, and not about unusual headers.
 _JPEG_DAMAGE = re.compile(r"(Corrupt JPEG data|Premature end|Unsupported marker)[^(]*")
+
+#: The color table that GDAL invents for a gray TIFF of 1 bit.
+BLACK_AND_WHITE = {0: (0, 0, 0, 255), 1: (255, 255, 255, 255)}
+
+#: For each type that GDAL lacks, the type that it is stored as, and the tag of a file that states the former.
+STAND_INS = {"bool": "uint8", "float16": "float32"}
+DTYPE_TAG = "NDSAMPLER_DTYPE"
+
+#: The types of numpy that hold what GDAL names complex integers.
+COMPLEX_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
+
+#: Warnings of decoders about damaged data.
+_DECODER_DAMAGE = re.compile(
+    "premature|corrupt|discarding|lack of data|not enough data|mismatch|bad code|truncated|inconsistent",
+    re.IGNORECASE,
+)
 
 _open_lock = threading.Lock()
 
@@ -102,6 +117,7 @@ def configure_gdal() -> None:
     # Once per process, so that what the user sets later stays.
     if not _configured:
         _configured = True
+        DECODER_WARNINGS.install()
         if "GDAL_CACHEMAX" not in os.environ and get_gdal_config("GDAL_CACHEMAX") > BLOCK_CACHE_BYTES:
             set_gdal_config("GDAL_CACHEMAX", BLOCK_CACHE_BYTES)
 
@@ -169,6 +185,47 @@ def open_entry(path: str, level: int = 0) -> DatasetReader:
         return open_dataset(path, level=level, driver="GTiff")
 
 
+class _DecoderWarnings(logging.Filter):
+    """Collects what GDAL's decoders warn of while a thread reads pixels; rasterio logs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._local = threading.local()
+
+    def install(self) -> None:
+        """Watch the loggers of rasterio, and leave what they show to the program as it was."""
+        for name in ("rasterio._env", "rasterio._err"):
+            rasterio_logger = logging.getLogger(name)
+            if self not in rasterio_logger.filters:
+                rasterio_logger.addFilter(self)
+                rasterio_logger.setLevel(min(rasterio_logger.getEffectiveLevel(), logging.WARNING))
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep a warning, and return whether the program wants to see it."""
+        collected = getattr(self._local, "collected", None)
+        if collected is not None and _DECODER_DAMAGE.search(record.getMessage()):
+            collected.append(record.getMessage())
+        return record.levelno >= logging.getLogger("rasterio").getEffectiveLevel()
+
+    def start(self) -> None:
+        """Collect the warnings of this thread until :meth:`stop` is called."""
+        self._local.collected = []
+
+    def stop(self, path: str) -> None:
+        """Raise a SourceError if a decoder has warned of damage in a file.
+
+        Args:
+            path: the file.
+        """
+        collected = self._local.collected
+        self._local.collected = None
+        if collected:
+            raise SourceError(f"{path} is damaged: {collected[0]}")
+
+
+DECODER_WARNINGS = _DecoderWarnings()
+
+
 class RasterReader:
     """Reads windows through one GDAL handle, which only one thread of one process may use.
 
@@ -221,17 +278,26 @@ class RasterReader:
             raise SourceError(f"{self.path} has {found}; expected one or more bands of one type")
         try:
             name = dtypes.pop()
-            self.dtype = np.dtype(NUMPY_TYPES.get(name, name))
+            self._stored_dtype = np.dtype(COMPLEX_TYPES.get(name, name))
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
+        self.dtype = self._original_dtype()
         self.has_table = self.dataset.colorinterp[0].name == "palette"
         is_palette = self.has_table and is_indexed(self.dataset)
         self._palette = self._color_table() if is_palette and not self._stored else None
         self._check_blocks()
+        self.has_colors = self._palette is not None
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
         self.nodata = None if self._palette is not None else nodata_of(self.dataset, self.dtype)
         self.overviews = self._overview_dims()
+
+    def _original_dtype(self) -> np.dtype[Any]:
+        """Return the type of the values: of an entry, that of its source, which GDAL may lack."""
+        if self._stored_dtype.name not in STAND_INS.values():
+            return self._stored_dtype
+        stated = self.dataset.tags().get(DTYPE_TAG)
+        return np.dtype(stated) if stated in STAND_INS else self._stored_dtype
 
     def _check_blocks(self) -> None:
         """Refuse blocks that the file cannot hold: GDAL allocates memory for a whole block."""
@@ -292,7 +358,10 @@ class RasterReader:
         size = window.width * window.height * len(indexes) * self.dtype.itemsize
         try:
             with GATE:
-                return self._read_window(window, indexes, size)
+                DECODER_WARNINGS.start()
+                pixels = self._read_window(window, indexes, size)
+                DECODER_WARNINGS.stop(self.path)
+            return pixels if self.dtype == self._stored_dtype else pixels.astype(self.dtype)
         except RasterioIOError as ex:
             raise SourceError(
                 f"rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
@@ -300,10 +369,11 @@ class RasterReader:
 
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
         """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
-        mergeable = 2 <= len(indexes) <= 4 and self.dtype.itemsize in MERGE_TYPES
+        dtype = self._stored_dtype
+        mergeable = 2 <= len(indexes) <= 4 and dtype.itemsize in MERGE_TYPES
         if mergeable and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
-            return interleave(self.dataset.read(indexes, window=window))
-        out = np.empty((window.height, window.width, len(indexes)), self.dtype)
+            return interleave(self.dataset.read(indexes, window=window, out_dtype=dtype))
+        out = np.empty((window.height, window.width, len(indexes)), dtype)
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
         return out
 
@@ -451,8 +521,8 @@ def _open_memory(data: bytes) -> Iterator[DatasetReader]:
 def is_indexed(dataset: DatasetReader) -> bool:
     """Whether the pixels of an image are indexes into a color table.
 
-    GDAL invents a table for a gray TIFF in which 0 is white; such a file is gray. So is a file that states a
-    table and has none.
+    GDAL invents a table for a gray TIFF of 1 bit, or one in which 0 is white; such a file is gray. So is a
+    file that states a table and has none.
 
     Args:
         dataset: the open file.
@@ -463,9 +533,21 @@ def is_indexed(dataset: DatasetReader) -> bool:
         if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
             return False
         try:
-            return bool(dataset.colormap(1))
+            table = dataset.colormap(1)
         except ValueError:  # there is no table
             return False
+        return (
+            table != BLACK_AND_WHITE or dataset.driver not in ("GTiff", "COG") or _has_color_map(dataset.name)
+        )
+
+
+def _has_color_map(path: str) -> bool:
+    """Whether the first image of a TIFF has a color map of its own."""
+    try:
+        with open(path, "rb") as file:
+            return has_color_map(file)
+    except (OSError, struct.error):
+        return False
 
 
 def has_palette(path: str) -> bool:

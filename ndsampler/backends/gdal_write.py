@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import MaskedReader, as_masked, row_blocks
-from ndsampler.backends.gdal import THIN, RasterReader, configure_gdal, is_forked, open_dataset, quiet_gdal
+from ndsampler.backends.gdal import (
+    DTYPE_TAG,
+    STAND_INS,
+    THIN,
+    RasterReader,
+    configure_gdal,
+    is_forked,
+    open_dataset,
+    quiet_gdal,
+)
 from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
 from ndsampler.backends.recording import RecordedSource
 from ndsampler.backends.source import ArrayReader
@@ -165,9 +174,9 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
         options = _copy_rows(source, memory, options)
         levels, options = _build_overviews(memory, options)
         for height, width in levels:
-            pixels = np.empty((height, width, memory.count), source.dtype)
+            pixels = np.empty((height, width, memory.count), memory.dtypes[0])
             memory.read(out=pixels.transpose(2, 0, 1))
-            source.record_overview(ArrayReader(pixels))
+            source.record_overview(ArrayReader(pixels.astype(source.dtype, copy=False)))
         _encode(memory, dest, options)
 
 
@@ -198,9 +207,12 @@ def _create(path: str, source: SourceReader, **profile: Any) -> Any:
     height, width, channels = source.shape
     tagged = _is_tagged(source)
     nodata = None if tagged else source.nodata
-    profile.update(height=height, width=width, count=channels, dtype=source.dtype.name, nodata=nodata)
+    dtype = STAND_INS.get(source.dtype.name, source.dtype.name)
+    profile.update(height=height, width=width, count=channels, dtype=dtype, nodata=nodata)
     with quiet_gdal():
         dataset = rasterio.open(path, "w+", **profile)
+    if dtype != source.dtype.name:
+        dataset.update_tags(**{DTYPE_TAG: source.dtype.name})
     if tagged:
         values = source.nodata if isinstance(source.nodata, tuple) else (source.nodata,) * channels
         dataset.update_tags(**{NODATA_TAG: json.dumps(values)})
@@ -225,7 +237,8 @@ def _copy_rows(source: SourceReader, dataset: DatasetWriter, options: dict[str, 
     one_kind = masked is None and (dataset.nodata is None or np.isnan(dataset.nodata))
     averages_well = not _is_tagged(source) and source.dtype.kind != "c"
     for y0, rows in row_blocks(source):
-        dataset.write(rows.transpose(2, 0, 1), window=Window(0, y0, rows.shape[1], len(rows)))
+        planes = rows.astype(dataset.dtypes[0], copy=False).transpose(2, 0, 1)
+        dataset.write(planes, window=Window(0, y0, rows.shape[1], len(rows)))
         if source.dtype.kind == "f" and averages_well and not one_kind:
             averages_well = not np.isnan(rows).any()
         if masked is not None:

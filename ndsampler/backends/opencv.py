@@ -84,7 +84,8 @@ def decode_image(path: str) -> NDArray[Any]:
         raise UndecodedError(f"{path} cannot be decoded: {ex}", may_be_whole) from ex
     if pixels is None:
         raise UndecodedError(
-            f"{path} cannot be decoded: it is damaged, cut off, or not an image", may_be_whole
+            f"{path} cannot be decoded: it is damaged, cut off, or not an image that OpenCV knows",
+            may_be_whole,
         )
     damage = find_jpeg_damage(data, pixels) or find_webp_damage(data, _decodes)
     if damage:

@@ -24,6 +24,7 @@ from ndsampler.backends.values import STORED, extract_stored, find_forms, has_sh
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -321,12 +322,10 @@ def _open_whole(path: str) -> SourceReader:
     try:
         pixels = decode_image(path)
     except UndecodedError as ex:
-        if not ex.may_be_whole:
-            raise
-        try:
-            return _with_mask(path, read_with_gdal(path))
-        except SourceError:
-            raise ex from None
+        if ex.may_be_whole:
+            with contextlib.suppress(SourceError):
+                return _with_mask(path, read_with_gdal(path))
+        raise SourceError(str(ex)) from ex.__cause__
     if has_short_palette(path):
         from ndsampler.backends import gdal
 
@@ -354,7 +353,8 @@ def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
     import kwimage
 
     try:
-        return np.asarray(kwimage.imread(path, backend=backend))
+        with stdout_to_log():
+            return np.asarray(kwimage.imread(path, backend=backend))
     except Exception as ex:  # the packages behind kwimage raise errors of many kinds
         raise SourceError(f"{path} cannot be decoded by kwimage: {type(ex).__name__}: {ex}") from ex
 
