@@ -8,6 +8,7 @@ to a memory file that Python writes to the disk. Larger images are copied throug
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import multiprocessing
 import os
@@ -15,8 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.base import row_blocks
-from ndsampler.backends.gdal import THIN, RasterReader, configure_gdal, is_forked, open_dataset, quiet_gdal
+from ndsampler.backends.base import MaskedReader, as_masked, row_blocks
+from ndsampler.backends.gdal import (
+    DTYPE_TAG,
+    STAND_INS,
+    THIN,
+    RasterReader,
+    configure_gdal,
+    is_forked,
+    open_dataset,
+    quiet_gdal,
+)
+from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
 from ndsampler.backends.recording import RecordedSource
 from ndsampler.backends.source import ArrayReader
 from ndsampler.errors import CacheError
@@ -93,13 +104,12 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
 
 
 def is_streamed(source: RegionReader) -> bool:
-    """Whether a source is copied through a file on the disk; the colors of an indexed image are not.
+    """Whether a source is copied through a file on the disk.
 
     Args:
         source: the open source.
     """
-    is_open_file = isinstance(source, RasterReader) and not source.is_indexed
-    return is_open_file and count_bytes(source) > IN_MEMORY_BYTES
+    return isinstance(source, RasterReader) and count_bytes(source) > IN_MEMORY_BYTES
 
 
 def count_bytes(source: RegionReader) -> int:
@@ -135,8 +145,11 @@ def _write_raw(path: str, source: RecordedSource, options: dict[str, str]) -> di
     import rasterio
 
     configure_gdal()
-    with _create(path, source, driver="GTiff", **TEMPORARY_PROFILE) as dataset:
-        _copy_rows(source, dataset)
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        _create(path, source, driver="GTiff", **TEMPORARY_PROFILE) as dataset,
+    ):
+        options = _copy_rows(source, dataset, options)
     with quiet_gdal(), rasterio.open(path, "r+") as dataset:
         levels, options = _build_overviews(dataset, options)
     for level in range(1, len(levels) + 1):
@@ -158,12 +171,12 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
             return
     with GATE, _create("in_memory", source, driver="MEM") as memory:
         configure_gdal()
-        _copy_rows(source, memory)
+        options = _copy_rows(source, memory, options)
         levels, options = _build_overviews(memory, options)
         for height, width in levels:
-            pixels = np.empty((height, width, memory.count), source.dtype)
+            pixels = np.empty((height, width, memory.count), memory.dtypes[0])
             memory.read(out=pixels.transpose(2, 0, 1))
-            source.record_overview(ArrayReader(pixels))
+            source.record_overview(ArrayReader(pixels.astype(source.dtype, copy=False)))
         _encode(memory, dest, options)
 
 
@@ -188,21 +201,60 @@ def _encode(dataset: DatasetReader, dest: str, options: dict[str, str]) -> None:
 
 
 def _create(path: str, source: SourceReader, **profile: Any) -> Any:
-    """Return a new GDAL dataset of the shape, type and nodata value of a source."""
+    """Return a new GDAL dataset of the shape, type and nodata values of a source."""
     import rasterio
 
     height, width, channels = source.shape
-    profile.update(height=height, width=width, count=channels, dtype=source.dtype.name, nodata=source.nodata)
+    tagged = _is_tagged(source)
+    nodata = None if tagged else source.nodata
+    dtype = STAND_INS.get(source.dtype.name, source.dtype.name)
+    profile.update(height=height, width=width, count=channels, dtype=dtype, nodata=nodata)
     with quiet_gdal():
-        return rasterio.open(path, "w+", **profile)
+        dataset = rasterio.open(path, "w+", **profile)
+    if dtype != source.dtype.name:
+        dataset.update_tags(**{DTYPE_TAG: source.dtype.name})
+    if tagged:
+        values = source.nodata if isinstance(source.nodata, tuple) else (source.nodata,) * channels
+        dataset.update_tags(**{NODATA_TAG: json.dumps(values)})
+    return dataset
 
 
-def _copy_rows(source: SourceReader, dataset: DatasetWriter) -> None:
-    """Write all pixels of a source to a GDAL dataset."""
+def _is_tagged(source: SourceReader) -> bool:
+    """Whether the nodata values of a source are kept in a tag, because GDAL cannot store them."""
+    return isinstance(source.nodata, tuple) or (source.nodata is not None and is_wide(source.dtype))
+
+
+def _copy_rows(source: SourceReader, dataset: DatasetWriter, options: dict[str, str]) -> dict[str, str]:
+    """Write all pixels of a source, and its mask, to a GDAL dataset.
+
+    Returns:
+        The creation options: without overviews if GDAL would average missing pixels into them. It leaves one
+        kind of missing pixels out: one nodata value, NaN, or a mask.
+    """
     from rasterio.windows import Window
 
+    masked = as_masked(source)
+    one_kind = masked is None and (dataset.nodata is None or np.isnan(dataset.nodata))
+    averages_well = not _is_tagged(source) and source.dtype.kind != "c"
     for y0, rows in row_blocks(source):
-        dataset.write(rows.transpose(2, 0, 1), window=Window(0, y0, rows.shape[1], len(rows)))
+        planes = rows.astype(dataset.dtypes[0], copy=False).transpose(2, 0, 1)
+        dataset.write(planes, window=Window(0, y0, rows.shape[1], len(rows)))
+        if source.dtype.kind == "f" and averages_well and not one_kind:
+            averages_well = not np.isnan(rows).any()
+        if masked is not None:
+            _write_mask(dataset, masked, y0, y0 + len(rows))
+    return options if averages_well else {**options, "OVERVIEWS": "NONE"}
+
+
+def _write_mask(dataset: DatasetWriter, source: MaskedReader, y0: int, y1: int) -> None:
+    """Write the mask of some rows of a source to a GDAL dataset."""
+    from rasterio.windows import Window
+
+    width = source.shape[1]
+    mask = source.read_mask(y0, y1, 0, width)
+    if (mask != mask[:, :, :1]).any():
+        raise CacheError("backend 'cog' cannot store a mask for each band; use backend 'npy'")
+    dataset.write_mask(mask[:, :, 0], window=Window(0, y0, width, y1 - y0))
 
 
 def _build_overviews(
@@ -221,7 +273,13 @@ def _build_overviews(
         return [], options
     method = options["OVERVIEW_RESAMPLING"].lower().replace("cubicspline", "cubic_spline")
     factors = _overview_factors((dataset.height, dataset.width))
+    averages_nan = np.dtype(dataset.dtypes[0]).kind == "f" and dataset.nodata is None
+    if averages_nan:
+        # Otherwise one NaN would make every pixel above it NaN.
+        dataset.nodata = np.nan
     dataset.build_overviews(factors, Resampling[method])
+    if averages_nan:
+        dataset.nodata = None
     levels = [(-(-dataset.height // factor), -(-dataset.width // factor)) for factor in factors]
     return levels, {**options, "OVERVIEWS": "FORCE_USE_EXISTING"}
 

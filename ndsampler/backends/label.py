@@ -59,8 +59,8 @@ class EntryLabel:
     """(height, width, channels) of the image."""
     dtype: str
     """Type of the values."""
-    nodata: float | None
-    """The value that marks pixels without a measurement, if any."""
+    nodata: Any
+    """The value that marks pixels without a measurement, if any; one for each channel where they differ."""
     backend: str = ""
     """The backend that wrote the entry, and its settings that differ from the defaults, for messages."""
     sample: str = ""
@@ -68,7 +68,7 @@ class EntryLabel:
     sides: str = ""
     """Hash of the files beside the source that change its pixels; empty if there are none."""
     form: str = ""
-    """How the source was read where that is a choice; empty for the usual way."""
+    """How the source was read because of what the dataset states of it; empty if that made no difference."""
 
 
 def append_label(path: str, label: EntryLabel) -> None:
@@ -208,8 +208,9 @@ def _check_label(label: EntryLabel) -> None:
         raise TypeError(f"{wrong[0]} is no text")
     if len(label.shape) != 3 or not all(type(number) is int for number in numbers):
         raise TypeError("shape, size and mtime_ns are not integers")
-    if not isinstance(label.nodata, (int, float, type(None))):
-        raise TypeError(f"nodata is a {type(label.nodata).__name__}")
+    for value in label.nodata if isinstance(label.nodata, list) else [label.nodata]:
+        if not isinstance(value, (int, float, type(None))):
+            raise TypeError(f"nodata is a {type(value).__name__}")
 
 
 def _checksum(file: BinaryIO, size: int) -> int:

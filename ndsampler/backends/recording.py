@@ -81,7 +81,7 @@ class RecordedSource:
 
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
-    nodata: float | None
+    nodata: Any
     shareable: bool
     nbytes: int
     overviews: tuple[tuple[int, int], ...]

@@ -11,7 +11,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
-from ndsampler.backends.base import row_ranges, same_pixels
+from ndsampler.backends.base import as_masked, row_ranges, same_pixels
 from ndsampler.backends.gdal import THIN, RasterReader
 from ndsampler.backends.recording import Overview, RecordedSource, checksum_pixels
 from ndsampler.backends.source import ArrayReader, open_source
@@ -56,6 +56,8 @@ def compare_entry(source: RecordedSource, entry: str, backend: Backend, exact: b
             ours = _read(functools.partial(reader.read, y0, y1, 0, source.shape[1]))
             if exact and not _is_same(source, y0, y1, ours):
                 raise CacheError(f"its pixels in rows {y0} to {y1} differ from those of its source")
+            if not _same_masks(source, reader, y0, y1):
+                raise CacheError(f"its mask in rows {y0} to {y1} differs from that of its source")
         _compare_overviews(source, entry, backend, reader, exact)
 
 
@@ -108,6 +110,17 @@ def _is_same(source: RecordedSource, y0: int, y1: int, ours: NDArray[Any]) -> bo
         return True
     # The checksums of equal numbers differ if they are NaN of different bits, or zeros of both signs.
     return same_pixels(ours, source.rows(y0, y1))
+
+
+def _same_masks(source: RegionReader, entry: RegionReader, y0: int, y1: int) -> bool:
+    """Whether rows of an entry have the mask of their source; True for a backend that keeps no masks."""
+    if not hasattr(entry, "has_mask"):
+        return True
+    masked = (as_masked(source), as_masked(entry))
+    if masked[0] is None or masked[1] is None:
+        return masked[0] is masked[1]
+    first, second = (reader.read_mask(y0, y1, 0, source.shape[1]) for reader in masked if reader is not None)
+    return bool((first == second).all())
 
 
 def _open(backend: Backend, entry: str, level: int = 0) -> RegionReader:

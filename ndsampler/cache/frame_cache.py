@@ -8,20 +8,21 @@ import errno
 import functools
 import logging
 import os
+import time
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ndsampler.backends.base import make_backend
 from ndsampler.backends.dims import read_dims
 from ndsampler.backends.label import EntryLabel, check_entry, read_label, verify_entry
-from ndsampler.backends.source import spans_files, stat_source
+from ndsampler.backends.source import SourceBackend, spans_files, stat_source
+from ndsampler.backends.values import choose_form, reads_first_page
 from ndsampler.cache.comparison import is_copy
 from ndsampler.cache.handles import HandlePool
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
 from ndsampler.cache.names import entry_path, is_named_for
 from ndsampler.cache.partial import PartialFiles
-from ndsampler.cache.writer import format_space, publish, write_entry
-from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
+from ndsampler.cache.writer import ChangedSourceError, give_advice, publish, write_entry
+from ndsampler.errors import CacheError, DatasetMismatchError, MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
 
@@ -41,6 +42,10 @@ SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 #: Maximum attempts to read a file that is replaced, removed or damaged during the read.
 READ_ATTEMPTS = 5
+
+#: Seconds after which a missing source is looked for again, and how often that may be in vain.
+REPLACE_SECONDS = 0.02
+MAX_WAITS = 25
 
 #: Maximum number of files whose state one process remembers.
 MAX_KNOWN = 100_000
@@ -82,7 +87,8 @@ class FrameCache:
         self._identifier = SourceIdentifier(hashid_mode)
         self.on_cache_error = on_cache_error
         self.handles = HandlePool()
-        self._sources = make_backend(None)
+        self._sources = SourceBackend()
+        self._waits = MAX_WAITS
         # The path of the file to read for each version of a source, and whether each version of an entry
         # is whole.
         self._files: dict[tuple[Source, FileVersion], str] = {}
@@ -134,9 +140,8 @@ class FrameCache:
         while True:
             file = self._find(source)
             try:
-                return self.handles.lend(
-                    (file.version, level), functools.partial(_open, file, source, level), action
-                )
+                key = file.version, level, source.stated
+                return self.handles.lend(key, functools.partial(_open, file, source, level), action)
             except DatasetMismatchError:
                 raise
             except (SourceError, CacheError):
@@ -180,7 +185,7 @@ class FrameCache:
     def _find(self, source: Source) -> FileToRead:
         """Return the file to read for a source as it is now; every window pays for this."""
         path = source.path
-        version = FileVersion.from_stat(path, stat_source(path))
+        version = FileVersion.from_stat(path, self._stat(path))
         if self.dpath is None:
             return FileToRead(version, self._sources)
         file = self._files.get((source, version)) or self._provide(source, version)
@@ -190,6 +195,23 @@ class FrameCache:
         if entry is not None and self._whole.get(entry):
             return FileToRead(entry, self.backend)
         return self._find_again(source, version)
+
+    def _stat(self, path: str) -> os.stat_result:
+        """Return the status of a source, which may be missing for a moment while a program replaces it.
+
+        Raises:
+            MissingSourceError: if it is missing and stays so.
+        """
+        try:
+            return stat_source(path)
+        except MissingSourceError:
+            if self._waits <= 0:
+                raise
+        time.sleep(REPLACE_SECONDS)
+        self._waits -= 1
+        stat = stat_source(path)
+        self._waits += 1
+        return stat
 
     def _find_again(self, source: Source, version: FileVersion) -> FileToRead:
         """Return the file to read for a source whose known entry was removed, replaced or damaged."""
@@ -260,12 +282,20 @@ class FrameCache:
             SourceError: if the source cannot be read.
             CacheError: if the entry cannot be written.
         """
-        file = self.find_ready(source)
-        if file is None:
-            # Forks do not wait for a whole conversion, nor for another process that converts the same file.
-            with GATE.step_out():
-                file = self._make(source)
-        return file
+        attempt = 1
+        while True:
+            try:
+                file = self.find_ready(source)
+                if file is None:
+                    # Forks do not wait for a conversion, nor for another process that converts the same file.
+                    with GATE.step_out():
+                        file = self._make(source)
+                return file
+            except (ChangedSourceError, MissingSourceError):
+                if attempt == READ_ATTEMPTS:
+                    raise
+            self._stat(source.path)  # raises an error if the source is missing and stays so
+            attempt += 1
 
     def find_ready(self, source: Source) -> str | None:
         """Return the file that :meth:`ensure` would return at once; None if it has an entry to make.
@@ -279,8 +309,9 @@ class FrameCache:
         if self._is_whole(entry):
             self._check_given(source, entry)
             return entry
-        usable = not os.path.lexists(entry) and self.backend.usable_in_place(source.path)
-        return source.path if usable else None
+        if os.path.lexists(entry) or not self.backend.usable_in_place(source.path):
+            return None
+        return source.path if reads_first_page(source.path, source.stated) else None
 
     def _check_given(self, source: Source, entry: str) -> None:
         """Check that the hash that a dataset states for a file is not that of an image of another shape.
@@ -290,7 +321,7 @@ class FrameCache:
         """
         if self._identifier.mode != "GIVEN":
             return
-        label, dims = read_label(entry), read_dims(source.path)
+        label, dims = read_label(entry), read_dims(source.path, source.stated)
         if label.shape[:2] != dims:
             raise DatasetMismatchError(
                 f"{source.path} is {dims[0]} x {dims[1]} pixels, and the dataset states the 'hashid' of "
@@ -316,11 +347,8 @@ class FrameCache:
         except SourceError:
             raise
         except OSError as ex:
-            raise CacheError(
-                f"the entry {entry} of {source.path} cannot be made"
-                f"{format_space(source.path, str(self.dpath))}: {ex}. "
-                "Free some space, give another workdir, or use backend=None or on_cache_error='bypass'"
-            ) from ex
+            advice = give_advice(ex, source.path, str(self.dpath))
+            raise CacheError(f"the entry {entry} of {source.path} cannot be made{advice}") from ex
         logger.debug("cached %s as %s", source.path, entry)
         return entry
 
@@ -339,7 +367,7 @@ class FrameCache:
                 break
             if version is not None and version.is_current():
                 return
-        raise SourceError(f"{source.path} was changed while it was being read; read it again")
+        raise ChangedSourceError(f"{source.path} was changed while it was being read; read it again")
 
     # --- checking entries
 
@@ -396,7 +424,7 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
     path = file.version.path
     is_entry = path != source.path
     try:
-        reader = file.backend.open(path, level)
+        reader = file.backend.open(path, level) if is_entry else _open_source(source, level)
     except (SourceError, CacheError) as ex:
         if is_entry:
             raise CacheError(f"the entry {path} of {source.path} cannot be opened: {ex}") from ex
@@ -406,6 +434,11 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
         kind, what = (CacheError, f"the entry {path} of {source.path}") if is_entry else (SourceError, path)
         raise kind(f"{what} was replaced while it was being opened; read it again")
     return reader
+
+
+def _open_source(source: Source, level: int) -> RegionReader:
+    """Open a source in the form that the dataset asks for."""
+    return SourceBackend().open(source.path, level, choose_form(source.path, source.stated))
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:

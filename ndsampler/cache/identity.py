@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ndsampler.backends.base import UNSTATED, Stated
 from ndsampler.backends.source import stat_source
+from ndsampler.backends.values import choose_form
 from ndsampler.errors import SourceError
 from ndsampler.utils.file_version import FileVersion
 
@@ -46,6 +48,8 @@ class Source(NamedTuple):
     """Absolute path."""
     given_hash: str | None = None
     """The hash that the dataset states for the file."""
+    stated: Stated = UNSTATED
+    """What the dataset states of the file that decides how it is read."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,9 @@ class SourceIdentity:
     sides: str = ""
     """Hash of the files beside the source that change its pixels; empty if there are none."""
     form: str = ""
-    """How the file is read where that is a choice, such as stored or decoded values; empty by default."""
+    """How the file is read because of what the dataset states of it, such as ``'stored'`` for the stored
+    values of a file that is decoded to others; empty if that makes no difference. See
+    :mod:`ndsampler.backends.values`."""
 
     @classmethod
     def from_label(cls, label: EntryLabel) -> SourceIdentity:
@@ -81,10 +87,10 @@ class SourceIdentity:
     @property
     def token(self) -> str:
         """Hex name of the identity, for file names."""
-        file = (
+        parts: list[Any] = (
             [self.content, self.size] if self.content else [self.path, self.size, self.mtime_ns, self.sample]
         )
-        parts = [*file, self.sides, self.form]
+        parts += [self.sides, self.form]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def is_of(self, stat: os.stat_result) -> bool:
@@ -136,6 +142,7 @@ class SourceIdentifier:
             MissingSourceError: if there is no such file.
             SourceError: if it is not a regular file or cannot be read; for ``'GIVEN'`` if the dataset
                 states no hash.
+            DatasetMismatchError: if the dataset states a number of channels in which it cannot be read.
         """
         path = source.path
         stat = stat_source(path)
@@ -150,7 +157,8 @@ class SourceIdentifier:
         elif self.mode == "GIVEN":
             content = _checked_hash(source)
         sample, sides = sample_file(version), hash_sides(path)
-        return SourceIdentity(path, stat.st_size, stat.st_mtime_ns, content, sample, sides)
+        form = choose_form(path, source.stated)
+        return SourceIdentity(path, stat.st_size, stat.st_mtime_ns, content, sample, sides, form)
 
     def _hash(self, version: FileVersion) -> str:
         """Return the hash of a file, which is read once per version."""

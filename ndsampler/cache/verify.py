@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ndsampler.backends.base import REGISTRY
 from ndsampler.backends.label import EntryLabel, read_label, verify_entry
 from ndsampler.backends.recording import RecordedSource
-from ndsampler.backends.source import open_source
+from ndsampler.backends.source import open_form
 from ndsampler.cache.comparison import compare_entry
 from ndsampler.cache.identity import SourceIdentity
 from ndsampler.cache.inventory import scan
@@ -129,7 +129,7 @@ def _compare(item: EntryReport) -> tuple[EntryReport, bool]:
     try:
         if not backend.is_exact(item.path):
             return item, False
-        with contextlib.closing(RecordedSource(open_source(identity.path))) as source:
+        with contextlib.closing(RecordedSource(open_form(identity.path, identity.form))) as source:
             compare_entry(source, item.path, backend)
     except SourceError as ex:
         logger.warning("%s is not compared with its source: %s", item.path, ex)
