@@ -2,7 +2,7 @@
 Pools of targets: positives around annotations, negatives away from them.
 
 Everything works on the columns of :mod:`ndsampler.dataset.annot_table`, which are built when first needed
-and anew when the dataset shows that it was edited.
+and anew when the dataset shows that it was edited (:mod:`ndsampler.dataset.derived`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import ubelt as ub
 
+from ndsampler.dataset.annot_queries import AnnotQueries
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.dataset.box_tree import NO_ROWS
-from ndsampler.dataset.categories import DatasetCounts, background_id, list_categories, look_up
-from ndsampler.dataset.edits import dataset_state, hash_dataset
-from ndsampler.dataset.kwcoco_adapter import is_view
+from ndsampler.dataset.categories import (
+    DatasetCounts,
+    background_id,
+    check_dataset,
+    list_categories,
+    look_up,
+)
+from ndsampler.dataset.derived import Derived
+from ndsampler.dataset.edits import hash_dataset
+from ndsampler.dataset.kwcoco_adapter import is_in_memory, is_view
 from ndsampler.dataset.opening import image_folder
-from ndsampler.dataset.segmentations import parse_segmentations
 from ndsampler.dataset.sizes import SizeSource
 from ndsampler.errors import MissingNegativePool
-from ndsampler.isect_indexer import FrameIntersectionIndex, ltrb_array
+from ndsampler.isect_indexer import FrameIntersectionIndex
 from ndsampler.pools.arguments import as_count, as_index, as_position
 from ndsampler.pools.positives import (
     choose_positives,
@@ -50,7 +56,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import kwarray
-    import kwimage
     from numpy.typing import NDArray
 
     from ndsampler.category_tree import CategoryTree
@@ -70,7 +75,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
+class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     """
     Positive and negative targets of a dataset, as a pool that can be indexed.
 
@@ -112,26 +117,13 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
         self._images = image_folder(images)
         self.workdir = workdir
         self.verbose = verbose
-        self._forget()
-
-    def _forget(self) -> None:
-        """Drop everything that was derived from the dataset."""
-        self._state: tuple[Any, ...] = dataset_state(self.dset)
-        self._hashid = None
-        self._hashid_parts = None
-        self._table: AnnotTable | None = None
-        self._classes: CategoryTree | None = None
-        self._neg_anchors: NDArray[np.float64] | None = None
-        self._pos_select_idxs: NDArray[np.int64] | None = None
-        self._negative_pool: NegativePool | None = None
+        check_dataset(dset)
+        self.BACKGROUND_CLASS_ID: int = background_id(dset)
+        self._derived = Derived(dset)
+        self._n_left_out = 0
         # Programs put their own targets and index here; those are theirs to renew.
-        if not hasattr(self, "_targets") or self._targets is self._own_targets:
-            self._targets: kwarray.DataFrameArray | None = None
-        if not hasattr(self, "_isect_index") or self._isect_index is self._own_index:
-            self._isect_index: FrameIntersectionIndex | None = None
         self._own_targets: kwarray.DataFrameArray | None = None
         self._own_index: FrameIntersectionIndex | None = None
-        self.BACKGROUND_CLASS_ID: int = background_id(self.dset)
 
     def refresh(self) -> None:
         """Read the dataset anew: after an edit that neither its size nor kwcoco's counters show.
@@ -145,27 +137,59 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
             >>> float(self.targets["width"][0])
             3.0
         """
-        if self._pos_select_idxs is not None or self._negative_pool is not None:
+        before = self._derived
+        if before.values.keys() & {"positives", "negatives"}:
             logger.warning("the dataset was read anew, which drops the preselected targets; preselect again")
-        self._forget()
+        self._hashid = None
+        self._hashid_parts = None
+        self.BACKGROUND_CLASS_ID = background_id(self.dset)
+        self._derived = before.successor(self.dset)
 
-    def _notice_edits(self) -> None:
-        if dataset_state(self.dset) != self._state:
+    def _now(self) -> Derived:
+        """Return what is known of the present state of the dataset."""
+        if not self._derived.is_current(self.dset):
             self.refresh()
+        return self._derived
 
     def __getstate__(self) -> dict[str, Any]:
-        self._notice_edits()
+        self._now()
         return dict(self.__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._state = dataset_state(self.dset)
-        if self._table is not None:
-            self._table.images.size_source = self._size_source()
+        self._derived = self._derived.copy(self.dset)
+        table = self._derived.values.get("table")
+        if table is not None:
+            table.images.size_source = self._size_source()
+
+    @property
+    def _targets(self) -> kwarray.DataFrameArray | None:
+        """The table of targets that a program has set, else the one that was made; None before."""
+        return self._derived.values.get("targets") if self._own_targets is None else self._own_targets
+
+    @_targets.setter
+    def _targets(self, targets: kwarray.DataFrameArray | None) -> None:
+        self._own_targets = targets
+        self._derived.values.pop("targets", None)
+
+    @property
+    def _isect_index(self) -> FrameIntersectionIndex | None:
+        """The index that a program has set, else the one that was made; None before."""
+        return self._derived.values.get("index") if self._own_index is None else self._own_index
+
+    @_isect_index.setter
+    def _isect_index(self, index: FrameIntersectionIndex | None) -> None:
+        self._own_index = index
+        self._derived.values.pop("index", None)
+
+    @property
+    def _negative_pool(self) -> NegativePool | None:
+        """The negatives that were preselected; None if none were."""
+        return self._derived.values.get("negatives")
 
     def __nice__(self) -> str:
-        n_pos = None if self._pos_select_idxs is None else len(self._pos_select_idxs)
-        n_neg = None if self._negative_pool is None else len(self._negative_pool)
+        values = self._derived.values
+        n_pos, n_neg = (len(values[key]) if key in values else None for key in ("positives", "negatives"))
         viable = None if self._targets is None else len(self._targets)
         stats = ", ".join(f"{key}={value}" for key, value in self.dset.basic_stats().items())
         return f"{{nPos={n_pos}, nNeg={n_neg}}} ∼ {{nViable={viable}}} ⊆ {{{stats}}}"
@@ -188,10 +212,10 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
     @fork_safe
     def annot_table(self) -> AnnotTable:
         """The annotations and images as columns."""
-        self._notice_edits()
-        if self._table is None:
-            self._table = AnnotTable.from_coco(self.dset, self._size_source())
-        return self._table
+        return self._table_of(self._now())
+
+    def _table_of(self, derived: Derived) -> AnnotTable:
+        return derived.get("table", lambda: AnnotTable.from_coco(self.dset, self._size_source()))
 
     def _size_source(self) -> SizeSource:
         return SizeSource(self.dset, self._images, self.verbose)
@@ -200,24 +224,53 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
     @fork_safe
     def isect_index(self) -> FrameIntersectionIndex:
         """The spatial index of all annotations; a few milliseconds to make, so never stored on disk."""
-        self._notice_edits()
-        if self._isect_index is None:
-            self._isect_index = self._own_index = FrameIntersectionIndex.from_table(self.annot_table)
-        return self._isect_index
+        now = self._now()
+        if self._own_index is not None:
+            return self._own_index
+        return now.get("index", lambda: FrameIntersectionIndex.from_table(self._table_of(now)))
+
+    @fork_safe
+    def agrees(self, index: FrameIntersectionIndex, aid: Any) -> bool:
+        """Whether an index shows an annotation as it is; if not, the dataset is read anew.
+
+        A box that was changed in place is noticed here.
+
+        Args:
+            index: what :attr:`isect_index` was.
+            aid: id of the annotation; any other value agrees.
+        """
+        if aid is None or index is self._own_index or not is_in_memory(self.dset.anns):
+            return True
+        ann = self.dset.anns.get(aid) if isinstance(aid, (int, np.integer)) else None
+        if ann is None or index.columns.matches(ann, self.dset.imgs):
+            return True
+        self.refresh()
+        return False
 
     @property
     @fork_safe
     def targets(self) -> kwarray.DataFrameArray:
         """Every annotation with a box as a positive target, one row each, in the order of the dataset.
 
+        The log says how many annotations with geometry are left out because they state no box.
+
         Raises:
             SourceError: if the dataset does not state the size of an image with annotations, and its file
                 cannot be read.
         """
-        self._notice_edits()
-        if self._targets is None:
-            self._targets = self._own_targets = targets_of_table(self.annot_table)
-        return self._targets
+        now = self._now()
+        return self._targets_of(now) if self._own_targets is None else self._own_targets
+
+    def _targets_of(self, derived: Derived) -> kwarray.DataFrameArray:
+        table = self._table_of(derived)
+        if table.n_unboxed != self._n_left_out:
+            self._n_left_out = table.n_unboxed
+            logger.warning(
+                "%d annotations have geometry but no bbox, and are no targets; windows show them, and "
+                "negatives avoid them",
+                self._n_left_out,
+            )
+        return derived.get("targets", lambda: targets_of_table(table))
 
     @property
     @fork_safe
@@ -226,22 +279,20 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
 
         They are shares of the smaller side of the image, in random order.
         """
-        targets = self.targets
-        if self._neg_anchors is None:
-            self._neg_anchors = relative_sizes(targets)
-        return self._neg_anchors
+        return self._now().get("anchors", lambda: relative_sizes(self.targets))
 
     @property
     @fork_safe
     def classes(self) -> CategoryTree:
         """The categories of the dataset, with their hierarchy."""
-        self._notice_edits()
-        if self._classes is None:
-            from ndsampler.category_tree import CategoryTree
+        return self._now().get("classes", self._make_classes)
 
-            known = list_categories(self.dset)
-            self._classes = CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
-        return self._classes
+    def _make_classes(self) -> CategoryTree:
+        from ndsampler.category_tree import CategoryTree
+
+        check_dataset(self.dset)
+        known = list_categories(self.dset)
+        return CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
 
     #: The same as :attr:`classes`.
     catgraph = classes
@@ -278,91 +329,18 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
         """
         return look_up(self.classes.node_to_id, "name", class_name)
 
-    @fork_safe
-    def get_segmentations(self, aids: Sequence[int]) -> list[kwimage.MultiPolygon | None]:
-        """Return the segmentations of annotations, None for those without.
-
-        Args:
-            aids: annotation ids.
-
-        Returns:
-            One entry per id, in image pixels.
-
-        Raises:
-            UnknownIdError: if the dataset lacks one of the annotations.
-
-        Example:
-            >>> self = CocoRegions.demo()
-            >>> [type(sseg).__name__ for sseg in self.get_segmentations([1, 2])]
-            ['MultiPolygon', 'MultiPolygon']
-        """
-        return parse_segmentations(self.dset, aids)
-
-    @fork_safe
-    def overlapping_aids(  # type: ignore[override]
-        self, gid: int, region: kwimage.Boxes, visible_thresh: float = 0.0
-    ) -> list[int]:
-        """Return the annotations of an image that a region shows.
-
-        Args:
-            gid: an image id.
-            region: the region, in image pixels.
-            visible_thresh: share of an annotation's box that must be exceeded; with 0 touching is enough.
-
-        Returns:
-            Annotation ids, ascending.
-
-        Raises:
-            UnknownIdError: if the dataset has no such image.
-        """
-        edges = ltrb_array(region).tolist()
-        found = [self.find_aids(gid, (x1, y1, x2, y2), visible_thresh) for x1, y1, x2, y2 in edges]
-        return found[0].tolist() if len(found) == 1 else np.unique(np.concatenate([NO_ROWS, *found])).tolist()
-
-    def find_aids(
-        self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
-    ) -> NDArray[np.int64]:
-        """Return the annotations of an image that a box shows.
-
-        Args:
-            gid: an image id.
-            ltrb: left, top, right and bottom in image pixels.
-            visible_thresh: share of an annotation's box that must be exceeded; with 0 touching is enough.
-
-        Returns:
-            Annotation ids, ascending.
-
-        Raises:
-            UnknownIdError: if the dataset has no such image.
-
-        Example:
-            >>> CocoRegions.demo().find_aids(1, (0, 0, 600, 600)).tolist()
-            [1]
-        """
-        return self._fresh_index().visible_aids(gid, ltrb, visible_thresh)
-
-    def find_rows(
-        self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
-    ) -> NDArray[np.int64]:
-        """As :meth:`find_aids`, but return rows of :attr:`annot_table`: the fast path of sampling."""
-        return self._fresh_index().visible_rows(gid, ltrb, visible_thresh)
-
-    def _fresh_index(self) -> FrameIntersectionIndex:
-        known = self._isect_index
-        return self.isect_index if known is None or dataset_state(self.dset) != self._state else known
-
     @property
     def n_positives(self) -> int:
         """Number of positives in the pool."""
-        self._notice_edits()
+        chosen = self._now().values.get("positives")
         # The targets, and sizes that they need, are made before a program starts workers.
-        return len(self.targets) if self._pos_select_idxs is None else len(self._pos_select_idxs)
+        return len(self.targets) if chosen is None else len(chosen)
 
     @property
     def n_negatives(self) -> int:
         """Number of negatives in the pool."""
-        self._notice_edits()
-        return 0 if self._negative_pool is None else len(self._negative_pool)
+        pool = self._now().values.get("negatives")
+        return 0 if pool is None else len(pool)
 
     @property
     def n_samples(self) -> int:
@@ -421,12 +399,13 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
             >>> self.get_positive(rng=0) == self.get_positive(rng=0)
             True
         """
-        targets, total = self.targets, self.n_positives
+        now = self._now()
+        targets = self._targets_of(now) if self._own_targets is None else self._own_targets
+        chosen = now.values.get("positives")
+        total = len(targets) if chosen is None else len(chosen)
         index = random_index(total, rng, "positives") if index is None else index
         index = as_position(index, total, "positives")
-        if self._pos_select_idxs is not None:
-            index = self._pos_select_idxs[index]
-        return targets.iloc[index]
+        return targets.iloc[index if chosen is None else chosen[index]]
 
     @fork_safe
     def get_negative(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
@@ -448,17 +427,17 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
             >>> self.get_negative(rng=0) == self.get_negative(rng=0)
             True
         """
-        self._notice_edits()
+        pool = self._now().values.get("negatives")
         if index is None:
-            if self._negative_pool:
-                return self._negative_pool.next(rng)
+            if pool:
+                return pool.next(rng)
             return NegativePool(self._negative_source(None), 1, rng, exact=True)[0]
-        if self._negative_pool is None:
+        if pool is None:
             raise MissingNegativePool(
                 f"negative {as_index(index, 'negatives')} is asked for, but there is no pool of negatives; "
                 "make one by preselect(n_neg=...), or leave out the index for a random negative"
             )
-        return self._negative_pool[index]
+        return pool[index]
 
     @fork_safe
     def preselect(
@@ -500,29 +479,31 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
         """
         n_pos, n_neg, neg_to_pos_ratio = pool_sizes(n_pos, n_neg, neg_to_pos_ratio)
         state = ensure_worker_rng(rng)
-        self._notice_edits()
+        now = self._now()
+        targets = self.targets
         if isinstance(window_dims, str) and window_dims in {"extent", "square", "full"}:
             window_dims = None  # a window of each target's own size
         if self.custom_preselect_positives is None:
-            self._pos_select_idxs = choose_positives(self.targets, n_pos, window_dims, state)
+            rows = choose_positives(targets, n_pos, window_dims, state)
         else:
             plain = state if isinstance(rng, np.random.Generator) else rng
             chosen = self.custom_preselect_positives(self, window_dims, rng=plain)
-            self._pos_select_idxs = checked_rows(chosen, len(self.targets))
-        n_pos = len(self._pos_select_idxs)
+            rows = checked_rows(chosen, len(targets))
+        n_pos = len(rows)
         if neg_to_pos_ratio is not None:
             n_neg = as_count(int(n_pos * neg_to_pos_ratio), "n_pos * neg_to_pos_ratio")
-        n_neg = self._preselect_negatives(n_neg or 0, window_dims, state)
+        pool = self._make_negatives(n_neg or 0, window_dims, state)
+        n_neg = len(pool)
+        now.values.update(positives=rows, negatives=pool)
         if verbose:
             logger.info("preselected %d positives and %d negatives", n_pos, n_neg)
         return n_pos, n_neg
 
-    def _preselect_negatives(
+    def _make_negatives(
         self, num: int, window_dims: Sequence[int] | None, rng: np.random.RandomState
-    ) -> int:
+    ) -> NegativePool:
         window = None if window_dims is None else window_pair(window_dims, "negatives")
-        self._negative_pool = NegativePool(self._negative_source(window) if num else None, num, rng)
-        return len(self._negative_pool)
+        return NegativePool(self._negative_source(window) if num else None, num, rng)
 
     def _negative_source(self, window: tuple[float, float] | None) -> NegativeSource:
         anchors = np.empty((0, 2)) if window else self.neg_anchors
@@ -567,5 +548,5 @@ class CocoRegions(Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # typ
     @fork_safe
     def hashid(self) -> str:
         """Hex id of the dataset as it is now."""
-        self._notice_edits()
+        self._now()
         return super().hashid

@@ -15,16 +15,17 @@ from ndsampler.coco_frames import CocoFrames
 from ndsampler.coco_regions import CocoRegions
 from ndsampler.dataset.edits import DatasetHash
 from ndsampler.dataset.kwcoco_adapter import annots_of_image
-from ndsampler.dataset.opening import coerce_dataset, image_folder
-from ndsampler.dataset.sizes import SizeSource
+from ndsampler.dataset.opening import coerce_dataset, complete_photos, image_folder
 from ndsampler.errors import UnknownIdError, UnsupportedTaskError
-from ndsampler.sampling.annots import ALL_ANNOTS, AnnotRequest, find_annots, parse_request, warp_annots
+from ndsampler.sampling.annots import ALL_ANNOTS, AnnotRequest, find_annots, load_annots, parse_request
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
 from ndsampler.sampling.read import read_frames
 from ndsampler.sampling.resolve import resolve_region
 from ndsampler.sampling.shapes import GeometryStore
 from ndsampler.sampling.target import copy_target, normalize_target, take_arguments
+from ndsampler.sampling.unedited import resolve_unedited
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.limits import adopt_limits, get_limits
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import is_sequence
 
@@ -131,7 +132,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         with stdout_to_log():
             dset = kwcoco.CocoDataset.demo(key, **kw)
             if key == "photos":
-                _complete_photos(dset)
+                complete_photos(dset)
         workdir = ub.Path.appdir("ndsampler").ensuredir() if workdir is None else workdir
         return cls(dset, workdir=workdir, backend=backend)
 
@@ -175,7 +176,11 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         state.pop("_geometries", None)
-        return state
+        return {**state, "_limits": get_limits()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        adopt_limits(state["_limits"])
+        self.__dict__.update(state)
 
     @property
     def BACKGROUND_CLASS_ID(self) -> int:
@@ -203,7 +208,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
     @cached_property
     def _geometries(self) -> GeometryStore:
         """Polygons and keypoints that have been parsed."""
-        return GeometryStore(self.dset)
+        return GeometryStore(self.dset, frames=self.frames)
 
     @property
     @fork_safe
@@ -493,6 +498,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             UnknownIdError: if an id does not exist.
             UnknownChannelError: if the image lacks a channel.
             AnnotKindError: for an unknown kind of annotation.
+            ArgumentError: if an annotation of the dataset is malformed; the message names it.
             SourceError: if an image file is missing or damaged; the message names both.
 
         Example:
@@ -507,12 +513,12 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         if kwargs:
             target = take_arguments(target, kwargs)
         request = parse_request(with_annots, annot_ids, visible_thresh)
-        region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
+        if request is None:
+            region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
+        else:
+            index, region, resolved = resolve_unedited(target, self.dset, self.frames, self.regions)
         frames = read_frames(region, self.frames)
-        annots = None
-        if request is not None:
-            rows = find_annots(region, self.regions, request)
-            annots = warp_annots(region, rows, self.regions, self._geometries, request)
+        annots = None if request is None else load_annots(region, index, self._geometries, request)
         return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
 
     @fork_safe
@@ -543,9 +549,8 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             [1]
         """
         request = parse_request(with_annots, annot_ids, visible_thresh) or AnnotRequest(frozenset())
-        region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
-        rows = find_annots(region, self.regions, request)
-        annots = warp_annots(region, rows, self.regions, self._geometries, request)
+        index, region, resolved = resolve_unedited(target, self.dset, self.frames, self.regions)
+        annots = load_annots(region, index, self._geometries, request)
         return assemble_annots(annots, resolved, self.classes, self.kp_classes)
 
     @fork_safe
@@ -572,9 +577,9 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         normal = normalize_target(target, self.dset)
         if is_sequence(normal.get("gids")) and len(normal["gids"]) == 0:
             return []
-        region, _ = resolve_region({**normal, "pad": None}, self.frames)
-        rows = np.concatenate(find_annots(region, self.regions, ALL_ANNOTS))
-        return self.regions.annot_table.aids[rows].tolist()
+        index, region, _ = resolve_unedited({**normal, "pad": None}, self.dset, self.frames, self.regions)
+        rows = np.concatenate(find_annots(region, index, ALL_ANNOTS))
+        return index.columns.aids[rows].tolist()
 
     def _load_slice(self, target_: dict[str, Any]) -> Sample:
         """Load the window of a target without its annotations, under a name of earlier releases."""
@@ -586,10 +591,3 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
     def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:
         """Return a target with all that can be inferred of it, ``space_slice`` among others."""
         return resolve_region(normalize_target(target, self.dset), self.frames)[1]
-
-
-def _complete_photos(dset: kwcoco.CocoDataset) -> None:
-    """Give the photographs of the demo sizes, boxes on every annotation, and a background category."""
-    dset.remove_annotations([ann for ann in dset.anns.values() if ann.get("bbox") is None])
-    dset.add_category("background", id=0)
-    SizeSource(dset).fill(())

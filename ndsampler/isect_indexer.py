@@ -21,8 +21,9 @@ import numpy as np
 import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
-from ndsampler.errors import ArgumentError, ArgumentTypeError, UnknownIdError
+from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, ltrb_array, rtree_asked
+from ndsampler.dataset.columns import as_ids
+from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.pools.arguments import check_fraction
 from ndsampler.pools.negatives import NegativeRequest, WindowSizes, draw_negatives
 from ndsampler.utils.fork_safety import fork_safe
@@ -269,7 +270,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             True
         """
         queries = ltrb_array(boxes)
-        gids = np.asarray(gids, dtype=np.int64)
+        gids = as_ids(gids, "image")
         if gids.shape not in {(), (len(queries),)}:
             raise ArgumentError(
                 f"got images of shape {gids.shape} for {len(queries)} boxes; expected one image per box; "
@@ -564,24 +565,6 @@ class _ImageViews(Mapping[int, ImageView]):
 
     def __len__(self) -> int:
         return len(self._index.columns.images)
-
-
-def ltrb_array(boxes: kwimage.Boxes | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (Q, 4) left, top, right, bottom.
-
-    Args:
-        boxes: Q boxes; an array is taken as left, top, right, bottom.
-
-    Raises:
-        ArgumentTypeError: if they are neither boxes nor an array of four columns.
-    """
-    if not isinstance(boxes, np.ndarray):
-        if not hasattr(boxes, "to_ltrb"):
-            raise ArgumentTypeError(
-                f"the box is {boxes!r}; expected kwimage.Boxes, such as kwimage.Boxes([[x, y, w, h]], 'xywh')"
-            )
-        boxes = boxes.to_ltrb().data
-    return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -45,7 +45,7 @@ class TestVerify:
     @each_caching
     @pytest.mark.parametrize("channels", [1, 3, 5])
     def test_pixels_are_compared_with_their_sources(self, tmp_path, backend, channels, monkeypatch):
-        monkeypatch.setattr("ndsampler.cache.comparison.BLOCK_BYTES", 1000)  # many boxes
+        monkeypatch.setattr("ndsampler.backends.base.BLOCK_BYTES", 1000)  # many boxes
         pixels = random_pixels("float32", channels)
         pixels[3, 4] = np.nan
         path = write_tiff(tmp_path / "image.tif", pixels)

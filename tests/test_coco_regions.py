@@ -124,7 +124,7 @@ def test_an_unknown_image_is_an_error(regions):
 
 
 def test_segmentations_come_as_polygons_or_not_at_all():
-    dset = make_dataset({1: [[0, 0, 20, 20]] * 3})
+    dset = make_dataset({1: [[0, 0, 20, 20]] * 3}, sizes={1: (20, 20)})
     dset.anns[1]["segmentation"] = [[0, 0, 10, 0, 10, 10]]
     mask = kwimage.Mask.random(shape=(20, 20), rng=0)
     dset.anns[2]["segmentation"] = mask.to_coco(style="new")

@@ -13,7 +13,7 @@ from helpers_images import random_pixels, write_png
 from helpers_samples import TARGETS, assert_same_samples, load_all
 
 from ndsampler import CategoryTree, CocoFrames, CocoRegions, CocoSampler
-from ndsampler.coco_sampler import _complete_photos
+from ndsampler.dataset.opening import complete_photos
 from ndsampler.errors import BackendError, UnknownIdError, UnsupportedTaskError
 
 BACKENDS = [None, "npy", "cog", "auto", {"type": "cog", "config": {"compress": "LZW"}}]
@@ -208,7 +208,7 @@ def test_the_photographs_are_completed(tmp_path):
     path = write_png(tmp_path / "a.png", random_pixels("uint8", 3, (9, 12)))
     dset = one_image(path, (9, 12), [{"id": 1, "bbox": [1, 2, 3, 4]}, {"id": 2}])
     del dset.imgs[1]["width"], dset.imgs[1]["height"]
-    _complete_photos(dset)
+    complete_photos(dset)
     assert list(dset.anns) == [1]
     assert dset.index.name_to_cat["background"]["id"] == 0
     assert (dset.imgs[1]["height"], dset.imgs[1]["width"]) == (9, 12)

@@ -119,6 +119,12 @@ class CogBackend(Backend):
         with GATE, gdal.open_dataset(entry) as dataset:
             return str(dataset.profile.get("compress")).upper() not in LOSSY
 
+    def space_needed(self, source: RegionReader) -> int:
+        """Return the size of the temporary file of a large image; 0 for one that is encoded in memory."""
+        if not gdal_write.is_streamed(source):
+            return 0
+        return gdal_write.count_bytes(source) * 4 // 3
+
     def usable_in_place(self, path: str) -> bool:
         """Return True for a source that is a tiled TIFF."""
         return path.lower().endswith((".tif", ".tiff", ".ptif", ".gtiff")) and gdal.is_tiled(path)
@@ -148,8 +154,8 @@ class CogBackend(Backend):
             options["QUALITY"] = options["OVERVIEW_QUALITY"] = str(self.config["quality"])
         overviews = self.config["overviews"]
         method = "AVERAGE" if overviews is True else str(overviews).upper()
-        # Averages of complex numbers and of flags are made from the image itself.
-        averages = source.dtype.kind not in "cb"
+        # Averages of complex numbers, and of types that are stored as others, are made from the image itself.
+        averages = source.dtype.kind != "c" and source.dtype.name not in gdal.STAND_INS
         if overviews is False or not averages or max(source.shape[:2]) <= gdal_write.SMALLEST_OVERVIEW:
             options["OVERVIEWS"] = "NONE"
         else:

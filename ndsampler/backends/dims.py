@@ -8,15 +8,17 @@ JPEG 2000 and the like. Only the few formats that neither of the two knows are d
 
 from __future__ import annotations
 
-import json
 import struct
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
+from ndsampler.backends.base import UNSTATED, Stated
 from ndsampler.backends.header_dims import HEAD_BYTES, parse_dims
 from ndsampler.backends.headers import KWIMAGE_ENDINGS
+from ndsampler.backends.pages import choose_plan
 from ndsampler.backends.source import open_source, stat_source
 from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE, fork_safe
 
 if TYPE_CHECKING:
@@ -27,13 +29,14 @@ MAX_SIDE = 2**31 - 1
 
 
 @fork_safe
-def read_dims(path: str) -> Dims:
+def read_dims(path: str, stated: Stated = UNSTATED) -> Dims:
     """Return (height, width) of an image file in pixels.
 
     The orientation tag of a photograph is ignored, as :func:`ndsampler.backends.source.open_source` does.
 
     Args:
         path: a local file.
+        stated: what the dataset states of the file.
 
     Raises:
         MissingSourceError: if there is no such file.
@@ -53,7 +56,9 @@ def read_dims(path: str) -> Dims:
         raise SourceError(f"{path} is a folder, a pipe or a device; expected an image file")
     if stat.st_size == 0:
         raise SourceError(f"{path} is empty")
-    dims = _npy_dims(path) if path.lower().endswith(".npy") else _dims_of_head(path) or _other_dims(path)
+    dims = (
+        _npy_dims(path) if path.lower().endswith(".npy") else _dims_of_head(path) or _other_dims(path, stated)
+    )
     if max(dims) > MAX_SIDE:
         raise SourceError(f"{path} claims (height, width) {dims}; expected at most {MAX_SIDE}")
     return dims
@@ -87,15 +92,16 @@ def _dims_of_head(path: str) -> Dims | None:
     return dims if dims and min(dims) > 0 else None
 
 
-def _other_dims(path: str) -> Dims:
+def _other_dims(path: str, stated: Stated) -> Dims:
     """Return the size of a file whose header GDAL reads, or that has to be decoded."""
     from ndsampler.backends import gdal
 
     if not path.lower().endswith(KWIMAGE_ENDINGS):
         try:
             with GATE, gdal.open_dataset(path) as dataset:
-                pages = gdal.is_page_stack(dataset)
-                return _page_stack_dims(dataset.tags()) if pages else (dataset.height, dataset.width)
+                version = FileVersion.find(path) if gdal.is_tiff(dataset) else None
+                plan = None if version is None else choose_plan(version, stated)
+                return (dataset.height, dataset.width) if plan is None else plan.shape[:2]
         except SourceError as ex:
             reason = ex
         try:
@@ -103,9 +109,3 @@ def _other_dims(path: str) -> Dims:
         except SourceError:
             raise reason from None
     return open_source(path).shape[:2]
-
-
-def _page_stack_dims(tags: dict[str, str]) -> Dims:
-    """Return the size of an array that a TIFF stores as several pages."""
-    height, width, *_ = json.loads(tags["TIFFTAG_IMAGEDESCRIPTION"])["shape"]
-    return int(height), int(width)

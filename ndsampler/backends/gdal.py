@@ -1,26 +1,33 @@
 """
 Opening and reading files with GDAL, through rasterio. Writing is in :mod:`ndsampler.backends.gdal_write`.
 
-Only these two modules use rasterio, whose wheels include GDAL. The ``osgeo`` bindings are never imported,
-because two copies of GDAL in one process can conflict over their data files.
+What a file says about missing pixels is in :mod:`ndsampler.backends.gdal_nodata`.
+
+Only this module and those named ``gdal_...`` use rasterio, whose wheels include GDAL. The ``osgeo`` bindings are
+never imported, because two copies of GDAL in one process can conflict over their data files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
-import re
 import struct
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 
+from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
+from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
 from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
+from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.backends.tiff_header import has_color_map
 from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
@@ -44,7 +51,8 @@ MAX_TILE = 1024
 #: than it saves; above, the second buffer does.
 MERGE_SIZES = (2**15, 2**20)
 
-#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged.
+#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged. It has none for
+#: the 16 bytes of complex128.
 MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
 #: A tile or strip that claims more bytes than this is checked against the size of the file.
@@ -54,13 +62,24 @@ LARGE_BLOCK_BYTES = 256 * 2**20
 #: uncompressed.
 BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
 
+#: Types of GDAL that numpy does not have, and the types that hold their values.
+NUMPY_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
+
 #: GDAL drivers that can decode a window without the rest of the image.
 WINDOWED_DRIVERS = frozenset(
     {"GTiff", "COG", "VRT", "NITF", "JP2OpenJPEG", "HFA", "ENVI", "EHdr", "netCDF", "RPFTOC"}
 )
 
-#: Warnings of libjpeg about damaged data, and not about unusual headers.
-_JPEG_DAMAGE = re.compile(r"(Corrupt JPEG data|Premature end|Unsupported marker)[^(]*")
+#: GDAL's names of the types of values.
+GDAL_NAMES = {
+    **{"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32"},
+    **{"int32": "Int32", "uint64": "UInt64", "int64": "Int64", "float32": "Float32", "float64": "Float64"},
+    **{"complex64": "CFloat32", "complex128": "CFloat64", "complex_int16": "CInt16"},
+}
+
+#: Shortest side in pixels of an overview that GDAL finds by its size. The sides of a smaller one are rounded
+#: too much.
+THIN = 16
 
 #: The color table that GDAL invents for a gray TIFF of 1 bit.
 BLACK_AND_WHITE = {0: (0, 0, 0, 255), 1: (255, 255, 255, 255)}
@@ -68,15 +87,6 @@ BLACK_AND_WHITE = {0: (0, 0, 0, 255), 1: (255, 255, 255, 255)}
 #: For each type that GDAL lacks, the type that it is stored as, and the tag of a file that states the former.
 STAND_INS = {"bool": "uint8", "float16": "float32"}
 DTYPE_TAG = "NDSAMPLER_DTYPE"
-
-#: The types of numpy that hold what GDAL names complex integers.
-COMPLEX_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
-
-#: Warnings of decoders about damaged data.
-_DECODER_DAMAGE = re.compile(
-    "premature|corrupt|discarding|lack of data|not enough data|mismatch|bad code|truncated|inconsistent",
-    re.IGNORECASE,
-)
 
 _open_lock = threading.Lock()
 
@@ -114,11 +124,12 @@ def quiet_gdal() -> Iterator[None]:
         yield
 
 
-def open_dataset(path: str, **options: Any) -> DatasetReader:
+def open_dataset(path: str, name: str | None = None, **options: Any) -> DatasetReader:
     """Open a file with GDAL, without rasterio's warning about missing georeferencing.
 
     Args:
         path: a local file.
+        name: what GDAL is given to open, such as the name of a page of the file; None for the path.
         **options: open options of GDAL's driver.
 
     Returns:
@@ -134,54 +145,13 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
     with quiet_gdal():
         configure_gdal()
         try:
-            return rasterio.open(path, **options)
+            return rasterio.open(name or path, **options)
         except UnicodeEncodeError as ex:
             raise SourceError(f"{path!r} cannot be opened: GDAL accepts only file names in UTF-8") from ex
         except RasterioIOError as ex:
             if not os.path.exists(path):
                 raise MissingSourceError(f"{path} does not exist") from ex
             raise SourceError(f"{path} cannot be opened as an image: {ex}") from ex
-
-
-class _DecoderWarnings(logging.Filter):
-    """Collects what GDAL's decoders warn of while a thread reads pixels; rasterio logs it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._local = threading.local()
-
-    def install(self) -> None:
-        """Watch the loggers of rasterio, and leave what they show to the program as it was."""
-        for name in ("rasterio._env", "rasterio._err"):
-            rasterio_logger = logging.getLogger(name)
-            if self not in rasterio_logger.filters:
-                rasterio_logger.addFilter(self)
-                rasterio_logger.setLevel(min(rasterio_logger.getEffectiveLevel(), logging.WARNING))
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep a warning, and return whether the program wants to see it."""
-        collected = getattr(self._local, "collected", None)
-        if collected is not None and _DECODER_DAMAGE.search(record.getMessage()):
-            collected.append(record.getMessage())
-        return record.levelno >= logging.getLogger("rasterio").getEffectiveLevel()
-
-    def start(self) -> None:
-        """Collect the warnings of this thread until :meth:`stop` is called."""
-        self._local.collected = []
-
-    def stop(self, path: str) -> None:
-        """Raise a SourceError if a decoder has warned of damage in a file.
-
-        Args:
-            path: the file.
-        """
-        collected = self._local.collected
-        self._local.collected = None
-        if collected:
-            raise SourceError(f"{path} is damaged: {collected[0]}")
-
-
-DECODER_WARNINGS = _DecoderWarnings()
 
 
 class RasterReader:
@@ -192,7 +162,8 @@ class RasterReader:
 
     Args:
         path: a file that GDAL can open.
-        level: 0 for the image itself, n for its n-th overview.
+        level: 0 for the image itself, n for the n-th overview that GDAL lists.
+        name: what GDAL is given to open, such as the name of a page of the file; None for the path.
         stored: whether indexes into a color table, and the four components of a JPEG, are read.
 
     Raises:
@@ -202,12 +173,12 @@ class RasterReader:
     shareable = False
     nbytes = 0
 
-    def __init__(self, path: str, level: int = 0, *, stored: bool = False) -> None:
+    def __init__(self, path: str, level: int = 0, name: str | None = None, *, stored: bool = False) -> None:
         self.path = path
         self._stored = stored
         with GATE:
             with _as_stored() if stored else contextlib.nullcontext():
-                self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
+                self.dataset = open_dataset(path, name, **({"overview_level": level - 1} if level else {}))
             try:
                 self._inspect()
             except BaseException:
@@ -222,7 +193,7 @@ class RasterReader:
             raise SourceError(f"{self.path} has {found}; expected one or more bands of one type")
         try:
             name = dtypes.pop()
-            self._stored_dtype = np.dtype(COMPLEX_TYPES.get(name, name))
+            self._stored_dtype = np.dtype(NUMPY_TYPES.get(name, name))
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
         self.dtype = self._original_dtype()
@@ -233,7 +204,7 @@ class RasterReader:
         self.has_colors = self._palette is not None
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
-        self.nodata = None if self._palette is not None else self.dataset.nodata
+        self.nodata = None if self._palette is not None else nodata_of(self.dataset, self.dtype)
         self.overviews = self._overview_dims()
 
     def _original_dtype(self) -> np.dtype[Any]:
@@ -314,19 +285,74 @@ class RasterReader:
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
         """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
         dtype = self._stored_dtype
-        if (
-            2 <= len(indexes) <= 4
-            and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]
-            and dtype.itemsize in MERGE_TYPES
-        ):
+        mergeable = 2 <= len(indexes) <= 4 and dtype.itemsize in MERGE_TYPES
+        if mergeable and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
             return interleave(self.dataset.read(indexes, window=window, out_dtype=dtype))
         out = np.empty((window.height, window.width, len(indexes)), dtype)
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
         return out
 
+    @functools.cached_property
+    def _mask_count(self) -> int:
+        """The number of masks; it is asked for by reads that leave out missing pixels only."""
+        with GATE:
+            return count_masks(self.dataset, self.dtype)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the file has a mask. See :class:`ndsampler.backends.base.MaskedReader`."""
+        return self._mask_count > 0
+
+    @functools.cached_property
+    def masks_overviews(self) -> bool:
+        """Whether the overviews have a mask, which not all programs write."""
+        if not self.overviews:
+            return False
+        with contextlib.closing(RasterReader(self.path, 1)) as overview:
+            return overview.has_mask
+
+    def read_mask(
+        self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
+        from rasterio.errors import RasterioIOError
+        from rasterio.windows import Window
+
+        if y0 >= y1 or x0 >= x1:
+            return np.ones((y1 - y0, x1 - x0, 1), bool)
+        try:
+            with GATE:
+                return read_masks(self.dataset, Window(x0, y0, x1 - x0, y1 - y0), bands, self._mask_count)
+        except RasterioIOError as ex:
+            raise SourceError(
+                f"the mask of rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: "
+                f"{ex.__cause__ or ex}"
+            ) from ex
+
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
         return self.read(y0, y1, 0, self.shape[1])
+
+    def read_overview(self, dims: tuple[int, int]) -> NDArray[Any]:
+        """Return all pixels of an overview without opening the file again, which takes longer.
+
+        Args:
+            dims: (height, width) of the overview, none below :data:`THIN`.
+
+        Raises:
+            SourceError: if the overview cannot be decoded.
+        """
+        from rasterio.errors import RasterioIOError
+
+        pixels = np.empty((*dims, self.shape[2]), self.dtype)
+        try:
+            with GATE:
+                self.dataset.read(out=pixels.transpose(2, 0, 1))
+        except RasterioIOError as ex:
+            raise SourceError(
+                f"the overview {dims} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
+            ) from ex
+        return pixels
 
     def close(self) -> None:
         """Close the GDAL handle."""
@@ -356,55 +382,6 @@ def interleave(planes: NDArray[Any]) -> NDArray[Any]:
     carrier = MERGE_TYPES[planes.dtype.itemsize]
     merged: NDArray[Any] = require_opencv().merge(list(planes.view(carrier)))
     return merged.view(planes.dtype)
-
-
-def find_jpeg_warning(data: bytes) -> str:
-    """Return the first warning of libjpeg about damaged data; an empty string if there is none.
-
-    Args:
-        data: content of a JPEG file.
-    """
-    import rasterio
-    from rasterio.errors import RasterioError
-
-    try:
-        with GATE, rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING="YES"), _open_memory(data) as dataset:
-            dataset.read()
-    except RasterioError as ex:
-        match = _JPEG_DAMAGE.search(str(ex.__cause__ or ex))
-        return match[0].strip() if match else ""
-    return ""
-
-
-def read_jpeg_rows(data: bytes, y0: int, y1: int) -> NDArray[Any] | None:
-    """Return rows of a JPEG file in memory, (bands, rows, columns); None if GDAL cannot decode it.
-
-    Args:
-        data: content of the file.
-        y0: first row.
-        y1: row after the last.
-    """
-    from rasterio.errors import RasterioError
-    from rasterio.windows import Window
-
-    try:
-        with GATE, _open_memory(data) as dataset:
-            return dataset.read(window=Window(0, y0, dataset.width, y1 - y0))
-    except RasterioError:
-        return None
-
-
-@contextlib.contextmanager
-def _open_memory(data: bytes) -> Iterator[DatasetReader]:
-    """Open an image file in memory."""
-    from rasterio.io import MemoryFile
-
-    with MemoryFile(data) as file:
-        with quiet_gdal():
-            configure_gdal()
-            dataset = file.open()
-        with dataset:
-            yield dataset
 
 
 def is_indexed(dataset: DatasetReader) -> bool:
@@ -470,18 +447,59 @@ def reads_windows(dataset: DatasetReader) -> bool:
         return not (one_block and dataset.compression is not None)
 
 
-def is_page_stack(dataset: DatasetReader) -> bool:
-    """Whether a TIFF stores one array as several pages; GDAL would read only the first page.
-
-    tifffile writes an image of 2, or of more than 4, channels in this way and stores the shape of the array
-    in the image description.
+def is_tiff(dataset: DatasetReader) -> bool:
+    """Whether an open file is a TIFF.
 
     Args:
         dataset: the open file.
     """
+    return dataset.driver in ("GTiff", "COG")
+
+
+def page_name(path: str, offset: int) -> str:
+    """Return GDAL's name of a page of a TIFF.
+
+    Args:
+        path: a local file.
+        offset: position of the page's directory in the file, in bytes.
+    """
+    return f"GTIFF_DIR:off:{offset}:{path}"
+
+
+def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
+    """Open pages of a TIFF as the channels of one image.
+
+    Args:
+        first: the first page, which is closed; all pages have its size, number of bands and type.
+        offsets: positions of the directories of the pages in the file, in bytes.
+
+    Raises:
+        SourceError: if GDAL cannot open them.
+
+    References:
+        https://gdal.org/en/stable/drivers/raster/vrt.html
+    """
     with GATE:
-        description = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
-        return bool(dataset.subdatasets) and description.startswith('{"shape":')
+        height, width, _ = first.shape
+        # Of an indexed page, its indexes.
+        count, nodata = first.dataset.count, first.dataset.nodata
+        dtype = GDAL_NAMES[first.dataset.dtypes[0]]
+        first.close()
+    no_data = "" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>"
+    rect = f'xOff="0" yOff="0" xSize="{width}" ySize="{height}"'
+    bands: list[str] = []
+    for offset in offsets:
+        name = escape(page_name(first.path, offset))
+        # A handle that several datasets share may be used by several threads.
+        source = f'<SourceFilename relativeToVRT="0" shared="0">{name}</SourceFilename>'
+        for band in range(1, count + 1):
+            bands.append(
+                f'<VRTRasterBand dataType="{dtype}" band="{len(bands) + 1}">{no_data}<SimpleSource>{source}'
+                f"<SourceBand>{band}</SourceBand><SrcRect {rect}/><DstRect {rect}/>"
+                "</SimpleSource></VRTRasterBand>"
+            )
+    size = f'rasterXSize="{width}" rasterYSize="{height}"'
+    return RasterReader(first.path, name=f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>")
 
 
 def is_tiled(path: str) -> bool:
@@ -496,9 +514,11 @@ def is_tiled(path: str) -> bool:
         logger.debug("%s cannot be opened by GDAL, so it is not used in place", path)
         return False
     with GATE, dataset:
-        if dataset.driver not in ("GTiff", "COG") or not dataset.count or not dataset.profile.get("tiled"):
+        if not is_tiff(dataset) or not dataset.count or not dataset.profile.get("tiled"):
             return False
-        if is_page_stack(dataset):
+        version = FileVersion.find(path)
+        plan = None if version is None else choose_plan(version)
+        if plan is not None and plan.arrangement is not Arrangement.FIRST:
             return False
         return max(dataset.block_shapes[0]) <= MAX_TILE
 

@@ -55,12 +55,12 @@ class EntryLabel:
     """(height, width, channels) of the image."""
     dtype: str
     """Type of the values."""
-    nodata: float | None
-    """The value that marks pixels without a measurement, if any."""
+    nodata: Any
+    """The value that marks pixels without a measurement, if any; one for each channel where they differ."""
     backend: str = ""
     """The backend that wrote the entry, and its settings that differ from the defaults, for messages."""
     form: str = ""
-    """``'stored'`` if the entry holds the stored values of a file that is decoded to others."""
+    """How the source was read because of what the dataset states of it; empty if that made no difference."""
 
 
 def append_label(path: str, label: EntryLabel) -> None:

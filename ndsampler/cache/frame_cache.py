@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
 from ndsampler.backends.source import SourceBackend, spans_files, stat_source
-from ndsampler.backends.values import choose_form
+from ndsampler.backends.values import choose_form, reads_first_page
 from ndsampler.cache.handles import HandlePool
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
 from ndsampler.cache.names import entry_path, is_named_for
@@ -285,8 +285,9 @@ class FrameCache:
         entry = self._entry_of(self.identify(source))
         if self._is_whole(entry):
             return entry
-        usable = not os.path.lexists(entry) and self.backend.usable_in_place(source.path)
-        return source.path if usable else None
+        if os.path.lexists(entry) or not self.backend.usable_in_place(source.path):
+            return None
+        return source.path if reads_first_page(source.path, source.stated) else None
 
     def clean_up(self) -> int:
         """Remove what writers left behind that have died, and return how many there were."""

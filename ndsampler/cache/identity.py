@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ndsampler.backends.base import UNSTATED, Stated
 from ndsampler.backends.source import stat_source
 from ndsampler.backends.values import choose_form
 from ndsampler.errors import SourceError
@@ -33,8 +34,8 @@ class Source(NamedTuple):
     """Absolute path."""
     given_hash: str | None = None
     """The hash that the dataset states for the file."""
-    stated: int | None = None
-    """Number of channels that the dataset states for the file."""
+    stated: Stated = UNSTATED
+    """What the dataset states of the file that decides how it is read."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class SourceIdentity:
     content: str = ""
     """Hash of the content, or one given by the dataset; replaces the other three when set."""
     form: str = ""
-    """``'stored'`` for the stored values of a file that is decoded to others; see
+    """How the file is read because of what the dataset states of it, such as ``'stored'`` for the stored
+    values of a file that is decoded to others; empty if that makes no difference. See
     :mod:`ndsampler.backends.values`."""
 
     @classmethod

@@ -15,8 +15,9 @@ import time
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.label import EntryLabel, append_label, check_entry, read_label
+from ndsampler.backends.recording import RecordedSource
 from ndsampler.backends.source import open_form, open_source, stat_source
-from ndsampler.cache.comparison import diagonal_boxes, find_difference
+from ndsampler.cache.comparison import compare_entry
 from ndsampler.cache.handles import close_idle_readers
 from ndsampler.cache.identity import SourceIdentity
 from ndsampler.errors import CacheError, SourceError
@@ -60,14 +61,14 @@ def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> Non
         CacheError: if what was written is not what was read.
         OSError: if the file cannot be written, on a full disk for example.
     """
-    with contextlib.closing(open_form(identity.path, identity.form)) as source:
+    with contextlib.closing(RecordedSource(open_form(identity.path, identity.form))) as source:
         if not identity.is_of(stat_source(identity.path)):
             raise ChangedSourceError(f"{identity.path} was changed while it was being read; read it again")
         # A codec that changes colors a little would make other classes of class indexes.
         backend = backend.as_lossless() if identity.form else backend
-        _check_space(backend, source, os.path.dirname(partial))
+        _check_space(backend, source.reader, os.path.dirname(partial))
         backend.convert(source, partial)
-        _check_pixels(backend, source, partial, identity.path)
+        _compare(backend, source, partial, identity.path)
         label = EntryLabel(
             source=identity.path,
             size=identity.size,
@@ -90,12 +91,12 @@ def _check_space(backend: Backend, source: RegionReader, folder: str) -> None:
         raise OSError(errno.ENOSPC, f"{need / 1e6:.0f} MB are needed and {disk.free / 1e6:.0f} MB are free")
 
 
-def _check_pixels(backend: Backend, source: RegionReader, partial: str, path: str) -> None:
+def _compare(backend: Backend, source: RecordedSource, partial: str, path: str) -> None:
     """Raise a CacheError if a new entry is not a copy of its source."""
-    boxes = diagonal_boxes(source) if backend.lossless else ()
-    difference = find_difference(source, partial, backend, boxes)
-    if difference:
-        raise CacheError(f"the new entry of {path} is not a copy of it: {difference}")
+    try:
+        compare_entry(source, partial, backend, backend.lossless)
+    except CacheError as ex:
+        raise CacheError(f"the new entry of {path} is not a copy of it: {ex}") from ex
 
 
 def publish(partial: str, entry: str) -> None:

@@ -11,16 +11,19 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ndsampler.dataset.columns import Columns, describe_unknown, find_sorted
+from ndsampler.dataset.columns import NO_ID, Columns, as_ids, describe_unknown, find_sorted
+from ndsampler.dataset.edits import dataset_state
 from ndsampler.dataset.image_table import ImageTable
-from ndsampler.dataset.records import read_annots
+from ndsampler.dataset.records import AnnotRecords, box_of, read_annots
 from ndsampler.errors import UnknownIdError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
     from ndsampler.dataset.sizes import SizeSource
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["AnnotTable"]
 
 logger = logging.getLogger(__name__)
+
+#: How often a dataset is read that another thread edits at the same time.
+_READS = 10
 
 
 @dataclass(eq=False)
@@ -61,7 +67,11 @@ class AnnotTable(Columns):
     """Category ids; :data:`~ndsampler.dataset.columns.NO_ID` for an annotation without a category."""
 
     boxes: NDArray[np.float64]
-    """(N, 4) boxes as x, y, width, height in image pixels; a row of NaN for an annotation without a box."""
+    """(N, 4) boxes as x, y, width, height in image pixels. An annotation without a box has that of its
+    geometry, or a row of NaN if it has none either."""
+
+    has_box: NDArray[np.bool_]
+    """Which annotations state a box."""
 
     offsets: NDArray[np.int64]
     """(images + 1) bounds: image i has the rows ``offsets[i]`` to ``offsets[i + 1]``, exclusive."""
@@ -87,26 +97,52 @@ class AnnotTable(Columns):
                 the dataset.
 
         Raises:
-            ArgumentError: if a number is expected and something else found, or a box is not four numbers.
+            ArgumentError: if a number is expected and something else found, a box is not four finite numbers,
+                or the geometry of an annotation without a box is malformed.
         """
-        images = ImageTable.from_coco(dset, size_source)
-        records = read_annots(dset)
-        aids, cids, boxes, tracks = records.aids, records.cids, records.boxes, records.tracks
+        images, records = _read_unedited(dset, size_source)
         image_rows = images.find(records.gids)
-        order = _grouping_order(image_rows, aids)
-        if order is not None:
-            aids, cids, boxes, image_rows = aids[order], cids[order], boxes[order], image_rows[order]
-            tracks = None if tracks is None else tracks[order]
-        return cls(
+        order = _grouping_order(image_rows, records.aids)
+        chosen = slice(None) if order is None else order
+        self = cls(
             images=images,
-            aids=aids,
-            cids=cids,
-            boxes=boxes,
-            offsets=np.searchsorted(image_rows, np.arange(len(images) + 1)),
+            aids=records.aids[chosen],
+            cids=records.cids[chosen],
+            boxes=records.boxes[chosen],
+            has_box=records.has_box[chosen],
+            offsets=np.searchsorted(image_rows[chosen], np.arange(len(images) + 1)),
             order=None if order is None else np.argsort(order, kind="stable"),
-            tracks=tracks,
+            tracks=None if records.tracks is None else records.tracks[chosen],
             track_ids=records.track_ids,
         )
+        if records.dicts is not None:
+            dicts = records.dicts if order is None else [records.dicts[i] for i in order.tolist()]
+            self.__dict__["_dicts"] = dicts
+        return self
+
+    def annotation(self, row: int, dset: Any) -> dict[str, Any]:
+        """Return the dictionary of an annotation as it was when the table was made.
+
+        Values that were changed in place since then are the new ones.
+
+        Args:
+            row: row of the annotation.
+            dset: the dataset, which is asked if this table came out of a pickle.
+
+        Raises:
+            UnknownIdError: if the table came out of a pickle, and the dataset has no such annotation.
+        """
+        if self._dicts is not None:
+            return self._dicts[row]
+        aid = int(self.aids[row])
+        try:
+            found: dict[str, Any] = dset.anns[aid]
+        except KeyError:
+            raise UnknownIdError(f"annotation id is {aid}; the dataset has no such annotation") from None
+        return found
+
+    #: The annotations in the order of the rows; None for a database, and after pickling.
+    _dicts: ClassVar[list[dict[str, Any]] | None] = None
 
     def __len__(self) -> int:
         return len(self.aids)
@@ -138,9 +174,9 @@ class AnnotTable(Columns):
         return self.images.gids[self.image_rows]
 
     @property
-    def has_box(self) -> NDArray[np.bool_]:
-        """Which annotations have a box."""
-        return np.logical_not(np.isnan(self.boxes).any(axis=1))
+    def n_unboxed(self) -> int:
+        """Number of annotations that have geometry but state no box."""
+        return int((~self.has_box & ~np.isnan(self.boxes[:, 0])).sum())
 
     @cached_property
     def spans(self) -> dict[int, tuple[int, int]]:
@@ -188,12 +224,42 @@ class AnnotTable(Columns):
         Raises:
             UnknownIdError: if the dataset lacks one of the annotations.
         """
-        wanted = np.asarray(aids, dtype=np.int64)
+        wanted = as_ids(aids, "annotation")
         order, ascending = self._by_aid
         found = find_sorted(ascending, wanted)
         if (found < 0).any():
             raise UnknownIdError(describe_unknown("annotation", wanted[found < 0][0], ascending))
         return order[found]
+
+    def matches(self, ann: dict[str, Any], imgs: Mapping[Any, Any]) -> bool:
+        """Whether an annotation is as it was when the table was made: its image, category and box.
+
+        Args:
+            ann: the annotation in the dataset.
+            imgs: image id to the dictionary of the image.
+
+        Raises:
+            ArgumentError: if its box or its geometry is malformed now.
+        """
+        row = self._row_of(ann["id"])
+        if row is None or (self._dicts is not None and self._dicts[row] is not ann):
+            return False
+        cid = ann.get("category_id")
+        first, stop = self.spans.get(ann["image_id"], (0, 0))
+        if not first <= row < stop or self.cids[row] != (NO_ID if cid is None else int(cid)):
+            return False
+        held = self.boxes[row].tolist()
+        bbox = ann.get("bbox")
+        if self.has_box[row] and type(bbox) is list and bbox == held:
+            return True
+        box, stated = box_of(ann, imgs)
+        return stated == self.has_box[row] and np.array_equal(held, box, equal_nan=True)
+
+    def _row_of(self, aid: int) -> int | None:
+        """Return the row of an annotation; None if there is none."""
+        order, ascending = self._by_aid
+        place = int(np.searchsorted(ascending, aid))
+        return int(order[place]) if place < len(ascending) and ascending[place] == aid else None
 
     def hash_columns(self) -> str:
         """Return a hash of image ids, annotation ids, categories and boxes; the same in every process."""
@@ -205,6 +271,16 @@ class AnnotTable(Columns):
     def rows_in_dataset_order(self) -> NDArray[np.int64]:
         """Return the rows in the order in which the dataset lists its annotations."""
         return np.arange(len(self)) if self.order is None else self.order
+
+
+def _read_unedited(dset: Any, size_source: SizeSource | None) -> tuple[ImageTable, AnnotRecords]:
+    """Return images and annotations that belong together, though another thread may edit the dataset."""
+    for _ in range(_READS):
+        before = dataset_state(dset)
+        images, records = ImageTable.from_coco(dset, size_source), read_annots(dset)
+        if dataset_state(dset) == before:
+            break
+    return images, records
 
 
 def _grouping_order(image_rows: NDArray[np.int64], aids: NDArray[np.int64]) -> NDArray[np.int64] | None:

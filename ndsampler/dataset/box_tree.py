@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.errors import MissingDependencyError
+from ndsampler.errors import ArgumentTypeError, MissingDependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import kwimage
     from numpy.typing import NDArray
 
     from ndsampler.dataset.annot_table import AnnotTable
 
-__all__ = ["NO_ROWS", "BoxTree", "compared_pairs", "rtree_asked"]
+__all__ = ["NO_ROWS", "BoxTree", "compared_pairs", "ltrb_array", "rtree_asked"]
 
 #: Pairs of a query and an annotation that are compared at a time; they take about 100 MB.
 _PAIRS_AT_ONCE = 1_000_000
@@ -146,3 +147,21 @@ def _runs(values: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
     distinct, begins = np.unique(values, return_index=True)
     ends = np.append(begins, len(values))[1:]
     return zip(distinct.tolist(), begins.tolist(), ends.tolist(), strict=True)
+
+
+def ltrb_array(boxes: kwimage.Boxes | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (Q, 4) left, top, right, bottom.
+
+    Args:
+        boxes: Q boxes; an array is taken as left, top, right, bottom.
+
+    Raises:
+        ArgumentTypeError: if they are neither boxes nor an array of four columns.
+    """
+    if not isinstance(boxes, np.ndarray):
+        if not hasattr(boxes, "to_ltrb"):
+            raise ArgumentTypeError(
+                f"the box is {boxes!r}; expected kwimage.Boxes, such as kwimage.Boxes([[x, y, w, h]], 'xywh')"
+            )
+        boxes = boxes.to_ltrb().data
+    return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.errors import ArgumentError, UnknownIdError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["NO_ID", "Columns", "describe_unknown", "find_sorted"]
+__all__ = ["NO_ID", "Columns", "as_ids", "check_ids", "describe_unknown", "find_sorted"]
 
 #: Value of an id column if the dataset states no id: an annotation without a category, an image without a
 #: video. Unknown sizes are -1, too.
@@ -33,6 +35,57 @@ class Columns:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update({name: _widened(value) for name, value in state.items()})
+
+
+def as_ids(values: ArrayLike, what: str) -> NDArray[np.int64]:
+    """Return ids as an array.
+
+    Args:
+        values: the ids.
+        what: what they name, ``'image'`` for example.
+
+    Raises:
+        UnknownIdError: if one of them is too large for any dataset.
+        ArgumentError: if one of them is no number.
+
+    Example:
+        >>> as_ids([3, 2**40], 'image').tolist()
+        [3, 1099511627776]
+    """
+    given = np.asarray(values)
+    if given.dtype.kind in "ib":
+        return given.astype(np.int64)
+    try:
+        ids = np.asarray(values, dtype=np.int64)
+    except OverflowError:
+        raise UnknownIdError(f"no {what} has an id above 2**63 - 1; the ids are {values!r}") from None
+    except (TypeError, ValueError):
+        raise ArgumentError(f"the ids are {values!r}; expected whole numbers, ids of {what}s") from None
+    if given.dtype.kind == "u" and (ids < 0).any():
+        raise UnknownIdError(f"no {what} has an id above 2**63 - 1; the ids are {values!r}")
+    return ids
+
+
+def check_ids(ids: Iterable[Any], what: str) -> None:
+    """Refuse ids that the columns cannot hold.
+
+    Args:
+        ids: the ids; those of other types than int are left for later checks.
+        what: what they name, ``'image'`` for example.
+
+    Raises:
+        ArgumentError: if one of them needs more than 64 bits.
+
+    Example:
+        >>> check_ids([1, 2**63 - 1], 'image')
+    """
+    try:
+        ends = (min(ids), max(ids))
+    except (TypeError, ValueError):  # of several types, or none at all
+        ends = tuple(ids)
+    for value in ends:
+        if isinstance(value, (int, np.integer)) and not -(2**63) <= value < 2**63:
+            raise ArgumentError(f"the dataset has the {what} id {value}; expected at most 2**63 - 1")
 
 
 def find_sorted(ascending: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.dataset.columns import Columns, describe_unknown, find_sorted
-from ndsampler.dataset.records import read_images
+from ndsampler.dataset.columns import Columns, as_ids, describe_unknown, find_sorted
+from ndsampler.dataset.records import MAX_SIDE, read_images
 from ndsampler.dataset.sizes import SizeSource
 from ndsampler.errors import ArgumentError, UnknownIdError
 
@@ -77,7 +77,7 @@ class ImageTable(Columns):
             size_source: reads sizes that are missing; by default from the files in the folder of the dataset.
 
         Raises:
-            ArgumentError: if an id, a size or a frame index is not a number.
+            ArgumentError: if an id, a size or a frame index is not a number, or far too large.
         """
         records = read_images(dset)
         order = np.argsort(records.numbers["id"], kind="stable")
@@ -86,8 +86,8 @@ class ImageTable(Columns):
         columns = {key: column[order] for key, column in records.numbers.items()}
         return cls(
             gids=columns["id"],
-            widths=columns["width"].astype(np.int32),
-            heights=columns["height"].astype(np.int32),
+            widths=_sides(columns, "width"),
+            heights=_sides(columns, "height"),
             vidids=columns["video_id"],
             frame_index=columns["frame_index"],
             order=rows_in_dataset_order,
@@ -126,7 +126,7 @@ class ImageTable(Columns):
         Args:
             gids: image ids.
         """
-        return find_sorted(self.gids, np.asarray(gids, dtype=np.int64))
+        return find_sorted(self.gids, as_ids(gids, "image"))
 
     def indices_of(self, gids: ArrayLike) -> NDArray[np.int64]:
         """Return the row of each image.
@@ -137,7 +137,7 @@ class ImageTable(Columns):
         Raises:
             UnknownIdError: if the dataset lacks one of the images.
         """
-        wanted = np.asarray(gids, dtype=np.int64)
+        wanted = as_ids(gids, "image")
         rows = self.find(wanted)
         if (rows < 0).any():
             raise UnknownIdError(self.describe_unknown(wanted[rows < 0][0]))
@@ -197,3 +197,14 @@ class ImageTable(Columns):
         """Return which of some rows, or of all, have no width or no height; each once, ascending."""
         unsized = (self.widths < 0) | (self.heights < 0)
         return np.nonzero(unsized)[0] if rows is None else np.unique(rows[unsized[rows]])
+
+
+def _sides(columns: dict[str, NDArray[np.int64]], key: str) -> NDArray[np.int32]:
+    """Return the widths or heights of images in a narrower type."""
+    too_large = np.nonzero(columns[key] > MAX_SIDE)[0]
+    if len(too_large):
+        row = too_large[0]
+        raise ArgumentError(
+            f"image {columns['id'][row]} has {key} {columns[key][row]}; expected at most {MAX_SIDE} pixels"
+        )
+    return columns[key].astype(np.int32)

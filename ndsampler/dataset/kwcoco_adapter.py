@@ -29,6 +29,13 @@ UNSIZED_QUERY = (
 #: All annotations: id, image, category, and the box as four columns.
 ANNOTS_QUERY = "SELECT id, image_id, category_id, _bbox_x, _bbox_y, _bbox_w, _bbox_h FROM annotations"
 
+#: Annotations without a box that may have geometry: id, image and its size, segmentation and keypoints.
+UNBOXED_QUERY = (
+    "SELECT annotations.id, image_id, width, height, segmentation, keypoints FROM annotations "
+    "LEFT JOIN images ON images.id = image_id WHERE _bbox_x IS NULL "
+    "AND (segmentation IS NOT NULL OR keypoints IS NOT NULL)"
+)
+
 #: Id and track of the annotations that have a track.
 TRACKS_QUERY = "SELECT id, track_id FROM annotations WHERE track_id IS NOT NULL"
 
@@ -53,6 +60,19 @@ def is_in_memory(table: Any) -> bool:
         True
     """
     return isinstance(table, dict)
+
+
+def list_parts(img: Any) -> list[Any]:
+    """Return the files that an image has beside its own, as ``kwcoco.CocoImage.iter_assets`` orders them.
+
+    Args:
+        img: the entry of the image.
+
+    Example:
+        >>> list_parts({'assets': ['b'], 'auxiliary': ['a']})
+        ['a', 'b']
+    """
+    return [*(img.get("auxiliary") or ()), *(img.get("assets") or ())]
 
 
 def open_connection(dset: Any) -> Any:
@@ -124,7 +144,9 @@ def edit_counters(dset: Any) -> tuple[Any, ...]:
     """Return numbers that change when something is added to a dataset or removed from it.
 
     These are the numbers of annotations, images and categories, the identity of the index, the next unused
-    ids, and the number of recorded modifications. A value that is changed in place changes none of them.
+    ids, and whether kwcoco has recorded a modification; and the identities of the annotation and the image
+    that were added last, which differ when one is removed and another takes its id. A value that is changed
+    in place changes none of them.
 
     Args:
         dset: a ``kwcoco.CocoDataset``.
@@ -144,7 +166,43 @@ def edit_counters(dset: Any) -> tuple[Any, ...]:
         unused["annotations"],
         unused["images"],
         dset._state["was_modified"],
+        Same(_last(dset.dataset, "annotations")),
+        Same(_last(dset.dataset, "images")),
     )
+
+
+class Same:
+    """A value that equals only itself.
+
+    It holds the value, so that no other object can get its identity.
+
+    Args:
+        value: any object.
+
+    Example:
+        >>> first, second = [1], [1]
+        >>> Same(first) == Same(first), Same(first) == Same(second)
+        (True, False)
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _last(dataset: Any, section: str) -> Any:
+    """Return the last entry of a section of a dataset; None if there is none."""
+    entries = dataset.get(section)
+    try:
+        return entries[-1] if entries else None
+    except IndexError:  # another thread has emptied the list meanwhile
+        return None
 
 
 def build_hash(dset: Any) -> str | None:

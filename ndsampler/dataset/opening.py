@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.dataset.kwcoco_adapter import is_view
+from ndsampler.dataset.sizes import SizeSource
 from ndsampler.errors import ArgumentError, ArgumentTypeError, MissingSourceError
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.quiet import stdout_to_log
@@ -17,7 +18,7 @@ from ndsampler.utils.quiet import stdout_to_log
 if TYPE_CHECKING:
     from ndsampler.types import PathLike
 
-__all__ = ["coerce_dataset", "image_folder", "open_dataset"]
+__all__ = ["coerce_dataset", "complete_photos", "image_folder", "open_dataset"]
 
 #: What every file and dictionary is expected to be.
 EXPECTED = "expected MS-COCO or kwcoco: an object with the lists images, annotations and categories"
@@ -110,6 +111,17 @@ def image_folder(images: PathLike | None) -> str | None:
             "names of the dataset start from"
         )
     return folder
+
+
+def complete_photos(dset: Any) -> None:
+    """Give the photographs of kwcoco's demo sizes, boxes on every annotation, and a background category.
+
+    Args:
+        dset: the demo dataset ``'photos'``.
+    """
+    dset.remove_annotations([ann for ann in dset.anns.values() if ann.get("bbox") is None])
+    dset.add_category("background", id=0)
+    SizeSource(dset).fill(())
 
 
 def _is_path(text: str) -> bool:

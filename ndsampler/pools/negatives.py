@@ -1,6 +1,8 @@
 """
 Drawing random windows that do not overlap annotations, or overlap them little.
 
+A window is made of whole pixels, as it is when it is read. With a threshold of 0 it does not even touch an
+annotation, so that its sample lists none. If an image has only places that touch one, those are used.
 Windows are drawn at random and rejected if annotations cover too much of them. If this keeps failing for an
 image, its free space is computed and a window is drawn from it (:mod:`ndsampler.pools.free_space`). The
 result depends on the random state only, not on the clock, the order of a set or a hash.
@@ -17,7 +19,7 @@ import numpy as np
 
 from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.pools.arguments import as_amount, as_count
-from ndsampler.pools.free_space import ValidArea, free_corners, lattice_corners
+from ndsampler.pools.free_space import ValidArea, corner_range, free_corners, lattice_corners
 from ndsampler.pools.window_grid import union_area
 from ndsampler.utils.deprecation import warn_user
 
@@ -47,6 +49,9 @@ _MORE_TRIES = (16, 32)
 
 #: Number of windows that can be tried in about the time in which the free space of an image is computed.
 _TRIES_A_LOOK = 64
+
+#: Distance between successive points that fill the unit square: 1 / g and 1 / g^2 for g^3 = g + 1.
+_STEP = (0.7548776662466927, 0.5698402909980532)
 
 #: Default number of successive rounds without a new negative after which the search stops.
 _PATIENCE = 10
@@ -114,14 +119,15 @@ class WindowSizes:
         return cls(choices, anchors is not None)
 
     def in_pixels(self, chosen: NDArray[np.int64], dsizes: NDArray[Any]) -> NDArray[np.float64]:
-        """Return (M, 2) widths and heights in pixels.
+        """Return (M, 2) widths and heights in whole pixels, rounded up as they are when a window is read.
 
         Args:
             chosen: (M,) row of :attr:`choices` for each window.
             dsizes: (M, 2) width and height of the image of each window.
         """
         sizes = self.choices[chosen]
-        return sizes * dsizes if self.relative else sizes
+        # A product has a rounding error.
+        return np.maximum(np.ceil(np.round(sizes * dsizes if self.relative else sizes, 6)), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,8 +228,7 @@ def draw_negatives(
         message = (
             f"found {len(rows)} of {request.num} negatives with thresh={request.thresh} in "
             f"{len(request.image_rows)} images, {len(search.without_room)} of which have no space for one; "
-            "expected all of them to be found; request fewer or smaller ones, raise thresh, "
-            "or pass exact=False"
+            "request fewer or smaller ones, raise thresh, or pass exact=False"
         )
         if exact == "warn":
             warn_user(message, UserWarning)
@@ -231,6 +236,32 @@ def draw_negatives(
             raise ArgumentError(message)
     order = np.argsort(rows, kind="stable")
     return rows[order], ltrb[order]
+
+
+def even_shares(groups: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np.float64]:
+    """Return points that fill the unit square evenly for each group, which independent ones do not.
+
+    They are the multiples of an irrational step, from a random start (M. Roberts, "The unreasonable
+    effectiveness of quasirandom sequences", 2018): each point alone is uniformly distributed, and any run of
+    successive points of a group is even.
+
+    Args:
+        groups: (M,) group of each point.
+        rng: random state, which draws a start for each group.
+
+    Returns:
+        (M, 2) numbers from 0 to 1, exclusive.
+
+    Example:
+        >>> points = even_shares(np.zeros(100, int), np.random.RandomState(0))
+        >>> np.histogram(points[:, 0], bins=4, range=(0, 1))[0].tolist()
+        [25, 25, 25, 25]
+    """
+    distinct, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")
+    place = np.empty(len(groups))
+    place[order] = np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return (rng.rand(len(distinct), 2)[group] + place[:, None] * _STEP) % 1.0
 
 
 def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
@@ -315,7 +346,8 @@ class _Search:
         rows, sizes = self.request.image_rows, self.request.sizes
         if sizes.relative:
             return rows
-        fits = np.any((self.dsizes[rows][:, None] >= sizes.choices).all(axis=2), axis=1)
+        whole = sizes.in_pixels(np.arange(len(sizes.choices)), self.dsizes)
+        fits = np.any((self.dsizes[rows][:, None] >= whole).all(axis=2), axis=1)
         self.without_room += rows[~fits].tolist()
         return rows[fits]
 
@@ -339,29 +371,38 @@ class _Search:
         image_rows = owing[slots]
         sizes = self.choose_sizes(image_rows)
         bounds = self.bounds(image_rows)
-        spare = bounds[:, 2:] - bounds[:, :2] - sizes
-        corners = bounds[:, :2] + self.rng.rand(len(slots), 2) * spare
-        ltrb = np.concatenate([corners, np.minimum(corners + sizes, bounds[:, 2:])], axis=1)
-        candidates = np.nonzero((spare >= 0).all(axis=1))[0]
+        low, high = corner_range(bounds, sizes)
+        # The first good one of several successive even points would not be uniformly distributed.
+        shares = even_shares(image_rows, self.rng) if tries == 1 else self.rng.rand(len(slots), 2)
+        corners = np.minimum(low + np.floor(shares * (high - low + 1)), high)
+        ltrb = np.concatenate([corners, corners + sizes], axis=1)
+        candidates = np.nonzero((high >= low).all(axis=1))[0]
         good = candidates[self.acceptable(image_rows[candidates], ltrb[candidates])]
         done, first = np.unique(slots[good], return_index=True)
         return done, ltrb[good[first]]
 
-    def acceptable(self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def acceptable(
+        self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64], may_touch: bool = False
+    ) -> NDArray[np.bool_]:
         """Return which windows avoid the annotations and lie inside the valid regions."""
-        good = self.uncovered(image_rows, ltrb)
+        good = self.uncovered(image_rows, ltrb, may_touch)
         for row, area in self.areas.items():
             mine = np.nonzero((image_rows == row) & good)[0]
             good[mine] = area.holds(ltrb[mine])
         return good
 
-    def uncovered(self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def uncovered(
+        self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64], may_touch: bool
+    ) -> NDArray[np.bool_]:
         """Return of which windows annotations cover no more than the threshold."""
         thresh = self.request.thresh
         good = np.ones(len(ltrb), dtype=bool)
         if thresh >= 1 or not len(ltrb):
             return good
         query, rows = self.find_pairs(image_rows, ltrb)
+        if thresh == 0 and not may_touch:
+            good[query] = False
+            return good
         windows, boxes = ltrb[query].T, self.request.table.ltrb[:, rows]
         if thresh == 0:  # a box without area inside the window counts as an overlap; touching edges do not
             bad = ((windows[:2] < boxes[2:]) & (boxes[:2] < windows[2:])).all(axis=0)
@@ -400,26 +441,34 @@ class _Search:
         """Return up to ``num`` windows from the free space of an image, and whether it has free space."""
         area = self.areas.get(row)
         bounds = self.bounds(np.array([row]))[0]
-        obstacles = self.obstacles(row)
-        found: list[NDArray[np.float64]] = [np.empty((0, 4))]
-        for size, share in self.sizes_to_search(row, num):
-            corners = free_corners(bounds, size, obstacles, share, self.rng, self.request.thresh, area)
-            found.append(self.good_windows(row, corners, size))
-        windows = np.concatenate(found)
+        plan = self.sizes_to_search(row, num)
+        windows = self.search_sizes(row, plan, False)
+        if not len(windows) and self.request.thresh == 0:
+            windows = self.search_sizes(row, plan, True)
         if not len(windows) and (area is not None or self.request.thresh > 0):  # some may have been missed
             size, steps = self.smallest_size(row), _LATTICE if area is None else _FINE_LATTICE
             corners = lattice_corners(bounds, size, steps, self.rng)
-            windows = self.rng.permutation(self.good_windows(row, corners, size))
+            windows = self.rng.permutation(self.good_windows(row, corners, size, True))
         return windows[:num], len(windows) > 0
 
+    def search_sizes(
+        self, row: int, plan: list[tuple[NDArray[np.float64], int]], may_touch: bool
+    ) -> NDArray[np.float64]:
+        """Return windows from the free space of an image for each size."""
+        bounds, obstacles, area = self.bounds(np.array([row]))[0], self.obstacles(row), self.areas.get(row)
+        found: list[NDArray[np.float64]] = [np.empty((0, 4))]
+        for size, share in plan:
+            thresh = self.request.thresh
+            corners = free_corners(bounds, size, obstacles, share, self.rng, thresh, area, may_touch)
+            found.append(self.good_windows(row, corners, size, may_touch))
+        return np.concatenate(found)
+
     def good_windows(
-        self, row: int, corners: NDArray[np.float64], size: NDArray[np.float64]
+        self, row: int, corners: NDArray[np.float64], size: NDArray[np.float64], may_touch: bool
     ) -> NDArray[np.float64]:
         """Return the windows of an image at these corners that are acceptable."""
         ltrb = np.concatenate([corners, corners + size], axis=1)
-        inside = (ltrb[:, 2:] <= self.bounds(np.array([row]))[0, 2:]).all(axis=1)
-        ltrb = ltrb[inside]
-        return ltrb[self.acceptable(np.full(len(ltrb), row), ltrb)]
+        return ltrb[self.acceptable(np.full(len(ltrb), row), ltrb, may_touch)]
 
     def obstacles(self, row: int) -> NDArray[np.float64]:
         """Return (4, n) left, top, right, bottom of the boxes of an image."""

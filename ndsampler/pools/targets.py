@@ -196,9 +196,8 @@ class NegativeSource:
                 "aid": np.full(len(gids), NO_ID),
                 "cx": (left + right) / 2,
                 "cy": (top + bottom) / 2,
-                # The difference of two coordinates has a rounding error.
-                "width": np.round(right - left, 6),
-                "height": np.round(bottom - top, 6),
+                "width": right - left,
+                "height": bottom - top,
                 "img_width": images.widths[rows],
                 "img_height": images.heights[rows],
                 "category_id": np.full(len(gids), self.category_id),

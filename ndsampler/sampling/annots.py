@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import kwimage
     from numpy.typing import NDArray
 
-    from ndsampler.coco_regions import CocoRegions
+    from ndsampler.dataset.annot_table import AnnotTable
+    from ndsampler.isect_indexer import FrameIntersectionIndex
     from ndsampler.sampling.region import SampleRegion
 
 #: The values of ``with_annots``. Boxes, ids and categories are always included.
@@ -103,49 +104,50 @@ def _whole_ids(annot_ids: Any) -> tuple[int, ...]:
 ALL_ANNOTS = AnnotRequest()
 
 
-def find_annots(region: SampleRegion, regions: CocoRegions, request: AnnotRequest) -> list[NDArray[np.int64]]:
+def find_annots(
+    region: SampleRegion, index: FrameIntersectionIndex, request: AnnotRequest
+) -> list[NDArray[np.int64]]:
     """Return the annotations of each frame that the sample contains.
 
     Args:
         region: the frames and the window.
-        regions: gives the annotations.
+        index: the annotations of the dataset.
         request: which annotations to include.
 
     Returns:
-        Rows of ``regions.annot_table`` for each frame. They have ascending ids, or the order of
+        Rows of ``index.columns`` for each frame. They have ascending ids, or the order of
         ``request.annot_ids``, of which those of other images are left out.
 
     Raises:
         UnknownIdError: if a requested id does not exist.
     """
     if request.annot_ids is not None:
-        return [_given_rows(gid, regions, request.annot_ids) for gid in region.gids]
+        return [_given_rows(gid, index.columns, request.annot_ids) for gid in region.gids]
     return [
-        _visible_rows(gid, warp, region, regions, request.visible_thresh)
+        _visible_rows(gid, warp, region, index, request.visible_thresh)
         for gid, warp in zip(region.gids, region.warps_space_from_img)
     ]
 
 
-def _given_rows(gid: Any, regions: CocoRegions, annot_ids: tuple[int, ...]) -> NDArray[np.int64]:
+def _given_rows(gid: Any, table: AnnotTable, annot_ids: tuple[int, ...]) -> NDArray[np.int64]:
     """Return the requested annotations that belong to an image."""
-    table = regions.annot_table
     rows = table.rows_of_aids(np.asarray(annot_ids, dtype=np.int64))
     return rows[table.images.gids[table.image_rows[rows]] == gid]
 
 
 def _visible_rows(
-    gid: Any, warp: NDArray[Any] | None, region: SampleRegion, regions: CocoRegions, thresh: float
+    gid: Any, warp: NDArray[Any] | None, region: SampleRegion, index: FrameIntersectionIndex, thresh: float
 ) -> NDArray[np.int64]:
     """Return the annotations of a frame that lie in the window."""
     box = region.padded_box
     if gid is None:
         return np.zeros(0, dtype=np.int64)
     if warp is None:
-        return regions.find_rows(gid, (box.x0, box.y0, box.x1, box.y1), thresh)
-    table = regions.annot_table
+        return index.visible_rows(gid, (box.x0, box.y0, box.x1, box.y1), thresh)
+    table = index.columns
     if warp[0, 1] == warp[1, 0] == 0:
         xs, ys = warped_corners(np.linalg.inv(warp), np.array([[box.x0, box.y0, *box.dims[::-1]]], float))
-        rows = regions.find_rows(gid, (xs.min(), ys.min(), xs.max(), ys.max()))
+        rows = index.visible_rows(gid, (xs.min(), ys.min(), xs.max(), ys.max()))
     else:
         # The bounding box of a rotated box can touch the window where the box itself does not.
         rows = table.rows_of_image(gid)
@@ -181,7 +183,7 @@ class FrameAnnots:
 def warp_annots(
     region: SampleRegion,
     rows_of_frames: list[NDArray[np.int64]],
-    regions: CocoRegions,
+    table: AnnotTable,
     geometries: GeometryStore,
     request: AnnotRequest,
 ) -> list[FrameAnnots]:
@@ -190,34 +192,49 @@ def warp_annots(
     Args:
         region: the window and its transforms.
         rows_of_frames: the annotations, as :func:`find_annots` returns them.
-        regions: gives boxes and categories.
+        table: gives boxes and categories.
         geometries: gives polygons and keypoints.
         request: which kinds to include.
     """
-    table = regions.annot_table
     geometries.follow(table)
     to_sample = np.linalg.inv(region.warp_space_from_sample) if region.options.is_scaled else None
     frames = []
     for gid, warp, rows in zip(region.gids, region.warps_space_from_img, rows_of_frames):
         move = _move(region, warp, to_sample)
         aids = table.aids[rows]
-        ssegs, kpts = _moved_shapes(move, aids, geometries, request)
+        ssegs, kpts = _moved_shapes(move, table, rows, geometries, request)
         frames.append(FrameAnnots(gid, aids, table.cids[rows], move.boxes(table.boxes[rows]), ssegs, kpts))
     return frames
 
 
+def load_annots(
+    region: SampleRegion, index: FrameIntersectionIndex, geometries: GeometryStore, request: AnnotRequest
+) -> list[FrameAnnots]:
+    """Return the annotations of each frame in the window, in sample coordinates: steps 4 and 5.
+
+    Args:
+        region: the window and its transforms.
+        index: the annotations of the dataset.
+        geometries: gives polygons and keypoints.
+        request: which annotations, and which kinds.
+    """
+    rows = find_annots(region, index, request)
+    return warp_annots(region, rows, index.columns, geometries, request)
+
+
 def _moved_shapes(
-    move: Shift | Warp, aids: NDArray[np.int64], geometries: GeometryStore, request: AnnotRequest
+    move: Shift | Warp,
+    table: AnnotTable,
+    rows: NDArray[np.int64],
+    geometries: GeometryStore,
+    request: AnnotRequest,
 ) -> tuple[list[Any], list[Any]]:
     """Return the transformed polygons and keypoints of annotations; None if missing or not requested."""
     wants_sseg, wants_kpts = "segmentation" in request.kinds, "keypoints" in request.kinds
-    ssegs: list[Any] = [None] * len(aids)
-    kpts: list[Any] = [None] * len(aids)
+    ssegs: list[Any] = [None] * len(rows)
+    kpts: list[Any] = [None] * len(rows)
     if wants_sseg or wants_kpts:
-        listed = aids.tolist()
-        geometries.fetch(listed)
-        for place, aid in enumerate(listed):
-            sseg, points = geometries[aid]
+        for place, (sseg, points) in enumerate(geometries.shapes_of(table, rows)):
             if wants_sseg and sseg is not None:
                 ssegs[place] = move.shape(sseg)
             if wants_kpts and points is not None:

@@ -4,9 +4,11 @@ What the box of an annotation, or a box in the target itself, implies about the 
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.dataset.segmentations import is_empty
 from ndsampler.errors import TargetError, UnknownTargetError
 from ndsampler.utils.ids import list_ids
 from ndsampler.windows import is_sequence, shown
@@ -62,7 +64,10 @@ def add_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset) -
         _check_image(target, aid, ann)
     missing = [key for key in needed if target.get(key) is None]
     if missing and not (_is_complete(target) and _as_box(ann.get("bbox")) is None):
-        stated = _center_and_size(_box_of_annotation(aid, ann, missing))
+        x, y, width, height = _box_of_annotation(aid, ann, missing)
+        # Tools write boxes from right to left, too.
+        box = (min(x, x + width), min(y, y + height), abs(width), abs(height))
+        stated = _center_and_size(box)
         target.update((key, stated[key]) for key in missing)
     if target.get("category_id") is None:
         target["category_id"] = ann.get("category_id")
@@ -127,7 +132,7 @@ def _box_of_annotation(aid: Any, ann: dict[str, Any], missing: list[str]) -> tup
     box = ann.get("bbox")
     where = f"annotation {aid} of image {ann['image_id']}"
     way_out = f"give {', '.join(missing)}, or 'slices'"
-    if box is None:
+    if is_empty(box):
         raise TargetError(
             f"{where} has no 'bbox', so the target does not say where its window lies; {way_out}"
         )
@@ -171,9 +176,10 @@ def _as_box(box: Any) -> tuple[float, ...] | None:
     if not is_sequence(box) or len(box) != 4 or getattr(box, "ndim", 1) != 1:
         return None
     try:
-        return tuple(float(value) for value in box)
+        values = tuple(float(value) for value in box)
     except (TypeError, ValueError, OverflowError):
         return None
+    return values if all(map(math.isfinite, values)) else None
 
 
 def _center_and_size(box: tuple[float, ...]) -> dict[str, float]:

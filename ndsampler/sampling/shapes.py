@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.dataset.extents import keypoint_places
+from ndsampler.dataset.geometry_errors import geometry_errors
 from ndsampler.dataset.kwcoco_adapter import find_category, is_in_memory
-from ndsampler.dataset.segmentations import parse_segmentation
+from ndsampler.dataset.segmentations import is_empty, parse_segmentation, stated_dims
 from ndsampler.dataset.sql_view import fetch_geometries
-from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.errors import UnknownIdError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import kwcoco
     import kwimage
     from numpy.typing import NDArray
 
     from ndsampler.category_tree import CategoryTree
+    from ndsampler.coco_frames import CocoFrames
     from ndsampler.dataset.annot_table import AnnotTable
 
 #: Annotations whose parsed geometry is kept. A polygon of ordinary size takes about 5 kB.
@@ -36,10 +39,14 @@ class GeometryStore:
     Args:
         dset: the dataset with the annotations.
         limit: maximum number of annotations whose geometry is kept.
+        frames: gives the sizes of images, which masks must have; None takes what the dataset states.
     """
 
-    def __init__(self, dset: kwcoco.CocoDataset, limit: int = MAX_GEOMETRIES) -> None:
+    def __init__(
+        self, dset: kwcoco.CocoDataset, limit: int = MAX_GEOMETRIES, frames: CocoFrames | None = None
+    ) -> None:
         self._dset = dset
+        self._frames = frames
         self._limit = limit
         self._table: Any = None
         self.forget()
@@ -70,25 +77,41 @@ class GeometryStore:
         return self._kp_classes
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_dset": self._dset, "_limit": self._limit}
+        return {"dset": self._dset, "frames": self._frames, "limit": self._limit}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["_dset"], state["_limit"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
-    def fetch(self, aids: Sequence[int]) -> None:
-        """Parse annotations of a database that are not known yet, with one query for all of them.
+    def shapes_of(
+        self, table: AnnotTable, rows: NDArray[np.int64]
+    ) -> Iterator[tuple[kwimage.MultiPolygon | None, kwimage.Points | None]]:
+        """Yield polygons and keypoints of annotations in image coordinates. They must not be changed.
 
         Args:
-            aids: annotation ids.
+            table: the annotations.
+            rows: rows of the table.
+
+        Raises:
+            UnknownIdError: if there is no such annotation.
+            ArgumentError: if the geometry of one of them is malformed.
         """
-        if is_in_memory(self._dset.anns):
-            return
-        missing = [aid for aid in aids if aid not in self._known]
-        for ann in fetch_geometries(self._dset, missing):
-            self._keep(ann["id"], ann)
+        in_memory = is_in_memory(self._dset.anns)
+        if not in_memory:
+            self._fetch(table.aids[rows].tolist())
+        for row in rows.tolist():
+            yield self._of(table.annotation(row, self._dset)) if in_memory else self[int(table.aids[row])]
+
+    def _of(self, ann: dict[str, Any]) -> tuple[Any, Any]:
+        """Return the geometry of an annotation of a dataset in memory."""
+        known = self._known.get(ann["id"])
+        if known is None or known[0] is not ann.get("segmentation") or known[1] is not ann.get("keypoints"):
+            # Replaced geometry is detected by identity. The originals are kept, so that no new object can
+            # have the identity of an old one.
+            known = self._keep(ann["id"], ann)
+        return known[2], known[3]
 
     def __getitem__(self, aid: int) -> tuple[kwimage.MultiPolygon | None, kwimage.Points | None]:
-        """Return polygons and keypoints of an annotation in image coordinates. They must not be changed.
+        """Return polygons and keypoints of an annotation as the dataset is now. They must not be changed.
 
         Raises:
             UnknownIdError: if there is no such annotation.
@@ -102,16 +125,21 @@ class GeometryStore:
             ann = anns[aid]
         except KeyError:
             raise UnknownIdError(f"annotation id is {aid!r}; the dataset has no such annotation") from None
-        if known is None or known[0] is not ann.get("segmentation") or known[1] is not ann.get("keypoints"):
-            # Replaced geometry is detected by identity. The originals are kept, so that no new object can
-            # have the identity of an old one.
-            known = self._keep(aid, ann)
-        return known[2], known[3]
+        return self._of(ann)
+
+    def _fetch(self, aids: Sequence[int]) -> None:
+        """Parse annotations of a database that are not known yet, with one query for all of them."""
+        missing = [aid for aid in aids if aid not in self._known]
+        for ann in fetch_geometries(self._dset, missing):
+            self._keep(ann["id"], ann)
 
     def _keep(self, aid: int, ann: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
         """Parse and keep the geometry of an annotation; the oldest is dropped when the limit is reached."""
         sseg, kpts = ann.get("segmentation"), ann.get("keypoints")
-        known = (sseg, kpts, self._parse(_polygons, ann, sseg), self._parse(self._points, ann, kpts))
+        with geometry_errors(ann):
+            polygons = None if is_empty(sseg) else parse_segmentation(sseg, self._mask_dims(ann, sseg))
+            points = None if is_empty(kpts) else self._points(ann, kpts)
+        known = (sseg, kpts, polygons, points)
         if len(self._known) >= self._limit:
             # Threads that share a sampler may empty the dictionary at the same time.
             with contextlib.suppress(KeyError):
@@ -119,22 +147,18 @@ class GeometryStore:
         self._known[aid] = known
         return known
 
-    def _parse(self, parser: Any, ann: dict[str, Any], raw: Any) -> Any:
-        """Parse the polygons or keypoints of an annotation; errors name the annotation."""
-        if raw is None or (hasattr(raw, "__len__") and len(raw) == 0):
+    def _mask_dims(self, ann: dict[str, Any], raw: Any) -> tuple[int, int] | None:
+        """Return the (height, width) that a mask must have; None for polygons, which need none."""
+        if not isinstance(raw, np.ndarray) and not (isinstance(raw, dict) and "counts" in raw):
             return None
-        try:
-            return parser(ann, raw)
-        except (ValueError, TypeError, KeyError, IndexError, AssertionError, NotImplementedError) as ex:
-            raise ArgumentError(
-                f"annotation {ann.get('id')} of image {ann.get('image_id')} has malformed geometry: "
-                f"{type(ex).__name__}: {ex}"
-            ) from ex
+        gid = ann.get("image_id")
+        return stated_dims(self._dset.imgs.get(gid)) if self._frames is None else self._frames.image_dims(gid)
 
     def _points(self, ann: dict[str, Any], raw: Any) -> kwimage.Points:
         """Return keypoints given in the old style (numbers) or the new style (dictionaries)."""
         import kwimage
 
+        keypoint_places(raw)
         old_style = isinstance(raw, (list, tuple, np.ndarray)) and not isinstance(raw[0], dict)
         class_idxs = self._old_style_classes(ann) if old_style else None
         return kwimage.Points.from_coco(list(raw) if old_style else raw, class_idxs, self.kp_classes)
@@ -152,11 +176,6 @@ class GeometryStore:
         if cat is None or any(name not in known for name in cat["keypoints"]):
             return None
         return np.array([known[name] for name in cat["keypoints"]])
-
-
-def _polygons(_: dict[str, Any], raw: Any) -> kwimage.MultiPolygon:
-    """Return a segmentation as polygons."""
-    return parse_segmentation(raw)
 
 
 def warped_corners(warp: NDArray[Any], xywh: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
