@@ -3,8 +3,8 @@ Opening and reading files with GDAL, through rasterio. Writing is in :mod:`ndsam
 
 What a file says about missing pixels is in :mod:`ndsampler.backends.gdal_nodata`.
 
-Only this module and those named ``gdal_...`` use rasterio, whose wheels include GDAL. The ``osgeo`` bindings are
-never imported, because two copies of GDAL in one process can conflict over their data files.
+Only this module and those named ``gdal_...`` use rasterio, whose wheels include GDAL. The ``osgeo`` bindings
+are never imported, because two copies of GDAL in one process can conflict over their data files.
 """
 
 from __future__ import annotations
