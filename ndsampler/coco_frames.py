@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.abstract_frames import Frames
+from ndsampler.backends.base import Stated
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
+from ndsampler.dataset.columns import as_ids
 from ndsampler.dataset.edits import DatasetHash
 from ndsampler.dataset.kwcoco_adapter import (
     find_video,
@@ -21,6 +23,7 @@ from ndsampler.dataset.kwcoco_adapter import (
     video_ids,
 )
 from ndsampler.dataset.opening import image_folder
+from ndsampler.dataset.warps import warp_matrix
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
 from ndsampler.utils.fork_safety import fork_safe
@@ -85,7 +88,7 @@ class CocoFrames(Frames, DatasetHash):
     @property
     def image_ids(self) -> NDArray[np.int64]:
         """The ids of all images, in the order of the dataset."""
-        return np.array(list(self.dset.imgs.keys()), dtype=np.int64)
+        return as_ids(list(self.dset.imgs.keys()), "image")
 
     @property
     def folder(self) -> str:
@@ -205,14 +208,19 @@ def _not_understood(image_id: Any, error: Exception) -> SourceError:
 def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
     """Return what a layout is made of, so that an edited entry of the dataset is noticed."""
     parts = list_parts(img)
-    return folder, *_asset_marks(img), repr(img.get("warp_img_to_vid")), *map(_asset_marks, parts)
+    return folder, *_asset_marks(img), _warp_mark(img.get("warp_img_to_vid")), *map(_asset_marks, parts)
 
 
 def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
     """Return what one file's entry says of it."""
     get = obj.get
-    warp = get("warp_aux_to_img")
-    return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), warp and repr(warp)
+    warp = _warp_mark(get("warp_aux_to_img"))
+    return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), warp
+
+
+def _warp_mark(warp: Any) -> str | None:
+    """Return what tells a transform from another one."""
+    return None if warp is None else repr(warp.tolist() if isinstance(warp, np.ndarray) else warp)
 
 
 @fork_safe
@@ -242,7 +250,7 @@ def build_layout(image_id: Any, img: dict[str, Any], folder: str) -> FrameLayout
         assets.insert(0, _build_asset({**img, "warp_aux_to_img": None}, folder))
     if not assets:
         raise SourceError(f"image {image_id} names no file; expected 'file_name', 'assets' or 'auxiliary'")
-    warp = _as_matrix(img.get("warp_img_to_vid"))
+    warp = warp_matrix(img.get("warp_img_to_vid"))
     return FrameLayout(image_id, tuple(assets), _stated_dims(img), warp, bool(own), folder)
 
 
@@ -250,11 +258,12 @@ def _build_asset(obj: dict[str, Any], folder: str) -> Asset:
     """Return one file of an image as a value."""
     path = os.path.abspath(os.path.join(folder, os.fspath(obj["file_name"])))
     channels = parse_channels(obj.get("channels"))
-    warp = _as_matrix(obj.get("warp_aux_to_img"))
+    warp = warp_matrix(obj.get("warp_aux_to_img"))
     dims = _stated_dims(obj)
     given = None if obj.get("hashid") is None else str(obj["hashid"])
     names = channels if isinstance(channels, tuple) else None
-    return Asset(Source(path, given, None if names is None else len(names)), names, warp, dims)
+    stated = Stated(None if names is None else len(names), dims)
+    return Asset(Source(path, given, stated), names, warp, dims)
 
 
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:
@@ -269,19 +278,3 @@ def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:
     if not all(0 <= side <= MAX_SIDE for side in dims):
         raise ValueError(f"its width or height is not between 0 and {MAX_SIDE}")
     return dims
-
-
-def _as_matrix(warp: Any) -> NDArray[np.float64] | None:
-    """Return a warp of a dataset as a 3x3 matrix, or None when it changes nothing."""
-    if warp is None:
-        return None
-    import kwimage
-
-    try:
-        matrix = np.asarray(kwimage.Affine.coerce(warp).matrix, dtype=float)
-    except Exception as ex:  # kwimage raises errors of many kinds
-        raise ValueError(f"the warp {warp!r} cannot be understood: {type(ex).__name__}: {ex}") from ex
-    matrix = np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape == (2, 3) else matrix
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
-        raise ValueError(f"the warp {warp!r} is no affine matrix that can be inverted")
-    return None if np.allclose(matrix, np.eye(3), rtol=0, atol=1e-12) else matrix

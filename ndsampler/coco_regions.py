@@ -17,7 +17,7 @@ from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.dataset.categories import (
     DatasetCounts,
     background_id,
-    check_categories,
+    check_dataset,
     list_categories,
     look_up,
 )
@@ -117,7 +117,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
         self._images = image_folder(images)
         self.workdir = workdir
         self.verbose = verbose
-        check_categories(dset)
+        check_dataset(dset)
         self.BACKGROUND_CLASS_ID: int = background_id(dset)
         self._derived = Derived(dset)
         self._n_left_out = 0
@@ -290,7 +290,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     def _make_classes(self) -> CategoryTree:
         from ndsampler.category_tree import CategoryTree
 
-        check_categories(self.dset)
+        check_dataset(self.dset)
         known = list_categories(self.dset)
         return CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
 

@@ -143,7 +143,7 @@ class TestStoredValues:
                 assert_same(make_coco(entry, backend=backend).load_region(1), decoded)
 
     @each_kind
-    @each_backend
+    @pytest.mark.parametrize("backend", [None, "npy"])
     def test_any_other_number_is_a_mismatch(self, kind, backend, bundle, make_coco):
         path, _ = stored_in(kind, bundle)
         forms = find_forms(str(path))
@@ -229,6 +229,22 @@ class TestGrayTiffs:
         path = write_tiff(tmp_path / "a.tif", values, nbits=depth, photometric="MINISWHITE")
         frames = ndsampler.SimpleFrames({1: path}, tmp_path / "work", backend)
         assert_same(frames.load_region(1), values)
+
+    @pytest.mark.parametrize("compression", [None, "group4"])
+    @each_backend
+    def test_one_bit_gives_0_and_1(self, compression, backend, tmp_path):
+        options = {"compression": compression} if compression else {}
+        path = write_pillow(tmp_path / "a.tif", BITS, **options)
+        frames = ndsampler.SimpleFrames({1: path}, tmp_path / "work", backend)
+        assert_same(frames.load_region(1), BITS[..., None].astype(np.uint8))
+
+    def test_a_palette_of_black_and_white_is_still_one(self, tmp_path):
+        path = write_tiff(tmp_path / "a.tif", BITS[..., None].astype(np.uint8), nbits=1)
+        with rasterio.open(path, "r+") as file:
+            file.write_colormap(1, {0: (0, 0, 0, 255), 1: (255, 255, 255, 255)})
+        data = path.read_bytes()
+        if struct.pack("<HHIHH", 262, 3, 1, 3, 0) in data:
+            assert open_source(str(path)).shape == (*DIMS, 4)
 
     @pytest.mark.parametrize("tiled", [False, True])
     @each_backend

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
     from rasterio.windows import Window
 
-#: The tag of a TIFF with the nodata value of each band, where they differ. Its field holds one value.
+#: The tag of an entry with the nodata value of each band: where they differ, because the field of a TIFF
+#: holds one value, and for 64-bit integers, because rasterio does not set that field for them.
 NODATA_TAG = "NDSAMPLER_NODATA"
 
 
@@ -35,16 +36,15 @@ def nodata_of(dataset: DatasetReader, dtype: np.dtype[Any]) -> Any:
         dtype: type of its values.
     """
     values = dataset.nodatavals
-    if all(value is None for value in values):
-        tag = dataset.tags().get(NODATA_TAG) if dataset.count > 1 else None
-        return None if tag is None else tuple(json.loads(tag))
-    if _is_wide(dtype):
+    if all(value is None for value in values) and (len(values) > 1 or is_wide(dtype)):
+        values = tuple(json.loads(dataset.tags().get(NODATA_TAG, "null")) or values)
+    if is_wide(dtype):
         values = tuple(None if value is None or abs(value) >= LARGEST_EXACT else value for value in values)
     first = values[0]
     return first if all(_is_same(value, first) for value in values) else values
 
 
-def _is_wide(dtype: np.dtype[Any]) -> bool:
+def is_wide(dtype: np.dtype[Any]) -> bool:
     """Whether values are integers of 64 bits."""
     return dtype.kind in "iu" and dtype.itemsize == 8
 
@@ -70,7 +70,7 @@ def count_masks(dataset: DatasetReader, dtype: np.dtype[Any]) -> int:
 
     kinds = dataset.mask_flag_enums
     own = [_is_own(flags) for flags in kinds]
-    if _is_wide(dtype):
+    if is_wide(dtype):
         values = dataset.nodatavals
         own = [
             mine or (MaskFlags.nodata in flags and (value is None or abs(value) >= LARGEST_EXACT))

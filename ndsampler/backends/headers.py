@@ -106,7 +106,7 @@ def read_claim(data: bytes) -> Claim:
         return Claim(width * height * 4)
     if stated := read_stated_size(data):
         return Claim(stated.pixel_bytes, stated.max_ratio)
-    for marker, start in _jpeg_segments(data):
+    for marker, start in jpeg_segments(data):
         if marker in HUFFMAN_FRAMES and len(data) >= start + 8:
             height, width, samples = struct.unpack(">HHB", data[start + 3 : start + 8])
             return Claim(width * height * samples, HUFFMAN_RATIO)
@@ -141,11 +141,15 @@ def jpeg_is_complete(data: bytes) -> bool:
     References:
         ITU-T T.81 (1992), annex B: compressed data formats.
     """
-    return not data.startswith(b"\xff\xd8") or any(marker == 0xD9 for marker, _ in _jpeg_segments(data))
+    return not data.startswith(b"\xff\xd8") or any(marker == 0xD9 for marker, _ in jpeg_segments(data))
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the marker of each JPEG segment and the position of its length; nothing for other files."""
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the marker of each JPEG segment and the position of its length; nothing for other files.
+
+    Args:
+        data: content of the file.
+    """
     position = 2 if data.startswith(b"\xff\xd8") else len(data)
     while (match := _MARKER.search(data, position)) is not None:
         marker, position = data[match.start() + 1], match.end()

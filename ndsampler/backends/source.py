@@ -9,17 +9,22 @@ windows.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
+from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
-from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, decode_image
+from ndsampler.backends.large_image import exceeds_opencv, read_with_gdal
+from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, UndecodedError, decode_image
+from ndsampler.backends.pages import Arrangement, choose_plan, recall_plan, warn_of_others
 from ndsampler.backends.values import STORED, extract_stored, find_forms, has_short_palette, loses_stored
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
+from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.backends.gdal import RasterReader
+    from ndsampler.backends.pages import PagePlan
 
 #: File endings of formats that GDAL decodes and that store an image in a single file.
 SINGLE_FILE_ENDINGS = (".tif", ".tiff", ".ptif", ".gtiff", ".jp2", ".j2k", ".ntf", ".nitf")
@@ -149,7 +155,7 @@ def open_source(path: str) -> SourceReader:
     Pixels are returned as the file stores them. The orientation tag of a JPEG is ignored, because COCO
     annotations refer to the stored grid. An indexed image is read as its colors, and a gray PNG with alpha as
     RGBA. Formats such as PNG, JPEG, AVIF, netpbm and Radiance are decoded by OpenCV, so their pixels equal
-    those of :func:`kwimage.imread`.
+    those of :func:`kwimage.imread`. :mod:`ndsampler.backends.pages` says which pages of a TIFF are read.
 
     Args:
         path: a local file.
@@ -161,9 +167,14 @@ def open_source(path: str) -> SourceReader:
         MissingSourceError: if there is no such file.
         SourceError: if the file is empty, truncated, damaged or of an unknown format.
     """
+    return _open_pages(path, "")
+
+
+def _open_pages(path: str, form: str) -> SourceReader:
+    """Open an image file; the form says which pages are read if it is a TIFF."""
     lowered = path.lower()
-    size = stat_source(path).st_size
-    if size == 0:
+    stat = stat_source(path)
+    if stat.st_size == 0:
         raise SourceError(f"{path} is empty")
     if os.path.isdir(path):
         raise SourceError(f"{path} is a folder; expected an image file")
@@ -189,18 +200,76 @@ def open_source(path: str) -> SourceReader:
     if reader.dataset.driver in OPENCV_DRIVERS:
         reader.close()
         return _open_whole(path)
-    if gdal.is_page_stack(reader.dataset):
+    version = FileVersion.from_stat(path, stat)
+    plan = recall_plan(version, form) if gdal.is_tiff(reader.dataset) else None
+    if plan is None or plan.arrangement is Arrangement.FIRST:
+        return _open_first_page(reader, version, plan)
+    warn_of_others(path, plan)
+    return _open_stack(reader, plan)
+
+
+def _open_first_page(reader: RasterReader, version: FileVersion, plan: PagePlan | None) -> SourceReader:
+    """Return the image that GDAL opens: with its overviews if it is read by window, else decoded."""
+    from ndsampler.backends import gdal
+    from ndsampler.backends.overviews import recall_levels
+
+    if plan is not None and plan.lacks_planes:
         reader.close()
-        return ArrayReader(_decode_with_kwimage(path, backend="skimage"))
-    return _whole_unless_windowed(reader)
+        raise SourceError(
+            f"{reader.path} states more channels than it has pages: its writer has stored them behind the "
+            "first page. Store each as a page, or state the channels of the first page in the dataset"
+        )
+    if not gdal.reads_windows(reader.dataset):
+        if plan is not None:
+            warn_of_others(reader.path, plan)
+        return _read_whole(reader)
+    levels, refused = recall_levels(version, plan, reader)
+    reader.overviews = tuple(level.dims for level in levels)
+    if any(level.index is None for level in levels):
+        reader.masks_overviews = False
+    if plan is not None:
+        warn_of_others(reader.path, plan, refused)
+    return reader
 
 
-def _whole_unless_windowed(reader: RasterReader) -> SourceReader:
-    """Return an open file, or the decoded image if GDAL cannot read a window without the rest."""
+def _open_stack(first: RasterReader, plan: PagePlan) -> SourceReader:
+    """Return an image that is stored as several pages, of which the first is open."""
     from ndsampler.backends import gdal
 
-    if gdal.reads_windows(reader.dataset):
-        return reader
+    if plan.arrangement is Arrangement.ROWS:
+        claimed = math.prod(plan.shape) * first.dtype.itemsize
+        first.close()
+        check_plausible(first.path, Claim(claimed), os.path.getsize(first.path))
+        pixels = _decode_with_kwimage(first.path, backend="skimage")
+        if pixels.size != math.prod(plan.shape):
+            raise SourceError(f"{first.path} is decoded to {pixels.shape}; expected {plan.shape}")
+        return ArrayReader(pixels.reshape(plan.shape))
+    is_windowed = gdal.reads_windows(first.dataset)
+    reader = gdal.stack_pages(first, [page.offset for page in plan.pages])
+    return reader if is_windowed else _read_whole(reader)
+
+
+def open_source_level(path: str, level: int) -> RegionReader:
+    """Open one of the overviews of a source.
+
+    Args:
+        path: a local file.
+        level: n for the n-th of its overviews.
+
+    Raises:
+        SourceError: if the file cannot be opened, or has fewer overviews now.
+    """
+    from ndsampler.backends.overviews import open_level, recall_levels
+
+    version = FileVersion.from_stat(path, stat_source(path))
+    levels, _ = recall_levels(version, recall_plan(version))
+    if level > len(levels):
+        raise SourceError(f"{path} was changed while it was being read; read it again")
+    return open_level(path, levels[level - 1])
+
+
+def _read_whole(reader: RasterReader) -> SourceReader:
+    """Return the decoded image of an open reader, which is closed."""
     height, width, count = reader.shape
     claim = Claim(height * width * count * reader.dtype.itemsize)
     with contextlib.closing(reader):
@@ -214,13 +283,13 @@ def open_form(path: str, form: str) -> SourceReader:
 
     Args:
         path: a local file.
-        form: ``''`` for the decoded pixels, or :data:`ndsampler.backends.values.STORED`.
+        form: as :func:`ndsampler.backends.values.choose_form` returns it.
 
     Raises:
         MissingSourceError: if there is no such file.
         SourceError: if the file is empty, truncated, damaged or of an unknown format.
     """
-    return _open_stored(path) if form == STORED else open_source(path)
+    return _open_stored(path) if form == STORED else _open_pages(path, form) if form else open_source(path)
 
 
 def _open_stored(path: str) -> SourceReader:
@@ -231,23 +300,32 @@ def _open_stored(path: str) -> SourceReader:
     forms = find_forms(path)
     if forms is None:
         return open_source(path)
-    if not loses_stored(forms):
+    if not loses_stored(forms) and not exceeds_opencv(path):
         return _with_mask(path, extract_stored(forms, decode_image(path)))
-    reader = gdal.RasterReader(path, stored=True)
-    if reader.dataset.driver in OPENCV_DRIVERS:
-        with contextlib.closing(reader):
+    if forms.is_whole_image:
+        if not exceeds_opencv(path):
             decode_image(path)  # detects damage that GDAL does not
-            return _with_mask(path, reader.rows(0, reader.shape[0]))
-    return _whole_unless_windowed(reader)
+        return _with_mask(path, read_with_gdal(path, stored=True))
+    version = FileVersion.from_stat(path, stat_source(path))
+    reader = gdal.RasterReader(path, stored=True)
+    return _open_first_page(reader, version, choose_plan(version, Stated(forms.stored)))
 
 
 def _open_whole(path: str) -> SourceReader:
-    """Decode an image with OpenCV.
+    """Decode an image with OpenCV, or with GDAL where OpenCV cannot.
 
     Raises:
         SourceError: if it is damaged.
     """
-    pixels = decode_image(path)
+    if exceeds_opencv(path):
+        return _with_mask(path, read_with_gdal(path))
+    try:
+        pixels = decode_image(path)
+    except UndecodedError as ex:
+        if ex.may_be_whole:
+            with contextlib.suppress(SourceError):
+                return _with_mask(path, read_with_gdal(path))
+        raise SourceError(str(ex)) from ex.__cause__
     if has_short_palette(path):
         from ndsampler.backends import gdal
 
@@ -275,7 +353,8 @@ def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
     import kwimage
 
     try:
-        return np.asarray(kwimage.imread(path, backend=backend))
+        with stdout_to_log():
+            return np.asarray(kwimage.imread(path, backend=backend))
     except Exception as ex:  # the packages behind kwimage raise errors of many kinds
         raise SourceError(f"{path} cannot be decoded by kwimage: {type(ex).__name__}: {ex}") from ex
 
@@ -291,8 +370,4 @@ class SourceBackend(Backend):
 
     def open(self, path: str, level: int = 0, form: str = "") -> RegionReader:
         """Open a source file, or one of its overviews. See :func:`open_form`."""
-        if level:
-            from ndsampler.backends import gdal
-
-            return gdal.RasterReader(path, level)
-        return open_form(path, form)
+        return open_source_level(path, level) if level else open_form(path, form)

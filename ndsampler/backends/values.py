@@ -21,10 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ndsampler.backends.avif_header import is_avif
+from ndsampler.backends.base import UNSTATED, Stated
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, is_whole_image
 from ndsampler.backends.jpeg_header import read_jpeg_frame
+from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS
+from ndsampler.backends.pages import Arrangement, choose_page_form, choose_plan
 from ndsampler.backends.tiff_header import has_color_map, is_tiff
 from ndsampler.errors import DatasetMismatchError, SourceError
+from ndsampler.utils.file_version import FileVersion
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -36,9 +40,6 @@ STORED = "stored"
 
 #: Bytes that are read from the start of a file.
 HEAD_BYTES = 4096
-
-#: The most channels of a file that stores other values than it decodes to.
-MOST_CHANNELS = 4
 
 # Width, height and largest value of a netpbm image in text; comments may be between them.
 _MAXVAL = re.compile(rb"P[23](?:(?:\s|#[^\r\n]*[\r\n])+\d+){2}(?:\s|#[^\r\n]*[\r\n])+(\d+)")
@@ -55,36 +56,62 @@ class Forms(NamedTuple):
     """Numbers of channels that decoding may give."""
     maximum: int = 0
     """Largest value that the file can store, for values that are scaled."""
+    is_whole_image: bool = True
+    """Whether the file is of a format that OpenCV decodes."""
 
 
-def choose_form(path: str, stated: int | None) -> str:
+def choose_form(path: str, stated: Stated) -> str:
     """Return the form in which a file is read.
 
     Args:
         path: the file.
-        stated: number of channels that the dataset states for it; None if it states none.
+        stated: what the dataset states of it.
 
     Returns:
-        :data:`STORED` if the stored values are read, and they differ from the decoded ones; else ``''``.
+        :data:`STORED` if the stored values are read, and they differ from the decoded ones; how the pages of
+        a TIFF are read, if that is not as in an unstated file; else ``''``.
 
     Raises:
         DatasetMismatchError: if the file has two forms, and neither has that many channels.
         SourceError: if the file cannot be read.
     """
-    if stated is None or path.lower().endswith((".npy", *KWIMAGE_ENDINGS)):
+    if stated == UNSTATED or path.lower().endswith((".npy", *KWIMAGE_ENDINGS)):
         return ""
+    pages = _choose_page_form(path, stated)
+    if pages or stated.channels is None:
+        return pages
     forms = find_forms(path)
-    if forms is None:
+    if forms is None or not reads_first_page(path, stated):
         return ""
-    if stated == forms.stored:
+    if stated.channels == forms.stored:
         return STORED
-    if stated in forms.decoded:
+    if stated.channels in forms.decoded:
         return ""
     decoded = " or ".join(map(str, forms.decoded))
     raise DatasetMismatchError(
         f"{path} is a {forms.kind}: {_count(forms.stored)} as stored, {decoded} as decoded; the dataset "
-        f"states {_count(stated)}. Correct its 'channels'"
+        f"states {_count(stated.channels)}. Correct its 'channels'"
     )
+
+
+def _choose_page_form(path: str, stated: Stated) -> str:
+    """Return how the pages of a TIFF are read because of what the dataset states; empty for other files."""
+    if path.lower().endswith(WHOLE_IMAGE_ENDINGS):
+        return ""
+    version = FileVersion.find(path)
+    return "" if version is None else choose_page_form(version, stated)
+
+
+def reads_first_page(path: str, stated: Stated) -> bool:
+    """Whether an image consists of one page of its file, so that GDAL opens the image by the file's name.
+
+    Args:
+        path: the file.
+        stated: what the dataset states of it.
+    """
+    version = FileVersion.find(path)
+    plan = None if version is None else choose_plan(version, stated)
+    return plan is None or plan.arrangement is Arrangement.FIRST
 
 
 def _count(channels: int) -> str:
@@ -126,7 +153,7 @@ def find_forms(path: str) -> Forms | None:
 # --- formats ----------------------------------------------------------------
 
 #: An image with a color table that GDAL reads.
-_PALETTE = Forms("palette image", 1, (MOST_CHANNELS,))
+_PALETTE = Forms("palette image", 1, (4,), is_whole_image=False)
 
 
 def _png_forms(head: bytes, file: BinaryIO) -> Forms | None:

@@ -249,7 +249,8 @@ class AnnotTable(Columns):
         if not first <= row < stop or self.cids[row] != (NO_ID if cid is None else int(cid)):
             return False
         held = self.boxes[row].tolist()
-        if self.has_box[row] and ann.get("bbox") == held:
+        bbox = ann.get("bbox")
+        if self.has_box[row] and type(bbox) is list and bbox == held:
             return True
         box, stated = box_of(ann, imgs)
         return stated == self.has_box[row] and np.array_equal(held, box, equal_nan=True)

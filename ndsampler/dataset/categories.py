@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.dataset.columns import check_ids
+from ndsampler.dataset.kwcoco_adapter import is_view, video_ids
 from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.utils.limits import get_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DatasetCounts", "background_id", "check_categories", "list_categories", "look_up"]
+__all__ = ["DatasetCounts", "background_id", "check_dataset", "list_categories", "look_up"]
 
 
 class DatasetCounts:
@@ -75,17 +77,21 @@ def background_id(dset: Any) -> int:
     return next((cat["id"] for cat in list_categories(dset) if cat.get("name") == "background"), 0)
 
 
-def check_categories(dset: Any) -> None:
-    """Refuse categories that make no hierarchy, which would take long or fail in an obscure way later.
+def check_dataset(dset: Any) -> None:
+    """Refuse ids that are too large, and categories that make no hierarchy, before they do harm.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
 
     Raises:
-        ArgumentError: if a category has no name or an id that is too large, if supercategories form a cycle,
-            or if there are more levels than :attr:`ndsampler.utils.limits.Limits.category_depth`. A category
+        ArgumentError: if an id needs more than 64 bits, a category has no name, supercategories form a cycle,
+            or there are more levels than :attr:`ndsampler.utils.limits.Limits.category_depth`. A category
             that names itself as its supercategory counts as one without.
     """
+    if not is_view(dset):  # a database cannot hold other ids
+        check_ids(dset.imgs, "image")
+        check_ids(dset.anns, "annotation")
+        check_ids(video_ids(dset), "video")
     for section in ("categories", "keypoint_categories"):
         categories = [dict(cat) for cat in dset.dataset.get(section) or ()]
         for cat in categories:
@@ -94,7 +100,7 @@ def check_categories(dset: Any) -> None:
 
 
 def _check_category(cat: dict[str, Any]) -> None:
-    """Refuse a category without a name, or with an id that is too large."""
+    """Refuse a category without a name or with an id that is too large."""
     name, cid = cat.get("name"), cat.get("id")
     if name is None or name == "" or not isinstance(name, Hashable):
         raise ArgumentError(f"category {cid!r} of the dataset has the name {name!r}; expected text")
@@ -102,8 +108,7 @@ def _check_category(cat: dict[str, Any]) -> None:
         raise ArgumentError(
             f"category {name!r} has the supercategory {cat['supercategory']!r}; expected text"
         )
-    if isinstance(cid, int) and not -(2**63) <= cid < 2**63:
-        raise ArgumentError(f"category {name!r} has the id {cid}; expected at most 2**63 - 1")
+    check_ids([cid], "category")
 
 
 def _check_levels(categories: list[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["NO_ID", "Columns", "as_ids", "describe_unknown", "find_sorted"]
+__all__ = ["NO_ID", "Columns", "as_ids", "check_ids", "describe_unknown", "find_sorted"]
 
 #: Value of an id column if the dataset states no id: an annotation without a category, an image without a
 #: video. Unknown sizes are -1, too.
@@ -64,6 +64,28 @@ def as_ids(values: ArrayLike, what: str) -> NDArray[np.int64]:
     if given.dtype.kind == "u" and (ids < 0).any():
         raise UnknownIdError(f"no {what} has an id above 2**63 - 1; the ids are {values!r}")
     return ids
+
+
+def check_ids(ids: Iterable[Any], what: str) -> None:
+    """Refuse ids that the columns cannot hold.
+
+    Args:
+        ids: the ids; those of other types than int are left for later checks.
+        what: what they name, ``'image'`` for example.
+
+    Raises:
+        ArgumentError: if one of them needs more than 64 bits.
+
+    Example:
+        >>> check_ids([1, 2**63 - 1], 'image')
+    """
+    try:
+        ends = (min(ids), max(ids))
+    except (TypeError, ValueError):  # of several types, or none at all
+        ends = tuple(ids)
+    for value in ends:
+        if isinstance(value, (int, np.integer)) and not -(2**63) <= value < 2**63:
+            raise ArgumentError(f"the dataset has the {what} id {value}; expected at most 2**63 - 1")
 
 
 def find_sorted(ascending: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ndsampler.dataset.kwcoco_adapter import build_hash, edit_counters, is_view
+from ndsampler.errors import ArgumentTypeError
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
@@ -101,6 +102,6 @@ def _as_json(value: Any) -> Any:
         return os.fspath(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
-    raise TypeError(
+    raise ArgumentTypeError(
         f"the dataset holds {value!r}; expected a value that can be written as JSON, a path or an array"
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from ndsampler.dataset.geometry_errors import geometry_errors
 from ndsampler.dataset.run_lengths import RunLengths
-from ndsampler.dataset.segmentations import check_vertices, is_empty, parse_segmentation
+from ndsampler.dataset.segmentations import check_mask, check_vertices, is_empty, parse_segmentation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +62,7 @@ def _segmentation_extents(raw: Any, dims: tuple[int, int] | None) -> Iterator[Ex
         if extent is not None:
             yield extent
     elif isinstance(raw, np.ndarray) and raw.ndim == 2:
+        check_mask(raw, dims)
         rows, cols = np.nonzero(raw)
         if len(rows):
             yield cols.min(), rows.min(), cols.max() + 1, rows.max() + 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import kwimage
     from numpy.typing import NDArray
 
-__all__ = ["check_vertices", "is_empty", "parse_segmentation", "parse_segmentations"]
+__all__ = ["check_mask", "check_vertices", "is_empty", "parse_segmentation", "parse_segmentations"]
 
 #: Lists and dictionaries of a segmentation that may lie in each other.
 _MAX_NESTING = 8
@@ -51,8 +51,7 @@ def parse_segmentation(raw: Any, dims: tuple[int, int] | None = None) -> kwimage
     if isinstance(raw, dict) and "counts" in raw:
         return RunLengths.from_coco(raw, dims).to_polygons()
     if isinstance(raw, np.ndarray) and raw.ndim > 1:
-        if dims is not None and raw.shape != tuple(dims):
-            raise ValueError(f"the mask has the shape {raw.shape}, and its image has (height, width) {dims}")
+        check_mask(raw, dims)
     else:
         check_vertices(_count_numbers(raw) // 2)
         raw = raw.tolist() if isinstance(raw, np.ndarray) else raw
@@ -61,6 +60,20 @@ def parse_segmentation(raw: Any, dims: tuple[int, int] | None = None) -> kwimage
     if rings and not is_finite(np.concatenate([ring.ravel() for ring in rings])):
         raise ValueError("the coordinates are not all finite numbers")
     return polygons
+
+
+def check_mask(mask: NDArray[Any], dims: tuple[int, int] | None) -> None:
+    """Refuse a mask that is not of the size of its image.
+
+    Args:
+        mask: the mask as an array.
+        dims: (height, width) of the image; None if it is not known.
+
+    Raises:
+        ValueError: if the shape is another one.
+    """
+    if dims is not None and mask.shape != tuple(dims):
+        raise ValueError(f"the mask has the shape {mask.shape}, and its image has (height, width) {dims}")
 
 
 def is_finite(values: NDArray[Any]) -> bool:

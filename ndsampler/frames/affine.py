@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 #: How far a translation may be from whole pixels and still count as whole.
 WHOLE_PIXEL_TOLERANCE = 1e-6
 
+#: Pixels around the wanted region that interpolation may look at.
+KERNEL_MARGIN = 4
+
 
 def whole_shift(warp: NDArray[Any]) -> tuple[int, int] | None:
     """Return (x, y) when a 3x3 matrix only moves by whole pixels, else None.

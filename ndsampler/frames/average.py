@@ -53,11 +53,11 @@ def average(
     totals = _blur_and_warp(weights, warp, out_dims, linear)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = _blur_and_warp(values, warp, out_dims, linear) / totals
-    if resampling.method != "linear":
-        # The other methods have negative weights, whose sum may be 0; they are used where nothing is missing.
-        whole = np.abs(_blur_and_warp(weights, warp, out_dims, resampling) - 1) < WEIGHT_TOLERANCE
-        whole &= totals > 1 - WEIGHT_TOLERANCE
-        found = np.where(whole, _blur_and_warp(values, warp, out_dims, resampling), found)
+        if resampling.method != "linear":
+            # The other methods have negative weights, whose sum may be 0: they are used where nothing lacks.
+            sums = _blur_and_warp(weights, warp, out_dims, resampling)
+            whole = (np.abs(sums - 1) < WEIGHT_TOLERANCE) & (totals > 1 - WEIGHT_TOLERANCE)
+            found = np.where(whole, _blur_and_warp(values, warp, out_dims, resampling) / sums, found)
     found[np.broadcast_to(~any_under(valid, warp, out_dims), found.shape)] = np.nan
     return found
 
@@ -129,13 +129,11 @@ def _any_between(
 ) -> NDArray[np.bool_]:
     """Return whether anything is true in each cell of a grid, given by its (first, stop) rows and columns."""
     for axis, (first, stop) in enumerate((rows, cols)):
-        length = valid.shape[axis]
-        first = np.clip(first, 0, length - 1)
-        counts = np.cumsum(valid, axis=axis, dtype=np.int32)
-        upto = np.take(counts, np.clip(stop, first + 1, length) - 1, axis=axis)
-        before = np.take(counts, np.maximum(first - 1, 0), axis=axis)
-        before[(slice(None),) * axis + (first == 0,)] = 0
-        valid = upto > before
+        last = valid.shape[axis] - 1
+        found = np.take(valid, np.clip(first, 0, last), axis=axis)
+        for step in range(1, int((stop - first).max())):
+            found |= np.take(valid, np.clip(np.minimum(first + step, stop - 1), 0, last), axis=axis)
+        valid = found
     return valid
 
 
@@ -152,7 +150,8 @@ def _any_sampled(
         reduced = _any_between(valid, _spans(side, 0, height), _spans(side, 0, width))
         return _any_sampled(reduced, warp @ np.diag([side, side, 1.0]), out_dims)
     cv2 = require_opencv()
-    steps = max(1, math.ceil(longest))
+    # So close to each other that each pixel under an output pixel holds one of them.
+    steps = math.ceil(1.5 * longest)
     shifts = [0.5 - (step + 0.5) / steps for step in range(steps)]
     found = np.zeros((*out_dims, valid.shape[2]), bool)
     for x in shifts:

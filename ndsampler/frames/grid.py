@@ -113,7 +113,7 @@ def choose_pixels(asset: Asset, shape: AssetShape, grid: Grid) -> SourcePixels:
     if asset.warp_img_from_asset is not None:
         warp = warp @ asset.warp_img_from_asset
     usable = shape.overviews if _leave_gaps_out(asset, shape, grid.nodata) else ()
-    level = choose_level(warp, usable, grid.resampling)
+    level = choose_level(warp, usable, grid.resampling, shape.dims)
     averages = grid.resampling.averages(warp)
     if level == 0:
         return SourcePixels(0, shape.dims, warp, averages)

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import TargetError
-from ndsampler.frames.affine import WHOLE_PIXEL_TOLERANCE, extent, inverse, shrinks, stretch, whole_shift
+from ndsampler.frames.affine import (
+    KERNEL_MARGIN,
+    WHOLE_PIXEL_TOLERANCE,
+    extent,
+    inverse,
+    shrinks,
+    stretch,
+    whole_shift,
+)
 from ndsampler.frames.warp import warp_pixels
 from ndsampler.windows import PixelBox, embed_box
 
@@ -22,9 +30,6 @@ if TYPE_CHECKING:
 
 #: Interpolations by the names users write.
 INTERPOLATIONS = ("auto", "nearest", "linear", "cubic", "lanczos", "area")
-
-#: Pixels around the wanted region that interpolation may look at.
-KERNEL_MARGIN = 4
 
 #: OpenCV addresses pixels with 15 bits while it warps.
 OPENCV_LIMIT = 2**15 - 1
@@ -61,7 +66,10 @@ class Resampling:
 
 
 def choose_level(
-    warp_out_from_src: NDArray[Any], overviews: Sequence[tuple[int, int]], resampling: Resampling
+    warp_out_from_src: NDArray[Any],
+    overviews: Sequence[tuple[int, int]],
+    resampling: Resampling,
+    dims: tuple[int, int] | None = None,
 ) -> int:
     """Return which overview a shrinking warp is best read from: the smallest no coarser than the output.
 
@@ -69,6 +77,7 @@ def choose_level(
         warp_out_from_src: 3x3 matrix from source to output coordinates.
         overviews: (height, width) of the overviews, each about half of the one before.
         resampling: says whether averages are wanted at all.
+        dims: (height, width) of the image; None if each overview is half of the one before.
 
     Returns:
         0 for the image itself, n for the n-th overview.
@@ -81,8 +90,30 @@ def choose_level(
     if not overviews or not resampling.antialias or resampling.method == "nearest":
         return 0
     _, largest = stretch(warp_out_from_src)
-    halvings = math.floor(-math.log2(largest) + WHOLE_PIXEL_TOLERANCE) if largest > 0 else 0
-    return min(max(halvings, 0), len(overviews))
+    halvings = -math.log2(largest) + WHOLE_PIXEL_TOLERANCE if largest > 0 else 0
+    if dims is None:
+        return min(max(math.floor(halvings), 0), len(overviews))
+    return sum(math.log2(shrink_factor(dims, level)) <= halvings for level in overviews)
+
+
+def shrink_factor(dims: tuple[int, int], level: tuple[int, int]) -> float:
+    """Return how many times smaller an overview is than its image: a whole number if rounded sizes fit one.
+
+    Args:
+        dims: (height, width) of the image.
+        level: (height, width) of the overview.
+
+    Example:
+        >>> shrink_factor((1003, 1401), (501, 700)), shrink_factor((1003, 1401), (502, 701))
+        (2, 2)
+        >>> shrink_factor((100, 200), (40, 80))
+        2.5
+    """
+    exact = max(side / small for side, small in zip(dims, level))
+    for factor in (math.floor(exact), math.ceil(exact)):
+        if all(small in (side // factor, -(-side // factor)) for side, small in zip(dims, level)):
+            return factor
+    return exact
 
 
 def source_box(

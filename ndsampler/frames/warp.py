@@ -4,10 +4,12 @@ Warps of pixels of any type and number of channels with OpenCV, which takes some
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.frames.affine import KERNEL_MARGIN, inverse
 from ndsampler.frames.average import average
 from ndsampler.frames.groups import by_groups
 from ndsampler.utils.require import require_opencv
@@ -83,11 +85,25 @@ def _interpolate(
     pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling
 ) -> NDArray[Any]:
     """Warp pixels of a type that OpenCV interpolates."""
+    if pixels.dtype == np.float64 and resampling.method == "cubic":
+        pixels, warp = _pad_border(pixels, warp)
     if resampling.averages(warp):
         return average(pixels, warp, out_dims, resampling)
     cv2 = require_opencv()
     flags = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
     return _warp_plain(pixels, warp, out_dims, flags.get(resampling.method, cv2.INTER_LANCZOS4))
+
+
+def _pad_border(pixels: NDArray[Any], warp: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Continue the border of an image, as far as cubic weights reach, and return it with its matrix.
+
+    Where they reach over the border OpenCV casts float64 to 32-bit integers.
+    """
+    across, down = inverse(warp)
+    longest = max(1.0, math.hypot(across[0], down[0]), math.hypot(across[1], down[1]))
+    width = math.ceil(KERNEL_MARGIN * longest)
+    padded = np.pad(pixels, ((width, width), (width, width), (0, 0)), mode="edge")
+    return padded, warp @ np.array([[1.0, 0, -width], [0, 1.0, -width], [0, 0, 1.0]])
 
 
 def _warp_plain(

@@ -81,7 +81,8 @@ class ValidArea:
         image = shapely.box(0, 0, *dsize)
         try:
             with np.errstate(invalid="ignore"):
-                polygon = shapely.make_valid(parse_segmentation(region).to_shapely())
+                dims = int(dsize[1]), int(dsize[0])
+                polygon = shapely.make_valid(parse_segmentation(region, dims).to_shapely())
         except Exception as ex:  # kwimage and shapely raise errors of many kinds
             raise ArgumentError(
                 f"valid_region is {shorten(repr(region), 80)}; expected polygons of at least three points, "

@@ -254,8 +254,9 @@ def even_shares(groups: NDArray[np.int64], rng: np.random.RandomState) -> NDArra
 
     Example:
         >>> points = even_shares(np.zeros(100, int), np.random.RandomState(0))
-        >>> np.histogram(points[:, 0], bins=4, range=(0, 1))[0].tolist()
-        [25, 25, 25, 25]
+        >>> counts = np.histogram(points[:, 0], bins=4, range=(0, 1))[0]
+        >>> int(abs(counts - 25).max()) <= 1
+        True
     """
     distinct, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(group, kind="stable")

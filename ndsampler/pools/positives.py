@@ -54,8 +54,8 @@ def tabular_coco_targets(dset: Any) -> kwarray.DataFrameArray:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
 
     Returns:
-        Columns ``aid, gid, category_id`` (int32; -1 for no category), ``cx, cy, width, height`` (float32,
-        image pixels), ``img_width, img_height`` (int32).
+        Columns ``aid, gid, category_id`` (int32, or int64 if an id needs it; -1 for no category), ``cx, cy,
+        width, height`` (float32, image pixels), ``img_width, img_height`` (int32).
 
     Raises:
         SourceError: if the dataset does not state the size of an image with annotations, and its file cannot
@@ -88,19 +88,26 @@ def targets_of_table(table: AnnotTable) -> kwarray.DataFrameArray:
     image_rows = table.image_rows[rows]
     images.require_sizes(image_rows)
     x, y, width, height = table.boxes[rows].T
+    centers = x + width / 2, y + height / 2
     return kwarray.DataFrameArray(
         {
-            "aid": table.aids[rows].astype(np.int32),
-            "gid": images.gids[image_rows].astype(np.int32),
-            "category_id": table.cids[rows].astype(np.int32),
-            "cx": (x + width / 2).astype(np.float32),
-            "cy": (y + height / 2).astype(np.float32),
-            "width": width.astype(np.float32),
-            "height": height.astype(np.float32),
+            "aid": _narrow_ids(table.aids[rows]),
+            "gid": _narrow_ids(images.gids[image_rows]),
+            "category_id": _narrow_ids(table.cids[rows]),
+            "cx": centers[0].astype(np.float32),
+            "cy": centers[1].astype(np.float32),
+            "width": np.abs(width).astype(np.float32),  # tools write boxes from right to left, too
+            "height": np.abs(height).astype(np.float32),
             "img_width": images.widths[image_rows],
             "img_height": images.heights[image_rows],
         }
     )
+
+
+def _narrow_ids(ids: NDArray[np.int64]) -> NDArray[Any]:
+    """Return ids as 32 bit integers, which programs expect, unless one of them needs more."""
+    narrow = ids.astype(np.int32)
+    return narrow if np.array_equal(narrow, ids) else ids
 
 
 @fork_safe

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.dataset.annot_table import AnnotTable
+from ndsampler.dataset.warps import warp_matrix
 from ndsampler.errors import ArgumentError, ArgumentTypeError, UnsupportedTaskError
 from ndsampler.pools.arguments import as_amount, as_flag, as_names
 from ndsampler.pools.window_grid import PlacedBoxes, Slider, WindowGrid, union_area
@@ -454,18 +455,27 @@ def _video_size(video: dict[str, Any]) -> tuple[int, int]:
             f"video {video['id']} has height {size[0]} and width {size[1]}; expected both, in pixels; "
             "add them to the dataset, or call dset.conform()"
         )
-    return int(size[0]), int(size[1])
+    try:
+        height, width = int(size[0]), int(size[1])
+    except (TypeError, ValueError, OverflowError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ArgumentError(
+            f"video {video['id']} has height {size[0]!r} and width {size[1]!r}; expected pixels above 0"
+        )
+    return height, width
 
 
 def _video_boxes(table: AnnotTable) -> NDArray[np.float64]:
     """Return (4, N) left, top, right, bottom of all boxes in the space of their videos."""
-    import kwimage
-
     ltrb = table.ltrb
     if table.images.warps:
         ltrb = ltrb.copy()
     for gid, warp in table.images.warps.items():
-        matrix = kwimage.Affine.coerce(warp).matrix
+        try:
+            matrix = warp_matrix(warp)
+        except ValueError as ex:
+            raise ArgumentError(f"image {gid}: {ex}") from None
         first, stop = table.span(gid)
         if matrix is not None and stop > first:
             left, top, right, bottom = ltrb[:, first:stop]

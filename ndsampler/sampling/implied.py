@@ -64,7 +64,10 @@ def add_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset) -
         _check_image(target, aid, ann)
     missing = [key for key in needed if target.get(key) is None]
     if missing and not (_is_complete(target) and _as_box(ann.get("bbox")) is None):
-        stated = _center_and_size(_box_of_annotation(aid, ann, missing))
+        x, y, width, height = _box_of_annotation(aid, ann, missing)
+        # Tools write boxes from right to left, too.
+        box = (min(x, x + width), min(y, y + height), abs(width), abs(height))
+        stated = _center_and_size(box)
         target.update((key, stated[key]) for key in missing)
     if target.get("category_id") is None:
         target["category_id"] = ann.get("category_id")
