@@ -315,7 +315,7 @@ def test_a_stopped_writer_is_bypassed(backend, tmp_path, monkeypatch, caplog):
 
 
 @pytest.fixture(scope="module")
-def dataset(self, tmp_path_factory) -> pathlib.Path:
+def dataset(tmp_path_factory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("dataset")
     write_png(folder / "0.png", random_pixels("uint8", 3, (700, 700)))
     dset = kwcoco.CocoDataset()

@@ -17,7 +17,7 @@ from ndsampler.backends.label import EntryLabel, check_entry, read_label, verify
 from ndsampler.backends.source import SourceBackend, spans_files, stat_source
 from ndsampler.backends.values import choose_form, reads_first_page
 from ndsampler.cache.comparison import is_copy
-from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, making_room
+from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, made_room, making_room
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
 from ndsampler.cache.names import entry_path, is_named_for
 from ndsampler.cache.partial import PartialFiles, WriterBusyError
@@ -127,7 +127,6 @@ class FrameCache:
 
     # --- reading
 
-    @making_room
     def visit(self, source: Source, action: Callable[[RegionReader], Result], level: int = 0) -> Result:
         """Call a function with an open reader of a source.
 
@@ -154,7 +153,9 @@ class FrameCache:
                 return self.handles.lend(key, functools.partial(_open, file, source, level), action)
             except DatasetMismatchError:
                 raise
-            except (SourceError, CacheError):
+            except (SourceError, CacheError) as ex:
+                if made_room(ex):
+                    continue
                 if attempt == READ_ATTEMPTS or not self._was_disturbed(file):
                     raise
             attempt += 1
@@ -183,7 +184,6 @@ class FrameCache:
         """
         return self.visit(source, lambda reader: reader.read(*box, bands), level)
 
-    @making_room
     def find_file(self, source: Source) -> str:
         """Return the file that windows of a source are read from: its entry, or the source itself.
 

@@ -119,6 +119,18 @@ def make_room() -> bool:
     return found
 
 
+def made_room(error: OSError) -> bool:
+    """Close idle files if an error says that too many files are open.
+
+    Args:
+        error: of what failed, which may be raised from another one.
+
+    Returns:
+        Whether files were closed, so that what failed may succeed now.
+    """
+    return _is_of_too_many_files(error) and make_room()
+
+
 def making_room(function: Callable[Params, Result]) -> Callable[Params, Result]:
     """Return a function that closes idle files and runs again if the process has too many files open.
 
@@ -132,7 +144,7 @@ def making_room(function: Callable[Params, Result]) -> Callable[Params, Result]:
             try:
                 return function(*args, **kwargs)
             except OSError as ex:
-                if not (_is_of_too_many_files(ex) and make_room()):
+                if not made_room(ex):
                     raise
 
     return attempt
