@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import kwcoco
     from numpy.typing import NDArray
 
-    from ndsampler.types import CacheErrorMode, HashidMode, PathLike
+    from ndsampler.types import CacheErrorMode, HashidMode, PathLike, TrustMode
 
 #: The most pixels that a side of an image may have, as no format allows more.
 MAX_SIDE = 2**32
@@ -53,6 +53,7 @@ class CocoFrames(Frames, DatasetHash):
         verbose: whether :meth:`prepare` shows a progress bar.
         backend: None, ``'npy'``, ``'cog'``, ``'auto'`` or a dictionary: see :class:`ndsampler.Frames`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to go on without a cache: see :class:`ndsampler.Frames`.
+        trust: ``'warn'``, or ``'strict'`` to refuse entries of other users: see :class:`ndsampler.Frames`.
         images: folder that relative file names start from; by default the folder of the dataset,
             ``dset.bundle_dpath``.
 
@@ -77,9 +78,10 @@ class CocoFrames(Frames, DatasetHash):
         backend: Any = "auto",
         *,
         on_cache_error: CacheErrorMode = "raise",
+        trust: TrustMode = "warn",
         images: PathLike | None = None,
     ) -> None:
-        super().__init__(hashid_mode, workdir, backend, on_cache_error=on_cache_error)
+        super().__init__(hashid_mode, workdir, backend, on_cache_error=on_cache_error, trust=trust)
         self.dset = dset
         self._images = image_folder(images)
         self.verbose = verbose
