@@ -68,8 +68,7 @@ each_jpeg = pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
 
 class TestDamagedJpegs:
     @each_jpeg
-    @pytest.mark.parametrize("size", [200, 1000, 4096])
-    @pytest.mark.parametrize("channels", [1, 3])
+    @pytest.mark.parametrize(("size", "channels"), [(200, 3), (1000, 1), (4096, 3)])
     def test_a_hole_of_zeros_is_found(self, options, size, channels, tmp_path):
         options = options if channels == 3 else {k: v for k, v in options.items() if k != "subsampling"}
         pixels = scene()[..., 0] if channels == 1 else scene()
@@ -111,8 +110,7 @@ class TestDamagedWebps:
     @pytest.mark.parametrize(
         "options", [{"lossless": True}, {"lossless": True, "method": 0}, {"quality": 80}]
     )
-    @pytest.mark.parametrize("size", [1000, 4096])
-    @each_backend
+    @pytest.mark.parametrize(("size", "backend"), [(1000, None), (4096, "npy"), (2000, "cog")])
     def test_a_hole_of_zeros_is_found(self, options, size, backend, tmp_path):
         data = encode(scene(), "WEBP", **options)
         path = write(tmp_path / "a.webp", with_hole(data, size, 0.5))

@@ -154,8 +154,8 @@ class CogBackend(Backend):
             options["QUALITY"] = options["OVERVIEW_QUALITY"] = str(self.config["quality"])
         overviews = self.config["overviews"]
         method = "AVERAGE" if overviews is True else str(overviews).upper()
-        # Averages of complex numbers and of flags are made from the image itself.
-        averages = source.dtype.kind not in "cb"
+        # Averages of complex numbers, and of types that are stored as others, are made from the image itself.
+        averages = source.dtype.kind != "c" and source.dtype.name not in gdal.STAND_INS
         if overviews is False or not averages or max(source.shape[:2]) <= gdal_write.SMALLEST_OVERVIEW:
             options["OVERVIEWS"] = "NONE"
         else:

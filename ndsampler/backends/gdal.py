@@ -3,8 +3,8 @@ Opening and reading files with GDAL, through rasterio. Writing is in :mod:`ndsam
 
 What a file says about missing pixels is in :mod:`ndsampler.backends.gdal_nodata`.
 
-Only these three modules use rasterio, whose wheels include GDAL. The ``osgeo`` bindings are never imported,
-because two copies of GDAL in one process can conflict over their data files.
+Only this module and those named ``gdal_...`` use rasterio, whose wheels include GDAL. The ``osgeo`` bindings
+are never imported, because two copies of GDAL in one process can conflict over their data files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import functools
 import logging
 import os
-import re
 import struct
 import threading
 import warnings
@@ -23,6 +22,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
+from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
 from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
 from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.backends.tiff_header import has_color_map
@@ -62,6 +62,9 @@ LARGE_BLOCK_BYTES = 256 * 2**20
 #: uncompressed.
 BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
 
+#: Types of GDAL that numpy does not have, and the types that hold their values.
+NUMPY_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
+
 #: GDAL drivers that can decode a window without the rest of the image.
 WINDOWED_DRIVERS = frozenset(
     {"GTiff", "COG", "VRT", "NITF", "JP2OpenJPEG", "HFA", "ENVI", "EHdr", "netCDF", "RPFTOC"}
@@ -78,24 +81,12 @@ GDAL_NAMES = {
 #: too much.
 THIN = 16
 
-#: Warnings of libjpeg about damaged data, and not about unusual headers.
-_JPEG_DAMAGE = re.compile(r"(Corrupt JPEG data|Premature end|Unsupported marker)[^(]*")
-
 #: The color table that GDAL invents for a gray TIFF of 1 bit.
 BLACK_AND_WHITE = {0: (0, 0, 0, 255), 1: (255, 255, 255, 255)}
 
 #: For each type that GDAL lacks, the type that it is stored as, and the tag of a file that states the former.
 STAND_INS = {"bool": "uint8", "float16": "float32"}
 DTYPE_TAG = "NDSAMPLER_DTYPE"
-
-#: The types of numpy that hold what GDAL names complex integers.
-COMPLEX_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
-
-#: Warnings of decoders about damaged data.
-_DECODER_DAMAGE = re.compile(
-    "premature|corrupt|discarding|lack of data|not enough data|mismatch|bad code|truncated|inconsistent",
-    re.IGNORECASE,
-)
 
 _open_lock = threading.Lock()
 
@@ -185,47 +176,6 @@ def open_entry(path: str, level: int = 0) -> DatasetReader:
         return open_dataset(path, level=level, driver="GTiff")
 
 
-class _DecoderWarnings(logging.Filter):
-    """Collects what GDAL's decoders warn of while a thread reads pixels; rasterio logs it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._local = threading.local()
-
-    def install(self) -> None:
-        """Watch the loggers of rasterio, and leave what they show to the program as it was."""
-        for name in ("rasterio._env", "rasterio._err"):
-            rasterio_logger = logging.getLogger(name)
-            if self not in rasterio_logger.filters:
-                rasterio_logger.addFilter(self)
-                rasterio_logger.setLevel(min(rasterio_logger.getEffectiveLevel(), logging.WARNING))
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep a warning, and return whether the program wants to see it."""
-        collected = getattr(self._local, "collected", None)
-        if collected is not None and _DECODER_DAMAGE.search(record.getMessage()):
-            collected.append(record.getMessage())
-        return record.levelno >= logging.getLogger("rasterio").getEffectiveLevel()
-
-    def start(self) -> None:
-        """Collect the warnings of this thread until :meth:`stop` is called."""
-        self._local.collected = []
-
-    def stop(self, path: str) -> None:
-        """Raise a SourceError if a decoder has warned of damage in a file.
-
-        Args:
-            path: the file.
-        """
-        collected = self._local.collected
-        self._local.collected = None
-        if collected:
-            raise SourceError(f"{path} is damaged: {collected[0]}")
-
-
-DECODER_WARNINGS = _DecoderWarnings()
-
-
 class RasterReader:
     """Reads windows through one GDAL handle, which only one thread of one process may use.
 
@@ -278,7 +228,7 @@ class RasterReader:
             raise SourceError(f"{self.path} has {found}; expected one or more bands of one type")
         try:
             name = dtypes.pop()
-            self._stored_dtype = np.dtype(COMPLEX_TYPES.get(name, name))
+            self._stored_dtype = np.dtype(NUMPY_TYPES.get(name, name))
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
         self.dtype = self._original_dtype()
@@ -467,55 +417,6 @@ def interleave(planes: NDArray[Any]) -> NDArray[Any]:
     carrier = MERGE_TYPES[planes.dtype.itemsize]
     merged: NDArray[Any] = require_opencv().merge(list(planes.view(carrier)))
     return merged.view(planes.dtype)
-
-
-def find_jpeg_warning(data: bytes) -> str:
-    """Return the first warning of libjpeg about damaged data; an empty string if there is none.
-
-    Args:
-        data: content of a JPEG file.
-    """
-    import rasterio
-    from rasterio.errors import RasterioError
-
-    try:
-        with GATE, rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING="YES"), _open_memory(data) as dataset:
-            dataset.read()
-    except RasterioError as ex:
-        match = _JPEG_DAMAGE.search(str(ex.__cause__ or ex))
-        return match[0].strip() if match else ""
-    return ""
-
-
-def read_jpeg_rows(data: bytes, y0: int, y1: int) -> NDArray[Any] | None:
-    """Return rows of a JPEG file in memory, (bands, rows, columns); None if GDAL cannot decode it.
-
-    Args:
-        data: content of the file.
-        y0: first row.
-        y1: row after the last.
-    """
-    from rasterio.errors import RasterioError
-    from rasterio.windows import Window
-
-    try:
-        with GATE, _open_memory(data) as dataset:
-            return dataset.read(window=Window(0, y0, dataset.width, y1 - y0))
-    except RasterioError:
-        return None
-
-
-@contextlib.contextmanager
-def _open_memory(data: bytes) -> Iterator[DatasetReader]:
-    """Open an image file in memory."""
-    from rasterio.io import MemoryFile
-
-    with MemoryFile(data) as file:
-        with quiet_gdal():
-            configure_gdal()
-            dataset = file.open()
-        with dataset:
-            yield dataset
 
 
 def is_indexed(dataset: DatasetReader) -> bool:

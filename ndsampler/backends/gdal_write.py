@@ -237,8 +237,8 @@ def _copy_rows(source: SourceReader, dataset: DatasetWriter, options: dict[str, 
     one_kind = masked is None and (dataset.nodata is None or np.isnan(dataset.nodata))
     averages_well = not _is_tagged(source) and source.dtype.kind != "c"
     for y0, rows in row_blocks(source):
-        planes = rows.astype(dataset.dtypes[0], copy=False).transpose(2, 0, 1)
-        dataset.write(planes, window=Window(0, y0, rows.shape[1], len(rows)))
+        pixels = rows.astype(dataset.dtypes[0], copy=False).transpose(2, 0, 1)
+        dataset.write(pixels, window=Window(0, y0, rows.shape[1], len(rows)))
         if source.dtype.kind == "f" and averages_well and not one_kind:
             averages_well = not np.isnan(rows).any()
         if masked is not None:

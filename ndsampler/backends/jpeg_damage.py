@@ -119,13 +119,13 @@ def _ends_in_fill(pixels: NDArray[Any]) -> bool:
 
 def _find_damage(data: bytes, segments: list[tuple[int, int]], scans: list[JpegScan]) -> str:
     """Decode a file strictly, and return what is damaged."""
-    from ndsampler.backends import gdal
+    from ndsampler.backends import gdal_jpeg
 
     frame = next((start for marker, start in segments if marker in SIZE_MARKERS), None)
     if frame is None:
         return ""
     count = data[frame + 7]
-    warning = gdal.find_jpeg_warning(data)
+    warning = gdal_jpeg.find_jpeg_warning(data)
     if warning:
         return warning
     for scan in scans:
@@ -144,7 +144,7 @@ def _has_left_over(data: bytes, frame: int) -> bool:
         data: content of a file with one scan.
         frame: position of the length of its frame header.
     """
-    from ndsampler.backends import gdal
+    from ndsampler.backends import gdal_jpeg
 
     height, _, count = struct.unpack_from(">HHB", data, frame + 3)
     ratios = data[frame + 9 : frame + 8 + 3 * count : 3] if count > 1 else b"\x11"
@@ -154,7 +154,7 @@ def _has_left_over(data: bytes, frame: int) -> bool:
         return False
     taller = bytearray(data)
     struct.pack_into(">H", taller, frame + 3, end + EXTRA_ROWS)
-    rows = gdal.read_jpeg_rows(bytes(taller), end, end + EXTRA_ROWS)
+    rows = gdal_jpeg.read_jpeg_rows(bytes(taller), end, end + EXTRA_ROWS)
     if rows is None:
         return False
     # The first block is decoded from the last bits of the file. Its neighbors mix with it and with the rows
