@@ -32,7 +32,7 @@ check: $(READY)
 	$(BIN)/python -m mypy
 
 test: $(READY)
-	$(BIN)/python run_tests.py
+	$(BIN)/python run_tests.py --cov=ndsampler --cov-report=term-missing:skip-covered
 
 clients:
 	bash .ci/clients

@@ -188,8 +188,8 @@ class Frames:
 
         Example:
             >>> from ndsampler.abstract_frames import SimpleFrames
-            >>> SimpleFrames({1: '/data/a.png'}).sources(1)
-            [Source(path='/data/a.png', given_hash=None)]
+            >>> SimpleFrames({1: '/data/a.png'}).sources(1)[0].path
+            '/data/a.png'
         """
         return [asset.source for asset in self.layout(image_id).assets]
 

@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.abstract_frames import Frames
+from ndsampler.backends.base import Stated
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
 from ndsampler.dataset.columns import as_ids
 from ndsampler.dataset.edits import DatasetHash
-from ndsampler.dataset.kwcoco_adapter import find_video, frames_of_video, is_in_memory, video_ids
+from ndsampler.dataset.kwcoco_adapter import (
+    find_video,
+    frames_of_video,
+    is_in_memory,
+    list_parts,
+    video_ids,
+)
 from ndsampler.dataset.opening import image_folder
 from ndsampler.dataset.warps import warp_matrix
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
@@ -200,7 +207,7 @@ def _not_understood(image_id: Any, error: Exception) -> SourceError:
 
 def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
     """Return what a layout is made of, so that an edited entry of the dataset is noticed."""
-    parts = img.get("auxiliary") or img.get("assets") or ()
+    parts = list_parts(img)
     warp = img.get("warp_img_to_vid")
     mark = None if warp is None else _warp_mark(warp)
     return folder, *_asset_marks(img), mark, *map(_asset_marks, parts)
@@ -225,11 +232,12 @@ def build_layout(image_id: Any, img: dict[str, Any], folder: str) -> FrameLayout
 
     Args:
         image_id: image id.
-        img: the entry; other files lie under ``auxiliary`` or ``assets``.
+        img: the entry; other files lie under ``auxiliary`` and ``assets``.
         folder: the folder that relative file names start from.
 
     Returns:
-        The layout, the image's own file first.
+        The layout: the image's own file first, then those under ``auxiliary``, then those under ``assets``,
+        as ``kwcoco.CocoImage.iter_assets`` lists them.
 
     Raises:
         SourceError: if no file is named at all.
@@ -240,8 +248,7 @@ def build_layout(image_id: Any, img: dict[str, Any], folder: str) -> FrameLayout
         True
     """
     own = img.get("file_name")
-    parts = img.get("auxiliary") or img.get("assets") or []
-    assets = [_build_asset(part, folder) for part in parts if part.get("file_name")]
+    assets = [_build_asset(part, folder) for part in list_parts(img) if part.get("file_name")]
     if own:
         assets.insert(0, _build_asset({**img, "warp_aux_to_img": None}, folder))
     if not assets:
@@ -257,7 +264,9 @@ def _build_asset(obj: dict[str, Any], folder: str) -> Asset:
     warp = warp_matrix(obj.get("warp_aux_to_img"))
     dims = _stated_dims(obj)
     given = None if obj.get("hashid") is None else str(obj["hashid"])
-    return Asset(Source(path, given), channels if isinstance(channels, tuple) else None, warp, dims)
+    names = channels if isinstance(channels, tuple) else None
+    stated = Stated(None if names is None else len(names), dims)
+    return Asset(Source(path, given, stated), names, warp, dims)
 
 
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:

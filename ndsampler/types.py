@@ -1,5 +1,5 @@
 """
-The dictionaries that cross the public border, and the names of options.
+The dictionaries that users pass in and get back, and the names of options.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Target(TypedDict, total=False):
     antialias: bool | str
     """Whether shrinking averages."""
     nodata: int | float | str | None
-    """``'float'``, ``'auto'``, ``'ma'`` or the value that means "no measurement"."""
+    """``'float'``, ``'auto'``, ``'ma'``, ``'alpha'`` or the value that means "no measurement"."""
     dtype: Any
     """Type the pixels are cast to."""
     use_native_scale: bool

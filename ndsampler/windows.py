@@ -5,8 +5,7 @@ A negative start has two meanings in this library:
 
 * :func:`wrap_slices` counts it from the end, as numpy does. This is the meaning in ``Frames.load_region``.
 * :func:`boundless_slices` counts it from the first pixel, so that it lies outside the image. This is the
-meaning in
-  the slices of a target.
+  meaning in the slices of a target.
 
 All functions are pure and work on Python integers.
 """

@@ -286,7 +286,12 @@ class TestReadsOnlyWhatItNeeds:
     def test_any_other_source_is_decoded_once(self, case, make_cache, tmp_path, monkeypatch):
         opened = []
         original = source_module.open_source
-        monkeypatch.setattr(source_module, "open_source", lambda path: opened.append(path) or original(path))
+
+        def count(path, *stated):
+            opened.append(path)
+            return original(path, *stated)
+
+        monkeypatch.setattr(source_module, "open_source", count)
         path, pixels = CASES[case](tmp_path)
         cache = make_cache(None)
         for y0, y1, x0, x1 in WINDOWS:

@@ -62,7 +62,7 @@ def reads(monkeypatch):
     """Return the names of the files whose size is read, from now on."""
     found: list[str] = []
     read = module.read_dims
-    monkeypatch.setattr(module, "read_dims", lambda path: found.append(path) or read(path))
+    monkeypatch.setattr(module, "read_dims", lambda path, *stated: found.append(path) or read(path))
     return found
 
 
@@ -259,7 +259,7 @@ def test_few_files_and_quiet_programs_show_none(many, capsys, count, verbose):
 def test_an_interruption_drops_the_files_that_wait(many, monkeypatch):
     read = []
 
-    def interrupt(path):
+    def interrupt(path, *stated):
         read.append(path)
         raise KeyboardInterrupt
 

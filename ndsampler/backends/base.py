@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,11 +18,28 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Version of the entries; increased when entries of earlier versions must not be read any more.
-FORMAT_VERSION = 2
+#: Version of the names, labels and codecs of entries; increased when entries of earlier versions must not be
+#: read any more. Version 2 was that of release 1.0.0.
+FORMAT_VERSION = 3
 
 #: Bytes of pixels that are held in memory at a time while an entry is written.
 BLOCK_BYTES = 32 * 2**20
+
+#: float64 holds every integer below this one.
+LARGEST_EXACT = 2**53
+
+
+class Stated(NamedTuple):
+    """What the dataset states of a file that decides how it is read."""
+
+    channels: int | None = None
+    """The number of channels."""
+    dims: tuple[int, int] | None = None
+    """(height, width) in pixels."""
+
+
+#: Of a file that the dataset states nothing of.
+UNSTATED = Stated()
 
 
 class RegionReader(Protocol):
@@ -32,8 +49,9 @@ class RegionReader(Protocol):
     """(height, width, channels) in pixels."""
     dtype: np.dtype[Any]
     """Type of the values."""
-    nodata: float | None
-    """The value by which the file marks pixels without a measurement, if any."""
+    nodata: Any
+    """The value by which the file marks pixels without a measurement; None for none; a tuple with a value for
+    each channel where they differ."""
     shareable: bool
     """Whether several threads may read at the same time."""
     nbytes: int
@@ -54,6 +72,40 @@ class RegionReader(Protocol):
 
     def close(self) -> None:
         """Release the file."""
+
+
+class MaskedReader(RegionReader, Protocol):
+    """An open image that may have a mask of valid pixels; a reader without these members has none."""
+
+    has_mask: bool
+    """Whether it has one."""
+    masks_overviews: bool
+    """Whether its overviews have one too."""
+
+    def read_mask(
+        self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels of a window are valid.
+
+        Args:
+            y0: first row.
+            y1: row after the last.
+            x0: first column.
+            x1: column after the last.
+            bands: indexes of the channels; all when None.
+
+        Returns:
+            (height, width, 1) for a mask of all channels, else (height, width, channels).
+        """
+
+
+def as_masked(reader: RegionReader) -> MaskedReader | None:
+    """Return a reader that has a mask; None for any other.
+
+    Args:
+        reader: an open image.
+    """
+    return reader if getattr(reader, "has_mask", False) else None  # type: ignore[return-value]
 
 
 class SourceReader(RegionReader, Protocol):
@@ -135,6 +187,10 @@ class Backend(ABC):
         """Whether entries hold exactly the pixels of their sources."""
         return True
 
+    def as_lossless(self) -> Backend:
+        """Return a backend of the same kind whose entries hold exactly the pixels of their sources."""
+        return self
+
     def is_exact(self, entry: str) -> bool:
         """Whether an existing entry, written with whatever settings, holds exactly the pixels of its source.
 
@@ -165,10 +221,28 @@ def row_blocks(source: SourceReader) -> Iterator[tuple[int, NDArray[Any]]]:
     Yields:
         The index of the first row, and the (rows, width, channels) pixels.
     """
-    height, width, channels = source.shape
-    step = max(1, BLOCK_BYTES // max(1, width * channels * source.dtype.itemsize))
+    for y0, y1 in row_ranges(source.shape, source.dtype.itemsize):
+        yield y0, source.rows(y0, y1)
+
+
+def row_ranges(shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of rows that cover an image, each of at most :data:`BLOCK_BYTES` of pixels.
+
+    Args:
+        shape: (height, width, channels) of the image.
+        itemsize: bytes of a value.
+
+    Yields:
+        The first row, and the row after the last.
+
+    Example:
+        >>> list(row_ranges((3, 2**20, 3), 8))
+        [(0, 1), (1, 2), (2, 3)]
+    """
+    height, width, channels = shape
+    step = max(1, BLOCK_BYTES // max(1, width * channels * itemsize))
     for y0 in range(0, height, step):
-        yield y0, source.rows(y0, min(y0 + step, height))
+        yield y0, min(y0 + step, height)
 
 
 def same_pixels(first: NDArray[Any], second: NDArray[Any]) -> bool:

@@ -35,8 +35,11 @@ LOSSY = frozenset({"JPEG"})
 #: The codec for images that the chosen one cannot store.
 FALLBACK = "ZSTD"
 
-#: The value types that GDAL can store.
-GDAL_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+#: The value types that GDAL can store; ``gdal.STAND_INS`` has more that it stores as others.
+GDAL_TYPES = (
+    *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+    *("float32", "float64", "complex64", "complex128"),
+)
 
 #: Other names of codecs.
 CODEC_ALIASES = {"AUTO": FALLBACK, "RAW": "NONE"}
@@ -100,6 +103,10 @@ class CogBackend(Backend):
         """Whether entries hold exactly the pixels of their sources."""
         return self.codec not in LOSSY
 
+    def as_lossless(self) -> CogBackend:
+        """Return this backend, or one with the codec ``'auto'`` if the codec changes pixels."""
+        return self if self.lossless else CogBackend({**self.config, "compress": FALLBACK})
+
     def is_exact(self, entry: str) -> bool:
         """Whether an entry holds exactly the pixels of its source: False if its codec is lossy.
 
@@ -109,8 +116,14 @@ class CogBackend(Backend):
         Raises:
             SourceError: if the entry cannot be opened.
         """
-        with GATE, gdal.open_dataset(entry) as dataset:
+        with GATE, gdal.open_entry(entry) as dataset:
             return str(dataset.profile.get("compress")).upper() not in LOSSY
+
+    def space_needed(self, source: RegionReader) -> int:
+        """Return the size of the temporary file of a large image; 0 for one that is encoded in memory."""
+        if not gdal_write.is_streamed(source):
+            return 0
+        return gdal_write.count_bytes(source) * 4 // 3
 
     def usable_in_place(self, path: str) -> bool:
         """Return True for a source that is a tiled TIFF."""
@@ -123,9 +136,10 @@ class CogBackend(Backend):
             CacheError: if GDAL cannot write the entry, or cannot store values of its type.
             SourceError: if the source is damaged.
         """
-        if source.dtype.name not in GDAL_TYPES:
+        types = (*GDAL_TYPES, *gdal.STAND_INS)
+        if source.dtype.name not in types:
             raise CacheError(
-                f"backend 'cog' cannot store {source.dtype}, only {', '.join(GDAL_TYPES)}; use backend 'npy'"
+                f"backend 'cog' cannot store {source.dtype}, only {', '.join(types)}; use backend 'npy'"
             )
         gdal_write.write_cog(source, dest, self.creation_options(source))
 
@@ -134,11 +148,15 @@ class CogBackend(Backend):
         fits_jpeg = source.dtype == np.uint8 and source.shape[2] in (1, 3)
         codec = self.codec if self.codec != "JPEG" or fits_jpeg else FALLBACK
         options = dict(CODECS[codec])
+        if source.dtype.kind == "c":
+            options.pop("PREDICTOR", None)
         if codec == "JPEG":
             options["QUALITY"] = options["OVERVIEW_QUALITY"] = str(self.config["quality"])
         overviews = self.config["overviews"]
         method = "AVERAGE" if overviews is True else str(overviews).upper()
-        if overviews is False or max(source.shape[:2]) <= gdal_write.SMALLEST_OVERVIEW:
+        # Averages of complex numbers, and of types that are stored as others, are made from the image itself.
+        averages = source.dtype.kind != "c" and source.dtype.name not in gdal.STAND_INS
+        if overviews is False or not averages or max(source.shape[:2]) <= gdal_write.SMALLEST_OVERVIEW:
             options["OVERVIEWS"] = "NONE"
         else:
             options["OVERVIEWS"] = "IGNORE_EXISTING"
@@ -149,5 +167,5 @@ class CogBackend(Backend):
         return options
 
     def open(self, path: str, level: int = 0) -> RegionReader:
-        """Open an entry or a tiled source, or one of its overviews."""
-        return gdal.RasterReader(path, level)
+        """Open an entry, or one of its overviews."""
+        return gdal.RasterReader(path, level, is_entry=True)

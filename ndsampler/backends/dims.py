@@ -1,52 +1,42 @@
 """
 Height and width of an image file, without decoding its pixels.
 
-The headers of the formats that OpenCV decodes as whole images are parsed here. GDAL reads those of TIFF,
+The headers of the formats that OpenCV decodes as whole images are parsed by
+:mod:`ndsampler.backends.header_dims`. GDAL reads those of TIFF,
 JPEG 2000 and the like. Only the few formats that neither of the two knows are decoded.
 """
 
 from __future__ import annotations
 
-import json
-import mmap
-import os
 import struct
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from ndsampler.backends.avif_header import is_avif, read_avif_size
-from ndsampler.backends.plain_headers import read_stated_size
-from ndsampler.backends.source import KWIMAGE_ENDINGS, open_source, stat_source
+from ndsampler.backends.base import UNSTATED, Stated
+from ndsampler.backends.header_dims import HEAD_BYTES, parse_dims
+from ndsampler.backends.headers import KWIMAGE_ENDINGS
+from ndsampler.backends.pages import choose_plan
+from ndsampler.backends.source import open_source, stat_source
 from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE, fork_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import BinaryIO
-
     Dims = tuple[int, int]
 
 #: The largest height or width in pixels: that of the tables of images.
 MAX_SIDE = 2**31 - 1
 
-#: Bytes that are read from the start of a file; the size is in them, unless the file is a JPEG.
-HEAD_BYTES = 1024
-
-#: Markers of JPEG segments that state the size: every start of frame.
-SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
-#: Markers of JPEG that stand alone, without a segment.
-LONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
-
 
 @fork_safe
-def read_dims(path: str) -> Dims:
+def read_dims(path: str, stated: Stated = UNSTATED) -> Dims:
     """Return (height, width) of an image file in pixels.
 
     The orientation tag of a photograph is ignored, as :func:`ndsampler.backends.source.open_source` does.
 
     Args:
         path: a local file.
+        stated: what the dataset states of the file.
 
     Raises:
         MissingSourceError: if there is no such file.
@@ -66,7 +56,9 @@ def read_dims(path: str) -> Dims:
         raise SourceError(f"{path} is a folder, a pipe or a device; expected an image file")
     if stat.st_size == 0:
         raise SourceError(f"{path} is empty")
-    dims = _npy_dims(path) if path.lower().endswith(".npy") else _dims_of_head(path) or _other_dims(path)
+    dims = (
+        _npy_dims(path) if path.lower().endswith(".npy") else _dims_of_head(path) or _other_dims(path, stated)
+    )
     if max(dims) > MAX_SIDE:
         raise SourceError(f"{path} claims (height, width) {dims}; expected at most {MAX_SIDE}")
     return dims
@@ -90,7 +82,7 @@ def _dims_of_head(path: str) -> Dims | None:
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
-            dims = _parsed_dims(head, file)
+            dims = parse_dims(head, file)
     except struct.error:
         raise SourceError(f"{path} is cut off: it ends within its header") from None
     except ValueError as ex:
@@ -100,26 +92,16 @@ def _dims_of_head(path: str) -> Dims | None:
     return dims if dims and min(dims) > 0 else None
 
 
-def _parsed_dims(head: bytes, file: BinaryIO) -> Dims | None:
-    """Return the size that a header states; None for a format that is not parsed here."""
-    if head.startswith(b"\xff\xd8\xff"):
-        return _jpeg_dims(file)
-    if is_avif(head):
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return read_avif_size(data)
-    parse = next((parse for magic, parse in PARSERS.items() if head.startswith(magic)), _plain_dims)
-    return parse(head)
-
-
-def _other_dims(path: str) -> Dims:
+def _other_dims(path: str, stated: Stated) -> Dims:
     """Return the size of a file whose header GDAL reads, or that has to be decoded."""
     from ndsampler.backends import gdal
 
     if not path.lower().endswith(KWIMAGE_ENDINGS):
         try:
             with GATE, gdal.open_dataset(path) as dataset:
-                pages = gdal.is_page_stack(dataset)
-                return _page_stack_dims(dataset.tags()) if pages else (dataset.height, dataset.width)
+                version = FileVersion.find(path) if gdal.is_tiff(dataset) else None
+                plan = None if version is None else choose_plan(version, stated)
+                return (dataset.height, dataset.width) if plan is None else plan.shape[:2]
         except SourceError as ex:
             reason = ex
         try:
@@ -127,97 +109,3 @@ def _other_dims(path: str) -> Dims:
         except SourceError:
             raise reason from None
     return open_source(path).shape[:2]
-
-
-def _page_stack_dims(tags: dict[str, str]) -> Dims:
-    """Return the size of an array that a TIFF stores as several pages."""
-    height, width, *_ = json.loads(tags["TIFFTAG_IMAGEDESCRIPTION"])["shape"]
-    return int(height), int(width)
-
-
-# --- formats ----------------------------------------------------------------
-
-
-def _png_dims(head: bytes) -> Dims | None:
-    width, height = struct.unpack_from(">II", head, 16)
-    return height, width
-
-
-def _gif_dims(head: bytes) -> Dims | None:
-    width, height = struct.unpack_from("<HH", head, 6)
-    return height, width
-
-
-def _bmp_dims(head: bytes) -> Dims | None:
-    (header_size,) = struct.unpack_from("<I", head, 14)
-    if header_size == 12:
-        width, height = struct.unpack_from("<HH", head, 18)
-    else:
-        # A negative height means that the first row is the top one.
-        width, height = struct.unpack_from("<ii", head, 18)
-    return abs(height), width
-
-
-def _webp_dims(head: bytes) -> Dims | None:
-    kind = head[8:16]
-    if kind == b"WEBPVP8X":
-        width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
-        return height, width
-    if kind == b"WEBPVP8L":
-        (bits,) = struct.unpack_from("<I", head, 21)
-        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
-    if kind == b"WEBPVP8 ":
-        width, height = struct.unpack_from("<HH", head, 26)
-        return height & 0x3FFF, width & 0x3FFF
-    return None
-
-
-def _plain_dims(head: bytes) -> Dims | None:
-    """Return the size of a netpbm, PFM, Sun raster or Radiance file."""
-    try:
-        stated = read_stated_size(head)
-    except ValueError:  # a long comment, or a malformed header, which the decoder reports
-        return None
-    return None if stated is None else (stated.height, stated.width)
-
-
-#: First bytes of a file, and the function that finds the size in its head.
-#:
-#: References:
-#:     ISO/IEC 15948:2003, PNG, section 11.2.2. CompuServe, Graphics Interchange Format 89a, section 18.
-#:     RFC 9649, WebP image format, section 2.
-PARSERS: dict[bytes, Callable[[bytes], Dims | None]] = {
-    b"\x89PNG\r\n\x1a\n": _png_dims,
-    b"GIF87a": _gif_dims,
-    b"GIF89a": _gif_dims,
-    b"BM": _bmp_dims,
-    b"RIFF": _webp_dims,
-}
-
-
-def _jpeg_dims(file: BinaryIO) -> Dims | None:
-    """Return the size that the first start of frame states; None if there is none.
-
-    References:
-        ITU-T T.81 (1992), annex B: compressed data formats.
-    """
-    file.seek(2)
-    while _read_byte(file) == 0xFF:
-        marker = _read_byte(file)
-        while marker == 0xFF:  # fill bytes
-            marker = _read_byte(file)
-        if marker == 0xD9:
-            return None
-        if marker in LONE_MARKERS:
-            continue
-        (length,) = struct.unpack(">H", file.read(2))
-        if marker in SIZE_MARKERS:
-            height, width = struct.unpack(">xHH", file.read(5))
-            return height, width
-        file.seek(length - 2, os.SEEK_CUR)
-    return None
-
-
-def _read_byte(file: BinaryIO) -> int:
-    """Return the next byte of a file; a ``struct.error`` at its end."""
-    return int(struct.unpack("B", file.read(1))[0])

@@ -1,23 +1,33 @@
 """
 Opening and reading files with GDAL, through rasterio. Writing is in :mod:`ndsampler.backends.gdal_write`.
 
-Only these two modules use rasterio, whose wheels include GDAL. The ``osgeo`` bindings are never imported,
-because two copies of GDAL in one process can conflict over their data files.
+What a file says about missing pixels is in :mod:`ndsampler.backends.gdal_nodata`.
+
+Only this module and those named ``gdal_...`` use rasterio, whose wheels include GDAL. The ``osgeo`` bindings
+are never imported, because two copies of GDAL in one process can conflict over their data files.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
+import struct
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 
+from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
+from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
 from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
+from ndsampler.backends.pages import Arrangement, choose_plan
+from ndsampler.backends.tiff_header import has_color_map
 from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
@@ -41,7 +51,8 @@ MAX_TILE = 1024
 #: than it saves; above, the second buffer does.
 MERGE_SIZES = (2**15, 2**20)
 
-#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged.
+#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged. It has none for
+#: the 16 bytes of complex128.
 MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
 #: A tile or strip that claims more bytes than this is checked against the size of the file.
@@ -51,10 +62,31 @@ LARGE_BLOCK_BYTES = 256 * 2**20
 #: uncompressed.
 BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
 
+#: Types of GDAL that numpy does not have, and the types that hold their values.
+NUMPY_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
+
 #: GDAL drivers that can decode a window without the rest of the image.
 WINDOWED_DRIVERS = frozenset(
     {"GTiff", "COG", "VRT", "NITF", "JP2OpenJPEG", "HFA", "ENVI", "EHdr", "netCDF", "RPFTOC"}
 )
+
+#: GDAL's names of the types of values.
+GDAL_NAMES = {
+    **{"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32"},
+    **{"int32": "Int32", "uint64": "UInt64", "int64": "Int64", "float32": "Float32", "float64": "Float64"},
+    **{"complex64": "CFloat32", "complex128": "CFloat64", "complex_int16": "CInt16"},
+}
+
+#: Shortest side in pixels of an overview that GDAL finds by its size. The sides of a smaller one are rounded
+#: too much.
+THIN = 16
+
+#: The color table that GDAL invents for a gray TIFF of 1 bit.
+BLACK_AND_WHITE = {0: (0, 0, 0, 255), 1: (255, 255, 255, 255)}
+
+#: For each type that GDAL lacks, the type that it is stored as, and the tag of a file that states the former.
+STAND_INS = {"bool": "uint8", "float16": "float32"}
+DTYPE_TAG = "NDSAMPLER_DTYPE"
 
 _open_lock = threading.Lock()
 
@@ -76,6 +108,7 @@ def configure_gdal() -> None:
     # Once per process, so that what the user sets later stays.
     if not _configured:
         _configured = True
+        DECODER_WARNINGS.install()
         if "GDAL_CACHEMAX" not in os.environ and get_gdal_config("GDAL_CACHEMAX") > BLOCK_CACHE_BYTES:
             set_gdal_config("GDAL_CACHEMAX", BLOCK_CACHE_BYTES)
 
@@ -91,11 +124,13 @@ def quiet_gdal() -> Iterator[None]:
         yield
 
 
-def open_dataset(path: str, **options: Any) -> DatasetReader:
+def open_dataset(path: str, name: str | None = None, level: int = 0, **options: Any) -> DatasetReader:
     """Open a file with GDAL, without rasterio's warning about missing georeferencing.
 
     Args:
         path: a local file.
+        name: what GDAL is given to open, such as the name of a page of the file; None for the path.
+        level: 0 for the image itself, n for the n-th overview that GDAL lists.
         **options: open options of GDAL's driver.
 
     Returns:
@@ -108,10 +143,12 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
     import rasterio
     from rasterio.errors import RasterioIOError
 
+    if level:
+        options["overview_level"] = level - 1
     with quiet_gdal():
         configure_gdal()
         try:
-            return rasterio.open(path, **options)
+            return rasterio.open(name or path, **options)
         except UnicodeEncodeError as ex:
             raise SourceError(f"{path!r} cannot be opened: GDAL accepts only file names in UTF-8") from ex
         except RasterioIOError as ex:
@@ -120,14 +157,37 @@ def open_dataset(path: str, **options: Any) -> DatasetReader:
             raise SourceError(f"{path} cannot be opened as an image: {ex}") from ex
 
 
+def open_entry(path: str, level: int = 0) -> DatasetReader:
+    """Open a cache entry: a GeoTIFF, without the overviews, masks and nodata values of files beside it.
+
+    Args:
+        path: the entry.
+        level: 0 for the image itself, n for its n-th overview.
+
+    Returns:
+        A rasterio dataset, which the caller closes.
+
+    Raises:
+        SourceError: if GDAL cannot open it.
+    """
+    import rasterio
+
+    with GATE, rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        return open_dataset(path, level=level, driver="GTiff")
+
+
 class RasterReader:
     """Reads windows through one GDAL handle, which only one thread of one process may use.
 
-    An indexed image is read as its colors (RGBA), not as indexes into its color table.
+    An indexed image is read as its colors (RGBA), and a JPEG of four components as RGB, unless the stored
+    values are wanted.
 
     Args:
         path: a file that GDAL can open.
-        level: 0 for the image itself, n for its n-th overview.
+        level: 0 for the image itself, n for the n-th overview that GDAL lists.
+        name: what GDAL is given to open, such as the name of a page of the file; None for the path.
+        stored: whether indexes into a color table, and the four components of a JPEG, are read.
+        is_entry: whether it is a cache entry; see :func:`open_entry`.
 
     Raises:
         SourceError: if the file has no bands, or bands of different types.
@@ -136,10 +196,24 @@ class RasterReader:
     shareable = False
     nbytes = 0
 
-    def __init__(self, path: str, level: int = 0) -> None:
+    def __init__(
+        self,
+        path: str,
+        level: int = 0,
+        name: str | None = None,
+        *,
+        stored: bool = False,
+        is_entry: bool = False,
+    ) -> None:
         self.path = path
+        self._stored = stored
+        self._is_entry = is_entry
         with GATE:
-            self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
+            if is_entry:
+                self.dataset = open_entry(path, level)
+            else:
+                with _as_stored() if stored else contextlib.nullcontext():
+                    self.dataset = open_dataset(path, name, level)
             try:
                 self._inspect()
             except BaseException:
@@ -153,16 +227,27 @@ class RasterReader:
             found = ", ".join(sorted(dtypes)) or "no bands"
             raise SourceError(f"{self.path} has {found}; expected one or more bands of one type")
         try:
-            self.dtype = np.dtype(dtypes.pop())
+            name = dtypes.pop()
+            self._stored_dtype = np.dtype(NUMPY_TYPES.get(name, name))
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
-        self._palette = self._color_table()
-        self.is_indexed = self._palette is not None
+        self.dtype = self._original_dtype()
+        self.has_table = self.dataset.colorinterp[0].name == "palette"
+        is_palette = self.has_table and is_indexed(self.dataset)
+        self._palette = self._color_table() if is_palette and not self._stored else None
         self._check_blocks()
+        self.has_colors = self._palette is not None
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
-        self.nodata = None if self._palette is not None else self.dataset.nodata
+        self.nodata = None if self._palette is not None else nodata_of(self.dataset, self.dtype)
         self.overviews = self._overview_dims()
+
+    def _original_dtype(self) -> np.dtype[Any]:
+        """Return the type of the values: of an entry, that of its source, which GDAL may lack."""
+        if self._stored_dtype.name not in STAND_INS.values():
+            return self._stored_dtype
+        stated = self.dataset.tags().get(DTYPE_TAG)
+        return np.dtype(stated) if stated in STAND_INS else self._stored_dtype
 
     def _check_blocks(self) -> None:
         """Refuse blocks that the file cannot hold: GDAL allocates memory for a whole block."""
@@ -175,29 +260,42 @@ class RasterReader:
             check_plausible(self.path, Claim(claimed, ratio), os.path.getsize(self.path))
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
-        """Return the sizes of the overviews; none for an indexed image, whose overviews average indexes."""
-        factors = self.dataset.overviews(1) if self._palette is None else []
+        """Return the sizes of the overviews; none for an image with a color table: they average indexes."""
+        factors = [] if self.has_table else self.dataset.overviews(1)
         height, width, _ = self.shape
         # GDAL rounds the size of an overview up.
         return tuple((-(-height // factor), -(-width // factor)) for factor in factors)
 
-    def _color_table(self) -> NDArray[Any] | None:
-        """Return the RGBA colors of an indexed image, (256 or more, 4); None for any other image."""
-        if self.dataset.count != 1 or self.dataset.colorinterp[0].name != "palette":
-            return None
-        table = np.zeros((max(256, max(self.dataset.colormap(1), default=0) + 1), 4), self.dtype)
-        for index, color in self.dataset.colormap(1).items():
+    def _color_table(self) -> NDArray[Any]:
+        """Return the RGBA colors of an indexed image, (entries, 4)."""
+        colors = self.dataset.colormap(1)
+        table = np.zeros((max(colors, default=-1) + 1, 4), self.dtype)
+        for index, color in colors.items():
             table[index] = color
         return table
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """Return the pixels of a window. See :class:`ndsampler.backends.base.RegionReader`."""
         if self._palette is not None:
-            colors = self._palette[self._read_bands(y0, y1, x0, x1, [1])[..., 0]]
+            colors = self._look_up(self._palette, self._read_bands(y0, y1, x0, x1, [1])[..., 0])
             return colors if bands is None else np.ascontiguousarray(colors[..., bands])
         if bands is None:
             return self._read_bands(y0, y1, x0, x1, self.dataset.indexes)
         return self._read_bands(y0, y1, x0, x1, [band + 1 for band in bands])
+
+    def _look_up(self, palette: NDArray[Any], indexes: NDArray[Any]) -> NDArray[Any]:
+        """Return the colors of indexes.
+
+        Raises:
+            SourceError: if an index is not in the color table.
+        """
+        if indexes.size and not 0 <= indexes.min() <= indexes.max() < len(palette):
+            raise SourceError(
+                f"{self.path} is damaged: a pixel has the index {indexes.max()} and its color table has "
+                f"{len(palette)} entries. To read the indexes themselves, state one channel in the dataset"
+            )
+        colors: NDArray[Any] = np.take(palette, indexes, axis=0)
+        return colors
 
     def _read_bands(self, y0: int, y1: int, x0: int, x1: int, indexes: Sequence[int]) -> NDArray[Any]:
         """Return the pixels of a window of GDAL's bands, which are numbered from 1."""
@@ -210,7 +308,10 @@ class RasterReader:
         size = window.width * window.height * len(indexes) * self.dtype.itemsize
         try:
             with GATE:
-                return self._read_window(window, indexes, size)
+                DECODER_WARNINGS.start()
+                pixels = self._read_window(window, indexes, size)
+                DECODER_WARNINGS.stop(self.path)
+            return pixels if self.dtype == self._stored_dtype else pixels.astype(self.dtype)
         except RasterioIOError as ex:
             raise SourceError(
                 f"rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
@@ -218,20 +319,87 @@ class RasterReader:
 
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
         """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
-        if 2 <= len(indexes) <= 4 and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
-            return interleave(self.dataset.read(indexes, window=window))
-        out = np.empty((window.height, window.width, len(indexes)), self.dtype)
+        dtype = self._stored_dtype
+        mergeable = 2 <= len(indexes) <= 4 and dtype.itemsize in MERGE_TYPES
+        if mergeable and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
+            return interleave(self.dataset.read(indexes, window=window, out_dtype=dtype))
+        out = np.empty((window.height, window.width, len(indexes)), dtype)
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
         return out
+
+    @functools.cached_property
+    def _mask_count(self) -> int:
+        """The number of masks; it is asked for by reads that leave out missing pixels only."""
+        with GATE:
+            return count_masks(self.dataset, self.dtype)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the file has a mask. See :class:`ndsampler.backends.base.MaskedReader`."""
+        return self._mask_count > 0
+
+    @functools.cached_property
+    def masks_overviews(self) -> bool:
+        """Whether the overviews have a mask, which not all programs write."""
+        if not self.overviews:
+            return False
+        with contextlib.closing(RasterReader(self.path, 1, is_entry=self._is_entry)) as overview:
+            return overview.has_mask
+
+    def read_mask(
+        self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
+        from rasterio.errors import RasterioIOError
+        from rasterio.windows import Window
+
+        if y0 >= y1 or x0 >= x1:
+            return np.ones((y1 - y0, x1 - x0, 1), bool)
+        try:
+            with GATE:
+                return read_masks(self.dataset, Window(x0, y0, x1 - x0, y1 - y0), bands, self._mask_count)
+        except RasterioIOError as ex:
+            raise SourceError(
+                f"the mask of rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: "
+                f"{ex.__cause__ or ex}"
+            ) from ex
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
         return self.read(y0, y1, 0, self.shape[1])
 
+    def read_overview(self, dims: tuple[int, int]) -> NDArray[Any]:
+        """Return all pixels of an overview without opening the file again, which takes longer.
+
+        Args:
+            dims: (height, width) of the overview, none below :data:`THIN`.
+
+        Raises:
+            SourceError: if the overview cannot be decoded.
+        """
+        from rasterio.errors import RasterioIOError
+
+        pixels = np.empty((*dims, self.shape[2]), self.dtype)
+        try:
+            with GATE:
+                self.dataset.read(out=pixels.transpose(2, 0, 1))
+        except RasterioIOError as ex:
+            raise SourceError(
+                f"the overview {dims} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
+            ) from ex
+        return pixels
+
     def close(self) -> None:
         """Close the GDAL handle."""
         with GATE:
             self.dataset.close()
+
+
+def _as_stored() -> Any:
+    """Make GDAL read a JPEG of four components as it is stored, while such a file is opened."""
+    import rasterio
+
+    return rasterio.Env(GDAL_JPEG_TO_RGB="NO")
 
 
 def interleave(planes: NDArray[Any]) -> NDArray[Any]:
@@ -251,6 +419,52 @@ def interleave(planes: NDArray[Any]) -> NDArray[Any]:
     return merged.view(planes.dtype)
 
 
+def is_indexed(dataset: DatasetReader) -> bool:
+    """Whether the pixels of an image are indexes into a color table.
+
+    GDAL invents a table for a gray TIFF of 1 bit, or one in which 0 is white; such a file is gray. So is a
+    file that states a table and has none.
+
+    Args:
+        dataset: the open file.
+    """
+    with GATE:
+        if dataset.count != 1 or dataset.colorinterp[0].name != "palette":
+            return False
+        if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+            return False
+        try:
+            table = dataset.colormap(1)
+        except ValueError:  # there is no table
+            return False
+        return (
+            table != BLACK_AND_WHITE or dataset.driver not in ("GTiff", "COG") or _has_color_map(dataset.name)
+        )
+
+
+def _has_color_map(path: str) -> bool:
+    """Whether the first image of a TIFF has a color map of its own."""
+    try:
+        with open(path, "rb") as file:
+            return has_color_map(file)
+    except (OSError, struct.error):
+        return False
+
+
+def has_palette(path: str) -> bool:
+    """Whether a file is an indexed image; False if GDAL cannot open it.
+
+    Args:
+        path: a local file.
+    """
+    try:
+        dataset = open_dataset(path)
+    except SourceError:
+        return False
+    with GATE, dataset:
+        return is_indexed(dataset)
+
+
 def reads_windows(dataset: DatasetReader) -> bool:
     """Whether GDAL can read a window of a file without decoding the whole image.
 
@@ -268,18 +482,59 @@ def reads_windows(dataset: DatasetReader) -> bool:
         return not (one_block and dataset.compression is not None)
 
 
-def is_page_stack(dataset: DatasetReader) -> bool:
-    """Whether a TIFF stores one array as several pages; GDAL would read only the first page.
-
-    tifffile writes an image of 2, or of more than 4, channels in this way and stores the shape of the array
-    in the image description.
+def is_tiff(dataset: DatasetReader) -> bool:
+    """Whether an open file is a TIFF.
 
     Args:
         dataset: the open file.
     """
+    return dataset.driver in ("GTiff", "COG")
+
+
+def page_name(path: str, offset: int) -> str:
+    """Return GDAL's name of a page of a TIFF.
+
+    Args:
+        path: a local file.
+        offset: position of the page's directory in the file, in bytes.
+    """
+    return f"GTIFF_DIR:off:{offset}:{path}"
+
+
+def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
+    """Open pages of a TIFF as the channels of one image.
+
+    Args:
+        first: the first page, which is closed; all pages have its size, number of bands and type.
+        offsets: positions of the directories of the pages in the file, in bytes.
+
+    Raises:
+        SourceError: if GDAL cannot open them.
+
+    References:
+        https://gdal.org/en/stable/drivers/raster/vrt.html
+    """
     with GATE:
-        description = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
-        return bool(dataset.subdatasets) and description.startswith('{"shape":')
+        height, width, _ = first.shape
+        # Of an indexed page, its indexes.
+        count, nodata = first.dataset.count, first.dataset.nodata
+        dtype = GDAL_NAMES[first.dataset.dtypes[0]]
+        first.close()
+    no_data = "" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>"
+    rect = f'xOff="0" yOff="0" xSize="{width}" ySize="{height}"'
+    bands: list[str] = []
+    for offset in offsets:
+        name = escape(page_name(first.path, offset))
+        # A handle that several datasets share may be used by several threads.
+        source = f'<SourceFilename relativeToVRT="0" shared="0">{name}</SourceFilename>'
+        for band in range(1, count + 1):
+            bands.append(
+                f'<VRTRasterBand dataType="{dtype}" band="{len(bands) + 1}">{no_data}<SimpleSource>{source}'
+                f"<SourceBand>{band}</SourceBand><SrcRect {rect}/><DstRect {rect}/>"
+                "</SimpleSource></VRTRasterBand>"
+            )
+    size = f'rasterXSize="{width}" rasterYSize="{height}"'
+    return RasterReader(first.path, name=f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>")
 
 
 def is_tiled(path: str) -> bool:
@@ -294,9 +549,11 @@ def is_tiled(path: str) -> bool:
         logger.debug("%s cannot be opened by GDAL, so it is not used in place", path)
         return False
     with GATE, dataset:
-        if dataset.driver not in ("GTiff", "COG") or not dataset.count or not dataset.profile.get("tiled"):
+        if not is_tiff(dataset) or not dataset.count or not dataset.profile.get("tiled"):
             return False
-        if is_page_stack(dataset):
+        version = FileVersion.find(path)
+        plan = None if version is None else choose_plan(version)
+        if plan is not None and plan.arrangement is not Arrangement.FIRST:
             return False
         return max(dataset.block_shapes[0]) <= MAX_TILE
 

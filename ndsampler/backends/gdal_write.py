@@ -2,28 +2,54 @@
 Writing cloud-optimized GeoTIFFs with GDAL.
 
 An image of ordinary size is assembled in a GDAL dataset in memory, gets its overviews there, and is encoded
-to a memory file that Python writes to the disk. Larger images are copied block by block by GDAL itself.
+to a memory file that Python writes to the disk. Larger images are copied through an uncompressed file.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 import multiprocessing
+import os
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.backends.base import row_blocks
-from ndsampler.backends.gdal import RasterReader, configure_gdal, is_forked, quiet_gdal
+import numpy as np
+
+from ndsampler.backends.base import MaskedReader, as_masked, row_blocks
+from ndsampler.backends.gdal import (
+    DTYPE_TAG,
+    STAND_INS,
+    THIN,
+    RasterReader,
+    configure_gdal,
+    is_forked,
+    open_dataset,
+    quiet_gdal,
+)
+from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
+from ndsampler.backends.recording import RecordedSource
+from ndsampler.backends.source import ArrayReader
 from ndsampler.errors import CacheError
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
-    from ndsampler.backends.base import SourceReader
+    from rasterio.io import DatasetReader, DatasetWriter
+
+    from ndsampler.backends.base import RegionReader, SourceReader
 
 #: The largest image, in bytes of pixels, that is held in memory while its COG is written, which is faster.
 IN_MEMORY_BYTES = 256 * 2**20
 
-#: How GDAL compresses the temporary file with the overviews of a streamed image. GDAL's default, ZSTD at
-#: level 9, takes a fifth of the whole conversion; the entry holds the same bytes either way.
-TEMPORARY_CODEC = "LZW"
+#: Creation options of the temporary file that a larger image is copied through. It is not compressed, because
+#: it is read twice: for the overviews, and for the entry.
+TEMPORARY_PROFILE = {
+    "tiled": True,
+    "blockxsize": 256,
+    "blockysize": 256,
+    "interleave": "pixel",
+    "bigtiff": "IF_SAFER",
+}
 
 #: Overviews are added, each half the size of the one before, until the longer side has at most this many
 #: pixels.
@@ -46,6 +72,8 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
     A source of at most :data:`IN_MEMORY_BYTES` is read into memory once, and so is a source that GDAL did not
     open. Any other source is copied block by block, so its size does not matter.
 
+    The checksums of the overviews are kept in ``source`` if it is a :class:`RecordedSource`.
+
     Args:
         source: the open source.
         dest: path of the new file.
@@ -62,11 +90,12 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
 
+    recorded = source if isinstance(source, RecordedSource) else RecordedSource(source)
     try:
-        if isinstance(source, RasterReader) and _is_streamed(source):
-            _copy_from_disk(source, dest, options)
+        if is_streamed(recorded.reader):
+            _copy_from_disk(recorded, dest, options)
         else:
-            _copy_from_memory(source, dest, options)
+            _copy_from_memory(recorded, dest, options)
     except (RasterioError, CPLE_BaseError) as ex:
         # GDAL does not say which of the two files failed. Reading a damaged source raises its error here.
         for _ in row_blocks(source):
@@ -74,66 +103,190 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
         raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
 
 
-def _is_streamed(source: RasterReader) -> bool:
-    """Whether GDAL copies a source from file to file; the colors of an indexed image exist in memory only."""
-    height, width, channels = source.shape
-    return not source.is_indexed and height * width * channels * source.dtype.itemsize > IN_MEMORY_BYTES
+def is_streamed(source: RegionReader) -> bool:
+    """Whether a source is copied through a file on the disk.
+
+    Args:
+        source: the open source.
+    """
+    return isinstance(source, RasterReader) and count_bytes(source) > IN_MEMORY_BYTES
 
 
-def _copy_from_disk(source: RasterReader, dest: str, options: dict[str, str]) -> None:
-    """Let GDAL copy an open file to a COG block by block."""
-    import rasterio
+def count_bytes(source: RegionReader) -> int:
+    """Return the bytes that all pixels of a source take.
+
+    Args:
+        source: the open source.
+    """
+    return math.prod(source.shape) * source.dtype.itemsize
+
+
+def _copy_from_disk(source: RecordedSource, dest: str, options: dict[str, str]) -> None:
+    """Copy a source to an uncompressed file, build the overviews there, and let GDAL encode that.
+
+    The source is decoded once, and the overviews can be read before they are encoded.
+    """
     import rasterio.shutil
 
+    raw = f"{dest}.raw.tif"
     with GATE:
+        options = _write_raw(raw, source, options)
+        with open_dataset(raw) as dataset:
+            rasterio.shutil.copy(dataset, dest, driver="COG", **options)
+        os.unlink(raw)
+
+
+def _write_raw(path: str, source: RecordedSource, options: dict[str, str]) -> dict[str, str]:
+    """Write the pixels of a source and their overviews to an uncompressed file, and record the overviews.
+
+    Returns:
+        The options that make GDAL copy the overviews.
+    """
+    import rasterio
+
+    configure_gdal()
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        _create(path, source, driver="GTiff", **TEMPORARY_PROFILE) as dataset,
+    ):
+        options = _copy_rows(source, dataset, options)
+    with quiet_gdal(), rasterio.open(path, "r+") as dataset:
+        levels, options = _build_overviews(dataset, options)
+    for level in range(1, len(levels) + 1):
+        with contextlib.closing(RasterReader(path, level)) as overview:
+            source.record_overview(overview)
+    return options
+
+
+def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]) -> None:
+    """Read a source into memory and encode it there."""
+    from rasterio.io import MemoryFile
+
+    if _is_thin(source, options):
+        # The overviews of a dataset in memory cannot be opened, only found by their size.
+        with GATE, MemoryFile(ext=".tif") as raw:
+            options = _write_raw(raw.name, source, options)
+            with open_dataset(raw.name) as dataset:
+                _encode(dataset, dest, options)
+            return
+    with GATE, _create("in_memory", source, driver="MEM") as memory:
         configure_gdal()
-        with rasterio.Env(COG_TMP_COMPRESSION=TEMPORARY_CODEC):
-            rasterio.shutil.copy(source.dataset, dest, driver="COG", **options)
+        options = _copy_rows(source, memory, options)
+        levels, options = _build_overviews(memory, options)
+        for height, width in levels:
+            pixels = np.empty((height, width, memory.count), memory.dtypes[0])
+            memory.read(out=pixels.transpose(2, 0, 1))
+            source.record_overview(ArrayReader(pixels.astype(source.dtype, copy=False)))
+        _encode(memory, dest, options)
 
 
-def _copy_from_memory(source: SourceReader, dest: str, options: dict[str, str]) -> None:
-    """Read a source into memory, encode it there, and write the encoded file to the disk.
+def _is_thin(source: SourceReader, options: dict[str, str]) -> bool:
+    """Whether an image has overviews of which a side is too small to find them by their size."""
+    factor = _overview_factors(source.shape)[-1]
+    return options["OVERVIEWS"] != "NONE" and min(source.shape[:2]) <= factor * THIN
+
+
+def _encode(dataset: DatasetReader, dest: str, options: dict[str, str]) -> None:
+    """Encode a dataset in memory, and write the encoded file to the disk.
 
     Python writes the file, because GDAL may try for ever to write to a disk that has become full.
     """
     import rasterio.shutil
     from rasterio.io import MemoryFile
 
-    with GATE, _read_into_memory(source) as memory:
-        configure_gdal()
-        options = _with_overviews(memory, options)
-        with MemoryFile() as file:
-            rasterio.shutil.copy(memory, file.name, driver="COG", **options)
-            with open(dest, "wb") as written:
-                written.write(file.getbuffer())
+    with MemoryFile() as file:
+        rasterio.shutil.copy(dataset, file.name, driver="COG", **options)
+        with open(dest, "wb") as written:
+            written.write(file.getbuffer())
 
 
-def _read_into_memory(source: SourceReader) -> Any:
-    """Return a GDAL dataset in memory with the pixels of a source."""
+def _create(path: str, source: SourceReader, **profile: Any) -> Any:
+    """Return a new GDAL dataset of the shape, type and nodata values of a source."""
     import rasterio
-    from rasterio.windows import Window
 
     height, width, channels = source.shape
-    profile = {"height": height, "width": width, "count": channels, "dtype": source.dtype.name}
+    tagged = _is_tagged(source)
+    nodata = None if tagged else source.nodata
+    dtype = STAND_INS.get(source.dtype.name, source.dtype.name)
+    profile.update(height=height, width=width, count=channels, dtype=dtype, nodata=nodata)
     with quiet_gdal():
-        memory = rasterio.open("in_memory", "w", driver="MEM", nodata=source.nodata, **profile)
+        dataset = rasterio.open(path, "w+", **profile)
+    if dtype != source.dtype.name:
+        dataset.update_tags(**{DTYPE_TAG: source.dtype.name})
+    if tagged:
+        values = source.nodata if isinstance(source.nodata, tuple) else (source.nodata,) * channels
+        dataset.update_tags(**{NODATA_TAG: json.dumps(values)})
+    return dataset
+
+
+def _is_tagged(source: SourceReader) -> bool:
+    """Whether the nodata values of a source are kept in a tag, because GDAL cannot store them."""
+    return isinstance(source.nodata, tuple) or (source.nodata is not None and is_wide(source.dtype))
+
+
+def _copy_rows(source: SourceReader, dataset: DatasetWriter, options: dict[str, str]) -> dict[str, str]:
+    """Write all pixels of a source, and its mask, to a GDAL dataset.
+
+    Returns:
+        The creation options: without overviews if GDAL would average missing pixels into them. It leaves one
+        kind of missing pixels out: one nodata value, NaN, or a mask.
+    """
+    from rasterio.windows import Window
+
+    masked = as_masked(source)
+    one_kind = masked is None and (dataset.nodata is None or np.isnan(dataset.nodata))
+    averages_well = not _is_tagged(source) and source.dtype.kind != "c"
     for y0, rows in row_blocks(source):
-        memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))
-    return memory
+        pixels = rows.astype(dataset.dtypes[0], copy=False).transpose(2, 0, 1)
+        dataset.write(pixels, window=Window(0, y0, rows.shape[1], len(rows)))
+        if source.dtype.kind == "f" and averages_well and not one_kind:
+            averages_well = not np.isnan(rows).any()
+        if masked is not None:
+            _write_mask(dataset, masked, y0, y0 + len(rows))
+    return options if averages_well else {**options, "OVERVIEWS": "NONE"}
 
 
-def _with_overviews(memory: Any, options: dict[str, str]) -> dict[str, str]:
-    """Build the overviews of a dataset in memory and return the options that make GDAL use them.
+def _write_mask(dataset: DatasetWriter, source: MaskedReader, y0: int, y1: int) -> None:
+    """Write the mask of some rows of a source to a GDAL dataset."""
+    from rasterio.windows import Window
+
+    width = source.shape[1]
+    mask = source.read_mask(y0, y1, 0, width)
+    if (mask != mask[:, :, :1]).any():
+        raise CacheError("backend 'cog' cannot store a mask for each band; use backend 'npy'")
+    dataset.write_mask(mask[:, :, 0], window=Window(0, y0, width, y1 - y0))
+
+
+def _build_overviews(
+    dataset: DatasetWriter, options: dict[str, str]
+) -> tuple[list[tuple[int, int]], dict[str, str]]:
+    """Build the overviews of a dataset.
 
     GDAL builds them twice as fast in memory as while it writes the file.
+
+    Returns:
+        (height, width) of each overview, and the options that make GDAL copy them.
     """
     from rasterio.enums import Resampling
 
     if options["OVERVIEWS"] == "NONE":
-        return options
+        return [], options
     method = options["OVERVIEW_RESAMPLING"].lower().replace("cubicspline", "cubic_spline")
+    factors = _overview_factors((dataset.height, dataset.width))
+    averages_nan = np.dtype(dataset.dtypes[0]).kind == "f" and dataset.nodata is None
+    if averages_nan:
+        # Otherwise one NaN would make every pixel above it NaN.
+        dataset.nodata = np.nan
+    dataset.build_overviews(factors, Resampling[method])
+    if averages_nan:
+        dataset.nodata = None
+    levels = [(-(-dataset.height // factor), -(-dataset.width // factor)) for factor in factors]
+    return levels, {**options, "OVERVIEWS": "FORCE_USE_EXISTING"}
+
+
+def _overview_factors(shape: tuple[int, ...]) -> list[int]:
+    """Return by how much each overview is smaller than the image of (height, width)."""
     factors = [2]
-    while max(memory.height, memory.width) / factors[-1] > SMALLEST_OVERVIEW:
+    while max(shape[:2]) / factors[-1] > SMALLEST_OVERVIEW:
         factors.append(2 * factors[-1])
-    memory.build_overviews(factors, Resampling[method])
-    return {**options, "OVERVIEWS": "FORCE_USE_EXISTING"}
+    return factors

@@ -19,6 +19,9 @@ from ndsampler.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: File endings of formats that kwimage reads with optional packages, and OpenCV and GDAL do not read.
+KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
+
 #: The largest image, in bytes of decoded pixels, that is decoded as a whole (8 GiB).
 MAX_IMAGE_BYTES = 2**33
 
@@ -103,7 +106,7 @@ def read_claim(data: bytes) -> Claim:
         return Claim(width * height * 4)
     if stated := read_stated_size(data):
         return Claim(stated.pixel_bytes, stated.max_ratio)
-    for marker, start in _jpeg_segments(data):
+    for marker, start in jpeg_segments(data):
         if marker in HUFFMAN_FRAMES and len(data) >= start + 8:
             height, width, samples = struct.unpack(">HHB", data[start + 3 : start + 8])
             return Claim(width * height * samples, HUFFMAN_RATIO)
@@ -138,11 +141,15 @@ def jpeg_is_complete(data: bytes) -> bool:
     References:
         ITU-T T.81 (1992), annex B: compressed data formats.
     """
-    return not data.startswith(b"\xff\xd8") or any(marker == 0xD9 for marker, _ in _jpeg_segments(data))
+    return not data.startswith(b"\xff\xd8") or any(marker == 0xD9 for marker, _ in jpeg_segments(data))
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the marker of each JPEG segment and the position of its length; nothing for other files."""
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the marker of each JPEG segment and the position of its length; nothing for other files.
+
+    Args:
+        data: content of the file.
+    """
     position = 2 if data.startswith(b"\xff\xd8") else len(data)
     while (match := _MARKER.search(data, position)) is not None:
         marker, position = data[match.start() + 1], match.end()

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.headers import check_plausible, jpeg_is_complete, read_claim
+from ndsampler.backends.headers import check_plausible, read_claim
+from ndsampler.backends.jpeg_damage import find_jpeg_damage
+from ndsampler.backends.png_check import without_animation
+from ndsampler.backends.webp_damage import find_webp_damage
 from ndsampler.errors import SourceError
 from ndsampler.utils.fork_safety import GATE
 
@@ -27,6 +30,19 @@ WHOLE_IMAGE_ENDINGS = (
 
 #: Rows whose color channels are swapped in one call.
 SWAP_ROWS = 256
+
+
+class UndecodedError(SourceError):
+    """OpenCV does not decode a file.
+
+    Args:
+        message: what is wrong, with the path.
+        may_be_whole: whether another decoder may read the file.
+    """
+
+    def __init__(self, message: str, may_be_whole: bool = False) -> None:
+        super().__init__(message)
+        self.may_be_whole = may_be_whole
 
 
 def decode_image(path: str) -> NDArray[Any]:
@@ -57,17 +73,36 @@ def decode_image(path: str) -> NDArray[Any]:
     except ValueError as ex:
         raise SourceError(f"{path} cannot be decoded: {ex}") from ex
     check_plausible(path, claim, len(data))
+    # OpenCV's imdecode gives a frame of an animated PNG instead of its default image.
+    content = np.frombuffer(without_animation(data), np.uint8)
+    # Only the content of a PNG can be checked after GDAL has read it, and GDAL checks that of a GIF itself.
+    may_be_whole = data.startswith((b"GIF8", b"\x89PNG"))
     try:
         with GATE:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     except cv2.error as ex:
-        raise SourceError(f"{path} cannot be decoded: {ex}") from ex
+        raise UndecodedError(f"{path} cannot be decoded: {ex}", may_be_whole) from ex
     if pixels is None:
-        raise SourceError(f"{path} cannot be decoded: it is damaged, cut off, or not an image")
-    if not jpeg_is_complete(data):
-        raise SourceError(f"{path} is cut off: the end-of-image marker is missing")
+        raise UndecodedError(
+            f"{path} cannot be decoded: it is damaged, cut off, or not an image that OpenCV knows",
+            may_be_whole,
+        )
+    damage = find_jpeg_damage(data, pixels) or find_webp_damage(data, _decodes)
+    if damage:
+        raise SourceError(f"{path} {damage}")
     _swap_color_channels(cv2, pixels)
     return pixels
+
+
+def _decodes(data: bytes) -> bool:
+    """Whether OpenCV decodes a content."""
+    import cv2
+
+    try:
+        with GATE:
+            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) is not None
+    except cv2.error:
+        return False
 
 
 def _swap_color_channels(cv2: Any, pixels: NDArray[Any]) -> None:

@@ -96,6 +96,8 @@ def _pam_size(head: bytes) -> StatedSize:
         fields[name] = max(fields.get(name, 0), int(value))
     if not fields.keys() >= {b"WIDTH", b"HEIGHT", b"DEPTH", b"MAXVAL"}:
         raise ValueError("its header lacks one of WIDTH, HEIGHT, DEPTH, MAXVAL and ENDHDR")
+    if fields[b"MAXVAL"] == 1:
+        raise ValueError("its largest value is 1, and OpenCV decodes such PAM files wrongly; convert it")
     height, width = fields[b"HEIGHT"], fields[b"WIDTH"]
     value_bytes = 2 if fields[b"MAXVAL"] > 255 else 1
     return StatedSize(height, width, height * width * fields[b"DEPTH"] * value_bytes, 1)

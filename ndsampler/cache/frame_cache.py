@@ -8,18 +8,21 @@ import errno
 import functools
 import logging
 import os
+import time
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ndsampler.backends.base import make_backend
-from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
-from ndsampler.backends.source import spans_files, stat_source
+from ndsampler.backends.dims import read_dims
+from ndsampler.backends.label import EntryLabel, check_entry, read_label, verify_entry
+from ndsampler.backends.source import SourceBackend, spans_files, stat_source
+from ndsampler.backends.values import choose_form, reads_first_page
+from ndsampler.cache.comparison import is_copy
 from ndsampler.cache.handles import HandlePool
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
 from ndsampler.cache.names import entry_path, is_named_for
 from ndsampler.cache.partial import PartialFiles
-from ndsampler.cache.writer import format_space, publish, write_entry
-from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
+from ndsampler.cache.writer import ChangedSourceError, give_advice, publish, write_entry
+from ndsampler.errors import CacheError, DatasetMismatchError, MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
 
@@ -40,6 +43,10 @@ SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 #: Maximum attempts to read a file that is replaced, removed or damaged during the read.
 READ_ATTEMPTS = 5
 
+#: Seconds after which a missing source is looked for again, and how often that may be in vain.
+REPLACE_SECONDS = 0.02
+MAX_WAITS = 25
+
 #: Maximum number of files whose state one process remembers.
 MAX_KNOWN = 100_000
 
@@ -59,8 +66,7 @@ class FrameCache:
     Args:
         backend: how entries are written and opened.
         dpath: the config folder of the entries; None for a backend that keeps none.
-        hashid_mode: what identifies a source: ``'PATH'`` uses path, size and time of change, ``'PIXELS'``
-            the content of the file (read once per process), ``'GIVEN'`` a hash that the dataset states.
+        hashid_mode: what identifies a source: see :class:`ndsampler.cache.identity.SourceIdentifier`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to read the source where its entry cannot be made.
 
     Example:
@@ -81,11 +87,14 @@ class FrameCache:
         self._identifier = SourceIdentifier(hashid_mode)
         self.on_cache_error = on_cache_error
         self.handles = HandlePool()
-        self._sources = make_backend(None)
+        self._sources = SourceBackend()
+        self._waits = MAX_WAITS
         # The path of the file to read for each version of a source, and whether each version of an entry
         # is whole.
         self._files: dict[tuple[Source, FileVersion], str] = {}
         self._whole: dict[FileVersion, bool] = {}
+        # The latest version of each source for which a file was provided.
+        self._latest: dict[Source, FileVersion] = {}
 
     def identify(self, source: Source) -> SourceIdentity:
         """Return what names the entry of a source as it is now.
@@ -131,9 +140,8 @@ class FrameCache:
         while True:
             file = self._find(source)
             try:
-                return self.handles.lend(
-                    (file.version, level), functools.partial(_open, file, source, level), action
-                )
+                key = file.version, level, source.stated
+                return self.handles.lend(key, functools.partial(_open, file, source, level), action)
             except DatasetMismatchError:
                 raise
             except (SourceError, CacheError):
@@ -177,16 +185,33 @@ class FrameCache:
     def _find(self, source: Source) -> FileToRead:
         """Return the file to read for a source as it is now; every window pays for this."""
         path = source.path
-        version = FileVersion.from_stat(path, stat_source(path))
+        version = FileVersion.from_stat(path, self._stat(path))
         if self.dpath is None:
             return FileToRead(version, self._sources)
         file = self._files.get((source, version)) or self._provide(source, version)
         if file == path:
             return FileToRead(version, self._sources)
-        entry = FileVersion.find(file)
+        entry = FileVersion.find_entry(file)
         if entry is not None and self._whole.get(entry):
             return FileToRead(entry, self.backend)
         return self._find_again(source, version)
+
+    def _stat(self, path: str) -> os.stat_result:
+        """Return the status of a source, which may be missing for a moment while a program replaces it.
+
+        Raises:
+            MissingSourceError: if it is missing and stays so.
+        """
+        try:
+            return stat_source(path)
+        except MissingSourceError:
+            if self._waits <= 0:
+                raise
+        time.sleep(REPLACE_SECONDS)
+        self._waits -= 1
+        stat = stat_source(path)
+        self._waits += 1
+        return stat
 
     def _find_again(self, source: Source, version: FileVersion) -> FileToRead:
         """Return the file to read for a source whose known entry was removed, replaced or damaged."""
@@ -194,11 +219,12 @@ class FrameCache:
         if file == source.path:
             return FileToRead(version, self._sources)
         # Removed again already: the next attempt makes it again.
-        entry = FileVersion.find(file) or FileVersion(file, 0, 0, 0)
+        entry = FileVersion.find_entry(file) or FileVersion(file, 0, 0, 0, 0)
         return FileToRead(entry, self.backend)
 
     def _provide(self, source: Source, version: FileVersion) -> str:
         """Return the path of the file to read for a source, making its entry if needed, and remember it."""
+        self._recheck(source, version)
         try:
             file = self.ensure(source)
         except CacheError as ex:
@@ -211,7 +237,26 @@ class FrameCache:
                 return file
         if version.is_current():
             _remember(self._files, (source, version), file)
+            _remember(self._latest, source, version)
         return file
+
+    def _recheck(self, source: Source, version: FileVersion) -> None:
+        """Compare a known entry with a source that has changed in this process, but not in what names it.
+
+        Only the inode and the time of change tell such a source from the one that was converted, if their
+        samples are equal too.
+        """
+        latest = self._latest.get(source)
+        if self.dpath is None or latest in (None, version) or self._identifier.mode == "GIVEN":
+            return
+        entry = FileVersion.find_entry(self._entry_of(self.identify(source)))
+        if entry is None or not self._whole.get(entry):
+            return
+        if not is_copy(source.path, entry.path, self.backend):
+            logger.warning(
+                "%s was replaced by a file of equal size and time; converting it again", source.path
+            )
+            self._whole[entry] = False
 
     def _was_disturbed(self, file: FileToRead) -> bool:
         """Whether a read failed because the file was replaced or removed, or is a damaged entry.
@@ -237,12 +282,20 @@ class FrameCache:
             SourceError: if the source cannot be read.
             CacheError: if the entry cannot be written.
         """
-        file = self.find_ready(source)
-        if file is None:
-            # Forks do not wait for a whole conversion, nor for another process that converts the same file.
-            with GATE.step_out():
-                file = self._make(source)
-        return file
+        attempt = 1
+        while True:
+            try:
+                file = self.find_ready(source)
+                if file is None:
+                    # Forks do not wait for a conversion, nor for another process that converts the same file.
+                    with GATE.step_out():
+                        file = self._make(source)
+                return file
+            except (ChangedSourceError, MissingSourceError):
+                if attempt == READ_ATTEMPTS:
+                    raise
+            self._stat(source.path)  # raises an error if the source is missing and stays so
+            attempt += 1
 
     def find_ready(self, source: Source) -> str | None:
         """Return the file that :meth:`ensure` would return at once; None if it has an entry to make.
@@ -254,9 +307,27 @@ class FrameCache:
             return source.path
         entry = self._entry_of(self.identify(source))
         if self._is_whole(entry):
+            self._check_given(source, entry)
             return entry
-        usable = not os.path.lexists(entry) and self.backend.usable_in_place(source.path)
-        return source.path if usable else None
+        if os.path.lexists(entry) or not self.backend.usable_in_place(source.path):
+            return None
+        return source.path if reads_first_page(source.path, source.stated) else None
+
+    def _check_given(self, source: Source, entry: str) -> None:
+        """Check that the hash that a dataset states for a file is not that of an image of another shape.
+
+        Raises:
+            DatasetMismatchError: if it is.
+        """
+        if self._identifier.mode != "GIVEN":
+            return
+        label, dims = read_label(entry), read_dims(source.path, source.stated)
+        if label.shape[:2] != dims:
+            raise DatasetMismatchError(
+                f"{source.path} is {dims[0]} x {dims[1]} pixels, and the dataset states the 'hashid' of "
+                f"{label.source} for it, which was {label.shape[0]} x {label.shape[1]}; correct it, "
+                "or use hashid_mode='PATH'"
+            )
 
     def clean_up(self) -> int:
         """Remove what writers left behind that have died, and return how many there were."""
@@ -271,20 +342,32 @@ class FrameCache:
                 if self._is_whole(entry):
                     # Another thread or process made it while this one waited.
                     return entry
-                write_entry(self.backend, identity, partial)
-                if self.identify(source) != identity:
-                    raise SourceError(f"{source.path} was changed while it was being read; read it again")
+                self._convert(source, identity, partial)
                 publish(partial, entry)
         except SourceError:
             raise
         except OSError as ex:
-            raise CacheError(
-                f"the entry {entry} of {source.path} cannot be made"
-                f"{format_space(source.path, str(self.dpath))}: {ex}. "
-                "Free some space, give another workdir, or use backend=None or on_cache_error='bypass'"
-            ) from ex
+            advice = give_advice(ex, source.path, str(self.dpath))
+            raise CacheError(f"the entry {entry} of {source.path} cannot be made{advice}") from ex
         logger.debug("cached %s as %s", source.path, entry)
         return entry
+
+    def _convert(self, source: Source, identity: SourceIdentity, partial: str) -> None:
+        """Write an entry of one version of a source.
+
+        If the source changes meanwhile, but not in what names it, it is converted again.
+
+        Raises:
+            SourceError: if the source cannot be read, or changes all the time.
+        """
+        for _ in range(READ_ATTEMPTS):
+            version = FileVersion.find(source.path)
+            write_entry(self.backend, identity, partial)
+            if self.identify(source) != identity:
+                break
+            if version is not None and version.is_current():
+                return
+        raise ChangedSourceError(f"{source.path} was changed while it was being read; read it again")
 
     # --- checking entries
 
@@ -305,7 +388,7 @@ class FrameCache:
             # Opening a pipe could block forever.
             logger.warning("expected a cache entry at %s, but it is not a regular file", entry)
             return False
-        version = FileVersion.from_stat(entry, stat)
+        version = FileVersion.from_stat(entry, stat)._replace(ctime_ns=0)
         known = self._whole.get(version)
         return self._check(version, check_entry) if known is None else known
 
@@ -328,7 +411,7 @@ class FrameCache:
         return whole
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_whole": {}}
+        return {**self.__dict__, "_files": {}, "_whole": {}, "_latest": {}}
 
 
 def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
@@ -341,7 +424,7 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
     path = file.version.path
     is_entry = path != source.path
     try:
-        reader = file.backend.open(path, level)
+        reader = file.backend.open(path, level) if is_entry else _open_source(source, level)
     except (SourceError, CacheError) as ex:
         if is_entry:
             raise CacheError(f"the entry {path} of {source.path} cannot be opened: {ex}") from ex
@@ -351,6 +434,11 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
         kind, what = (CacheError, f"the entry {path} of {source.path}") if is_entry else (SourceError, path)
         raise kind(f"{what} was replaced while it was being opened; read it again")
     return reader
+
+
+def _open_source(source: Source, level: int) -> RegionReader:
+    """Open a source in the form that the dataset asks for."""
+    return SourceBackend().open(source.path, level, choose_form(source.path, source.stated))
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:

@@ -62,6 +62,19 @@ def is_in_memory(table: Any) -> bool:
     return isinstance(table, dict)
 
 
+def list_parts(img: Any) -> list[Any]:
+    """Return the files that an image has beside its own, as ``kwcoco.CocoImage.iter_assets`` orders them.
+
+    Args:
+        img: the entry of the image.
+
+    Example:
+        >>> list_parts({'assets': ['b'], 'auxiliary': ['a']})
+        ['a', 'b']
+    """
+    return [*(img.get("auxiliary") or ()), *(img.get("assets") or ())]
+
+
 def open_connection(dset: Any) -> Any:
     """Return a DB-API connection to the database of a view. The caller closes it."""
     return dset.engine.raw_connection()

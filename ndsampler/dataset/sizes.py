@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.backends.base import Stated
 from ndsampler.backends.dims import read_dims
-from ndsampler.dataset.kwcoco_adapter import UNSIZED_QUERY, is_view
+from ndsampler.dataset.kwcoco_adapter import UNSIZED_QUERY, is_view, list_parts
 from ndsampler.dataset.missing_file import describe_missing
 from ndsampler.dataset.sql_view import fetch
 from ndsampler.errors import MissingSourceError, SourceError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     Dims: TypeAlias = tuple[int, int]
     Failure: TypeAlias = tuple[str, SourceError]
+    FileKey: TypeAlias = tuple[str, int | None]
 
 __all__ = ["SizeSource"]
 
@@ -51,6 +53,12 @@ class _Unsized:
 
     entry: dict[str, Any] | None
     """The dictionary to write the size into; None for a view of a database, which is read-only."""
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """The path, and the number of channels that the dataset states: it decides how pages are read."""
+        channels = None if self.entry is None else self.entry.get("channels")
+        return self.path, _count_channels(channels)
 
 
 @dataclass
@@ -96,11 +104,11 @@ class SizeSource:
             be read its path and the reason. Both by image id.
         """
         wanted = list(self._unsized())
-        found = self._read({file.path for file in wanted})
+        found = self._read({file.key for file in wanted})
         sizes: dict[Any, Dims] = {}
         failures: dict[Any, Failure] = {}
         for file in wanted:
-            dims = found[file.path]
+            dims = found[file.key]
             if isinstance(dims, SourceError):
                 if file.is_image:
                     failures[file.gid] = (file.path, dims)
@@ -143,41 +151,55 @@ class SizeSource:
         if all(map(_stated_dims, images.values())):
             return
         for gid, img in images.items():
-            for entry in (img, *(img.get("auxiliary") or img.get("assets") or ())):
+            for entry in (img, *list_parts(img)):
                 name = entry.get("file_name")
                 if name and not _stated_dims(entry):
                     path = os.path.abspath(os.path.join(root, os.fspath(name)))
                     yield _Unsized(gid, path, entry is img, entry)
 
-    def _read(self, paths: set[str]) -> dict[str, Dims | SourceError]:
+    def _read(self, keys: set[FileKey]) -> dict[FileKey, Dims | SourceError]:
         """Return the size of each file, or what is wrong with the file."""
         import ubelt as ub
 
-        if not paths:
+        if not keys:
             return {}
-        ordered = sorted(paths)
+        ordered = sorted(keys, key=str)
         shows = len(ordered) >= MANY_FILES and (self.verbose or sys.stderr.isatty())
         logger.info("reading the sizes of %d images from their files", len(ordered))
         progress = ub.ProgIter(
             total=len(ordered), desc="read image sizes", stream=sys.stderr, verbose=int(bool(shows))
         )
-        found: dict[str, Dims | SourceError] = {}
+        found: dict[FileKey, Dims | SourceError] = {}
         # Forks need not wait for all of the files.
         with progress, GATE.step_out():
             threads = ThreadPoolExecutor(min(THREADS, len(ordered)))
             try:
-                for path, dims in zip(ordered, threads.map(_dims_or_error, ordered)):
-                    found[path] = dims
+                for key, dims in zip(ordered, threads.map(_dims_or_error, ordered)):
+                    found[key] = dims
                     progress.step()
             finally:
                 threads.shutdown(cancel_futures=True)
         return found
 
 
-def _dims_or_error(path: str) -> Dims | SourceError:
-    """Return the size of a file, or the error."""
+def _count_channels(code: Any) -> int | None:
+    """Return the number of channels of a code such as ``'r|g|b'``; None if it is missing or malformed."""
+    if code is None:
+        return None
+    from delayed_image.channel_spec import FusedChannelSpec
+
     try:
-        return read_dims(path)
+        return int(FusedChannelSpec.coerce(code).numel())
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        # The layout of the image reports what is wrong with it.
+        return None
+
+
+def _dims_or_error(key: FileKey) -> Dims | SourceError:
+    """Return the size of a file, or the error."""
+    path, channels = key
+    try:
+        return read_dims(path, Stated(channels))
     except SourceError as ex:
         return ex
 

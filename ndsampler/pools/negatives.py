@@ -228,8 +228,7 @@ def draw_negatives(
         message = (
             f"found {len(rows)} of {request.num} negatives with thresh={request.thresh} in "
             f"{len(request.image_rows)} images, {len(search.without_room)} of which have no space for one; "
-            "expected all of them to be found; request fewer or smaller ones, raise thresh, "
-            "or pass exact=False"
+            "request fewer or smaller ones, raise thresh, or pass exact=False"
         )
         if exact == "warn":
             warn_user(message, UserWarning)
@@ -255,8 +254,9 @@ def even_shares(groups: NDArray[np.int64], rng: np.random.RandomState) -> NDArra
 
     Example:
         >>> points = even_shares(np.zeros(100, int), np.random.RandomState(0))
-        >>> np.histogram(points[:, 0], bins=4, range=(0, 1))[0].tolist()
-        [25, 25, 25, 25]
+        >>> counts = np.histogram(points[:, 0], bins=4, range=(0, 1))[0]
+        >>> int(abs(counts - 25).max()) <= 1
+        True
     """
     distinct, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(group, kind="stable")

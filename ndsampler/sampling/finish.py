@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ndsampler.frames.nodata import nan_of
+from ndsampler.frames.warp import to_type
 from ndsampler.sampling.options import DEFAULT_OPTIONS
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ def stack_frames(frames: list[FramePixels]) -> FramePixels:
     real = [frame for frame in frames if frame.pixels is not None]
     first = real[0]
     dtype = np.result_type(*(frame.pixels.dtype for frame in real))
-    pixels = np.full((len(frames), *first.pixels.shape), np.nan if dtype.kind == "f" else 0, dtype)
+    pixels = np.full((len(frames), *first.pixels.shape), nan_of(dtype), dtype)
     for index, frame in enumerate(frames):
         if frame.pixels is not None:
             pixels[index] = frame.pixels
@@ -87,8 +89,10 @@ def stack_frames(frames: list[FramePixels]) -> FramePixels:
 def _as_masked(pixels: NDArray[Any], file_dtype: np.dtype[Any] | None) -> Any:
     """Return pixels as an array that masks NaN, in the type of the files if one is given."""
     mask = np.isnan(pixels)
-    if file_dtype is not None and file_dtype.kind != "f":
-        pixels = np.rint(np.where(mask, 0, pixels)).astype(file_dtype)
+    if file_dtype is not None and file_dtype.kind in "iub":
+        pixels = to_type(np.where(mask, 0, pixels), file_dtype)
+    elif pixels.dtype == np.longdouble:
+        pixels = pixels.astype(np.float64)
     return np.ma.MaskedArray(pixels, mask)
 
 

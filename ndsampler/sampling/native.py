@@ -161,7 +161,7 @@ def _read_part(part: NativePart, request: FrameRequest, frames: Frames) -> Frame
         return FramePixels(missing, part.channels, (dims[1] / cols, dims[0] / rows))
     plan = ReadPlan((BandRead(asset, part.bands, tuple(range(len(part.bands)))),), part.channels)
     density = part.scale[0] * options.scale[0], part.scale[1] * options.scale[1]
-    if options.padkw is None:
+    if options.padkw is None or region.lies_inside:
         pixels = frames.reader.gather(layout, plan, _grid(request, density, dims))
     else:
         unscaled = _grid(request, part.scale, part.dims(region, (1.0, 1.0)))
@@ -179,7 +179,7 @@ def _grid(request: FrameRequest, density: tuple[float, float], dims: tuple[int, 
         warp_out_from_box=np.diag([*density, 1.0]),
         dims=dims,
         resampling=options.resampling,
-        nodata=options.missing,
+        nodata=options.nodata,
         warp_space_from_img=request.warp_space_from_img,
         nan_outside=True,
     )

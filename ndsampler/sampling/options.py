@@ -11,6 +11,7 @@ import numpy as np
 
 from ndsampler.errors import TargetError
 from ndsampler.frames.layout import parse_channels
+from ndsampler.frames.nodata import DECLARED
 from ndsampler.frames.resample import Resampling
 from ndsampler.windows import is_sequence, shown
 
@@ -32,7 +33,8 @@ class ReadOptions:
     resampling: Resampling = field(default_factory=Resampling)
     """How pixels are interpolated."""
     nodata: Any = None
-    """None, ``'float'``, ``'ma'``, or the value that marks pixels without a measurement."""
+    """None, one of :data:`ndsampler.frames.nodata.DECLARED`, or the value that marks pixels without a
+    measurement."""
     dtype: np.dtype[Any] | None = None
     """Type to which the pixels are cast; None leaves their type."""
     padkw: dict[str, Any] | None = None
@@ -50,11 +52,6 @@ class ReadOptions:
     def changes_values(self) -> bool:
         """Whether pixels are masked, cast or labelled after they were read."""
         return self.nodata == "ma" or self.dtype is not None or self.as_xarray
-
-    @property
-    def missing(self) -> Any:
-        """Which pixels become NaN while they are read; a masked array is made from NaN afterwards."""
-        return "float" if self.nodata == "ma" else self.nodata
 
     @property
     def is_scaled(self) -> bool:
@@ -181,7 +178,7 @@ def _resampling(target: dict[str, Any]) -> Resampling:
 
 def _nodata(value: Any) -> Any:
     """Return how pixels without a measurement are treated."""
-    if value is None or (isinstance(value, str) and value in ("float", "ma")):
+    if value is None or (isinstance(value, str) and value in DECLARED):
         return value
     if isinstance(value, str) and value == "auto":
         return "float"
@@ -189,7 +186,10 @@ def _nodata(value: Any) -> Any:
         if isinstance(value, int) and not -(2**63) <= value < 2**64:
             raise TargetError(f"nodata is {shown(value)}; expected a number that pixels of 64 bits can have")
         return value
-    raise TargetError(f"nodata is {value!r}; expected None, 'float', 'auto', 'ma' or a number")
+    raise TargetError(
+        f"nodata is {value!r}; expected None, 'float', 'auto', 'ma' or a number; or 'alpha', which also "
+        "counts transparent pixels"
+    )
 
 
 def _dtype(value: Any) -> np.dtype[Any] | None:

@@ -51,18 +51,19 @@ def read_frames(region: SampleRegion, frames: Frames) -> list[FramePixels]:
 
 def _read_frame(request: FrameRequest, frames: Frames) -> FramePixels:
     """Read the window of one frame."""
-    layout, names, options = request.layout, request.channels, request.region.options
+    layout, names, region = request.layout, request.channels, request.region
+    options = region.options
     if layout is None:
         return FramePixels(None, names)
     grid = _grid(request)
     if options is DEFAULT_OPTIONS:
         return FramePixels(frames.reader.read(layout, grid, names), names)
-    if options.padkw is None:
+    if options.padkw is None or region.lies_inside:
         pixels = frames.reader.read(layout, grid, names)
     else:
         unscaled = replace(grid, warp_out_from_box=None, dims=None)
         pixels = frames.reader.read(layout, unscaled, names)
-        pixels = pad_outside(pixels, (1.0, 1.0), request.region.sample_dims, request)
+        pixels = pad_outside(pixels, (1.0, 1.0), region.sample_dims, request)
     dtype = _file_dtype(layout, request, frames) if options.nodata == "ma" else None
     if options.as_xarray and not isinstance(names, tuple):
         names = frames.reader.channel_names(layout, names, pixels.shape[2])
@@ -86,7 +87,7 @@ def _grid(request: FrameRequest) -> Grid:
         warp_out_from_box=options.scale_matrix,
         dims=region.sample_dims,
         resampling=options.resampling,
-        nodata=options.missing,
+        nodata=options.nodata,
         allow_missing=region.is_video,
         warp_space_from_img=request.warp_space_from_img,
         nan_outside=region.is_video,

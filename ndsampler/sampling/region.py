@@ -67,6 +67,12 @@ class SampleRegion:
         return self.box if self.pad == NO_MARGIN else self.box.padded(self.pad)
 
     @property
+    def lies_inside(self) -> bool:
+        """Whether the window with its margins lies inside the image or video."""
+        height, width = self.data_dims[-2:]
+        return self.padded_box == self.padded_box.clipped(height, width)
+
+    @property
     def sample_dims(self) -> tuple[int, int]:
         """(height, width) of the sample: the padded window times the scale, rounded up."""
         height, width = self.padded_box.dims
