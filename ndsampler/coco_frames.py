@@ -210,19 +210,22 @@ def _not_understood(image_id: Any, error: Exception) -> SourceError:
 def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
     """Return what a layout is made of, so that an edited entry of the dataset is noticed."""
     parts = list_parts(img)
-    return folder, *_asset_marks(img), _warp_mark(img.get("warp_img_to_vid")), *map(_asset_marks, parts)
+    warp = img.get("warp_img_to_vid")
+    mark = None if warp is None else _warp_mark(warp)
+    return folder, *_asset_marks(img), mark, *map(_asset_marks, parts)
 
 
 def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
     """Return what one file's entry says of it."""
     get = obj.get
-    warp = _warp_mark(get("warp_aux_to_img"))
-    return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), warp
+    warp = get("warp_aux_to_img")
+    mark = None if warp is None else _warp_mark(warp)
+    return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), mark
 
 
-def _warp_mark(warp: Any) -> str | None:
+def _warp_mark(warp: Any) -> str:
     """Return what tells a transform from another one."""
-    return None if warp is None else repr(warp.tolist() if isinstance(warp, np.ndarray) else warp)
+    return repr(warp.tolist() if isinstance(warp, np.ndarray) else warp)
 
 
 @fork_safe

@@ -524,7 +524,9 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             index, region, resolved = resolve_unedited(target, self.dset, self.frames, self.regions)
         frames = read_frames(region, self.frames)
         annots = None if request is None else load_annots(region, index, self._geometries, request)
-        return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
+        return assemble_sample(
+            region, resolved, frames, annots, self.regions.classes, self._geometries.kp_classes
+        )  # type: ignore[return-value]
 
     @fork_safe
     def load_annots(
@@ -556,7 +558,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         request = parse_request(with_annots, annot_ids, visible_thresh) or AnnotRequest(frozenset())
         index, region, resolved = resolve_unedited(target, self.dset, self.frames, self.regions)
         annots = load_annots(region, index, self._geometries, request)
-        return assemble_annots(annots, resolved, self.classes, self.kp_classes)
+        return assemble_annots(annots, resolved, self.regions.classes, self._geometries.kp_classes)
 
     @fork_safe
     def load_target_annots(self, target: dict[str, Any]) -> list[int]:
