@@ -7,7 +7,6 @@ and anew when the dataset shows that it was edited (:mod:`ndsampler.dataset.deri
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +48,7 @@ from ndsampler.pools.targets import (
 )
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
+from ndsampler.utils.logs import get_logger
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.utils.random_state import ensure_worker_rng
 
@@ -72,7 +72,7 @@ __all__ = [
     "tabular_coco_targets",
 ]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
 import struct
 import threading
@@ -29,6 +28,7 @@ from ndsampler.backends.tiff_header import has_color_map
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
     from rasterio.windows import Window
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Size of GDAL's block cache in bytes per process, unless the user has set one. GDAL's default is 5 % of the
 #: machine's memory, which every data loader worker would take.

@@ -7,7 +7,6 @@ columns instead, which are built once, grouped by image, and pickle as arrays.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +19,7 @@ from ndsampler.dataset.edits import dataset_state
 from ndsampler.dataset.image_table import ImageTable
 from ndsampler.dataset.records import AnnotRecords, box_of, read_annots
 from ndsampler.errors import UnknownIdError
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AnnotTable"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Annotations whose latest match with the table is kept.
 _MAX_MATCHED = 20_000
