@@ -250,7 +250,7 @@ class TestPrune:
             original(path, **kw)
 
         monkeypatch.setattr(removal.os, "unlink", unlink)
-        report = prune(place.workdir)
+        report = prune(place.workdir, force=True)
         assert [failure.item.path for failure in report.failures] == [str(entries[2])]
         assert [entry.exists() for entry in entries.values()] == [False, True, False]
         assert report.removed["orphaned"].count == 2
@@ -270,7 +270,7 @@ class TestPrune:
         entries = place.prepare()
         for path in place.images.values():
             path.unlink()
-        prune(place.workdir)
+        prune(place.workdir, force=True)
         assert list(pathlib.Path(find_entries(place.workdir)).iterdir()) == []
         for gid, path in place.images.items():
             write_png(path, random_pixels(seed=gid))
@@ -294,14 +294,11 @@ class TestPrune:
 class TestWritersAndLinks:
     def test_places_that_may_not_be_listed_keep_nobody_from_reading(self, place, monkeypatch):
         place.prepare()
-        original = os.scandir
 
-        def scandir(path):
-            if str(path).endswith("_partial"):
-                raise PermissionError(13, "Permission denied", str(path))
-            return original(path)
+        def open_folder(path, *inner):
+            raise PermissionError(13, "Permission denied", path)
 
-        monkeypatch.setattr("ndsampler.cache.partial.os.scandir", scandir)
+        monkeypatch.setattr("ndsampler.cache.partial.open_folder", open_folder)
         assert place.frames().try_prepare().present == 3
 
     def test_a_link_among_the_places_of_writers_is_not_followed(self, place, tmp_path):

@@ -214,6 +214,7 @@ class TestWarnings:
         assert self.read(path, caplog) == []
         assert self.read(path, caplog, Stated(5)) == []
 
+    @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
     def test_overviews_and_masks_are_no_other_pages(self, tmp_path, caplog):
         import rasterio
 

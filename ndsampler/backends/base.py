@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Version of the entries; increased when entries of earlier versions must not be read any more.
-FORMAT_VERSION = 2
+#: Version of the names, labels and codecs of entries; increased when entries of earlier versions must not be
+#: read any more. Version 2 was that of release 1.0.0.
+FORMAT_VERSION = 3
 
 #: Bytes of pixels that are held in memory at a time while an entry is written.
 BLOCK_BYTES = 32 * 2**20

@@ -116,7 +116,7 @@ class CogBackend(Backend):
         Raises:
             SourceError: if the entry cannot be opened.
         """
-        with GATE, gdal.open_dataset(entry) as dataset:
+        with GATE, gdal.open_entry(entry) as dataset:
             return str(dataset.profile.get("compress")).upper() not in LOSSY
 
     def space_needed(self, source: RegionReader) -> int:
@@ -167,5 +167,5 @@ class CogBackend(Backend):
         return options
 
     def open(self, path: str, level: int = 0) -> RegionReader:
-        """Open an entry or a tiled source, or one of its overviews."""
-        return gdal.RasterReader(path, level)
+        """Open an entry, or one of its overviews."""
+        return gdal.RasterReader(path, level, is_entry=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
 import struct
 import threading
@@ -29,6 +28,7 @@ from ndsampler.backends.tiff_header import has_color_map
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
     from rasterio.windows import Window
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Size of GDAL's block cache in bytes per process, unless the user has set one. GDAL's default is 5 % of the
 #: machine's memory, which every data loader worker would take.
@@ -124,12 +124,13 @@ def quiet_gdal() -> Iterator[None]:
         yield
 
 
-def open_dataset(path: str, name: str | None = None, **options: Any) -> DatasetReader:
+def open_dataset(path: str, name: str | None = None, level: int = 0, **options: Any) -> DatasetReader:
     """Open a file with GDAL, without rasterio's warning about missing georeferencing.
 
     Args:
         path: a local file.
         name: what GDAL is given to open, such as the name of a page of the file; None for the path.
+        level: 0 for the image itself, n for the n-th overview that GDAL lists.
         **options: open options of GDAL's driver.
 
     Returns:
@@ -142,6 +143,8 @@ def open_dataset(path: str, name: str | None = None, **options: Any) -> DatasetR
     import rasterio
     from rasterio.errors import RasterioIOError
 
+    if level:
+        options["overview_level"] = level - 1
     with quiet_gdal():
         configure_gdal()
         try:
@@ -152,6 +155,25 @@ def open_dataset(path: str, name: str | None = None, **options: Any) -> DatasetR
             if not os.path.exists(path):
                 raise MissingSourceError(f"{path} does not exist") from ex
             raise SourceError(f"{path} cannot be opened as an image: {ex}") from ex
+
+
+def open_entry(path: str, level: int = 0) -> DatasetReader:
+    """Open a cache entry: a GeoTIFF, without the overviews, masks and nodata values of files beside it.
+
+    Args:
+        path: the entry.
+        level: 0 for the image itself, n for its n-th overview.
+
+    Returns:
+        A rasterio dataset, which the caller closes.
+
+    Raises:
+        SourceError: if GDAL cannot open it.
+    """
+    import rasterio
+
+    with GATE, rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        return open_dataset(path, level=level, driver="GTiff")
 
 
 class RasterReader:
@@ -165,6 +187,7 @@ class RasterReader:
         level: 0 for the image itself, n for the n-th overview that GDAL lists.
         name: what GDAL is given to open, such as the name of a page of the file; None for the path.
         stored: whether indexes into a color table, and the four components of a JPEG, are read.
+        is_entry: whether it is a cache entry; see :func:`open_entry`.
 
     Raises:
         SourceError: if the file has no bands, or bands of different types.
@@ -173,12 +196,24 @@ class RasterReader:
     shareable = False
     nbytes = 0
 
-    def __init__(self, path: str, level: int = 0, name: str | None = None, *, stored: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        level: int = 0,
+        name: str | None = None,
+        *,
+        stored: bool = False,
+        is_entry: bool = False,
+    ) -> None:
         self.path = path
         self._stored = stored
+        self._is_entry = is_entry
         with GATE:
-            with _as_stored() if stored else contextlib.nullcontext():
-                self.dataset = open_dataset(path, name, **({"overview_level": level - 1} if level else {}))
+            if is_entry:
+                self.dataset = open_entry(path, level)
+            else:
+                with _as_stored() if stored else contextlib.nullcontext():
+                    self.dataset = open_dataset(path, name, level)
             try:
                 self._inspect()
             except BaseException:
@@ -308,7 +343,7 @@ class RasterReader:
         """Whether the overviews have a mask, which not all programs write."""
         if not self.overviews:
             return False
-        with contextlib.closing(RasterReader(self.path, 1)) as overview:
+        with contextlib.closing(RasterReader(self.path, 1, is_entry=self._is_entry)) as overview:
             return overview.has_mask
 
     def read_mask(

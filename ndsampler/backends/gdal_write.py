@@ -174,9 +174,9 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
         options = _copy_rows(source, memory, options)
         levels, options = _build_overviews(memory, options)
         for height, width in levels:
-            pixels = np.empty((height, width, memory.count), source.dtype)
+            pixels = np.empty((height, width, memory.count), memory.dtypes[0])
             memory.read(out=pixels.transpose(2, 0, 1))
-            source.record_overview(ArrayReader(pixels))
+            source.record_overview(ArrayReader(pixels.astype(source.dtype, copy=False)))
         _encode(memory, dest, options)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: The footer of an entry: checksum, length of the JSON text, mark.
 FOOTER = struct.Struct("<II12s")
-MARK = b"NDSAMPLER-2\n"
+MARK = b"NDSAMPLER-3\n"
 
 #: Bytes that are read at a time to compute a checksum.
 READ_BYTES = 2**20
@@ -41,7 +41,11 @@ TAIL_BYTES = 2**15
 
 @dataclass(frozen=True)
 class EntryLabel:
-    """Describes an entry and the source that it was made from."""
+    """Describes an entry and the source that it was made from.
+
+    What is kept of an entry besides its pixels belongs here, as a field with a default. What names the entry
+    is a field of :class:`ndsampler.cache.identity.SourceIdentity` too.
+    """
 
     source: str
     """Absolute path of the source file."""
@@ -50,7 +54,7 @@ class EntryLabel:
     mtime_ns: int
     """Modification time of the source in nanoseconds when it was converted."""
     content: str
-    """The content hash that the entry is named by; empty if it is named by the three fields above."""
+    """The content hash that the entry is named by; empty if it is named by path, size, time and sample."""
     shape: tuple[int, int, int]
     """(height, width, channels) of the image."""
     dtype: str
@@ -59,6 +63,10 @@ class EntryLabel:
     """The value that marks pixels without a measurement, if any; one for each channel where they differ."""
     backend: str = ""
     """The backend that wrote the entry, and its settings that differ from the defaults, for messages."""
+    sample: str = ""
+    """Hash of parts of the source's content."""
+    sides: str = ""
+    """Hash of the files beside the source that change its pixels; empty if there are none."""
     form: str = ""
     """How the source was read because of what the dataset states of it; empty if that made no difference."""
 
@@ -70,18 +78,16 @@ def append_label(path: str, label: EntryLabel) -> None:
         path: path of the file that the backend has written.
         label: describes the entry.
     """
-    fields = asdict(label)
-    if not label.form:
-        del fields["form"]
-    text = json.dumps(fields, sort_keys=True).encode()
+    text = json.dumps(asdict(label), sort_keys=True).encode()
     with open(path, "rb+") as file:
         checksum = _checksum(file, os.fstat(file.fileno()).st_size)
         file.seek(0, os.SEEK_END)
-        file.write(text + FOOTER.pack(zlib.crc32(text, checksum), len(text), MARK))
+        checksum = zlib.crc32(text, checksum)
+        file.write(text + FOOTER.pack(checksum, len(text), MARK))
         file.flush()
         os.fsync(file.fileno())
     with open(path, "rb") as file:
-        _seal(file, _parse_label(file)[1])
+        _seal(file, checksum)
 
 
 def read_label(path: str) -> EntryLabel:
@@ -186,9 +192,25 @@ def _parse_label(file: BinaryIO) -> tuple[EntryLabel, int]:
         raise CacheError(f"{file.name} has a damaged label of {length} bytes")
     try:
         fields = json.loads(text)
-        return EntryLabel(**{**fields, "shape": tuple(fields["shape"])}), checksum
+        label = EntryLabel(**{**fields, "shape": tuple(fields["shape"])})
+        _check_label(label)
     except (ValueError, TypeError, KeyError, RecursionError) as ex:
         raise CacheError(f"{file.name} has a damaged label: {ex}") from ex
+    return label, checksum
+
+
+def _check_label(label: EntryLabel) -> None:
+    """Raise a TypeError if a field has a value of another type than a writer gives it."""
+    texts = ("source", "content", "dtype", "backend", "sample", "sides", "form")
+    numbers = [label.size, label.mtime_ns, *label.shape]
+    wrong = [name for name in texts if not isinstance(getattr(label, name), str)]
+    if wrong:
+        raise TypeError(f"{wrong[0]} is no text")
+    if len(label.shape) != 3 or not all(type(number) is int for number in numbers):
+        raise TypeError("shape, size and mtime_ns are not integers")
+    for value in label.nodata if isinstance(label.nodata, list) else [label.nodata]:
+        if not isinstance(value, (int, float, type(None))):
+            raise TypeError(f"nodata is a {type(value).__name__}")
 
 
 def _checksum(file: BinaryIO, size: int) -> int:

@@ -9,7 +9,6 @@ speaks for it, some of its pixels are compared with those of the image.
 from __future__ import annotations
 
 import contextlib
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from ndsampler.backends.tiff_header import read_pages
 from ndsampler.errors import SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Level", "find_levels", "looks_reduced", "open_level", "recall_levels"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: File endings of files beside an image that hold its overviews.
 SIDE_ENDINGS = (".ovr", ".rrd", ".aux")

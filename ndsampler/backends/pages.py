@@ -8,7 +8,6 @@ by what the dataset states.
 from __future__ import annotations
 
 import functools
-import logging
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from ndsampler.backends.base import UNSTATED
 from ndsampler.backends.tiff_header import read_pages
 from ndsampler.backends.tiff_writers import read_stack
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +36,7 @@ __all__ = [
     "warn_of_others",
 ]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Photometric interpretations of gray pages.
 GRAY = (0, 1)

@@ -179,10 +179,10 @@ def _open_pages(path: str, form: str) -> SourceReader:
     if os.path.isdir(path):
         raise SourceError(f"{path} is a folder; expected an image file")
     if lowered.endswith(".npy"):
-        from ndsampler.backends.npy import NpyReader
+        from ndsampler.backends.npy import open_npy_source
 
         try:
-            return NpyReader(path)
+            return open_npy_source(path)
         except CacheError as ex:
             raise SourceError(str(ex)) from ex
     if lowered.endswith(WHOLE_IMAGE_ENDINGS):

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ndsampler.backends.base import as_masked, row_ranges, same_pixels
 from ndsampler.backends.gdal import THIN, RasterReader
-from ndsampler.backends.recording import Overview, checksum_pixels
-from ndsampler.backends.source import ArrayReader
+from ndsampler.backends.recording import Overview, RecordedSource, checksum_pixels
+from ndsampler.backends.source import ArrayReader, open_source
 from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.backends.base import Backend, RegionReader
-    from ndsampler.backends.recording import RecordedSource
 
 Result = TypeVar("Result")
+
+logger = get_logger(__name__)
 
 
 def compare_entry(source: RecordedSource, entry: str, backend: Backend, exact: bool = True) -> None:
@@ -57,6 +59,23 @@ def compare_entry(source: RecordedSource, entry: str, backend: Backend, exact: b
             if not _same_masks(source, reader, y0, y1):
                 raise CacheError(f"its mask in rows {y0} to {y1} differs from that of its source")
         _compare_overviews(source, entry, backend, reader, exact)
+
+
+def is_copy(path: str, entry: str, backend: Backend) -> bool:
+    """Whether an entry holds exactly the pixels that its source has now; False if that cannot be known.
+
+    Args:
+        path: the source.
+        entry: path of the entry.
+        backend: opens the entry.
+    """
+    try:
+        with contextlib.closing(RecordedSource(open_source(path))) as source:
+            compare_entry(source, entry, backend)
+            return backend.is_exact(entry)
+    except (SourceError, CacheError) as ex:
+        logger.debug("%s is no copy of %s: %s", entry, path, ex)
+        return False
 
 
 def _compare_overviews(

@@ -12,17 +12,21 @@ import time
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
+from ndsampler.backends.dims import read_dims
+from ndsampler.backends.label import EntryLabel, check_entry, read_label, verify_entry
 from ndsampler.backends.source import SourceBackend, spans_files, stat_source
 from ndsampler.backends.values import choose_form, reads_first_page
-from ndsampler.cache.handles import HandlePool
+from ndsampler.cache.comparison import is_copy
+from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, making_room
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
-from ndsampler.cache.names import entry_path, is_named_for
-from ndsampler.cache.partial import PartialFiles
+from ndsampler.cache.names import entry_path, is_named_for, workdir_of
+from ndsampler.cache.partial import PartialFiles, WriterBusyError
+from ndsampler.cache.trust import TrustedOwners
 from ndsampler.cache.writer import ChangedSourceError, give_advice, publish, write_entry
 from ndsampler.errors import CacheError, DatasetMismatchError, MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,10 +37,16 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Error codes of exhausted resources, which say nothing about a file.
-SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+SCARCE = frozenset({*TOO_MANY_FILES, errno.ENOMEM})
+
+#: Error codes of what passes, so that an entry is tried again by the next read.
+PASSING = SCARCE | {errno.EBUSY}
+
+#: Seconds that a read waits for another writer of its entry if it may bypass the cache.
+BYPASS_SECONDS = 10.0
 
 #: Maximum attempts to read a file that is replaced, removed or damaged during the read.
 READ_ATTEMPTS = 5
@@ -64,9 +74,9 @@ class FrameCache:
     Args:
         backend: how entries are written and opened.
         dpath: the config folder of the entries; None for a backend that keeps none.
-        hashid_mode: what identifies a source: ``'PATH'`` uses path, size and time of change, ``'PIXELS'``
-            the content of the file (read once per process), ``'GIVEN'`` a hash that the dataset states.
+        hashid_mode: what identifies a source: see :class:`ndsampler.cache.identity.SourceIdentifier`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to read the source where its entry cannot be made.
+        trust: ``'warn'`` or ``'strict'``: see :class:`ndsampler.cache.trust.TrustedOwners`.
 
     Example:
         >>> from ndsampler.backends import make_backend
@@ -80,11 +90,13 @@ class FrameCache:
         dpath: str | None,
         hashid_mode: str = "PATH",
         on_cache_error: str = "raise",
+        trust: str = "warn",
     ) -> None:
         self.backend = backend
         self.dpath = dpath
         self._identifier = SourceIdentifier(hashid_mode)
         self.on_cache_error = on_cache_error
+        self._owners = TrustedOwners(None if dpath is None else workdir_of(dpath), trust)
         self.handles = HandlePool()
         self._sources = SourceBackend()
         self._waits = MAX_WAITS
@@ -92,6 +104,10 @@ class FrameCache:
         # is whole.
         self._files: dict[tuple[Source, FileVersion], str] = {}
         self._whole: dict[FileVersion, bool] = {}
+        # Sources that are read without a cache for the moment.
+        self._bypassed: dict[Source, bool] = {}
+        # The latest version of each source for which a file was provided.
+        self._latest: dict[Source, FileVersion] = {}
 
     def identify(self, source: Source) -> SourceIdentity:
         """Return what names the entry of a source as it is now.
@@ -115,6 +131,7 @@ class FrameCache:
 
     # --- reading
 
+    @making_room
     def visit(self, source: Source, action: Callable[[RegionReader], Result], level: int = 0) -> Result:
         """Call a function with an open reader of a source.
 
@@ -170,6 +187,7 @@ class FrameCache:
         """
         return self.visit(source, lambda reader: reader.read(*box, bands), level)
 
+    @making_room
     def find_file(self, source: Source) -> str:
         """Return the file that windows of a source are read from: its entry, or the source itself.
 
@@ -188,7 +206,7 @@ class FrameCache:
         file = self._files.get((source, version)) or self._provide(source, version)
         if file == path:
             return FileToRead(version, self._sources)
-        entry = FileVersion.find(file)
+        entry = FileVersion.find_entry(file)
         if entry is not None and self._whole.get(entry):
             return FileToRead(entry, self.backend)
         return self._find_again(source, version)
@@ -216,24 +234,49 @@ class FrameCache:
         if file == source.path:
             return FileToRead(version, self._sources)
         # Removed again already: the next attempt makes it again.
-        entry = FileVersion.find(file) or FileVersion(file, 0, 0, 0)
+        entry = FileVersion.find_entry(file) or FileVersion(file, 0, 0, 0, 0)
         return FileToRead(entry, self.backend)
 
     def _provide(self, source: Source, version: FileVersion) -> str:
         """Return the path of the file to read for a source, making its entry if needed, and remember it."""
+        self._recheck(source, version)
+        bypasses = self.on_cache_error == "bypass"
+        was_bypassed = source in self._bypassed
         try:
-            file = self.ensure(source)
+            # Whoever waited once in vain, for a writer that was stopped for example, waits no more.
+            file = self.ensure(source, (0.0 if was_bypassed else BYPASS_SECONDS) if bypasses else None)
+            self._bypassed.pop(source, None)
         except CacheError as ex:
-            if self.on_cache_error != "bypass":
+            if not bypasses:
                 raise
-            logger.warning("%s is read without a cache: %s", source.path, ex)
+            level = logging.DEBUG if was_bypassed else logging.WARNING
+            logger.log(level, "%s is read without a cache: %s", source.path, ex)
             file = source.path
-            if isinstance(ex.__cause__, OSError) and ex.__cause__.errno in SCARCE:
-                # The next attempt may succeed, so nothing is remembered.
+            if isinstance(ex.__cause__, OSError) and ex.__cause__.errno in PASSING:
+                _remember(self._bypassed, source, True)
                 return file
         if version.is_current():
             _remember(self._files, (source, version), file)
+            _remember(self._latest, source, version)
         return file
+
+    def _recheck(self, source: Source, version: FileVersion) -> None:
+        """Compare a known entry with a source that has changed in this process, but not in what names it.
+
+        Only the inode and the time of change tell such a source from the one that was converted, if their
+        samples are equal too.
+        """
+        latest = self._latest.get(source)
+        if self.dpath is None or latest in (None, version) or self._identifier.mode == "GIVEN":
+            return
+        entry = FileVersion.find_entry(self._entry_of(self.identify(source)))
+        if entry is None or not self._whole.get(entry):
+            return
+        if not is_copy(source.path, entry.path, self.backend):
+            logger.warning(
+                "%s was replaced by a file of equal size and time; converting it again", source.path
+            )
+            self._whole[entry] = False
 
     def _was_disturbed(self, file: FileToRead) -> bool:
         """Whether a read failed because the file was replaced or removed, or is a damaged entry.
@@ -249,8 +292,13 @@ class FrameCache:
 
     # --- making entries
 
-    def ensure(self, source: Source) -> str:
+    @making_room
+    def ensure(self, source: Source, patience: float | None = None) -> str:
         """Return the path of a file that the backend reads fast, making it if it is missing.
+
+        Args:
+            source: the image file.
+            patience: seconds to wait for another writer of the entry. See :meth:`PartialFiles.claim`.
 
         Returns:
             The path of the entry, or of the source where that is usable in place.
@@ -266,7 +314,7 @@ class FrameCache:
                 if file is None:
                     # Forks do not wait for a conversion, nor for another process that converts the same file.
                     with GATE.step_out():
-                        file = self._make(source)
+                        file = self._make(source, patience)
                 return file
             except (ChangedSourceError, MissingSourceError):
                 if attempt == READ_ATTEMPTS:
@@ -274,6 +322,7 @@ class FrameCache:
             self._stat(source.path)  # raises an error if the source is missing and stays so
             attempt += 1
 
+    @making_room
     def find_ready(self, source: Source) -> str | None:
         """Return the file that :meth:`ensure` would return at once; None if it has an entry to make.
 
@@ -284,37 +333,69 @@ class FrameCache:
             return source.path
         entry = self._entry_of(self.identify(source))
         if self._is_whole(entry):
+            self._check_given(source, entry)
             return entry
         if os.path.lexists(entry) or not self.backend.usable_in_place(source.path):
             return None
         return source.path if reads_first_page(source.path, source.stated) else None
 
+    def _check_given(self, source: Source, entry: str) -> None:
+        """Check that the hash that a dataset states for a file is not that of an image of another shape.
+
+        Raises:
+            DatasetMismatchError: if it is.
+        """
+        if self._identifier.mode != "GIVEN":
+            return
+        label, dims = read_label(entry), read_dims(source.path, source.stated)
+        if label.shape[:2] != dims:
+            raise DatasetMismatchError(
+                f"{source.path} is {dims[0]} x {dims[1]} pixels, and the dataset states the 'hashid' of "
+                f"{label.source} for it, which was {label.shape[0]} x {label.shape[1]}; correct it, "
+                "or use hashid_mode='PATH'"
+            )
+
     def clean_up(self) -> int:
         """Remove what writers left behind that have died, and return how many there were."""
         return 0 if self.dpath is None else PartialFiles(self.dpath).clean_up()
 
-    def _make(self, source: Source) -> str:
+    def _make(self, source: Source, patience: float | None) -> str:
         """Convert a source into a new entry, and return its path."""
         identity = self.identify(source)
         entry = self._entry_of(identity)
         try:
-            with PartialFiles(str(self.dpath)).claim(identity.token) as partial:
+            with PartialFiles(str(self.dpath)).claim(identity.token, patience) as partial:
                 if self._is_whole(entry):
                     # Another thread or process made it while this one waited.
                     return entry
-                write_entry(self.backend, identity, partial)
-                if self.identify(source) != identity:
-                    raise ChangedSourceError(
-                        f"{source.path} was changed while it was being read; read it again"
-                    )
+                self._convert(source, identity, partial)
                 publish(partial, entry)
         except SourceError:
             raise
+        except WriterBusyError as ex:
+            raise CacheError(f"the entry {entry} of {source.path} is not ready: {ex}") from ex
         except OSError as ex:
             advice = give_advice(ex, source.path, str(self.dpath))
             raise CacheError(f"the entry {entry} of {source.path} cannot be made{advice}") from ex
         logger.debug("cached %s as %s", source.path, entry)
         return entry
+
+    def _convert(self, source: Source, identity: SourceIdentity, partial: str) -> None:
+        """Write an entry of one version of a source.
+
+        If the source changes meanwhile, but not in what names it, it is converted again.
+
+        Raises:
+            SourceError: if the source cannot be read, or changes all the time.
+        """
+        for _ in range(READ_ATTEMPTS):
+            version = FileVersion.find(source.path)
+            write_entry(self.backend, identity, partial)
+            if self.identify(source) != identity:
+                break
+            if version is not None and version.is_current():
+                return
+        raise ChangedSourceError(f"{source.path} was changed while it was being read; read it again")
 
     # --- checking entries
 
@@ -322,7 +403,8 @@ class FrameCache:
         """Whether an entry exists and is undamaged; each version of it is checked once per process.
 
         Raises:
-            CacheError: if this cannot be determined now, for example because too many files are open.
+            CacheError: if this cannot be determined now, for example because too many files are open, or if
+                the entry belongs to a user who is not trusted.
         """
         try:
             stat = os.stat(entry)
@@ -335,7 +417,8 @@ class FrameCache:
             # Opening a pipe could block forever.
             logger.warning("expected a cache entry at %s, but it is not a regular file", entry)
             return False
-        version = FileVersion.from_stat(entry, stat)
+        self._owners.check(entry, stat)
+        version = FileVersion.from_stat(entry, stat)._replace(ctime_ns=0)
         known = self._whole.get(version)
         return self._check(version, check_entry) if known is None else known
 
@@ -358,7 +441,7 @@ class FrameCache:
         return whole
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_whole": {}}
+        return {**self.__dict__, "_files": {}, "_whole": {}, "_bypassed": {}, "_latest": {}}
 
 
 def _open(file: FileToRead, source: Source, level: int) -> RegionReader:

@@ -13,11 +13,13 @@ not see the lock on a network file system.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import platform
 import time
+from stat import S_ISLNK, S_ISREG
 
 try:
     import fcntl
@@ -42,6 +44,10 @@ def have_locks() -> bool:
     return fcntl is not None
 
 
+class ForeignLockError(OSError):
+    """What has the name of a lock file is none: a link, a file with other names, a pipe, or a device."""
+
+
 class LockFile:
     """A lock file that this process has open.
 
@@ -49,11 +55,12 @@ class LockFile:
     after the parent has died.
 
     Args:
-        path: the file. A symbolic link is never followed.
+        path: the file. A link is never followed.
         create: create the file if it is missing.
 
     Raises:
-        OSError: if the file cannot be opened, or is a symbolic link.
+        ForeignLockError: if it is a link, has other names too, or is no regular file.
+        OSError: if the file cannot be opened.
 
     Example:
         >>> import tempfile
@@ -89,10 +96,14 @@ class LockFile:
         self.is_locked = True
         return True
 
+    def has(self, stat: os.stat_result) -> bool:
+        """Return whether a status is that of this file."""
+        return os.path.samestat(os.fstat(self._descriptor), stat)
+
     def is_in_place(self) -> bool:
         """Return whether the path still leads to this file; it may be removed before it is locked."""
         try:
-            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
+            return self.has(os.lstat(self.path))
         except FileNotFoundError:
             return False
 
@@ -118,11 +129,30 @@ class LockFile:
 
 
 def _open_file(path: str, flags: int) -> int:
-    """Open a file that is no symbolic link, and return its descriptor."""
-    no_follow = getattr(os, "O_NOFOLLOW", 0)
-    if not no_follow and os.path.islink(path):
-        raise OSError(errno.ELOOP, "a symbolic link is not followed", path)
-    return os.open(path, flags | no_follow, 0o666)
+    """Open a lock file, and return its descriptor.
+
+    Opening a pipe may block for ever, and opening a device may do anything, so neither is opened. A hard link
+    leads to a file that another program uses.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _check_lock_file(os.lstat(path), path)
+    safe = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | safe, 0o666)
+    try:
+        _check_lock_file(os.fstat(descriptor), path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_lock_file(stat: os.stat_result, path: str) -> None:
+    """Raise a ForeignLockError unless a file is regular and has one name."""
+    if S_ISLNK(stat.st_mode):
+        raise ForeignLockError(errno.ELOOP, "a symbolic link is not followed", path)
+    # A file that was just removed has no name.
+    if not S_ISREG(stat.st_mode) or stat.st_nlink > 1:
+        raise ForeignLockError(errno.EINVAL, "this is no lock file of the cache", path)
 
 
 @functools.cache

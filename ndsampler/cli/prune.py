@@ -27,6 +27,8 @@ removed:
 kept:
   entries named by their content (hashid_mode PIXELS and GIVEN), wherever their source is now
   entries whose source is in a folder that does not exist: its disk may not be mounted
+  orphaned entries whose disk may not be mounted either, until --force is given: the folder of the source is
+  empty or a mount point, or most of many images are gone
   files that other processes are writing, and files that are not ndsampler's; links are not followed
 
 Entries that are removed are made again when they are needed, so other processes may use the cache
@@ -61,6 +63,7 @@ def add_parser(commands: Any) -> None:
     )
     add_images(parser.add_argument, "--unused_by")
     add_switch(parser, "unreachable", "also remove entries whose source is in a folder that does not exist")
+    add_switch(parser, "force", "remove orphaned entries even if their disk may only not be mounted")
     add_switch(parser, "json", "print the result as JSON")
     add_switch(parser, "quiet", "no progress bar, and no list of removed files")
     parser.set_defaults(run=run)
@@ -89,7 +92,12 @@ def run(args: argparse.Namespace) -> int:
                 say(f"{verb} {removal.why} {printable(removal.item.path)}{reason}")
 
         report = prune(
-            workdir, unused_by=sources, unreachable=args.unreachable, dry_run=args.dry_run, callback=show
+            workdir,
+            unused_by=sources,
+            unreachable=args.unreachable,
+            dry_run=args.dry_run,
+            force=args.force,
+            callback=show,
         )
     if args.json:
         say_json(_as_json(report, items, args.dry_run))
@@ -113,6 +121,8 @@ def _summary(report: PruneReport, verb: str, unreachable: bool) -> str:
             f"{away.count:,} of them have their source in a folder that does not exist or is not mounted; "
             "--unreachable removes them too"
         )
+    for reason, tally in sorted(report.doubtful.items()):
+        lines.append(f"{tally.count:,} orphaned entries stay: {printable(reason)}; --force removes them too")
     foreign = report.kept.get(Status.FOREIGN)
     if foreign:
         lines.append(f"{foreign.count:,} files that are not ndsampler's are kept; info names them")
@@ -135,6 +145,7 @@ def _as_json(report: PruneReport, items: list[dict[str, Any]], dry_run: bool) ->
         "removed": report.total.count,
         "bytes": report.total.nbytes,
         "by_reason": {why: tally.count for why, tally in report.removed.items()},
+        "doubtful": {reason: tally.count for reason, tally in report.doubtful.items()},
         "kept": {kind.value: tally.count for kind, tally in report.kept.items()},
         "items": items,
         "failures": [{**_item(removal), "error": removal.error} for removal in report.failures],
