@@ -22,7 +22,7 @@ from ndsampler.dataset.categories import (
     look_up,
 )
 from ndsampler.dataset.derived import Derived
-from ndsampler.dataset.edits import hash_dataset
+from ndsampler.dataset.edits import dataset_state, hash_dataset
 from ndsampler.dataset.kwcoco_adapter import is_in_memory, is_view
 from ndsampler.dataset.opening import image_folder
 from ndsampler.dataset.sizes import SizeSource
@@ -145,11 +145,18 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
         self.BACKGROUND_CLASS_ID = background_id(self.dset)
         self._derived = before.successor(self.dset)
 
+    @fork_safe
+    def present(self) -> Derived:
+        """Return what is known of the present state of the dataset: the same object until an edit."""
+        known = self._derived
+        return known if dataset_state(self.dset) == known.state else self._now()
+
     def _now(self) -> Derived:
-        """Return what is known of the present state of the dataset."""
-        if not self._derived.is_current(self.dset):
+        derived = self._derived
+        if dataset_state(self.dset) != derived.state:
             self.refresh()
-        return self._derived
+            return self._derived
+        return derived
 
     def __getstate__(self) -> dict[str, Any]:
         self._now()
@@ -224,28 +231,36 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @fork_safe
     def isect_index(self) -> FrameIntersectionIndex:
         """The spatial index of all annotations; a few milliseconds to make, so never stored on disk."""
-        now = self._now()
-        if self._own_index is not None:
-            return self._own_index
-        return now.get("index", lambda: FrameIntersectionIndex.from_table(self._table_of(now)))
+        return self._index_of(self._now())
 
     @fork_safe
-    def agrees(self, index: FrameIntersectionIndex, aid: Any) -> bool:
-        """Whether an index shows an annotation as it is; if not, the dataset is read anew.
-
-        A box that was changed in place is noticed here.
+    def index_of(self, present: Derived, aid: Any) -> FrameIntersectionIndex | None:
+        """Return the spatial index of one state of the dataset; None if the dataset was edited since then.
 
         Args:
-            index: what :attr:`isect_index` was.
-            aid: id of the annotation; any other value agrees.
+            present: what :meth:`present` returned.
+            aid: id of an annotation. A box of it that was changed in place is an edit, too; the dataset is
+                then read anew. Any value that is no id is ignored.
         """
-        if aid is None or index is self._own_index or not is_in_memory(self.dset.anns):
-            return True
-        ann = self.dset.anns.get(aid) if isinstance(aid, (int, np.integer)) else None
-        if ann is None or index.columns.matches(ann, self.dset.imgs):
-            return True
+        dset = self.dset
+        index = self._own_index or present.values.get("index") or self._index_of(present)
+        if dataset_state(dset) != present.state:
+            return None
+        if aid is None or index is self._own_index or not is_in_memory(dset.anns):
+            return index
+        ann = dset.anns.get(aid) if isinstance(aid, (int, np.integer)) else None
+        if ann is None or index.table.matches(ann, dset.imgs):  # type: ignore[union-attr]
+            return index
         self.refresh()
-        return False
+        return None
+
+    def _index_of(self, derived: Derived) -> FrameIntersectionIndex:
+        if self._own_index is not None:
+            return self._own_index
+        known: FrameIntersectionIndex | None = derived.values.get("index")
+        if known is not None:
+            return known
+        return derived.get("index", lambda: FrameIntersectionIndex.from_table(self._table_of(derived)))
 
     @property
     @fork_safe
@@ -285,7 +300,9 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @fork_safe
     def classes(self) -> CategoryTree:
         """The categories of the dataset, with their hierarchy."""
-        return self._now().get("classes", self._make_classes)
+        now = self._now()
+        known: CategoryTree | None = now.values.get("classes")
+        return now.get("classes", self._make_classes) if known is None else known
 
     def _make_classes(self) -> CategoryTree:
         from ndsampler.category_tree import CategoryTree

@@ -278,6 +278,18 @@ def _read_whole(reader: RasterReader) -> SourceReader:
         return ArrayReader(reader.read(0, height, 0, width), reader.nodata, mask)
 
 
+def _check_indexes(path: str) -> None:
+    """Raise a SourceError if an index of a palette image is beyond the end of its color table."""
+    from ndsampler.backends import gdal
+
+    try:
+        reader = gdal.RasterReader(path)
+    except SourceError:  # GDAL does not know each kind of BMP
+        return
+    with contextlib.closing(reader):
+        reader.rows(0, reader.shape[0])
+
+
 def open_form(path: str, form: str) -> SourceReader:
     """Open an image file in one of its forms.
 
@@ -327,10 +339,7 @@ def _open_whole(path: str) -> SourceReader:
                 return _with_mask(path, read_with_gdal(path))
         raise SourceError(str(ex)) from ex.__cause__
     if has_short_palette(path):
-        from ndsampler.backends import gdal
-
-        with contextlib.closing(gdal.RasterReader(path)) as reader:
-            reader.rows(0, reader.shape[0])  # raises an error for an index beyond the end of the table
+        _check_indexes(path)
     return _with_mask(path, pixels)
 
 

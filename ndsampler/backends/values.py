@@ -190,7 +190,7 @@ def _find_png_chunk(file: BinaryIO, wanted: bytes) -> int | None:
 
 
 def has_short_palette(path: str) -> bool:
-    """Whether a PNG has a color table with fewer entries than its indexes have values.
+    """Whether a PNG or BMP has a color table with fewer entries than its indexes have values.
 
     Decoders show an index beyond the end as black, and do not report it.
 
@@ -198,7 +198,10 @@ def has_short_palette(path: str) -> bool:
         path: a local file.
     """
     with open(path, "rb") as file:
-        head = file.read(26)
+        head = file.read(54)
+        if head.startswith(b"BM") and len(head) == 54:
+            bits, entries = struct.unpack_from("<H", head, 28)[0], struct.unpack_from("<I", head, 46)[0]
+            return bits <= 8 and 0 < entries < 2**bits and head[14] >= 40
         if not head.startswith(b"\x89PNG\r\n\x1a\n") or len(head) < 26 or head[25] != 3:
             return False
         length = _find_png_chunk(file, b"PLTE")

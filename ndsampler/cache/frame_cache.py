@@ -19,8 +19,9 @@ from ndsampler.backends.values import choose_form, reads_first_page
 from ndsampler.cache.comparison import is_copy
 from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, made_room, making_room
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
-from ndsampler.cache.names import entry_path, is_named_for
+from ndsampler.cache.names import entry_path, is_named_for, workdir_of
 from ndsampler.cache.partial import PartialFiles, WriterBusyError
+from ndsampler.cache.trust import TrustedOwners
 from ndsampler.cache.writer import ChangedSourceError, give_advice, publish, write_entry
 from ndsampler.errors import CacheError, DatasetMismatchError, MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
@@ -75,6 +76,7 @@ class FrameCache:
         dpath: the config folder of the entries; None for a backend that keeps none.
         hashid_mode: what identifies a source: see :class:`ndsampler.cache.identity.SourceIdentifier`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to read the source where its entry cannot be made.
+        trust: ``'warn'`` or ``'strict'``: see :class:`ndsampler.cache.trust.TrustedOwners`.
 
     Example:
         >>> from ndsampler.backends import make_backend
@@ -88,11 +90,13 @@ class FrameCache:
         dpath: str | None,
         hashid_mode: str = "PATH",
         on_cache_error: str = "raise",
+        trust: str = "warn",
     ) -> None:
         self.backend = backend
         self.dpath = dpath
         self._identifier = SourceIdentifier(hashid_mode)
         self.on_cache_error = on_cache_error
+        self._owners = TrustedOwners(None if dpath is None else workdir_of(dpath), trust)
         self.handles = HandlePool()
         self._sources = SourceBackend()
         self._waits = MAX_WAITS
@@ -399,7 +403,8 @@ class FrameCache:
         """Whether an entry exists and is undamaged; each version of it is checked once per process.
 
         Raises:
-            CacheError: if this cannot be determined now, for example because too many files are open.
+            CacheError: if this cannot be determined now, for example because too many files are open, or if
+                the entry belongs to a user who is not trusted.
         """
         try:
             stat = os.stat(entry)
@@ -412,6 +417,7 @@ class FrameCache:
             # Opening a pipe could block forever.
             logger.warning("expected a cache entry at %s, but it is not a regular file", entry)
             return False
+        self._owners.check(entry, stat)
         version = FileVersion.from_stat(entry, stat)._replace(ctime_ns=0)
         known = self._whole.get(version)
         return self._check(version, check_entry) if known is None else known

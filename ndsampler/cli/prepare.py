@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from ndsampler.cli.arguments import add_images, add_positional, add_switch, take_positional
 from ndsampler.cli.console import FINE, FOUND, complain, progress_stream, say, say_json
-from ndsampler.dataset.opening import open_dataset
 from ndsampler.errors import ArgumentError
 from ndsampler.utils.formatting import format_bytes, format_duration, printable
 
@@ -113,6 +112,7 @@ def _open_frames(args: argparse.Namespace) -> CocoFrames:
     """Return the images of the dataset, with the chosen cache."""
     from ndsampler.backends import make_backend
     from ndsampler.coco_frames import CocoFrames
+    from ndsampler.dataset.opening import open_dataset
 
     backend = make_backend(_parse_backend(args.backend))
     if not backend.caches:
