@@ -20,11 +20,11 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from ndsampler.backends.formats.tiff_header import has_color_map
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
 from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
 from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
 from ndsampler.backends.pages import Arrangement, choose_plan
-from ndsampler.backends.tiff_header import has_color_map
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE

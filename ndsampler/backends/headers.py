@@ -12,8 +12,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ndsampler.backends.avif_header import is_avif, read_avif_size
-from ndsampler.backends.plain_headers import read_stated_size
+from ndsampler.backends.formats.avif_header import is_avif, read_avif_size
+from ndsampler.backends.formats.plain_headers import read_stated_size
 from ndsampler.errors import SourceError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.backends.formats.tiff_header import read_pages
 from ndsampler.backends.gdal import RasterReader, page_name
 from ndsampler.backends.pages import is_reduced_size
-from ndsampler.backends.tiff_header import read_pages
 from ndsampler.errors import SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ndsampler.backends.formats.tiff_header import Page
     from ndsampler.backends.pages import PagePlan
-    from ndsampler.backends.tiff_header import Page
 
 __all__ = ["Level", "find_levels", "looks_reduced", "open_level", "recall_levels"]
 

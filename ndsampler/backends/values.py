@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ndsampler.backends.avif_header import is_avif
 from ndsampler.backends.base import UNSTATED, Stated
+from ndsampler.backends.formats.avif_header import is_avif
+from ndsampler.backends.formats.jpeg_header import read_jpeg_frame
+from ndsampler.backends.formats.tiff_header import has_color_map, is_tiff
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, is_whole_image
-from ndsampler.backends.jpeg_header import read_jpeg_frame
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS
 from ndsampler.backends.pages import Arrangement, choose_page_form, choose_plan
-from ndsampler.backends.tiff_header import has_color_map, is_tiff
 from ndsampler.errors import DatasetMismatchError, SourceError
 from ndsampler.utils.file_version import FileVersion
 

@@ -8,9 +8,9 @@ import mmap
 import struct
 from typing import TYPE_CHECKING
 
-from ndsampler.backends.avif_header import is_avif, read_avif_size
-from ndsampler.backends.jpeg_header import read_jpeg_frame
-from ndsampler.backends.plain_headers import read_stated_size
+from ndsampler.backends.formats.avif_header import is_avif, read_avif_size
+from ndsampler.backends.formats.jpeg_header import read_jpeg_frame
+from ndsampler.backends.formats.plain_headers import read_stated_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
