@@ -15,12 +15,12 @@ import kwcoco
 import numpy as np
 import pytest
 from helpers_faults import Scene, each_backend, each_caching
-from helpers_images import random_pixels, write_png, write_tiff
+from helpers_images import imread, random_pixels, write_png, write_tiff
 from helpers_processes import needs_fork, run_child
 from helpers_threads import PATIENCE, in_threads, results, start_thread, wait_until
 
 from ndsampler.abstract_frames import SimpleFrames
-from ndsampler.backends import npy
+from ndsampler.backends import gdal_process, npy
 from ndsampler.cache import frame_cache, handles
 from ndsampler.errors import CacheError, SourceError
 
@@ -312,6 +312,72 @@ def test_a_stopped_writer_is_bypassed(backend, tmp_path, monkeypatch, caplog):
             writer.kill()
     assert np.array_equal(frames.load_region(1), pixels)
     assert frames._cache.find_file(frames.layout(1).assets[0].source) != paths[1]
+
+
+class TestEncodingApart:
+    """Large images are encoded by a process of their own."""
+
+    @pytest.fixture
+    def raw(self, tmp_path) -> pathlib.Path:
+        return write_tiff(tmp_path / "a.raw.tif", random_pixels(), tiled=True, blockxsize=16, blockysize=16)
+
+    @pytest.fixture
+    def options(self) -> dict[str, str]:
+        return {"OVERVIEWS": "NONE", "COMPRESS": "DEFLATE", "BLOCKSIZE": "16"}
+
+    @pytest.mark.parametrize("executable", [sys.executable, None], ids=["apart", "without a Python to start"])
+    def test_the_pixels_are_those_of_the_file(self, executable, raw, options, tmp_path, monkeypatch):
+        monkeypatch.setattr(sys, "executable", executable)
+        gdal_process.encode_apart(str(raw), str(tmp_path / "a.tif"), options)
+        assert np.array_equal(imread(tmp_path / "a.tif"), random_pixels())
+
+    def test_what_fails_is_told(self, options, tmp_path):
+        with pytest.raises(CacheError, match=r"b\.tif cannot be written: .*a\.tif: No such file"):
+            gdal_process.encode_apart(str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), options)
+
+    def test_a_process_that_crashes_is_an_error(self, raw, options, tmp_path, monkeypatch):
+        monkeypatch.setattr(gdal_process, "PROGRAM", "import os; os._exit(7)")
+        with pytest.raises((CacheError, BrokenPipeError), match=r"exit status 7|Broken pipe"):
+            gdal_process.encode_apart(str(raw), str(tmp_path / "b.tif"), options)
+
+    @on_linux
+    def test_a_process_that_stops_writing_is_killed(self, raw, options, tmp_path, monkeypatch):
+        monkeypatch.setattr(gdal_process, "PROGRAM", self.hanging(tmp_path / "pid"))
+        monkeypatch.setattr(gdal_process, "STALLED_SECONDS", 0.5)
+        with pytest.raises(CacheError, match=r"b\.tif cannot be written: GDAL stopped writing"):
+            gdal_process.encode_apart(str(raw), str(tmp_path / "b.tif"), options)
+        assert not any(map(is_running, children_of(os.getpid())))
+
+    @on_linux
+    def test_it_ends_with_the_process_that_started_it(self, raw, options, tmp_path):
+        script = f"""
+            from ndsampler.backends import gdal_process
+            gdal_process.PROGRAM = {self.hanging(tmp_path / "pid")!r}
+            gdal_process.encode_apart({str(raw)!r}, {str(tmp_path / "b.tif")!r}, {options!r})
+        """
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], env=env) as parent:
+            wait_until((tmp_path / "pid").exists)
+            pid = int((tmp_path / "pid").read_text())
+            assert is_running(pid)
+            parent.kill()
+        wait_until(lambda: not is_running(pid), 30)
+
+    @staticmethod
+    def hanging(note: pathlib.Path) -> str:
+        """Return the program with an encoder that never ends, and notes its process."""
+        hang = f"""
+            import os, time
+            from ndsampler.backends import gdal_process
+            def hang(task):
+                open({str(note)!r} + "~", "w").write(str(os.getpid()))
+                os.rename({str(note)!r} + "~", {str(note)!r})
+                while True:
+                    time.sleep(1)
+            gdal_process._encode = hang
+        """
+        head, last = gdal_process.PROGRAM.split("sys.exit", 1)
+        return f"{head}{textwrap.dedent(hang)}sys.exit{last}"
 
 
 @pytest.fixture(scope="module")
