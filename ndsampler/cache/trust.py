@@ -7,12 +7,12 @@ pixels into it. On systems without user ids, such as Windows, nothing is checked
 
 from __future__ import annotations
 
-import logging
 import os
 
 from ndsampler.errors import CacheError
+from ndsampler.utils.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class TrustedOwners:

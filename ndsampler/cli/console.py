@@ -29,7 +29,7 @@ class EscapedStream:
         >>> import io
         >>> stream = io.StringIO()
         >>> EscapedStream(stream).write('a\x1b[2J.png')
-        11
+        9
         >>> stream.getvalue()
         'a\\x1b[2J.png'
     """
@@ -38,8 +38,9 @@ class EscapedStream:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write text, and return how many characters were written."""
-        return self.stream.write(escape_controls(text))
+        """Write text, and return how many of its characters were written."""
+        self.stream.write(escape_controls(text))
+        return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
