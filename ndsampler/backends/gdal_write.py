@@ -131,7 +131,7 @@ def _copy_from_disk(source: RecordedSource, dest: str, options: dict[str, str]) 
     raw = f"{dest}.raw.tif"
     with GATE:
         options = _write_raw(raw, source, options)
-        with open_dataset(raw) as dataset:
+        with open_dataset(raw, driver="GTiff") as dataset:
             rasterio.shutil.copy(dataset, dest, driver="COG", **options)
         os.unlink(raw)
 
@@ -153,7 +153,7 @@ def _write_raw(path: str, source: RecordedSource, options: dict[str, str]) -> di
     with quiet_gdal(), rasterio.open(path, "r+") as dataset:
         levels, options = _build_overviews(dataset, options)
     for level in range(1, len(levels) + 1):
-        with contextlib.closing(RasterReader(path, level)) as overview:
+        with contextlib.closing(RasterReader(path, level, is_entry=True)) as overview:
             source.record_overview(overview)
     return options
 
@@ -166,7 +166,7 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
         # The overviews of a dataset in memory cannot be opened, only found by their size.
         with GATE, MemoryFile(ext=".tif") as raw:
             options = _write_raw(raw.name, source, options)
-            with open_dataset(raw.name) as dataset:
+            with open_dataset(raw.name, driver="GTiff") as dataset:
                 _encode(dataset, dest, options)
             return
     with GATE, _create("in_memory", source, driver="MEM") as memory:
