@@ -22,6 +22,7 @@ import numpy as np
 
 from ndsampler.backends.formats.tiff_header import has_color_map
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
+from ndsampler.backends.gdal_open import open_allowed
 from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
 from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
 from ndsampler.backends.pages import Arrangement, choose_plan
@@ -140,7 +141,6 @@ def open_dataset(path: str, name: str | None = None, level: int = 0, **options: 
         MissingSourceError: if there is no such file.
         SourceError: if GDAL cannot open it.
     """
-    import rasterio
     from rasterio.errors import RasterioIOError
 
     if level:
@@ -148,7 +148,7 @@ def open_dataset(path: str, name: str | None = None, level: int = 0, **options: 
     with quiet_gdal():
         configure_gdal()
         try:
-            return rasterio.open(name or path, **options)
+            return open_allowed(path, name, **options)
         except UnicodeEncodeError as ex:
             raise SourceError(f"{path!r} cannot be opened: GDAL accepts only file names in UTF-8") from ex
         except RasterioIOError as ex:

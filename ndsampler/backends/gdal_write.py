@@ -32,7 +32,7 @@ from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
 from ndsampler.backends.gdal_process import encode_apart
 from ndsampler.backends.recording import RecordedSource
 from ndsampler.backends.source import ArrayReader
-from ndsampler.errors import CacheError
+from ndsampler.errors import CacheError, SourceError
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
@@ -132,8 +132,11 @@ def _copy_from_disk(source: RecordedSource, dest: str, options: dict[str, str]) 
     with GATE:
         options = _write_raw(raw, source, options)
     encode_apart(raw, dest, options)
-    with GATE:
-        _record_overviews(raw, source, options)
+    try:
+        with GATE:
+            _record_overviews(raw, source, options)
+    except SourceError as ex:  # of the temporary file, on a full disk for example
+        raise CacheError(f"{dest} cannot be written: {ex}") from ex
     os.unlink(raw)
 
 
@@ -162,7 +165,7 @@ def encode_raw(raw: str, dest: str, options: dict[str, str]) -> None:
     with GATE:
         configure_gdal()
         options = _add_overviews(raw, options)
-        with open_dataset(raw) as dataset:
+        with open_dataset(raw, driver="GTiff") as dataset:
             rasterio.shutil.copy(dataset, dest, driver="COG", **options)
 
 
@@ -178,7 +181,7 @@ def _record_overviews(path: str, source: RecordedSource, options: dict[str, str]
     """Record the overviews of a file."""
     levels = [] if options["OVERVIEWS"] == "NONE" else _overview_factors(source.shape)
     for level in range(1, len(levels) + 1):
-        with contextlib.closing(RasterReader(path, level)) as overview:
+        with contextlib.closing(RasterReader(path, level, is_entry=True)) as overview:
             source.record_overview(overview)
 
 
@@ -191,7 +194,7 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
         with GATE, MemoryFile(ext=".tif") as raw:
             options = _add_overviews(raw.name, _write_raw(raw.name, source, options))
             _record_overviews(raw.name, source, options)
-            with open_dataset(raw.name) as dataset:
+            with open_dataset(raw.name, driver="GTiff") as dataset:
                 _encode(dataset, dest, options)
             return
     with GATE, _create("in_memory", source, driver="MEM") as memory:

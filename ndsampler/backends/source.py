@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register
+from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
 from ndsampler.backends.large_image import exceeds_opencv, read_with_gdal
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, UndecodedError, decode_image
@@ -185,7 +186,8 @@ def _open_pages(path: str, form: str) -> SourceReader:
             return open_npy_source(path)
         except CacheError as ex:
             raise SourceError(str(ex)) from ex
-    if lowered.endswith(WHOLE_IMAGE_ENDINGS):
+    content = inspect_content(path)
+    if lowered.endswith(WHOLE_IMAGE_ENDINGS) and content not in (TIFF, JPEG2000, NITF):
         return _open_whole(path)
     if lowered.endswith(KWIMAGE_ENDINGS):
         return ArrayReader(_decode_with_kwimage(path))
