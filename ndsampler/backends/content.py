@@ -11,14 +11,14 @@ References:
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass
 from stat import S_ISREG
 
 from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.utils.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Bytes at the start of a file that tell its format.
 HEAD_BYTES = 1024
