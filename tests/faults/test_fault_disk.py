@@ -101,9 +101,7 @@ class TestFullDisk:
 
     def test_a_disk_that_others_fill_meanwhile(self, backend, memory, scene, small_disk, monkeypatch):
         monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", memory)
-        disk = small_disk(
-            "size=6m"
-        )  # room for all entries, and for a file without compression beside the last
+        disk = small_disk("size=6m")  # for all entries, and a file without compression beside the last
         frames = scene.frames(disk, backend)
         convert = frames._cache.backend.convert
 
