@@ -374,7 +374,7 @@ def test_files_are_converted_by_worker_processes(tmp_path, pixels, monkeypatch):
 
 def test_a_batch_stops_at_a_source_that_cannot_be_read(tmp_path):
     (tmp_path / "bad.png").write_text("no image")
-    with pytest.raises(SourceError, match=r"bad.png cannot be decoded"):
+    with pytest.raises(SourceError, match=r"bad.png cannot be opened as an image"):
         util_gdal.batch_convert_to_cog([tmp_path / "bad.png"], [tmp_path / "bad.tif"])
     with pytest.raises(MissingSourceError, match=r"absent.png does not exist"):
         util_gdal.batch_convert_to_cog([tmp_path / "absent.png"], [tmp_path / "bad.tif"])
