@@ -52,18 +52,24 @@ def test_daemon_threads_that_read_do_not_abort_the_process(backend, folder):
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def enter_and_stay(gate: ForkGate):
+    """Start a thread that is inside a gate until an event is set; return the thread and the event."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        with gate:
+            inside.set()
+            leave.wait(PATIENCE)
+
+    staying = start_thread(stay)
+    wait_until(inside.is_set)
+    return staying, leave
+
+
 class TestClosing:
     def test_a_closed_gate_waits_for_the_threads_inside(self):
         gate = ForkGate()
-        inside, leave = threading.Event(), threading.Event()
-
-        def stay() -> None:
-            with gate:
-                inside.set()
-                leave.wait(PATIENCE)
-
-        staying = start_thread(stay)
-        wait_until(inside.is_set)
+        staying, leave = enter_and_stay(gate)
         closing = start_thread(gate.close)
         wait_until(lambda: gate.pending)
         assert not closing.done()
@@ -73,15 +79,7 @@ class TestClosing:
     def test_a_closed_gate_does_not_wait_for_ever(self, monkeypatch):
         monkeypatch.setattr(fork_safety, "EXIT_SECONDS", 0.05)
         gate = ForkGate()
-        inside, leave = threading.Event(), threading.Event()
-
-        def stay() -> None:
-            with gate:
-                inside.set()
-                leave.wait(PATIENCE)
-
-        staying = start_thread(stay)
-        wait_until(inside.is_set)
+        staying, leave = enter_and_stay(gate)
         gate.close()
         assert not staying.done()
         leave.set()

@@ -236,7 +236,6 @@ class RasterReader:
         is_palette = self.has_table and is_indexed(self.dataset)
         self._palette = self._color_table() if is_palette and not self._stored else None
         self._check_blocks()
-        self.has_colors = self._palette is not None
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
         self.nodata = None if self._palette is not None else nodata_of(self.dataset, self.dtype)

@@ -209,7 +209,7 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
 
 
 def _is_thin(source: SourceReader, options: dict[str, str]) -> bool:
-    """Whether an image has overviews of which a side is too small to find them by their size."""
+    """Whether a side of some overview is too small to find the overview by its size."""
     factor = _overview_factors(source.shape)[-1]
     return options["OVERVIEWS"] != "NONE" and min(source.shape[:2]) <= factor * THIN
 

@@ -1,9 +1,9 @@
 """
 The ``'npy'`` backend: uncompressed pixels that are mapped into memory.
 
-Nobody changes an entry: it is replaced as a whole. A ``.npy`` source belongs to somebody else, and a program
-that writes it anew truncates it first. A process that reads a memory map beyond the end of its file is killed
-by the system (SIGBUS), so windows of a source are read by position, which fails with an error instead.
+This library never changes an entry; it replaces the whole file. Other programs write ``.npy`` sources, and
+many of them truncate the old file first. A process that reads a memory map beyond the end of its file is
+killed by the system (SIGBUS), so windows of a source are read by position, which fails with an error instead.
 
 An entry is an ordinary ``.npy`` file that numpy can open. The format has no field for the nodata value of the
 source, so the entry's label stores it. A mask of valid pixels follows the array: :data:`MASK_HEADER`, and a
@@ -18,6 +18,7 @@ import math
 import mmap
 import os
 import struct
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from ndsampler.backends.base import (
     as_masked,
     register,
     row_blocks,
+    valid_pixels,
 )
 from ndsampler.backends.label import find_label
 from ndsampler.errors import CacheError, SourceError
@@ -79,7 +81,34 @@ class NpyLayout(NamedTuple):
         return (*self.shape[:2], 0 if self.mask is None else self.mask[1])
 
 
-class NpyReader:
+class _LayoutReader(ABC):
+    """What the readers of a ``.npy`` file have in common.
+
+    Args:
+        layout: where the file stores what.
+    """
+
+    shareable = True
+    nbytes = 0
+    overviews: tuple[tuple[int, int], ...] = ()
+    masks_overviews = False
+
+    def __init__(self, layout: NpyLayout) -> None:
+        self.shape = layout.shape
+        self.dtype = layout.dtype.newbyteorder("=")
+        self.nodata = layout.nodata
+        self.has_mask = layout.mask is not None
+
+    @abstractmethod
+    def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
+        """Return a copy of a window. See :class:`ndsampler.backends.base.RegionReader`."""
+
+    def rows(self, y0: int, y1: int) -> NDArray[Any]:
+        """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
+        return self.read(y0, y1, 0, self.shape[1])
+
+
+class NpyReader(_LayoutReader):
     """Reads windows from a ``.npy`` file through a memory map.
 
     The map is read-only, and :meth:`read` returns copies, so no array outside this class refers to it.
@@ -91,24 +120,16 @@ class NpyReader:
         CacheError: if the file cannot be opened, is truncated, or does not hold an image.
     """
 
-    shareable = True
-    nbytes = 0
-    overviews: tuple[tuple[int, int], ...] = ()
-    masks_overviews = False
-
     def __init__(self, path: str) -> None:
         with _opened(path) as (file, layout):
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._array: NDArray[Any] = np.ndarray(
             layout.shape, layout.dtype, self._map, layout.start, order=layout.order
         )
-        self.shape = layout.shape
-        self.dtype = layout.dtype.newbyteorder("=")
-        self.nodata = layout.nodata
+        super().__init__(layout)
         self._mask: NDArray[np.uint8] | None = None
         if layout.mask is not None:
             self._mask = np.ndarray(layout.mask_shape, np.uint8, self._map, layout.mask[0])
-        self.has_mask = self._mask is not None
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """Return a copy of a window. See :class:`ndsampler.backends.base.RegionReader`."""
@@ -121,16 +142,8 @@ class NpyReader:
         self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
     ) -> NDArray[np.bool_]:
         """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
-        if self._mask is None:
-            return np.ones((y1 - y0, x1 - x0, 1), bool)
-        view = self._mask[y0:y1, x0:x1]
-        if bands is not None and view.shape[2] > 1:
-            view = view[:, :, bands]
-        return view != 0
-
-    def rows(self, y0: int, y1: int) -> NDArray[Any]:
-        """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
-        return self.read(y0, y1, 0, self.shape[1])
+        view = None if self._mask is None else self._mask[y0:y1, x0:x1]
+        return valid_pixels(view, (y1 - y0, x1 - x0), bands)
 
     def close(self) -> None:
         """Drop the map, which is unmapped once no thread reads from it."""
@@ -139,7 +152,7 @@ class NpyReader:
         del self._map
 
 
-class NpySourceReader:
+class NpySourceReader(_LayoutReader):
     """Reads windows from a ``.npy`` source by position, so that a truncated file is an error.
 
     Any number of threads may read at the same time.
@@ -151,19 +164,11 @@ class NpySourceReader:
         CacheError: if the file cannot be opened, is truncated, or does not hold an image.
     """
 
-    shareable = True
-    nbytes = 0
-    overviews: tuple[tuple[int, int], ...] = ()
-    masks_overviews = False
-
     def __init__(self, path: str) -> None:
         with _opened(path) as (file, layout):
             self._file = _File(path, os.dup(file.fileno()))
+        super().__init__(layout)
         self._layout = layout
-        self.shape = layout.shape
-        self.dtype = layout.dtype.newbyteorder("=")
-        self.nodata = layout.nodata
-        self.has_mask = layout.mask is not None
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """Return the pixels of a window. See :class:`ndsampler.backends.base.RegionReader`.
@@ -199,17 +204,11 @@ class NpySourceReader:
         Raises:
             SourceError: if the file was truncated, or cannot be read any more.
         """
-        if self._layout.mask is None:
-            return np.ones((y1 - y0, x1 - x0, 1), bool)
-        shape = self._layout.mask_shape
-        mask = self._file.read_window(self._layout.mask[0], shape, np.dtype(np.uint8), (y0, y1, x0, x1))
-        if bands is not None and shape[2] > 1:
-            mask = mask[:, :, bands]
-        return mask != 0
-
-    def rows(self, y0: int, y1: int) -> NDArray[Any]:
-        """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
-        return self.read(y0, y1, 0, self.shape[1])
+        layout, mask = self._layout, None
+        if layout.mask is not None:
+            box = (y0, y1, x0, x1)
+            mask = self._file.read_window(layout.mask[0], layout.mask_shape, np.dtype(np.uint8), box)
+        return valid_pixels(mask, (y1 - y0, x1 - x0), bands)
 
     def close(self) -> None:
         """Drop the file, which is closed once no thread reads from it."""
@@ -262,7 +261,7 @@ class _File:
         return pixels
 
     def _read_rows(self, rows: NDArray[np.uint8], start: int, pitch: int) -> None:
-        """Fill rows of bytes, each of which starts ``pitch`` bytes after the one before."""
+        """Fill rows of bytes. In the file, the rows are ``pitch`` bytes apart."""
         count, length = rows.shape
         gap = pitch - length
         if gap == 0 or count == 1:

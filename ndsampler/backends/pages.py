@@ -129,7 +129,7 @@ def plan_pages(pages: Sequence[Page], stated: Stated = UNSTATED) -> PagePlan:
 
 
 def _list_plans(pages: Sequence[Page]) -> list[PagePlan]:
-    """Return the ways to read a file; the first is that of a file of which the dataset states nothing."""
+    """Return the ways to read a file; the first applies if the dataset states nothing about the file."""
     alike = [page for page in pages if _may_be_plane(page, pages[0])]
     first = PagePlan(Arrangement.FIRST, (pages[0],))
     everything = PagePlan(Arrangement.CHANNELS, tuple(alike)) if len(alike) > 1 else first

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register
+from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register, valid_pixels
 from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
 from ndsampler.backends.large_image import exceeds_opencv, read_with_gdal
@@ -84,10 +84,8 @@ class ArrayReader:
         self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
     ) -> NDArray[np.bool_]:
         """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
-        if self._mask is None:
-            return np.ones((y1 - y0, x1 - x0, 1), bool)
-        view = self._mask[y0:y1, x0:x1]
-        return np.array(view if bands is None or view.shape[2] == 1 else view[:, :, bands], order="C")
+        view = None if self._mask is None else self._mask[y0:y1, x0:x1]
+        return valid_pixels(view, (y1 - y0, x1 - x0), bands)
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return a view of whole rows."""

@@ -23,6 +23,7 @@ import numpy as np
 from ndsampler.backends.base import UNSTATED, Stated
 from ndsampler.backends.formats.avif_header import is_avif
 from ndsampler.backends.formats.jpeg_header import read_jpeg_frame
+from ndsampler.backends.formats.png_check import SIGNATURE as PNG_SIGNATURE
 from ndsampler.backends.formats.tiff_header import has_color_map, is_tiff
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, is_whole_image
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS
@@ -202,7 +203,7 @@ def has_short_palette(path: str) -> bool:
         if head.startswith(b"BM") and len(head) == 54:
             bits, entries = struct.unpack_from("<H", head, 28)[0], struct.unpack_from("<I", head, 46)[0]
             return bits <= 8 and 0 < entries < 2**bits and head[14] >= 40
-        if not head.startswith(b"\x89PNG\r\n\x1a\n") or len(head) < 26 or head[25] != 3:
+        if not head.startswith(PNG_SIGNATURE) or len(head) < 26 or head[25] != 3:
             return False
         length = _find_png_chunk(file, b"PLTE")
     return length is not None and length // 3 < 2 ** head[24]
@@ -250,7 +251,7 @@ def _no_forms(head: bytes, file: BinaryIO) -> None:
 
 #: What a head looks like, and the function that finds the forms.
 _PARSERS: tuple[tuple[Any, Any], ...] = (
-    (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), _png_forms),
+    (lambda head: head.startswith(PNG_SIGNATURE), _png_forms),
     (lambda head: head.startswith(b"\xff\xd8\xff"), _jpeg_forms),
     (lambda head: head.startswith((b"GIF87a", b"GIF89a")), _gif_forms),
     (lambda head: head.startswith(b"BM"), _bmp_forms),

@@ -80,7 +80,7 @@ def read_stack(pages: Sequence[Page]) -> Stack | None:
 
 
 def _make_stack(axes: str, sizes: Sequence[int], **more: Any) -> Stack | None:
-    """Return the stack of planes along some axes, the last of which changes fastest."""
+    """Return the stack of planes along some axes; the last axis changes fastest."""
     planes = math.prod(sizes)
     if not 1 < planes <= MAX_PLANES or len(axes) != len(sizes):
         return None
