@@ -148,10 +148,6 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @fork_safe
     def present(self) -> Derived:
         """Return what is known of the present state of the dataset: the same object until an edit."""
-        known = self._derived
-        return known if dataset_state(self.dset) == known.state else self._now()
-
-    def _now(self) -> Derived:
         derived = self._derived
         if dataset_state(self.dset) != derived.state:
             self.refresh()
@@ -159,7 +155,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
         return derived
 
     def __getstate__(self) -> dict[str, Any]:
-        self._now()
+        self.present()
         return dict(self.__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -219,7 +215,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @fork_safe
     def annot_table(self) -> AnnotTable:
         """The annotations and images as columns."""
-        return self._table_of(self._now())
+        return self._table_of(self.present())
 
     def _table_of(self, derived: Derived) -> AnnotTable:
         return derived.get("table", lambda: AnnotTable.from_coco(self.dset, self._size_source()))
@@ -231,7 +227,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @fork_safe
     def isect_index(self) -> FrameIntersectionIndex:
         """The spatial index of all annotations; a few milliseconds to make, so never stored on disk."""
-        return self._index_of(self._now())
+        return self._index_of(self.present())
 
     @fork_safe
     def index_of(self, present: Derived, aid: Any) -> FrameIntersectionIndex | None:
@@ -243,7 +239,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
                 then read anew. Any value that is no id is ignored.
         """
         dset = self.dset
-        index = self._own_index or present.values.get("index") or self._index_of(present)
+        index = self._index_of(present)
         if dataset_state(dset) != present.state:
             return None
         if aid is None or index is self._own_index or not is_in_memory(dset.anns):
@@ -273,7 +269,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
             SourceError: if the dataset does not state the size of an image with annotations, and its file
                 cannot be read.
         """
-        now = self._now()
+        now = self.present()
         return self._targets_of(now) if self._own_targets is None else self._own_targets
 
     def _targets_of(self, derived: Derived) -> kwarray.DataFrameArray:
@@ -294,13 +290,13 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
 
         They are shares of the smaller side of the image, in random order.
         """
-        return self._now().get("anchors", lambda: relative_sizes(self.targets))
+        return self.present().get("anchors", lambda: relative_sizes(self.targets))
 
     @property
     @fork_safe
     def classes(self) -> CategoryTree:
         """The categories of the dataset, with their hierarchy."""
-        now = self._now()
+        now = self.present()
         known: CategoryTree | None = now.values.get("classes")
         return now.get("classes", self._make_classes) if known is None else known
 
@@ -349,14 +345,14 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @property
     def n_positives(self) -> int:
         """Number of positives in the pool."""
-        chosen = self._now().values.get("positives")
+        chosen = self.present().values.get("positives")
         # The targets, and sizes that they need, are made before a program starts workers.
         return len(self.targets) if chosen is None else len(chosen)
 
     @property
     def n_negatives(self) -> int:
         """Number of negatives in the pool."""
-        pool = self._now().values.get("negatives")
+        pool = self.present().values.get("negatives")
         return 0 if pool is None else len(pool)
 
     @property
@@ -416,7 +412,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
             >>> self.get_positive(rng=0) == self.get_positive(rng=0)
             True
         """
-        now = self._now()
+        now = self.present()
         targets = self._targets_of(now) if self._own_targets is None else self._own_targets
         chosen = now.values.get("positives")
         total = len(targets) if chosen is None else len(chosen)
@@ -444,7 +440,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
             >>> self.get_negative(rng=0) == self.get_negative(rng=0)
             True
         """
-        pool = self._now().values.get("negatives")
+        pool = self.present().values.get("negatives")
         if index is None:
             if pool:
                 return pool.next(rng)
@@ -496,7 +492,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
         """
         n_pos, n_neg, neg_to_pos_ratio = pool_sizes(n_pos, n_neg, neg_to_pos_ratio)
         state = ensure_worker_rng(rng)
-        now = self._now()
+        now = self.present()
         targets = self.targets
         if isinstance(window_dims, str) and window_dims in {"extent", "square", "full"}:
             window_dims = None  # a window of each target's own size
@@ -565,5 +561,5 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @fork_safe
     def hashid(self) -> str:
         """Hex id of the dataset as it is now."""
-        self._now()
+        self.present()
         return super().hashid

@@ -19,6 +19,7 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -178,6 +179,16 @@ def _take_oldest(count: int) -> Iterator[RegionReader]:
         yield pool.remove(key)
 
 
+@dataclass(slots=True, eq=False)
+class _Idle:
+    """A reader that is not lent to a thread, or that several threads share."""
+
+    use: int
+    """When it was used last, on the count of all uses."""
+    reader: RegionReader
+    """The reader."""
+
+
 class HandlePool:
     """Lends open readers, and keeps the most recently used ones open.
 
@@ -203,8 +214,8 @@ class HandlePool:
 
     def _reset(self) -> None:
         """Start empty in this process."""
-        # When each reader was used last, on the count of all uses, and the reader; the oldest comes first.
-        self._idle: OrderedDict[Hashable, tuple[int, RegionReader]] = OrderedDict()
+        # The least recently used reader comes first.
+        self._idle: OrderedDict[Hashable, _Idle] = OrderedDict()
         self._bytes = 0
         self._in_memory = 0
         with _lock:
@@ -224,9 +235,9 @@ class HandlePool:
 
     def oldest_file(self) -> tuple[int, Hashable] | None:
         """Return when the least recently used file was used, and its key; the lock is held."""
-        for key, (use, reader) in self._idle.items():
-            if not reader.nbytes:
-                return use, key
+        for key, idle in self._idle.items():
+            if not idle.reader.nbytes:
+                return idle.use, key
         return None
 
     def lend(
@@ -264,9 +275,9 @@ class HandlePool:
         with _lock:
             idle = self._idle.get(key)
             if idle is not None:
-                self._idle[key] = (next(_uses), idle[1])
+                idle.use = next(_uses)
                 self._idle.move_to_end(key)
-                return idle[1]
+                return idle.reader
             own_key = (threading.get_ident(), key)
             return self.remove(own_key) if own_key in self._idle else None
 
@@ -276,19 +287,21 @@ class HandlePool:
         Args:
             key: of the reader.
         """
-        _, reader = self._idle.pop(key)
+        reader = self._idle.pop(key).reader
         self._bytes -= reader.nbytes
         self._in_memory -= bool(reader.nbytes)
         return reader
 
     def _give_back(self, key: Hashable, reader: RegionReader) -> None:
         """Keep a reader open for the next loan, within the bounds."""
-        if reader.shareable and self._idle.get(key, (0, None))[1] is reader:
-            return
+        if reader.shareable:
+            idle = self._idle.get(key)
+            if idle is not None and idle.reader is reader:
+                return
         own_key = key if reader.shareable else (threading.get_ident(), key)
         with _lock:
             evicted = [self.remove(own_key)] if own_key in self._idle else []
-            self._idle[own_key] = (next(_uses), reader)
+            self._idle[own_key] = _Idle(next(_uses), reader)
             self._bytes += reader.nbytes
             self._in_memory += bool(reader.nbytes)
             evicted += self._take_excess()
