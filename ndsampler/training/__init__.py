@@ -1,0 +1,3 @@
+"""The training loop: the order of samples, datasets, batches, splits, statistics and prediction."""
+
+from __future__ import annotations
