@@ -11,7 +11,7 @@ help:
 	@echo "make check    ruff and mypy"
 	@echo "make test     all tests, doctests included, with coverage"
 	@echo "make clients  programs that train through this library, on it as it is; takes a quarter of an hour"
-	@echo "make soak     the fault suite at full length, which takes some twenty minutes"
+	@echo "make soak     the fault suite at full length; takes some twenty minutes"
 	@echo "make docs     the documentation, in docs/build/html"
 	@echo "make bench    speeds, each beside its limit, measured in one run"
 	@echo "make demo     samples of a toy dataset as a picture, and a table of speeds"
@@ -32,13 +32,13 @@ check: $(READY)
 	$(BIN)/python -m mypy
 
 test: $(READY)
-	$(BIN)/python run_tests.py
+	$(BIN)/python run_tests.py --cov=ndsampler --cov-report=term-missing:skip-covered
 
 clients:
 	bash .ci/clients
 
 soak: $(READY)
-	$(BIN)/python -m pytest tests/faults --soak
+	$(BIN)/python -m pytest tests/faults --faults=soak
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs/source docs/build/html

@@ -8,18 +8,38 @@ import pytest
 
 from ndsampler.utils.quiet import stdout_to_log
 
-# A slow machine is no failed property.
+# A property does not fail because the machine is slow.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-#: Demo sets that doctests use.
-DEMO_SETS = (("shapes3", {}), ("shapes8", {}), ("shapes128", {}), ("vidshapes2", {"num_frames": 5}))
+#: A plugin that changes this process when it is imported.
+collect_ignore = ["tests/without_posix.py"]
+
+#: Demo sets that tests and doctests use.
+DEMO_SETS = (
+    ("shapes2", {}),
+    ("shapes3", {}),
+    ("shapes8", {}),
+    ("shapes128", {}),
+    ("vidshapes2", {"num_frames": 5}),
+)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def demo_sets() -> None:
-    """Make the demo sets before the first example asks for them: kwcoco prints while it does."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that says how much of the fault suite runs."""
+    parser.addoption(
+        "--faults",
+        choices=("short", "whole", "soak"),
+        default="short",
+        help="tests/faults with few combinations of parameters, with all of them, or for some twenty minutes",
+    )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Make the demo sets before a test or a worker process asks for them: kwcoco prints while it does."""
+    if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        return
     with stdout_to_log():
-        # kwcoco makes a set twice before it takes it for made.
+        # kwcoco makes a set twice before it uses the files of the first time.
         for key, options in 2 * DEMO_SETS:
             kwcoco.CocoDataset.demo(key, verbose=0, **options)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import limits
-from benchmarks.data import SOURCES, Workload, write_geotiff
+from benchmarks.data import Workload
 from benchmarks.data_video import ASSETS, FRAMES_OF_SAMPLE, VideoFile, VideoWorkload, affine
+from benchmarks.images import SOURCES, write_geotiff
 from benchmarks.timing import Pair, Row, Step
 
 #: Format of the files that the limit reads, for each backend.

@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks import limits
 from benchmarks.data import Workload
+from benchmarks.images import decode
 from benchmarks.timing import Pair, Row, Step
 
 
@@ -91,7 +92,7 @@ def png_first(work: Workload) -> Pair:
         sampler = ndsampler.CocoSampler(dset, workdir=None, backend=None)
         sampler.load_sample(_target((0, 5, 5), size), with_annots=False)
 
-    return Pair(step, lambda index: limits.decode(fpath))
+    return Pair(step, lambda index: decode(fpath))
 
 
 def png_again(work: Workload) -> Pair:

@@ -11,75 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import limits
-
-#: Wavelengths in pixels and their strength. With :data:`NOISE` the images take about
-#: 0.38 bytes a sample as ZSTD 1 with predictor in blocks of 128, as photographs do.
-TEXTURE = ((512, 25.0), (64, 20.0), (8, 4.0))
-NOISE = 0.8
+from benchmarks.images import SOURCES, decode, texture, write_geotiff, write_source
 
 #: Objects in a window of 256, each with a polygon and keypoints.
 OBJECTS_PER_CELL = 6
 CELL = 256
-
-
-def texture(size: int, seed: int) -> np.ndarray:
-    """An RGB image that compresses like a photograph.
-
-    Args:
-        size: rows and columns.
-        seed: of the pattern.
-
-    Returns:
-        uint8 array of shape (size, size, 3).
-    """
-    import cv2
-
-    rng = np.random.default_rng(seed)
-    out = np.full((size, size, 3), 110, dtype=np.float32)
-    for wavelength, strength in TEXTURE:
-        cells = max(size // wavelength, 2)
-        low = rng.standard_normal((cells, cells, 3)).astype(np.float32) * strength
-        out += cv2.resize(low, (size, size), interpolation=cv2.INTER_CUBIC)
-    out += rng.standard_normal((size, size, 1)).astype(np.float32) * NOISE
-    return np.clip(out, 0, 255).astype(np.uint8)
-
-
-def write_geotiff(fpath: Path, pixels: np.ndarray, **options: Any) -> None:
-    """Write (h, w, 3) pixels with GDAL; ``options`` are creation options."""
-    import rasterio
-
-    height, width, bands = pixels.shape
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(
-            fpath,
-            "w",
-            driver="GTiff",
-            width=width,
-            height=height,
-            count=bands,
-            dtype=pixels.dtype,
-            interleave="pixel",
-            **options,
-        ) as file:
-            file.write(pixels.transpose(2, 0, 1))
-
-
-#: Formats of the sources, each with its creation options for GDAL.
-SOURCES: dict[str, dict[str, Any] | None] = {
-    "png": None,
-    "tiled": {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "DEFLATE", "predictor": 2},
-    "striped": {"compress": "DEFLATE", "predictor": 2, "blockysize": 16},
-    "zstd": {
-        "tiled": True,
-        "blockxsize": 128,
-        "blockysize": 128,
-        "compress": "ZSTD",
-        "zstd_level": 1,
-        "predictor": 2,
-    },
-}
 
 
 class Workload:
@@ -119,18 +55,9 @@ class Workload:
         fpath = self.dpath / f"image{index}_{kind}{'.png' if kind == 'png' else '.tif'}"
         if not fpath.exists():
             partial = fpath.with_name(f"partial_{fpath.name}")
-            self._write_source(partial, kind, texture(self.image_size, index))
+            write_source(partial, kind, texture(self.image_size, index))
             os.replace(partial, fpath)
         return fpath
-
-    def _write_source(self, fpath: Path, kind: str, pixels: np.ndarray) -> None:
-        import cv2
-
-        options = SOURCES[kind]
-        if options is None:
-            cv2.imwrite(str(fpath), pixels[..., ::-1])
-        else:
-            write_geotiff(fpath, pixels, **options)
 
     @functools.cache  # noqa: B019 -- the workload lives as long as the program
     def dataset_path(self, kind: str) -> Path:
@@ -168,7 +95,7 @@ class Workload:
     @functools.cache  # noqa: B019
     def pixels(self, index: int) -> np.ndarray:
         """An image as an array in memory."""
-        return limits.decode(self.source("png", index))
+        return decode(self.source("png", index))
 
     @functools.cache  # noqa: B019
     def memmap(self, index: int) -> np.ndarray:

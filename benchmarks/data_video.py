@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.data import SOURCES, Workload, write_geotiff
+from benchmarks.data import Workload
+from benchmarks.images import SOURCES, write_geotiff
 
 #: Channel of each file, the pixels of the image that one of its own covers, and its offset in image pixels.
 ASSETS: dict[str, tuple[int, tuple[float, float]]] = {
@@ -70,7 +71,7 @@ class VideoWorkload:
         return VideoFile(frame, channel, self.size // step, warp)
 
     def source(self, file: VideoFile, kind: str = "striped") -> Path:
-        """The path of a file in one of the formats of :data:`benchmarks.data.SOURCES`, or as ``'npy'``."""
+        """The path of a file in one of the formats of :data:`benchmarks.images.SOURCES`, or as ``'npy'``."""
         suffix = "npy" if kind == "npy" else "tif"
         fpath = self.dpath / f"frame{file.frame}_{file.channel}_{kind}.{suffix}"
         if not fpath.exists():

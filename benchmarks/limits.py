@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.images import SOURCES, decode, write_geotiff
+
 
 def read_memmap(array: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
     """A window of a memory-mapped array, copied."""
@@ -22,16 +24,6 @@ def read_handle(file: Any, top: int, left: int, size: int) -> np.ndarray:
     return out
 
 
-def decode(fpath: Path) -> np.ndarray:
-    """A whole image as RGB, decoded by OpenCV."""
-    import cv2
-
-    rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)
-    if rgb is not None:
-        return cv2.imread(str(fpath), rgb)
-    return cv2.cvtColor(cv2.imread(str(fpath)), cv2.COLOR_BGR2RGB)
-
-
 def convert_to_npy(source: Path, fpath: Path) -> None:
     """Decode an image and save its array."""
     np.save(fpath, decode(source))
@@ -39,8 +31,6 @@ def convert_to_npy(source: Path, fpath: Path) -> None:
 
 def convert_to_cog(source: Path, fpath: Path) -> None:
     """Decode an image and write it in ZSTD blocks of 128 on all cores; without overviews."""
-    from benchmarks.data import SOURCES, write_geotiff
-
     write_geotiff(fpath, decode(source), **(SOURCES["zstd"] or {}), num_threads="ALL_CPUS")
 
 

@@ -10,11 +10,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     Args:
-        argv: the words behind the name of the program; by default those it was started with.
+        argv: the arguments after the name of the program; by default those of this process.
     """
-    from ndsampler import cli
+    from ndsampler.cli.main import main as run_command
 
-    return cli.main(argv)
+    return run_command(argv)
 
 
 if __name__ == "__main__":

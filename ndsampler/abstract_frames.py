@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import operator
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,13 +17,13 @@ from ndsampler.backends.base import make_backend
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder, entries_root
-from ndsampler.errors import ArgumentError, SourceError, UnknownIdError
+from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, SourceError, UnknownIdError
 from ndsampler.frames.grid import Grid
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
 from ndsampler.frames.prepare import ImageFailure, Preparation, prepare_layouts
 from ndsampler.frames.reader import FrameReader
 from ndsampler.frames.view import FrameView
-from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import PixelBox, wrap_slices
 
@@ -34,13 +35,23 @@ if TYPE_CHECKING:
 
     from ndsampler.backends.base import Backend
     from ndsampler.cache.handles import HandlePool
-    from ndsampler.types import AssetInfo, BackendConfig, CacheErrorMode, HashidMode, PathInfo, PathLike
+    from ndsampler.types import (
+        AssetInfo,
+        BackendConfig,
+        CacheErrorMode,
+        HashidMode,
+        PathInfo,
+        PathLike,
+        TrustMode,
+    )
 
 #: The ways to tell one source from another in the cache.
 HASHID_MODES = ("PATH", "PIXELS", "GIVEN")
 
 #: What to do when an entry of the cache cannot be made.
 CACHE_ERROR_MODES = ("raise", "bypass")
+
+TRUST_MODES = ("warn", "strict")
 
 
 class Frames:
@@ -59,10 +70,12 @@ class Frames:
             ``blocksize``, ``quality`` and ``overviews``: see :class:`ndsampler.backends.cog.CogBackend`.
         on_cache_error: what to do when an entry cannot be made, on a full disk for example: ``'raise'``, or
             ``'bypass'`` to log a warning and read that source without a cache.
+        trust: what to do about entries that belong to another user than you, root and the owner of
+            ``workdir``: ``'warn'`` logs one warning, ``'strict'`` refuses them.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
-        ArgumentError: for an unknown ``hashid_mode`` or ``on_cache_error``.
+        ArgumentError: for an unknown ``hashid_mode``, ``on_cache_error`` or ``trust``.
 
     Example:
         >>> from ndsampler.abstract_frames import SimpleFrames
@@ -78,6 +91,7 @@ class Frames:
         "type": "cog",
     }
 
+    @fork_safe
     def __init__(
         self,
         hashid_mode: HashidMode = "PATH",
@@ -85,14 +99,17 @@ class Frames:
         backend: Any = None,
         *,
         on_cache_error: CacheErrorMode = "raise",
+        trust: TrustMode = "warn",
     ) -> None:
         super().__init__()
         _check_option("hashid_mode", hashid_mode, HASHID_MODES)
         _check_option("on_cache_error", on_cache_error, CACHE_ERROR_MODES)
+        _check_option("trust", trust, TRUST_MODES)
         storage = make_backend(backend)
         self.hashid_mode = hashid_mode
         self.workdir = _default_workdir() if workdir is None and storage.caches else workdir
-        self._cache = FrameCache(storage, _entries_dpath(self.workdir, storage), hashid_mode, on_cache_error)
+        dpath = _entries_dpath(self.workdir, storage)
+        self._cache = FrameCache(storage, dpath, hashid_mode, on_cache_error, trust)
         self._backend: BackendConfig = {
             "type": storage.name if storage.caches else None,
             "config": copy.deepcopy(storage.config),
@@ -119,6 +136,47 @@ class Frames:
         """
         raise NotImplementedError(f"{type(self).__name__} must define image_ids")
 
+    def __bool__(self) -> bool:
+        """Return True, of frames without images too."""
+        return True
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.image_ids)
+
+    @fork_safe
+    def __getitem__(self, index: int) -> Any:
+        """Return the pixels of the image at a position in :attr:`image_ids`; a memory map for npy.
+
+        Args:
+            index: the position; a negative one counts from the end.
+
+        Raises:
+            OutOfRangeError: if there are not that many images.
+            ArgumentTypeError: if the position is not a whole number.
+
+        Example:
+            >>> from ndsampler.abstract_frames import SimpleFrames
+            >>> self = SimpleFrames.demo()
+            >>> len(self), self[0].shape
+            (3, (512, 512, 3))
+        """
+        try:
+            position = operator.index(index)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"the index of frames is {index!r}; expected a position in image_ids; to read an image by "
+                "its id, call load_image"
+            ) from None
+        try:
+            image_id = self.image_ids[position]
+        except IndexError:
+            raise OutOfRangeError(
+                f"the index of frames is {index}, and there are {len(self)} images; expected a position in "
+                "image_ids; to read an image by its id, call load_image"
+            ) from None
+        return self.load_image(image_id)[...]
+
     def _lookup_gpath(self, image_id: Any) -> PathLike:
         """Return the path of the one file of an image.
 
@@ -136,6 +194,7 @@ class Frames:
         path = os.path.abspath(os.fspath(self._lookup_gpath(image_id)))
         return FrameLayout(image_id, (Asset(Source(path)),))
 
+    @fork_safe
     def sources(self, image_id: Any) -> list[Source]:
         """Return the files of an image, each with the hash that the dataset states for it.
 
@@ -144,11 +203,12 @@ class Frames:
 
         Example:
             >>> from ndsampler.abstract_frames import SimpleFrames
-            >>> SimpleFrames({1: '/data/a.png'}).sources(1)
-            [Source(path='/data/a.png', given_hash=None)]
+            >>> SimpleFrames({1: '/data/a.png'}).sources(1)[0].path
+            '/data/a.png'
         """
         return [asset.source for asset in self.layout(image_id).assets]
 
+    @fork_safe
     def image_dims(self, image_id: Any) -> tuple[int, int]:
         """Return (height, width) of an image in pixels, from the dataset or else from its file.
 
@@ -158,6 +218,7 @@ class Frames:
         """
         return self.reader.dims(self.layout(image_id))
 
+    @fork_safe
     def load_region(
         self,
         image_id: Any,
@@ -192,14 +253,14 @@ class Frames:
             >>> self.load_region(1, (slice(10, 42), slice(None))).shape
             (32, 512, 3)
         """
-        with GATE:
-            layout = self.layout(image_id)
-            names = parse_channels(channels)
-            shape = self.reader.shape(layout, names)
-            (y0, y1), (x0, x1), (c0, c1) = wrap_slices(region, shape)
-            pixels = self.reader.read(layout, Grid(PixelBox(y0, y1, x0, x1)), names)
+        layout = self.layout(image_id)
+        names = parse_channels(channels)
+        shape = self.reader.shape(layout, names)
+        (y0, y1), (x0, x1), (c0, c1) = wrap_slices(region, shape)
+        pixels = self.reader.read(layout, Grid(PixelBox(y0, y1, x0, x1)), names)
         return pixels if (c0, c1) == (0, shape[2]) else np.ascontiguousarray(pixels[:, :, c0:c1])
 
+    @fork_safe
     def load_image(
         self, image_id: Any, channels: Any = None, cache: bool = True, noreturn: bool = False
     ) -> Any:
@@ -250,6 +311,7 @@ class Frames:
         mapped = np.load(file, mmap_mode="r", allow_pickle=False)
         return mapped[:, :, 0] if mapped.ndim == 3 and mapped.shape[2] == 1 else mapped
 
+    @fork_safe
     def load_frame(self, image_id: Any) -> FrameView:
         """Return an image that reads its pixels when it is sliced.
 
@@ -382,7 +444,7 @@ class Frames:
         return {
             "path": asset.path,
             "channels": "|".join(asset.channels) if asset.channels else None,
-            "warp_aux_to_img": asset.warp_img_from_asset,
+            "warp_aux_to_img": np.eye(3) if asset.warp_img_from_asset is None else asset.warp_img_from_asset,
             "hashid": self._cache.identify(asset.source).token if caches else None,
             "hashid_mode": self.hashid_mode,
             "cache": self._cache.entry_path(asset.source),
@@ -398,6 +460,7 @@ class SimpleFrames(Frames):
         workdir: see :class:`Frames`.
         backend: see :class:`Frames`.
         on_cache_error: see :class:`Frames`.
+        trust: see :class:`Frames`.
 
     Example:
         >>> self = SimpleFrames.demo(backend='npy')
@@ -414,8 +477,9 @@ class SimpleFrames(Frames):
         backend: Any = None,
         *,
         on_cache_error: CacheErrorMode = "raise",
+        trust: TrustMode = "warn",
     ) -> None:
-        super().__init__(workdir=workdir, backend=backend, on_cache_error=on_cache_error)
+        super().__init__(workdir=workdir, backend=backend, on_cache_error=on_cache_error, trust=trust)
         self.id_to_path = id_to_path
 
     @property
@@ -437,6 +501,7 @@ class SimpleFrames(Frames):
             ) from None
 
     @classmethod
+    @fork_safe
     def demo(cls, **kw: Any) -> SimpleFrames:
         """Return frames of three photographs, the first of 512 x 512 pixels.
 

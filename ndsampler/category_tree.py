@@ -25,10 +25,12 @@ import numpy as np
 from kwcoco.category_tree import CategoryTree as KWCOCO_CategoryTree
 from kwcoco.category_tree import sink_nodes, source_nodes
 
-from ndsampler.classes.array_ops import Array, as_array, ops_for
+from ndsampler.classes.array_ops import Array, as_array, as_axis, as_targets, ops_for
 from ndsampler.classes.hierarchy import Hierarchy, RefineRule, impurity_rule, probability_rule, walk_down
-from ndsampler.errors import ArgumentError, UnknownOptionError
+from ndsampler.errors import ArgumentError, OutOfRangeError, UnknownOptionError
 from ndsampler.utils.deprecation import warn_once
+from ndsampler.utils.random_state import ensure_rng
+from ndsampler.utils.require import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -140,14 +142,8 @@ class Mixin_CategoryTree_Torch:
             [[1.0, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]]
         """
         ops, energy, tree = self._enter(class_energy, dim)
-        parts: list[Array] = []
-        for group, parent in zip(tree.groups, tree.parents, strict=True):
-            part = ops.log_softmax(ops.take(energy, group))
-            if parent >= 0:
-                place = tree.offset_of[parent]
-                part = part + parts[tree.group_of[parent]][..., place : place + 1]
-            parts.append(part)
-        return ops.moveaxis(ops.take(ops.concat(parts), tree.inverse), -1, dim)
+        groups = [ops.log_softmax(ops.take(energy, group)) for group in tree.groups]
+        return ops.moveaxis(_chained(ops, groups, tree), -1, dim)
 
     def sink_log_softmax(self, class_energy: Array, dim: int) -> Array:
         """Return log P(node), by log-softmax over the leaves and sums from there up.
@@ -248,7 +244,9 @@ class Mixin_CategoryTree_Torch:
             The loss, a scalar unless ``reduction`` is ``'none'``.
 
         Raises:
-            ArgumentError: for an unknown reduction, or a wrong number of categories.
+            ArgumentError: for an unknown reduction, a wrong number of categories, or targets that are not
+                one whole number for each item.
+            OutOfRangeError: if a target is not the index of a category.
 
         Example:
             >>> tree = CategoryTree.from_mutex(["a", "b"], bg_hack=False)
@@ -259,8 +257,7 @@ class Mixin_CategoryTree_Torch:
             raise ArgumentError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
         class_energy = as_array(class_energy)
         dim = min(1, class_energy.ndim - 1)
-        log_probs = self.hierarchical_log_softmax(class_energy, dim)
-        return ops_for(log_probs).nll_loss(log_probs, targets, reduction)
+        return self._nll_loss(self.hierarchical_log_softmax(class_energy, dim), targets, reduction)
 
     def hierarchical_nll_loss(self, class_logprobs: Array, targets: Array) -> Array:
         """Return the mean loss of log-probabilities: minus log P of the true categories.
@@ -272,13 +269,22 @@ class Mixin_CategoryTree_Torch:
         Returns:
             The loss, a scalar.
 
+        Raises:
+            ArgumentError: for a wrong number of categories, or targets that are not one whole number for
+                each item.
+            OutOfRangeError: if a target is not the index of a category.
+
         Example:
             >>> tree = CategoryTree.from_mutex(["a", "b"], bg_hack=False)
             >>> float(tree.hierarchical_nll_loss(np.array([[-0.5, -1.5]]), np.array([1])))
             1.5
         """
-        class_logprobs = as_array(class_logprobs)
-        return ops_for(class_logprobs).nll_loss(class_logprobs, targets, "mean")
+        return self._nll_loss(as_array(class_logprobs), targets, "mean")
+
+    def _nll_loss(self, log_probs: Array, targets: Array, reduction: str) -> Array:
+        """Return the loss of (N, C, ...) or (C,) log-probabilities."""
+        ops, log_probs, _ = self._enter(log_probs, min(1, log_probs.ndim - 1))
+        return ops.nll_loss(log_probs, as_targets(targets, log_probs), reduction)
 
     def decision(
         self,
@@ -321,7 +327,7 @@ class Mixin_CategoryTree_Torch:
             >>> tree.decision(probs, dim=1)
             (array([1, 0]), array([0.9, 1. ]))
         """
-        rule = _refine_rule(criterion, float(thresh))
+        rule = _refine_rule(criterion, thresh)
         ops, probs, tree = self._enter(class_probs, dim, floating=False)
         ignored = _checked_indexes("ignore_class_idxs", ignore_class_idxs, len(self.idx_to_node))
         always = _checked_indexes("always_refine_idxs", always_refine_idxs, len(self.idx_to_node))
@@ -358,12 +364,42 @@ class Mixin_CategoryTree_Torch:
         tree = self._hierarchy()
         data = as_array(data)
         ops = ops_for(data)
-        if data.shape[dim] != len(self.idx_to_node):
+        axis = as_axis(dim, data)
+        if not ops.is_real(data):
+            raise ArgumentError(f"the scores are of the type {data.dtype}; expected real numbers")
+        if data.shape[axis] != len(self.idx_to_node):
             raise ArgumentError(
-                f"axis {dim} of an array of shape {tuple(data.shape)} has {data.shape[dim]} entries; "
+                f"axis {dim} of an array of shape {tuple(data.shape)} has {data.shape[axis]} entries; "
                 f"expected one for each of {len(self.idx_to_node)} categories: pass their axis as dim"
             )
-        return ops, ops.moveaxis(ops.as_floating(data) if floating else data, dim, -1), tree
+        return ops, ops.moveaxis(ops.as_floating(data) if floating else data, axis, -1), tree
+
+    def _apply_logprob_chain_rule(self, cond_logprobs: Array, dim: int) -> Array:
+        """Return log P(node) for given log P(node | parent)."""
+        ops, log_probs, tree = self._enter(cond_logprobs, dim)
+        groups = [ops.take(log_probs, group) for group in tree.groups]
+        return ops.moveaxis(_chained(ops, groups, tree), -1, dim)
+
+    def _prob_decision(self, class_probs: Array, dim: int, thresh: float = 0.1) -> Any:
+        """Return the :meth:`decision` by the criterion ``'prob'``."""
+        return self.decision(class_probs, dim, thresh, "prob")
+
+    def _demo_probs(self, num: int = 5, rng: Any = 0, nonrandom: int = 3, hackargmax: bool = True) -> Array:
+        """Return a (num, C) float32 tensor of probabilities for tests; the first rows grow more certain.
+
+        Args:
+            num: number of rows.
+            rng: seed or random state.
+            nonrandom: number of rows that are not random: one even, the others preferring a longest path.
+            hackargmax: kept for old programs, without effect.
+        """
+        tree = self._hierarchy()
+        energy = ensure_rng(rng).rand(num, len(self.idx_to_node)).astype(np.float32)
+        energy[: min(nonrandom, 1)] = 0
+        for row in range(1, min(nonrandom, num)):
+            energy[row, tree.longest_path()] += 2 ** ((row - 1) / 4) if row < nonrandom - 1 else 1e5
+        torch = require("torch", "torch", "_demo_probs")
+        return self.hierarchical_softmax(torch.from_numpy(energy), dim=1)
 
     def _hierarchy(self) -> Hierarchy:
         """Return the groups of siblings of the graph as it is now, edits in place included."""
@@ -372,7 +408,7 @@ class Mixin_CategoryTree_Torch:
         edges = tuple(self.graph.edges)
         cached: Hierarchy | None = self.__dict__.get("_cache_hierarchy")
         if cached is None or cached.edges != edges:
-            cached = Hierarchy.of(self.graph, self.node_to_idx)
+            cached = Hierarchy.from_graph(self.graph, self.node_to_idx)
             self.idx_groups = [group.tolist() for group in cached.groups]
             self.__dict__["_cache_hierarchy"] = cached
         return cached
@@ -478,15 +514,31 @@ def _as_id(cid: Any) -> Any:
     return int(cid) if isinstance(cid, str) and cid.lstrip("-").isdigit() else cid
 
 
-def _refine_rule(criterion: str, thresh: float) -> RefineRule:
+def _chained(ops: Any, groups: Sequence[Array], tree: Hierarchy) -> Array:
+    """Return (..., C) log P(node) for the log P(node | parent) of each group of siblings."""
+    parts: list[Array] = []
+    for part, parent in zip(groups, tree.parents, strict=True):
+        if parent >= 0:
+            place = tree.offset_of[parent]
+            part = part + parts[tree.group_of[parent]][..., place : place + 1]
+        parts.append(part)
+    return ops.take(ops.concat(parts), tree.inverse)
+
+
+def _refine_rule(criterion: str, thresh: Any) -> RefineRule:
     """Return the rule of that name.
 
     Raises:
+        ArgumentError: if the threshold is not a number.
         UnknownOptionError: if there is no such criterion.
     """
+    try:
+        thresh = float(thresh)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"thresh is {thresh!r}; expected a number from 0 to 1") from None
     if criterion == "prob":
         return probability_rule(thresh)
-    if criterion not in _IMPURITIES:
+    if not isinstance(criterion, str) or criterion not in _IMPURITIES:
         raise UnknownOptionError(
             f"criterion is {criterion!r}; expected one of {[*sorted(_IMPURITIES), 'prob']}"
         )
@@ -497,15 +549,16 @@ def _checked_indexes(name: str, idxs: Iterable[int] | None, total: int) -> froze
     """Return category indexes as a set.
 
     Raises:
-        ArgumentError: if one of them is no index of a category.
+        OutOfRangeError: if one of them is not the index of a category.
     """
     # Sets have no array form, and a single index no iterator.
     listed = [] if idxs is None else [idxs] if isinstance(idxs, (int, np.integer)) else list(idxs)
-    chosen = frozenset(int(idx) for idx in listed)
-    foreign = sorted(idx for idx in chosen if not 0 <= idx < total)
+    foreign = [idx for idx in listed if not isinstance(idx, (int, np.integer)) or not 0 <= idx < total]
     if foreign:
-        raise ArgumentError(f"{name} holds {foreign}; expected indexes of categories, from 0 to {total - 1}")
-    return chosen
+        raise OutOfRangeError(
+            f"{name} holds {foreign}; expected indexes of categories, from 0 to {total - 1}"
+        )
+    return frozenset(int(idx) for idx in listed)
 
 
 def _warn_of_spelling(function: str) -> None:

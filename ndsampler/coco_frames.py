@@ -10,17 +10,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.abstract_frames import Frames
+from ndsampler.backends.base import Stated
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
+from ndsampler.dataset.columns import as_ids
 from ndsampler.dataset.edits import DatasetHash
+from ndsampler.dataset.kwcoco_adapter import (
+    find_video,
+    frames_of_video,
+    is_in_memory,
+    list_parts,
+    video_ids,
+)
+from ndsampler.dataset.opening import image_folder
+from ndsampler.dataset.warps import warp_matrix
 from ndsampler.errors import SourceError, UnknownIdError, UnknownTargetError
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
+from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.ids import list_ids
 
 if TYPE_CHECKING:
     import kwcoco
     from numpy.typing import NDArray
 
-    from ndsampler.types import CacheErrorMode, HashidMode, PathLike
+    from ndsampler.types import CacheErrorMode, HashidMode, PathLike, TrustMode
 
 #: The most pixels that a side of an image may have, as no format allows more.
 MAX_SIDE = 2**32
@@ -40,9 +53,13 @@ class CocoFrames(Frames, DatasetHash):
         verbose: whether :meth:`prepare` shows a progress bar.
         backend: None, ``'npy'``, ``'cog'``, ``'auto'`` or a dictionary: see :class:`ndsampler.Frames`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to go on without a cache: see :class:`ndsampler.Frames`.
+        trust: ``'warn'``, or ``'strict'`` to refuse entries of other users: see :class:`ndsampler.Frames`.
+        images: folder that relative file names start from; by default the folder of the dataset,
+            ``dset.bundle_dpath``.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
+        MissingSourceError: if there is no folder ``images``.
 
     Example:
         >>> import kwcoco, ubelt as ub
@@ -61,16 +78,24 @@ class CocoFrames(Frames, DatasetHash):
         backend: Any = "auto",
         *,
         on_cache_error: CacheErrorMode = "raise",
+        trust: TrustMode = "warn",
+        images: PathLike | None = None,
     ) -> None:
-        super().__init__(hashid_mode, workdir, backend, on_cache_error=on_cache_error)
+        super().__init__(hashid_mode, workdir, backend, on_cache_error=on_cache_error, trust=trust)
         self.dset = dset
+        self._images = image_folder(images)
         self.verbose = verbose
         self._layouts: dict[Any, tuple[Any, FrameLayout]] = {}
 
     @property
     def image_ids(self) -> NDArray[np.int64]:
-        """The ids of all images, sorted."""
-        return np.array(sorted(self.dset.imgs.keys()), dtype=np.int64)
+        """The ids of all images, in the order of the dataset."""
+        return as_ids(list(self.dset.imgs.keys()), "image")
+
+    @property
+    def folder(self) -> str:
+        """The folder that relative file names start from."""
+        return os.fspath(self.dset.bundle_dpath) if self._images is None else self._images
 
     def layout(self, image_id: Any) -> FrameLayout:
         """Return the files that an image is made of.
@@ -80,24 +105,26 @@ class CocoFrames(Frames, DatasetHash):
             SourceError: if the dataset names no file for it, or its entry cannot be understood.
         """
         imgs = self.dset.imgs
-        if not isinstance(imgs, dict) and image_id in self._layouts:
-            # A view on a database is read-only; asking it again would cost a query.
-            return self._layouts[image_id][1]
         try:
+            if not is_in_memory(imgs) and image_id in self._layouts:
+                # A view of a database is read-only, and asking it again would cost a query.
+                return self._layouts[image_id][1]
             img = imgs[image_id]
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, OverflowError):
             raise UnknownIdError(
-                f"image id is {image_id!r}; expected one of the {len(imgs)} ids in dset.imgs"
+                f"image id is {image_id!r}; expected one of the {len(imgs)} ids in dset.imgs: "
+                f"{list_ids(imgs.keys(), image_id)}"
             ) from None
         try:
-            marks = _edit_marks(img, self.dset.bundle_dpath)
+            folder = self.folder
+            marks = _edit_marks(img, folder)
             known = self._layouts.get(image_id)
             if known is not None and known[0] == marks:
                 return known[1]
             # The dataset's own id: equal numbers of several types share this layout.
             own_id = img.get("id")
             gid = own_id if own_id == image_id else image_id
-            layout = build_layout(gid, img, os.fspath(self.dset.bundle_dpath))
+            layout = build_layout(gid, img, folder)
         except (TypeError, ValueError, AttributeError, OverflowError) as ex:
             raise _not_understood(image_id, ex) from ex
         if len(self._layouts) >= MAX_LAYOUTS:
@@ -121,10 +148,14 @@ class CocoFrames(Frames, DatasetHash):
             UnknownTargetError: if there is no such video.
         """
         try:
-            return list(self.dset.index.vidid_to_gids[vidid])
-        except (KeyError, TypeError):
-            raise UnknownTargetError(f"vidid is {vidid!r}; expected a video id of the dataset") from None
+            return frames_of_video(self.dset, vidid)
+        except (KeyError, TypeError, OverflowError):
+            known = list_ids(video_ids(self.dset), vidid)
+            raise UnknownTargetError(
+                f"vidid is {vidid!r}; expected a video id of the dataset: {known}"
+            ) from None
 
+    @fork_safe
     def video_dims(self, vidid: Any, image_id: Any) -> tuple[int, int]:
         """Return (height, width) of the space that frames are aligned in.
 
@@ -135,7 +166,7 @@ class CocoFrames(Frames, DatasetHash):
         Raises:
             UnknownIdError: if there is no such image.
         """
-        video = {} if vidid is None else self.dset.index.videos[vidid]
+        video = {} if vidid is None else find_video(self.dset, vidid)
         width, height = video.get("width"), video.get("height")
         if width is not None and height is not None:
             try:
@@ -154,12 +185,12 @@ class CocoFrames(Frames, DatasetHash):
         """Return an id of the files and the backend."""
         import ubelt as ub
 
-        bundle_dpath = os.fspath(self.dset.bundle_dpath)
+        folder = self.folder
         # Not one by one: a database gives all its images by one query.
         paths = []
         for img in self.dset.imgs.values():
             try:
-                layout = build_layout(img["id"], img, bundle_dpath)
+                layout = build_layout(img["id"], img, folder)
             except (TypeError, ValueError, AttributeError) as ex:
                 raise _not_understood(img["id"], ex) from ex
             paths.append([int(layout.gid), [asset.path for asset in layout.assets]])
@@ -176,29 +207,39 @@ def _not_understood(image_id: Any, error: Exception) -> SourceError:
     return SourceError(f"the dataset's entry of image {image_id} cannot be understood: {error}")
 
 
-def _edit_marks(img: dict[str, Any], bundle_dpath: Any) -> tuple[Any, ...]:
+def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
     """Return what a layout is made of, so that an edited entry of the dataset is noticed."""
-    parts = img.get("auxiliary") or img.get("assets") or ()
-    return bundle_dpath, *_asset_marks(img), repr(img.get("warp_img_to_vid")), *map(_asset_marks, parts)
+    parts = list_parts(img)
+    warp = img.get("warp_img_to_vid")
+    mark = None if warp is None else _warp_mark(warp)
+    return folder, *_asset_marks(img), mark, *map(_asset_marks, parts)
 
 
 def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
     """Return what one file's entry says of it."""
     get = obj.get
     warp = get("warp_aux_to_img")
-    return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), warp and repr(warp)
+    mark = None if warp is None else _warp_mark(warp)
+    return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), mark
 
 
-def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> FrameLayout:
+def _warp_mark(warp: Any) -> str:
+    """Return what tells a transform from another one."""
+    return repr(warp.tolist() if isinstance(warp, np.ndarray) else warp)
+
+
+@fork_safe
+def build_layout(image_id: Any, img: dict[str, Any], folder: str) -> FrameLayout:
     """Return the files that an image's entry in a dataset names.
 
     Args:
         image_id: image id.
-        img: the entry; other files lie under ``auxiliary`` or ``assets``.
-        bundle_dpath: the folder that relative file names start from.
+        img: the entry; other files lie under ``auxiliary`` and ``assets``.
+        folder: the folder that relative file names start from.
 
     Returns:
-        The layout, the image's own file first.
+        The layout: the image's own file first, then those under ``auxiliary``, then those under ``assets``,
+        as ``kwcoco.CocoImage.iter_assets`` lists them.
 
     Raises:
         SourceError: if no file is named at all.
@@ -209,24 +250,25 @@ def build_layout(image_id: Any, img: dict[str, Any], bundle_dpath: str) -> Frame
         True
     """
     own = img.get("file_name")
-    parts = img.get("auxiliary") or img.get("assets") or []
-    assets = [_build_asset(part, bundle_dpath) for part in parts if part.get("file_name")]
+    assets = [_build_asset(part, folder) for part in list_parts(img) if part.get("file_name")]
     if own:
-        assets.insert(0, _build_asset({**img, "warp_aux_to_img": None}, bundle_dpath))
+        assets.insert(0, _build_asset({**img, "warp_aux_to_img": None}, folder))
     if not assets:
         raise SourceError(f"image {image_id} names no file; expected 'file_name', 'assets' or 'auxiliary'")
-    warp = _as_matrix(img.get("warp_img_to_vid"))
-    return FrameLayout(image_id, tuple(assets), _stated_dims(img), warp, bool(own))
+    warp = warp_matrix(img.get("warp_img_to_vid"))
+    return FrameLayout(image_id, tuple(assets), _stated_dims(img), warp, bool(own), folder)
 
 
-def _build_asset(obj: dict[str, Any], bundle_dpath: str) -> Asset:
+def _build_asset(obj: dict[str, Any], folder: str) -> Asset:
     """Return one file of an image as a value."""
-    path = os.path.abspath(os.path.join(bundle_dpath, os.fspath(obj["file_name"])))
+    path = os.path.abspath(os.path.join(folder, os.fspath(obj["file_name"])))
     channels = parse_channels(obj.get("channels"))
-    warp = _as_matrix(obj.get("warp_aux_to_img"))
+    warp = warp_matrix(obj.get("warp_aux_to_img"))
     dims = _stated_dims(obj)
     given = None if obj.get("hashid") is None else str(obj["hashid"])
-    return Asset(Source(path, given), channels if isinstance(channels, tuple) else None, warp, dims)
+    names = channels if isinstance(channels, tuple) else None
+    stated = Stated(None if names is None else len(names), dims)
+    return Asset(Source(path, given, stated), names, warp, dims)
 
 
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:
@@ -241,19 +283,3 @@ def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:
     if not all(0 <= side <= MAX_SIDE for side in dims):
         raise ValueError(f"its width or height is not between 0 and {MAX_SIDE}")
     return dims
-
-
-def _as_matrix(warp: Any) -> NDArray[np.float64] | None:
-    """Return a warp of a dataset as a 3x3 matrix, or None when it changes nothing."""
-    if warp is None:
-        return None
-    import kwimage
-
-    try:
-        matrix = np.asarray(kwimage.Affine.coerce(warp).matrix, dtype=float)
-    except Exception as ex:  # kwimage raises errors of many kinds
-        raise ValueError(f"the warp {warp!r} cannot be understood: {type(ex).__name__}: {ex}") from ex
-    matrix = np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape == (2, 3) else matrix
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
-        raise ValueError(f"the warp {warp!r} is no affine matrix that can be inverted")
-    return None if np.allclose(matrix, np.eye(3), rtol=0, atol=1e-12) else matrix

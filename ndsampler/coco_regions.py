@@ -2,23 +2,33 @@
 Pools of targets: positives around annotations, negatives away from them.
 
 Everything works on the columns of :mod:`ndsampler.dataset.annot_table`, which are built when first needed
-and anew when the dataset shows that it was edited.
+and anew when the dataset shows that it was edited (:mod:`ndsampler.dataset.derived`).
 """
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ubelt as ub
 
+from ndsampler.dataset.annot_queries import AnnotQueries
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.dataset.box_tree import NO_ROWS
+from ndsampler.dataset.categories import (
+    DatasetCounts,
+    background_id,
+    check_dataset,
+    list_categories,
+    look_up,
+)
+from ndsampler.dataset.derived import Derived
 from ndsampler.dataset.edits import dataset_state, hash_dataset
-from ndsampler.dataset.segmentations import parse_segmentation
-from ndsampler.errors import MissingNegativePool, UnknownIdError, UnsupportedTaskError
+from ndsampler.dataset.kwcoco_adapter import is_in_memory, is_view
+from ndsampler.dataset.opening import image_folder
+from ndsampler.dataset.sizes import SizeSource
+from ndsampler.errors import MissingNegativePool
 from ndsampler.isect_indexer import FrameIntersectionIndex
+from ndsampler.pools.arguments import as_count, as_index, as_position
 from ndsampler.pools.positives import (
     choose_positives,
     select_positive_regions,
@@ -26,28 +36,31 @@ from ndsampler.pools.positives import (
     targets_of_table,
     window_pair,
 )
-from ndsampler.pools.sample_grid import image_grid, new_image_sample_grid, new_video_sample_grid, video_grid
+from ndsampler.pools.sample_grid import grid_maker, new_image_sample_grid, new_video_sample_grid
 from ndsampler.pools.targets import (
     NegativePool,
     NegativeSource,
     Targets,
-    check_sizes,
     checked_rows,
+    pool_sizes,
     random_index,
+    relative_sizes,
 )
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
+from ndsampler.utils.logs import get_logger
 from ndsampler.utils.quiet import stdout_to_log
+from ndsampler.utils.random_state import ensure_worker_rng
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import kwarray
-    import kwimage
     from numpy.typing import NDArray
 
     from ndsampler.category_tree import CategoryTree
-
-    Rng = int | np.random.RandomState | None
+    from ndsampler.types import PathLike
+    from ndsampler.utils.random_state import Rng
 
 __all__ = [
     "CocoRegions",
@@ -59,13 +72,10 @@ __all__ = [
     "tabular_coco_targets",
 ]
 
-logger = logging.getLogger(__name__)
-
-#: Window sizes that negatives take after, at most.
-_MAX_ANCHORS = 1000
+logger = get_logger(__name__)
 
 
-class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
+class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     """
     Positive and negative targets of a dataset, as a pool that can be indexed.
 
@@ -77,7 +87,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
         workdir: a folder for temporary files; nothing is written to it here.
-        verbose: kept for old programs; what is slow or surprising is logged in any case.
+        verbose: whether to show a progress bar while the sizes of many images are read.
+        images: folder that relative file names of images start from; by default the folder of the dataset.
 
     Attributes:
         dset: the dataset.
@@ -98,32 +109,21 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
 
     custom_preselect_positives: Callable[..., Sequence[int]] | None = None
 
-    def __init__(self, dset: Any, workdir: Any = None, verbose: int = 1) -> None:
+    def __init__(
+        self, dset: Any, workdir: Any = None, verbose: int = 1, *, images: PathLike | None = None
+    ) -> None:
         super().__init__()
         self.dset = dset
+        self._images = image_folder(images)
         self.workdir = workdir
         self.verbose = verbose
-        self._forget()
-
-    def _forget(self) -> None:
-        """Drop everything that was derived from the dataset."""
-        self._state: tuple[Any, ...] = dataset_state(self.dset)
-        self._hashid = None
-        self._hashid_parts = None
-        self._table: AnnotTable | None = None
-        self._classes: CategoryTree | None = None
-        self._neg_anchors: NDArray[np.float64] | None = None
-        self._pos_select_idxs: NDArray[np.int64] | None = None
-        self._negative_pool: NegativePool | None = None
+        check_dataset(dset)
+        self.BACKGROUND_CLASS_ID: int = background_id(dset)
+        self._derived = Derived(dset)
+        self._n_left_out = 0
         # Programs put their own targets and index here; those are theirs to renew.
-        if not hasattr(self, "_targets") or self._targets is self._own_targets:
-            self._targets: kwarray.DataFrameArray | None = None
-        if not hasattr(self, "_isect_index") or self._isect_index is self._own_index:
-            self._isect_index: FrameIntersectionIndex | None = None
         self._own_targets: kwarray.DataFrameArray | None = None
         self._own_index: FrameIntersectionIndex | None = None
-        background = [cat["id"] for cat in _categories(self.dset) if cat["name"] == "background"]
-        self.BACKGROUND_CLASS_ID: int = background[0] if background else 0
 
     def refresh(self) -> None:
         """Read the dataset anew: after an edit that neither its size nor kwcoco's counters show.
@@ -137,30 +137,68 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> float(self.targets["width"][0])
             3.0
         """
-        if self._pos_select_idxs is not None or self._negative_pool is not None:
+        before = self._derived
+        if before.values.keys() & {"positives", "negatives"}:
             logger.warning("the dataset was read anew, which drops the preselected targets; preselect again")
-        self._forget()
+        self._hashid = None
+        self._hashid_parts = None
+        self.BACKGROUND_CLASS_ID = background_id(self.dset)
+        self._derived = before.successor(self.dset)
 
-    def _notice_edits(self) -> None:
-        if dataset_state(self.dset) != self._state:
+    @fork_safe
+    def present(self) -> Derived:
+        """Return what is known of the present state of the dataset: the same object until an edit."""
+        derived = self._derived
+        if dataset_state(self.dset) != derived.state:
             self.refresh()
+            return self._derived
+        return derived
 
     def __getstate__(self) -> dict[str, Any]:
-        self._notice_edits()
+        self.present()
         return dict(self.__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._state = dataset_state(self.dset)
+        self._derived = self._derived.copy(self.dset)
+        table = self._derived.values.get("table")
+        if table is not None:
+            table.images.size_source = self._size_source()
+
+    @property
+    def _targets(self) -> kwarray.DataFrameArray | None:
+        """The table of targets that a program has set, else the one that was made; None before."""
+        return self._derived.values.get("targets") if self._own_targets is None else self._own_targets
+
+    @_targets.setter
+    def _targets(self, targets: kwarray.DataFrameArray | None) -> None:
+        self._own_targets = targets
+        self._derived.values.pop("targets", None)
+
+    @property
+    def _isect_index(self) -> FrameIntersectionIndex | None:
+        """The index that a program has set, else the one that was made; None before."""
+        return self._derived.values.get("index") if self._own_index is None else self._own_index
+
+    @_isect_index.setter
+    def _isect_index(self, index: FrameIntersectionIndex | None) -> None:
+        self._own_index = index
+        self._derived.values.pop("index", None)
+
+    @property
+    def _negative_pool(self) -> NegativePool | None:
+        """The negatives that were preselected; None if none were."""
+        return self._derived.values.get("negatives")
 
     def __nice__(self) -> str:
-        n_pos = None if self._pos_select_idxs is None else len(self._pos_select_idxs)
-        n_neg = None if self._negative_pool is None else len(self._negative_pool)
+        values = self._derived.values
+        n_pos, n_neg = (len(values[key]) if key in values else None for key in ("positives", "negatives"))
         viable = None if self._targets is None else len(self._targets)
         stats = ", ".join(f"{key}={value}" for key, value in self.dset.basic_stats().items())
         return f"{{nPos={n_pos}, nNeg={n_neg}}} ∼ {{nViable={viable}}} ⊆ {{{stats}}}"
 
     @classmethod
+    @fork_safe
     def demo(cls) -> CocoRegions:
         """Return the regions of a demo dataset of eight images.
 
@@ -174,96 +212,108 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             return cls(kwcoco.CocoDataset.demo("shapes8"))
 
     @property
+    @fork_safe
     def annot_table(self) -> AnnotTable:
         """The annotations and images as columns."""
-        self._notice_edits()
-        if self._table is None:
-            self._table = AnnotTable.from_coco(self.dset)
-        return self._table
+        return self._table_of(self.present())
 
-    def _sized_table(self) -> AnnotTable:
-        """Return the columns, read anew if sizes of images were missing when they were made."""
-        table = self.annot_table
-        if len(table.images) and table.images.widths.min() < 0:
-            self._table = table = AnnotTable.from_coco(self.dset)
-            if self._isect_index is self._own_index:
-                self._isect_index = None
-        return table
+    def _table_of(self, derived: Derived) -> AnnotTable:
+        return derived.get("table", lambda: AnnotTable.from_coco(self.dset, self._size_source()))
+
+    def _size_source(self) -> SizeSource:
+        return SizeSource(self.dset, self._images, self.verbose)
 
     @property
+    @fork_safe
     def isect_index(self) -> FrameIntersectionIndex:
         """The spatial index of all annotations; a few milliseconds to make, so never stored on disk."""
-        self._notice_edits()
-        if self._isect_index is None:
-            self._isect_index = self._own_index = FrameIntersectionIndex.from_table(self.annot_table)
-        return self._isect_index
+        return self._index_of(self.present())
+
+    @fork_safe
+    def index_of(self, present: Derived, aid: Any) -> FrameIntersectionIndex | None:
+        """Return the spatial index of one state of the dataset; None if the dataset was edited since then.
+
+        Args:
+            present: what :meth:`present` returned.
+            aid: id of an annotation. A box of it that was changed in place is an edit, too; the dataset is
+                then read anew. Any value that is no id is ignored.
+        """
+        dset = self.dset
+        index = self._index_of(present)
+        if dataset_state(dset) != present.state:
+            return None
+        if aid is None or index is self._own_index or not is_in_memory(dset.anns):
+            return index
+        ann = dset.anns.get(aid) if isinstance(aid, (int, np.integer)) else None
+        if ann is None or index.table.matches(ann, dset.imgs):  # type: ignore[union-attr]
+            return index
+        self.refresh()
+        return None
+
+    def _index_of(self, derived: Derived) -> FrameIntersectionIndex:
+        if self._own_index is not None:
+            return self._own_index
+        known: FrameIntersectionIndex | None = derived.values.get("index")
+        if known is not None:
+            return known
+        return derived.get("index", lambda: FrameIntersectionIndex.from_table(self._table_of(derived)))
 
     @property
+    @fork_safe
     def targets(self) -> kwarray.DataFrameArray:
         """Every annotation with a box as a positive target, one row each, in the order of the dataset.
 
+        The log says how many annotations with geometry are left out because they state no box.
+
         Raises:
-            ArgumentError: if the size of an image with annotations is not known.
+            SourceError: if the dataset does not state the size of an image with annotations, and its file
+                cannot be read.
         """
-        self._notice_edits()
-        if self._targets is None:
-            self._targets = self._own_targets = targets_of_table(self._sized_table())
-        return self._targets
+        now = self.present()
+        return self._targets_of(now) if self._own_targets is None else self._own_targets
+
+    def _targets_of(self, derived: Derived) -> kwarray.DataFrameArray:
+        table = self._table_of(derived)
+        if table.n_unboxed != self._n_left_out:
+            self._n_left_out = table.n_unboxed
+            logger.warning(
+                "%d annotations have geometry but no bbox, and are no targets; windows show them, and "
+                "negatives avoid them",
+                self._n_left_out,
+            )
+        return derived.get("targets", lambda: targets_of_table(table))
 
     @property
+    @fork_safe
     def neg_anchors(self) -> NDArray[np.float64]:
         """(A, 2) widths and heights that negatives take after: those of at most 1000 targets.
 
         They are shares of the smaller side of the image, in random order.
         """
-        import kwarray
-
-        targets = self.targets
-        if self._neg_anchors is None:
-            smaller = np.minimum(targets["img_width"], targets["img_height"])
-            anchors = np.stack([targets["width"] / smaller, targets["height"] / smaller], axis=1)
-            shuffled = kwarray.ensure_rng(0).permutation(len(anchors))
-            self._neg_anchors = anchors[shuffled[:_MAX_ANCHORS]]
-        return self._neg_anchors
+        return self.present().get("anchors", lambda: relative_sizes(self.targets))
 
     @property
+    @fork_safe
     def classes(self) -> CategoryTree:
         """The categories of the dataset, with their hierarchy."""
-        self._notice_edits()
-        if self._classes is None:
-            from ndsampler.category_tree import CategoryTree
+        now = self.present()
+        known: CategoryTree | None = now.values.get("classes")
+        return now.get("classes", self._make_classes) if known is None else known
 
-            known = _categories(self.dset)
-            self._classes = CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
-        return self._classes
+    def _make_classes(self) -> CategoryTree:
+        from ndsampler.category_tree import CategoryTree
+
+        check_dataset(self.dset)
+        known = list_categories(self.dset)
+        return CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
 
     #: The same as :attr:`classes`.
     catgraph = classes
 
     @property
-    def class_ids(self) -> list[int]:
-        """Category ids, in the order of the dataset."""
-        return [cat["id"] for cat in _categories(self.dset)]
-
-    @property
     def image_ids(self) -> list[int]:
         """Image ids, ascending."""
         return self.annot_table.images.gids.tolist()
-
-    @property
-    def n_annots(self) -> int:
-        """Number of annotations in the dataset."""
-        return len(self.dset.anns)
-
-    @property
-    def n_images(self) -> int:
-        """Number of images in the dataset."""
-        return len(self.dset.imgs)
-
-    @property
-    def n_categories(self) -> int:
-        """Number of categories in the dataset."""
-        return len(self.dset.cats)
 
     def lookup_class_name(self, class_id: int) -> str:
         """Return the name of a category.
@@ -279,7 +329,7 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> self.lookup_class_name(self.lookup_class_id("star"))
             'star'
         """
-        return _looked_up(self.classes.id_to_node, "id", class_id)
+        return look_up(self.classes.id_to_node, "id", class_id)
 
     def lookup_class_id(self, class_name: str) -> int:
         """Return the id of a category.
@@ -290,113 +340,38 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
         Raises:
             UnknownIdError: if the dataset has no such category.
         """
-        return _looked_up(self.classes.node_to_id, "name", class_name)
-
-    def get_segmentations(self, aids: Sequence[int]) -> list[kwimage.MultiPolygon | None]:
-        """Return the segmentations of annotations, None for those without.
-
-        Args:
-            aids: annotation ids.
-
-        Returns:
-            One entry per id, in image pixels.
-
-        Raises:
-            UnknownIdError: if the dataset lacks one of the annotations.
-
-        Example:
-            >>> self = CocoRegions.demo()
-            >>> [type(sseg).__name__ for sseg in self.get_segmentations([1, 2])]
-            ['MultiPolygon', 'MultiPolygon']
-        """
-        ssegs = []
-        for aid in aids:
-            try:
-                ssegs.append(self.dset.anns[aid].get("segmentation"))
-            except KeyError:
-                known = f"expected one of the dataset's {self.n_annots}"
-                raise UnknownIdError(f"no annotation has the id {aid!r}; {known}") from None
-        return [parse_segmentation(sseg) if sseg else None for sseg in ssegs]
-
-    def overlapping_aids(  # type: ignore[override]
-        self, gid: int, region: kwimage.Boxes, visible_thresh: float = 0.0
-    ) -> list[int]:
-        """Return the annotations of an image that a region shows.
-
-        Args:
-            gid: an image id.
-            region: the region, in image pixels.
-            visible_thresh: share of an annotation's box that must be exceeded; with 0 touching is enough.
-
-        Returns:
-            Annotation ids, ascending.
-
-        Raises:
-            UnknownIdError: if the dataset has no such image.
-        """
-        edges = np.asarray(region.to_ltrb().data, dtype=np.float64).reshape(-1, 4).tolist()
-        found = [self.find_aids(gid, (x1, y1, x2, y2), visible_thresh) for x1, y1, x2, y2 in edges]
-        return found[0].tolist() if len(found) == 1 else np.unique(np.concatenate([NO_ROWS, *found])).tolist()
-
-    def find_aids(
-        self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
-    ) -> NDArray[np.int64]:
-        """Return the annotations of an image that a box shows.
-
-        Args:
-            gid: an image id.
-            ltrb: left, top, right and bottom in image pixels.
-            visible_thresh: share of an annotation's box that must be exceeded; with 0 touching is enough.
-
-        Returns:
-            Annotation ids, ascending.
-
-        Raises:
-            UnknownIdError: if the dataset has no such image.
-
-        Example:
-            >>> CocoRegions.demo().find_aids(1, (0, 0, 600, 600)).tolist()
-            [1]
-        """
-        return self._fresh_index().visible_aids(gid, ltrb, visible_thresh)
-
-    def find_rows(
-        self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
-    ) -> NDArray[np.int64]:
-        """As :meth:`find_aids`, but return rows of :attr:`annot_table`: the fast path of sampling."""
-        return self._fresh_index().visible_rows(gid, ltrb, visible_thresh)
-
-    def _fresh_index(self) -> FrameIntersectionIndex:
-        known = self._isect_index
-        return self.isect_index if known is None or dataset_state(self.dset) != self._state else known
+        return look_up(self.classes.node_to_id, "name", class_name)
 
     @property
     def n_positives(self) -> int:
         """Number of positives in the pool."""
-        self._notice_edits()
-        return len(self.targets) if self._pos_select_idxs is None else len(self._pos_select_idxs)
+        chosen = self.present().values.get("positives")
+        # The targets, and sizes that they need, are made before a program starts workers.
+        return len(self.targets) if chosen is None else len(chosen)
 
     @property
     def n_negatives(self) -> int:
         """Number of negatives in the pool."""
-        self._notice_edits()
-        return 0 if self._negative_pool is None else len(self._negative_pool)
+        pool = self.present().values.get("negatives")
+        return 0 if pool is None else len(pool)
 
     @property
     def n_samples(self) -> int:
         """Number of targets in the pool."""
         return self.n_positives + self.n_negatives
 
+    @fork_safe
     def get_item(self, index: int | None, rng: Rng = None) -> dict[str, Any]:
         """Return a target of the pool: the positives come first, then the negatives.
 
         Args:
-            index: position in the pool; a random one when None.
+            index: position in the pool; a negative one counts from the end. A random one when None.
             rng: decides which, when ``index`` is None.
 
         Raises:
-            IndexError: if the pool is not that long.
+            OutOfRangeError: if the pool is not that long.
             MissingNegativePool: if it lies past the positives and no negatives were preselected.
+            ArgumentTypeError: if the index is not a whole number.
             ArgumentError: if ``index`` is None and the pool is empty.
 
         Example:
@@ -405,15 +380,18 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> self.get_item(n_pos + 1)["aid"]
             -1
         """
-        n_positives = self.n_positives
+        n_positives, total = self.n_positives, self.n_samples
         if index is None:
-            index = random_index(n_positives + self.n_negatives, rng, "targets")
-        if index < n_positives:
-            return self.get_positive(index)
-        if not n_positives and self._negative_pool is None:
-            raise IndexError(f"index {index} is out of bounds: the dataset has no annotations with boxes")
-        return self.get_negative(index - n_positives)
+            index = random_index(total, rng, "targets")
+        if self._negative_pool is None and as_index(index, "targets of the pool") >= total:
+            raise MissingNegativePool(
+                f"index {index} is out of bounds for {n_positives} positives, and there is no pool of "
+                "negatives behind them; make one by preselect(n_neg=...)"
+            )
+        index = as_position(index, total, "targets of the pool")
+        return self.get_positive(index) if index < n_positives else self.get_negative(index - n_positives)
 
+    @fork_safe
     def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
         """Return a positive target.
 
@@ -425,7 +403,8 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             The row of :attr:`targets` as a dictionary.
 
         Raises:
-            IndexError: if there are not that many positives.
+            OutOfRangeError: if there are not that many positives.
+            ArgumentTypeError: if the index is not a whole number.
             ArgumentError: if ``index`` is None and there are none.
 
         Example:
@@ -433,23 +412,26 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> self.get_positive(rng=0) == self.get_positive(rng=0)
             True
         """
-        targets = self.targets
-        if index is None:
-            index = random_index(self.n_positives, rng, "positives")
-        if self._pos_select_idxs is not None:
-            index = self._pos_select_idxs[index]
-        return targets.iloc[index]
+        now = self.present()
+        targets = self._targets_of(now) if self._own_targets is None else self._own_targets
+        chosen = now.values.get("positives")
+        total = len(targets) if chosen is None else len(chosen)
+        index = random_index(total, rng, "positives") if index is None else index
+        index = as_position(index, total, "positives")
+        return targets.iloc[index if chosen is None else chosen[index]]
 
+    @fork_safe
     def get_negative(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
         """Return a negative target.
 
         Args:
             index: position among the preselected negatives. When None, the next one of them, and once
-                all were given, one of a fresh lot of as many; without any, a random one.
+                all were given, one of a fresh lot of as many; without any, a random one. Worker processes
+                draw their own, unless there is an ``rng``.
             rng: decides what is drawn, when ``index`` is None.
 
         Raises:
-            IndexError: if there are not that many negatives.
+            OutOfRangeError: if there are not that many negatives.
             MissingNegativePool: if ``index`` is given and none were preselected.
             ArgumentError: if ``index`` is None and no negative can be found.
 
@@ -458,18 +440,19 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> self.get_negative(rng=0) == self.get_negative(rng=0)
             True
         """
-        self._notice_edits()
+        pool = self.present().values.get("negatives")
         if index is None:
-            if self._negative_pool:
-                return self._negative_pool.next(rng)
+            if pool:
+                return pool.next(rng)
             return NegativePool(self._negative_source(None), 1, rng, exact=True)[0]
-        if self._negative_pool is None:
+        if pool is None:
             raise MissingNegativePool(
-                f"negative {index} is asked for and there are none to count; expected a pool of negatives; "
+                f"negative {as_index(index, 'negatives')} is asked for, but there is no pool of negatives; "
                 "make one by preselect(n_neg=...), or leave out the index for a random negative"
             )
-        return self._negative_pool[index]
+        return pool[index]
 
+    @fork_safe
     def preselect(
         self,
         n_pos: int | None = None,
@@ -500,45 +483,46 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
 
         Raises:
             ArgumentError: if both ``n_neg`` and ``neg_to_pos_ratio`` are given, if a number is below 0,
-                or if ``window_dims`` is not a pair above 0.
+                infinite, or not one, or if ``window_dims`` is not a pair above 0.
 
         Example:
             >>> self = CocoRegions.demo()
             >>> self.preselect(n_pos=4, neg_to_pos_ratio=1.5, rng=0)
             (4, 6)
         """
-        import kwarray
-
-        check_sizes(n_pos, n_neg, neg_to_pos_ratio)
-        state = kwarray.ensure_rng(rng)
-        self._notice_edits()
-        if isinstance(window_dims, str):  # a window of each target's own size, as without
-            window_dims = None
+        n_pos, n_neg, neg_to_pos_ratio = pool_sizes(n_pos, n_neg, neg_to_pos_ratio)
+        state = ensure_worker_rng(rng)
+        now = self.present()
+        targets = self.targets
+        if isinstance(window_dims, str) and window_dims in {"extent", "square", "full"}:
+            window_dims = None  # a window of each target's own size
         if self.custom_preselect_positives is None:
-            self._pos_select_idxs = choose_positives(self.targets, n_pos, window_dims, state)
+            rows = choose_positives(targets, n_pos, window_dims, state)
         else:
-            chosen = self.custom_preselect_positives(self, window_dims, rng=rng)
-            self._pos_select_idxs = checked_rows(chosen, len(self.targets))
-        n_pos = len(self._pos_select_idxs)
+            plain = state if isinstance(rng, np.random.Generator) else rng
+            chosen = self.custom_preselect_positives(self, window_dims, rng=plain)
+            rows = checked_rows(chosen, len(targets))
+        n_pos = len(rows)
         if neg_to_pos_ratio is not None:
-            n_neg = int(n_pos * neg_to_pos_ratio)
-        n_neg = self._preselect_negatives(n_neg or 0, window_dims, state)
+            n_neg = as_count(int(n_pos * neg_to_pos_ratio), "n_pos * neg_to_pos_ratio")
+        pool = self._make_negatives(n_neg or 0, window_dims, state)
+        n_neg = len(pool)
+        now.values.update(positives=rows, negatives=pool)
         if verbose:
             logger.info("preselected %d positives and %d negatives", n_pos, n_neg)
         return n_pos, n_neg
 
-    def _preselect_negatives(
+    def _make_negatives(
         self, num: int, window_dims: Sequence[int] | None, rng: np.random.RandomState
-    ) -> int:
+    ) -> NegativePool:
         window = None if window_dims is None else window_pair(window_dims, "negatives")
-        self._negative_pool = NegativePool(self._negative_source(window) if num else None, num, rng)
-        return len(self._negative_pool)
+        return NegativePool(self._negative_source(window) if num else None, num, rng)
 
     def _negative_source(self, window: tuple[float, float] | None) -> NegativeSource:
-        self._sized_table()
         anchors = np.empty((0, 2)) if window else self.neg_anchors
-        return NegativeSource.of(self.isect_index, window, anchors, self.BACKGROUND_CLASS_ID)
+        return NegativeSource.from_sizes(self.isect_index, window, anchors, self.BACKGROUND_CLASS_ID)
 
+    @fork_safe
     def new_sample_grid(
         self, task: str, window_dims: Any, window_overlap: float | Sequence[float] = 0, **kwargs: Any
     ) -> dict[str, Any]:
@@ -558,40 +542,24 @@ class CocoRegions(Targets, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
             >>> len(grid["targets"]), len(grid["positives_indexes"]) + len(grid["negatives_indexes"])
             (32, 32)
         """
-        grids = {"image_detection": image_grid, "video_detection": video_grid}
-        if task not in grids:
-            raise UnsupportedTaskError(
-                f"no grid is made for the task {task!r}; expected one of {sorted(grids)}; "
-                "choose 'image_detection' to sample single images"
-            )
-        return grids[task](
-            self.dset, self._sized_table(), window_dims=window_dims, window_overlap=window_overlap, **kwargs
-        )
+        make = grid_maker(task)
+        return make(self.dset, self.annot_table, window_dims, window_overlap, **kwargs)
 
     def _depends(self) -> list[Any]:
         return [self._make_hashid()[0]]
 
     def _make_hashid(self) -> tuple[str, None]:
         """Return the hash id of the dataset; of the columns where the dataset has none of its own."""
-        known = getattr(self.dset, "hashid", None) or hash_dataset(self.dset)
+        known = getattr(self.dset, "hashid", None)
+        if not known and not is_view(self.dset):
+            # Otherwise the hash would depend on whether sizes were needed before.
+            self._size_source().fill(())
+            known = hash_dataset(self.dset)
         return known or self.annot_table.hash_columns(), None
 
     @property
+    @fork_safe
     def hashid(self) -> str:
         """Hex id of the dataset as it is now."""
-        self._notice_edits()
+        self.present()
         return super().hashid
-
-
-def _categories(dset: Any) -> Sequence[dict[str, Any]]:
-    """Return the categories of a dataset, in its order; none if it has no such section."""
-    return list(dset.dataset.get("categories", []))
-
-
-def _looked_up(known: dict[Any, Any], what: str, value: Any) -> Any:
-    try:
-        return known[value]
-    except KeyError:
-        raise UnknownIdError(
-            f"no category has the {what} {value!r}; expected one of {list(known)[:20]}; see class_ids"
-        ) from None

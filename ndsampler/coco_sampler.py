@@ -7,21 +7,27 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import ubelt as ub
 
 from ndsampler.abstract_sampler import AbstractSampler
 from ndsampler.coco_frames import CocoFrames
 from ndsampler.coco_regions import CocoRegions
 from ndsampler.dataset.edits import DatasetHash
-from ndsampler.errors import ArgumentTypeError, UnknownIdError, UnsupportedTaskError
-from ndsampler.sampling.annots import AnnotRequest, find_annots, parse_request, warp_annots
+from ndsampler.dataset.kwcoco_adapter import annots_of_image
+from ndsampler.dataset.opening import coerce_dataset, complete_photos, image_folder
+from ndsampler.errors import UnknownIdError, UnsupportedTaskError
+from ndsampler.sampling.annots import ALL_ANNOTS, AnnotRequest, find_annots, load_annots, parse_request
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
 from ndsampler.sampling.read import read_frames
-from ndsampler.sampling.region import resolve_region
+from ndsampler.sampling.resolve import resolve_region
 from ndsampler.sampling.shapes import GeometryStore
-from ndsampler.sampling.target import normalize_target, take_arguments
-from ndsampler.utils.fork_safety import GATE
+from ndsampler.sampling.target import copy_target, normalize_target, take_arguments
+from ndsampler.sampling.unedited import resolve_unedited
+from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.limits import adopt_limits, get_limits
 from ndsampler.utils.quiet import stdout_to_log
+from ndsampler.windows import is_sequence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
     import kwcoco
 
     from ndsampler.category_tree import CategoryTree
-    from ndsampler.types import CacheErrorMode, PathLike, Sample
+    from ndsampler.types import CacheErrorMode, PathLike, Sample, TrustMode
 
 
 class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[misc]
@@ -42,7 +48,8 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
     Samplers survive pickling and forking: open files and caches in memory are left behind.
 
     Args:
-        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``; or the path of an MS-COCO or kwcoco
+            file, a dictionary of the same content, or a key of kwcoco's demo datasets.
         workdir: folder for converted images; a folder of the user's cache by default.
         autoinit: False leaves :attr:`frames` and :attr:`regions` None until :meth:`init` is called.
         backend: None reads the source files; ``'cog'`` and ``'npy'`` convert each image once: see
@@ -50,13 +57,20 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         verbose: whether long work shows a progress bar.
         on_cache_error: what to do when a converted image cannot be kept, on a full disk for example:
             ``'raise'``, or ``'bypass'`` to go on without a cache.
+        trust: ``'warn'``, or ``'strict'`` to refuse converted images of other users: see
+            :class:`ndsampler.Frames`.
+        images: folder of the images, if that is not the folder of the dataset: relative file names start
+            from it.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
+        MissingSourceError: if there is no such dataset, or no folder ``images``.
+        ArgumentError: if a file or dictionary is not a dataset, or has no images.
+        ArgumentTypeError: for a dataset of any other type.
 
     Example:
         >>> import ndsampler
-        >>> self = ndsampler.CocoSampler.demo('shapes8')
+        >>> self = ndsampler.CocoSampler('shapes8')
         >>> sample = self.load_sample({'gid': 1, 'cx': 300, 'cy': 300, 'width': 64, 'height': 32})
         >>> sample['im'].shape
         (32, 64, 3)
@@ -64,37 +78,45 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
 
     def __init__(
         self,
-        dset: kwcoco.CocoDataset,
+        dset: kwcoco.CocoDataset | PathLike | dict[str, Any],
         workdir: PathLike | None = None,
         autoinit: bool = True,
         backend: Any = None,
         verbose: int = 0,
         *,
         on_cache_error: CacheErrorMode = "raise",
+        trust: TrustMode = "warn",
+        images: PathLike | None = None,
     ) -> None:
         super().__init__()
-        self.dset = dset
+        self.dset: Any = coerce_dataset(dset, images)
+        self._images = image_folder(images)
         self.workdir = workdir
         self.verbose = verbose
         self._backend = backend
         self._on_cache_error = on_cache_error
+        self._trust = trust
         self.regions: CocoRegions = None  # type: ignore[assignment]
         self.frames: CocoFrames = None  # type: ignore[assignment]
         if autoinit:
             self.init()
 
+    @fork_safe
     def init(self) -> None:
         """Make :attr:`frames` and :attr:`regions`; called by the constructor unless told otherwise."""
-        self.regions = CocoRegions(self.dset, workdir=self.workdir, verbose=self.verbose)
+        self.regions = CocoRegions(self.dset, workdir=self.workdir, verbose=self.verbose, images=self._images)
         self.frames = CocoFrames(
             self.dset,
             workdir=self.workdir,
             verbose=self.verbose,
             backend=self._backend,
             on_cache_error=self._on_cache_error,
+            trust=self._trust,
+            images=self._images,
         )
 
     @classmethod
+    @fork_safe
     def demo(
         cls, key: str = "shapes", workdir: PathLike | None = None, backend: Any = None, **kw: Any
     ) -> CocoSampler:
@@ -115,21 +137,22 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         with stdout_to_log():
             dset = kwcoco.CocoDataset.demo(key, **kw)
             if key == "photos":
-                _complete_photos(dset)
+                complete_photos(dset)
         workdir = ub.Path.appdir("ndsampler").ensuredir() if workdir is None else workdir
         return cls(dset, workdir=workdir, backend=backend)
 
     @classmethod
+    @fork_safe
     def coerce(cls, data: Any, **kwargs: Any) -> CocoSampler:
         """Return a sampler made of whatever can be understood as one.
 
         Args:
-            data: a sampler, a kwcoco dataset, the path of one, or a key of its demo sets.
+            data: a sampler, or what :class:`CocoSampler` takes as its dataset.
             **kwargs: arguments of :class:`CocoSampler`; none with a sampler, which is returned as it is.
 
         Raises:
             UnsupportedTaskError: for keywords that cannot be applied to a finished sampler.
-            ArgumentTypeError: for data that cannot be understood.
+            MissingSourceError, ArgumentError, ArgumentTypeError: as :class:`CocoSampler`.
 
         Example:
             >>> sampler = CocoSampler.coerce('shapes8')
@@ -143,16 +166,6 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
                     "make a new one with CocoSampler(sampler.dset, ...)"
                 )
             return data
-        import kwcoco
-
-        if not hasattr(data, "imgs"):
-            try:
-                with stdout_to_log():
-                    data = kwcoco.CocoDataset.coerce(data)
-            except TypeError as ex:
-                raise ArgumentTypeError(
-                    f"data is {data!r}; expected a sampler, a kwcoco dataset, a path or a key of a demo set"
-                ) from ex
         return cls(data, **kwargs)
 
     def __nice__(self) -> str:
@@ -168,24 +181,31 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
         state.pop("_geometries", None)
-        return state
+        return {**state, "_limits": get_limits()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        adopt_limits(state["_limits"])
+        self.__dict__.update(state)
 
     @property
     def BACKGROUND_CLASS_ID(self) -> int:
-        """Id of the category named background, else 0."""
-        return self.regions.BACKGROUND_CLASS_ID
+        """Id of the category named background, else 0; None before :meth:`init`."""
+        return None if self.regions is None else self.regions.BACKGROUND_CLASS_ID  # type: ignore[return-value]
 
     @property
+    @fork_safe
     def classes(self) -> CategoryTree:
-        """The categories and their hierarchy."""
-        return self.regions.classes
+        """The categories and their hierarchy; None before :meth:`init`."""
+        return None if self.regions is None else self.regions.classes  # type: ignore[return-value]
 
     @property
+    @fork_safe
     def catgraph(self) -> CategoryTree:
         """The same as :attr:`classes`, under its old name."""
-        return self.regions.classes
+        return self.classes
 
     @property
+    @fork_safe
     def kp_classes(self) -> CategoryTree:
         """The categories of keypoints; an empty tree when the dataset has none."""
         return self._geometries.kp_classes
@@ -193,9 +213,10 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
     @cached_property
     def _geometries(self) -> GeometryStore:
         """Polygons and keypoints that have been parsed."""
-        return GeometryStore(self.dset)
+        return GeometryStore(self.dset, frames=self.frames)
 
     @property
+    @fork_safe
     def n_positives(self) -> int:
         """Targets in the positive pool."""
         return self.regions.n_positives
@@ -206,6 +227,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         return self.regions.n_annots
 
     @property
+    @fork_safe
     def n_samples(self) -> int:
         """Targets in both pools."""
         return self.regions.n_samples
@@ -226,10 +248,17 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         return self.regions.class_ids
 
     @property
+    def class_index(self) -> dict[int, int]:
+        """Category id to 0 ... n - 1, for training: see :attr:`ndsampler.CocoRegions.class_index`."""
+        return self.regions.class_index
+
+    @property
+    @fork_safe
     def image_ids(self) -> list[int]:
         """Image ids, sorted."""
         return self.regions.image_ids
 
+    @fork_safe
     def lookup_class_name(self, class_id: int) -> str:
         """Return the name of a category.
 
@@ -238,6 +267,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self.regions.lookup_class_name(class_id)
 
+    @fork_safe
     def lookup_class_id(self, class_name: str) -> int:
         """Return the id of a category.
 
@@ -246,6 +276,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self.regions.lookup_class_id(class_name)
 
+    @fork_safe
     def preselect(self, **kwargs: Any) -> tuple[int, int]:
         """Choose the pools of positives and negatives: see :meth:`ndsampler.CocoRegions.preselect`.
 
@@ -258,6 +289,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self.regions.preselect(**kwargs)
 
+    @fork_safe
     def new_sample_grid(
         self, task: str, window_dims: Any, window_overlap: float | Sequence[float] = 0, **kwargs: Any
     ) -> Any:
@@ -268,6 +300,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self.regions.new_sample_grid(task, window_dims, window_overlap, **kwargs)
 
+    @fork_safe
     def load_image(self, image_id: int, cache: bool = True) -> Any:
         """Return the pixels of an image, or something that slices like them.
 
@@ -301,8 +334,9 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         if image_id not in self.dset.imgs:
             raise UnknownIdError(f"image id is {image_id!r}; the dataset has no such image")
-        return [self.dset.anns[aid] for aid in sorted(self.dset.index.gid_to_aids[image_id])]
+        return [self.dset.anns[aid] for aid in annots_of_image(self.dset, image_id)]
 
+    @fork_safe
     def load_image_with_annots(
         self, image_id: int, cache: bool = True
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -326,8 +360,13 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             ((600, 600, 3), 1)
         """
         anns = self.load_annotations(image_id)
-        return {**self.dset.imgs[image_id], "imdata": self.load_image(image_id, cache=cache)}, anns
+        img = dict(self.dset.imgs[image_id])
+        if img.get("width") is None or img.get("height") is None:
+            height, width = self.frames.image_dims(image_id)
+            img.update(width=width, height=height)
+        return {**img, "imdata": self.load_image(image_id, cache=cache)}, anns
 
+    @fork_safe
     def load_item(  # type: ignore[override]
         self,
         index: int,
@@ -357,6 +396,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self._load_pooled(self.regions.get_item(index, rng=rng), with_annots, target, kw)
 
+    @fork_safe
     def load_positive(  # type: ignore[override]
         self,
         index: int | None = None,
@@ -385,6 +425,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """
         return self._load_pooled(self.regions.get_positive(index, rng=rng), with_annots, target, kw)
 
+    @fork_safe
     def load_negative(  # type: ignore[override]
         self,
         index: int | None = None,
@@ -421,8 +462,10 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         """Load a target of a pool with the caller's keys laid over it."""
         if "tr" in kw:
             target = take_arguments(target, {"tr": kw.pop("tr")})
-        return self.load_sample({**pooled, **(target or {})}, with_annots, **kw)
+        laid_over = {} if target is None else copy_target(target)
+        return self.load_sample({**pooled, **laid_over}, with_annots, **kw)
 
+    @fork_safe
     def load_sample(  # type: ignore[override]
         self,
         target: dict[str, Any] | None = None,
@@ -435,16 +478,18 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
 
         Args:
             target: what to sample; :class:`ndsampler.types.Target` lists every key. It names an image
-                (``gid``) or an annotation (``aid``), and a window: a center and size (``cx, cy, width,
-                height``, or ``window_dims``), or ``slices``; without one, the whole image. It may state how
-                to read: ``pad, padkw, channels, scale, interpolation, antialias, nodata, dtype, as_xarray``.
+                (``gid``) or an annotation (``aid``), and a window: ``slices``, a center and size (``cx, cy,
+                width, height``, or ``window_dims``), or a ``bbox``; without one, the whole image. It may
+                state how to read: ``pad, padkw, channels, scale, interpolation, antialias, nodata, dtype,
+                as_xarray``.
             with_annots: True for all annotations in the window, False for none, or some of ``'boxes'``,
                 ``'segmentation'`` and ``'keypoints'``, in a list or joined by ``+``. Ids, categories and
                 boxes come with any.
             annot_ids: annotations to take instead of looking for them.
             visible_thresh: leave out annotations unless more than this share of their box is in the window;
-                0 keeps all that touch it.
-            **kwargs: arguments that are keys of the target now; each warns once.
+                0 keeps all that touch it, and 1 keeps none.
+            **kwargs: arguments that are keys of the target now, each with one warning. Unknown ones are
+                ignored, with a warning.
 
         Returns:
             ``im``: (height, width, channels) pixels of the caller's own; ``target``: the target and what
@@ -458,6 +503,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             UnknownIdError: if an id does not exist.
             UnknownChannelError: if the image lacks a channel.
             AnnotKindError: for an unknown kind of annotation.
+            ArgumentError: if an annotation of the dataset is malformed; the message names it.
             SourceError: if an image file is missing or damaged; the message names both.
 
         Example:
@@ -472,16 +518,18 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         if kwargs:
             target = take_arguments(target, kwargs)
         request = parse_request(with_annots, annot_ids, visible_thresh)
-        with GATE:
+        if request is None:
             region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
-            frames = read_frames(region, self.frames)
-            annots = None
-            if request is not None:
-                rows = find_annots(region, self.regions, request)
-                annots = warp_annots(region, rows, self.regions, self._geometries, request)
-            return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
+        else:
+            index, region, resolved = resolve_unedited(target, self.dset, self.frames, self.regions)
+        frames = read_frames(region, self.frames)
+        annots = None if request is None else load_annots(region, index, self._geometries, request)
+        return assemble_sample(
+            region, resolved, frames, annots, self.regions.classes, self._geometries.kp_classes
+        )  # type: ignore[return-value]
 
-    def load_target_annots(
+    @fork_safe
+    def load_annots(
         self,
         target: dict[str, Any],
         with_annots: Any = True,
@@ -504,22 +552,49 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
 
         Example:
             >>> sampler = CocoSampler.demo('shapes8')
-            >>> sampler.load_target_annots({'gid': 1})['aids'].tolist()
+            >>> sampler.load_annots({'gid': 1})['aids'].tolist()
             [1]
         """
         request = parse_request(with_annots, annot_ids, visible_thresh) or AnnotRequest(frozenset())
-        region, resolved = resolve_region(normalize_target(target, self.dset), self.frames)
-        rows = find_annots(region, self.regions, request)
-        annots = warp_annots(region, rows, self.regions, self._geometries, request)
-        return assemble_annots(annots, resolved, self.classes)
+        index, region, resolved = resolve_unedited(target, self.dset, self.frames, self.regions)
+        annots = load_annots(region, index, self._geometries, request)
+        return assemble_annots(annots, resolved, self.regions.classes, self._geometries.kp_classes)
 
+    @fork_safe
+    def load_target_annots(self, target: dict[str, Any]) -> list[int]:
+        """Return the ids of the annotations that touch the window of a target, without reading any pixels.
+
+        The margins that ``pad`` adds are left out. :meth:`load_annots` returns the annotations themselves.
+
+        Args:
+            target: see :meth:`load_sample`; usually ``gids`` and a ``space_slice``.
+
+        Returns:
+            Annotation ids of each frame in turn, ascending within a frame. No ids if ``gids`` is empty.
+
+        Raises:
+            TargetError: as :meth:`load_sample`.
+
+        Example:
+            >>> sampler = CocoSampler.demo('shapes8')
+            >>> whole = (slice(0, 600), slice(0, 600))
+            >>> sampler.load_target_annots({'gids': [2, 1], 'space_slice': whole})[-1]
+            1
+        """
+        normal = normalize_target(target, self.dset)
+        if is_sequence(normal.get("gids")) and len(normal["gids"]) == 0:
+            return []
+        index, region, _ = resolve_unedited({**normal, "pad": None}, self.dset, self.frames, self.regions)
+        rows = np.concatenate(find_annots(region, index, ALL_ANNOTS))
+        return index.columns.aids[rows].tolist()
+
+    def _load_slice(self, target_: dict[str, Any]) -> Sample:
+        """Load the window of a target without its annotations, under a name of earlier releases."""
+        return self.load_sample(target_, with_annots=False)
+
+    _load_slice_2d = _load_slice_3d = _load_slice
+
+    @fork_safe
     def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:
         """Return a target with all that can be inferred of it, ``space_slice`` among others."""
         return resolve_region(normalize_target(target, self.dset), self.frames)[1]
-
-
-def _complete_photos(dset: kwcoco.CocoDataset) -> None:
-    """Give the photographs of the demo sizes, boxes on every annotation, and a background category."""
-    dset.remove_annotations([ann for ann in dset.anns.values() if ann.get("bbox") is None])
-    dset.add_category("background", id=0)
-    dset._ensure_imgsize()

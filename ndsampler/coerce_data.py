@@ -1,21 +1,22 @@
 """
-Datasets for training, validation and testing out of a configuration, for programs that ask so.
+Makes training, validation and test datasets from a configuration, for programs of earlier releases.
 
-A program of today makes them itself: :meth:`kwcoco.CocoDataset.coerce` takes a path or the key of a demo
-set, :meth:`kwcoco.CocoDataset.subset` a part of a dataset.
+New programs make them directly: :meth:`kwcoco.CocoDataset.coerce` takes a path or the key of a demo
+dataset, and :meth:`kwcoco.CocoDataset.subset` returns a part of a dataset.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.dataset.kwcoco_adapter import build_hash
 from ndsampler.errors import ArgumentError, ArgumentTypeError, UnknownOptionError
 from ndsampler.utils.deprecation import warn_user
+from ndsampler.utils.logs import get_logger
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.utils.util_sklearn import StratifiedGroupKFold
 
@@ -25,33 +26,33 @@ if TYPE_CHECKING:
 
 __all__ = ["coerce_datasets"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 TAGS = ("train", "vali", "test")
 
 
 def coerce_datasets(config: Any, build_hashid: bool = False, verbose: int = 1) -> dict[str, Any]:
-    """Return the datasets that a configuration names, or a split of the one that it names.
+    """Return the datasets that a configuration names, or split the single one that it names.
 
     Args:
-        config: a dictionary, or anything with ``get``. Its keys ``train_dataset``, ``vali_dataset`` and
-            ``test_dataset`` name a dataset each; without any of them, ``datasets`` names one to split. A
-            dataset is given itself, by the path of its file (also behind ``path:``), or as ``special:``
-            and a key of :meth:`kwcoco.CocoDataset.demo`. A split holds out one part in ``split_factor``
-            (3) for testing, and one part of the rest for validation; ``no_test`` leaves the former for
-            training.
-        build_hashid: whether to have each dataset's ``hashid`` made.
+        config: a dictionary, or anything with ``get``. The keys ``train_dataset``, ``vali_dataset`` and
+            ``test_dataset`` name one dataset each; without any of them, ``datasets`` names one to split.
+            Each value is a dataset, the path of a file (with or without the prefix ``path:``), or
+            ``special:KEY`` for a key of :meth:`kwcoco.CocoDataset.demo`. A split holds out a fraction of
+            1 / ``split_factor`` (default 3) for testing, and the same fraction of the rest for
+            validation; ``no_test`` adds the test part to the training part.
+        build_hashid: whether to compute the ``hashid`` of each dataset.
         verbose: whether to log what was found.
 
     Returns:
-        What there is of ``train``, ``vali`` and ``test``. In a split no image is in two of them, categories
-        are shared out evenly, and an image without annotations is in none.
+        Whichever of ``train``, ``vali`` and ``test`` there are. The parts of a split share no image,
+        have about the same share of each category, and leave out images without annotations.
 
     Raises:
         UnknownOptionError: for a name that is neither a file nor a key.
-        ArgumentTypeError: for anything else that is no dataset.
+        ArgumentTypeError: for a value that cannot be understood as a dataset.
         ArgumentError: if there are too few images to split.
-        MissingDependencyError: if there is something to split, and scikit-learn is not installed.
+        MissingDependencyError: if a dataset is to be split and scikit-learn is not installed.
 
     Example:
         >>> subsets = coerce_datasets({"datasets": "special:shapes8"})
@@ -69,21 +70,21 @@ def coerce_datasets(config: Any, build_hashid: bool = False, verbose: int = 1) -
         subsets = {}
     for tag, dset in subsets.items():
         if build_hashid:
-            dset._build_hashid(hash_pixels=False, verbose=0)
+            build_hash(dset)
         if verbose:
             logger.info("dataset for %s: %s", tag, dset)
     return subsets
 
 
 def _coerce_dataset(data: Any) -> Any:
-    """Return a dataset from itself, its path, or the key of a demo set."""
+    """Return a dataset, given the dataset itself, its path or the key of a demo dataset."""
     import kwcoco
 
     if hasattr(data, "imgs"):
         return data
     if not isinstance(data, (str, os.PathLike)):
         raise ArgumentTypeError(
-            f"a dataset is given as {data!r}; expected a kwcoco dataset, a path, or 'special:' and a key"
+            f"{data!r} is not a dataset; expected a kwcoco dataset, a path, or 'special:' and a key"
         )
     name = os.fspath(data)
     path = Path(name[5:] if name.lower().startswith("path:") else name).expanduser()
@@ -91,13 +92,13 @@ def _coerce_dataset(data: Any) -> Any:
         return kwcoco.CocoDataset(path)
     special = name.lower().startswith("special:")
     if not special:
-        warn_user(f"{name} is no file; if a demo set is meant, write 'special:{name}'", UserWarning)
+        warn_user(f"{name} is not a file; for a demo dataset, write 'special:{name}'", UserWarning)
     try:
         with stdout_to_log():
             return kwcoco.CocoDataset.demo(name.lower()[8:] if special else name)
     except KeyError as ex:
         raise UnknownOptionError(
-            f"a dataset is given as {name!r}; expected the path of a file, or 'special:' and a key of "
+            f"{name!r} is not a dataset; expected the path of a file, or 'special:' and a key of "
             "kwcoco.CocoDataset.demo, such as 'special:shapes8'"
         ) from ex
 
@@ -119,7 +120,7 @@ def _split_train_vali_test(coco_dset: kwcoco.CocoDataset, factor: int = 3) -> di
 
     Args:
         coco_dset: the dataset.
-        factor: one part in so many is held out for testing, then one of the rest for validation.
+        factor: 1 / factor of the images is held out for testing, then 1 / factor of the rest for validation.
 
     Returns:
         Ascending image ids under ``train``, ``vali`` and ``test``.
@@ -137,13 +138,13 @@ def _split_train_vali_test(coco_dset: kwcoco.CocoDataset, factor: int = 3) -> di
     parts = {"train": gids[learn][train], "vali": gids[learn][vali], "test": gids[test]}
     if not all(map(len, parts.values())):
         raise ArgumentError(
-            f"{len(np.unique(gids))} annotated images cannot be split by {factor} into three parts; expected "
-            "a few more; give train_dataset, vali_dataset and test_dataset instead of datasets"
+            f"{len(np.unique(gids))} annotated images are too few to split by {factor} into three parts; add "
+            "images, or give train_dataset, vali_dataset and test_dataset instead of datasets"
         )
     return {tag: np.unique(part).tolist() for tag, part in parts.items()}
 
 
 def _hold_out(gids: NDArray[np.int64], cids: NDArray[np.int64], factor: int) -> Any:
-    """Return the rows to keep and those to hold out; an image's rows stay together."""
+    """Return the rows to keep and the rows to hold out; rows of one image stay together."""
     folds = StratifiedGroupKFold(n_splits=factor, shuffle=True, random_state=0)
     return next(folds.split(gids, cids, groups=gids))

@@ -6,6 +6,7 @@ would catch, so old ``except ValueError`` lines keep working::
 
     NDSamplerError
     ├── ArgumentError             ValueError       a bad argument of a public call
+    │   └── OutOfRangeError       IndexError       ... a position or an axis that does not exist
     ├── ArgumentTypeError         TypeError        an argument that cannot be understood at all
     ├── TargetError               ValueError       a target that cannot be sampled
     │   └── WindowError                            ... because of its window
@@ -15,16 +16,21 @@ would catch, so old ``except ValueError`` lines keep working::
     ├── UnknownOptionError        KeyError         a name that is none of the listed ones
     ├── BackendError              ValueError       an unknown backend or setting of one
     ├── AnnotKindError            AssertionError   an unknown kind in ``with_annots``
-    ├── MissingNegativePool       AssertionError   no negatives were preselected
+    ├── MissingNegativePool       AssertionError   no negatives were preselected; also an IndexError
     ├── SourceError               OSError          an image file that cannot be read
     │   ├── MissingSourceError    FileNotFoundError
     │   └── DatasetMismatchError                   its size or bands are not those that the dataset states
     ├── CacheError                OSError          a cache entry that cannot be made or read
     ├── MissingDependencyError    ImportError      a package that must be installed
     └── UnsupportedTaskError      NotImplementedError  a task, or a change, that does not exist
+
+Names of files, categories and channels are part of many messages, and whoever made a dataset chose them. A
+message is shown with every character escaped that could control a terminal; ``error.args`` has it as it is.
 """
 
 from __future__ import annotations
+
+import unicodedata
 
 __all__ = [
     "AnnotKindError",
@@ -37,6 +43,7 @@ __all__ = [
     "MissingNegativePool",
     "MissingSourceError",
     "NDSamplerError",
+    "OutOfRangeError",
     "SourceError",
     "TargetError",
     "UnknownChannelError",
@@ -48,16 +55,63 @@ __all__ = [
 ]
 
 
+#: Characters that are not printable by Python's definition, and that names of files hold in some languages.
+JOINERS = "\u200c\u200d"
+
+
+def escape_controls(text: str, keep: str = "\n\t") -> str:
+    r"""Return text without characters that could control a terminal or reorder what it shows.
+
+    Args:
+        text: any text.
+        keep: control characters that stay.
+
+    Example:
+        >>> escape_controls('a\x1b[2J.png'), escape_controls('Größe \u3000 图.png') == 'Größe \u3000 图.png'
+        ('a\\x1b[2J.png', True)
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if _is_harmless(char) or char in keep else ascii(char)[1:-1] for char in text)
+
+
+def _is_harmless(char: str) -> bool:
+    """Return whether a character is shown as itself, or as a space."""
+    return char.isprintable() or char in JOINERS or unicodedata.category(char) == "Zs"
+
+
+def escape_causes(error: BaseException) -> None:
+    """Escape the messages of the errors that an error was raised from, which a traceback shows too.
+
+    Args:
+        error: one that was raised because another library failed.
+    """
+    cause = error.__cause__ or error.__context__
+    if cause is None:
+        return
+    escaped = tuple(escape_controls(arg) if isinstance(arg, str) else arg for arg in cause.args)
+    if escaped != cause.args:
+        try:
+            cause.args = escaped
+        except AttributeError:  # an error of GDAL, which rasterio repeats in its own
+            error.__cause__ = error.__context__ = None
+    escape_causes(cause)
+
+
 class NDSamplerError(Exception):
     """Base of every error that this library raises on purpose."""
 
     def __str__(self) -> str:
         # KeyError would print the repr of its message, with escaped newlines.
-        return Exception.__str__(self)
+        return escape_controls(Exception.__str__(self))
 
 
 class ArgumentError(NDSamplerError, ValueError):
     """An argument of a public call has a value that cannot be used."""
+
+
+class OutOfRangeError(IndexError, ArgumentError):
+    """There are not as many images, targets, categories or axes as the index says."""
 
 
 class ArgumentTypeError(NDSamplerError, TypeError):
@@ -96,7 +150,7 @@ class AnnotKindError(NDSamplerError, AssertionError):
     """``with_annots`` asks for a kind of annotation that does not exist."""
 
 
-class MissingNegativePool(NDSamplerError, AssertionError):
+class MissingNegativePool(NDSamplerError, AssertionError, IndexError):
     """A negative was asked for by index before any were preselected."""
 
 
@@ -105,7 +159,7 @@ class SourceError(NDSamplerError, OSError):
 
 
 class MissingSourceError(SourceError, FileNotFoundError):
-    """An image file does not exist."""
+    """An image file, a dataset or a folder does not exist."""
 
 
 class DatasetMismatchError(SourceError):

@@ -5,5 +5,9 @@ The old place of the frame cache: see :mod:`ndsampler.cache.frame_cache`.
 from __future__ import annotations
 
 from ndsampler.cache.frame_cache import FrameCache
+from ndsampler.errors import CacheError
 
-__all__ = ["FrameCache"]
+__all__ = ["CorruptCOG", "FrameCache"]
+
+#: What programs catch for an entry that is damaged.
+CorruptCOG = CacheError

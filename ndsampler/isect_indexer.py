@@ -11,6 +11,7 @@ Edges count: a box that only touches the query overlaps it.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -20,10 +21,14 @@ import numpy as np
 import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, rtree_asked
+from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, ltrb_array, rtree_asked
+from ndsampler.dataset.columns import as_ids
 from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.pools.arguments import check_fraction
 from ndsampler.pools.negatives import NegativeRequest, WindowSizes, draw_negatives
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.quiet import stdout_to_log
+from ndsampler.utils.random_state import ensure_worker_rng
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +36,9 @@ if TYPE_CHECKING:
     import kwimage
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FrameIntersectionIndex", "ImageView"]
+    from ndsampler.utils.random_state import Rng
+
+__all__ = ["FrameIntersectionIndex", "ImageView", "ltrb_array"]
 
 #: Boxes in one image from which a tree answers faster than comparing all of them.
 _TREE_FROM = 1000
@@ -79,6 +86,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             self._hold(state["table"])
 
     @classmethod
+    @fork_safe
     def from_coco(cls, dset: Any, verbose: int = 0) -> FrameIntersectionIndex:
         """Return an index of the annotations of a dataset.
 
@@ -112,6 +120,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         return self
 
     @classmethod
+    @fork_safe
     def demo(cls, *args: Any, **kwargs: Any) -> FrameIntersectionIndex:
         """Return an index of a demo dataset.
 
@@ -127,7 +136,6 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
         with stdout_to_log():
             dset = kwcoco.CocoDataset.demo(*args, **kwargs)
-        dset._ensure_imgsize()
         return cls.from_coco(dset)
 
     def _hold(self, table: AnnotTable) -> None:
@@ -189,8 +197,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         spans, edges = self._hot
         try:
             first, stop = spans[gid]
-        except KeyError:
-            raise UnknownIdError(self.columns.images.unknown(gid)) from None
+        except (KeyError, TypeError):
+            raise UnknownIdError(self.columns.images.describe_unknown(gid)) from None
         if stop - first >= self._tree_from:
             return self._tree(gid).query(ltrb) + first
         left, top, right, bottom = edges[:, first:stop]
@@ -214,6 +222,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             Annotation ids, ascending.
 
         Raises:
+            ArgumentError: if ``visible_thresh`` is not a fraction from 0 to 1.
             UnknownIdError: if the dataset has no such image.
 
         Example:
@@ -221,6 +230,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> self.visible_aids(1, (0, 0, 600, 600), 0.5).tolist()
             [1]
         """
+        check_fraction(visible_thresh, "visible_thresh")
         return self.columns.aids[self.visible_rows(gid, ltrb, visible_thresh)]
 
     def visible_rows(
@@ -236,6 +246,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
                 rows = rows[width * height / ((right - left) * (bottom - top)) > visible_thresh]
         return rows
 
+    @fork_safe
     def overlapping_pairs(
         self, gids: ArrayLike, boxes: kwimage.Boxes | NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -258,8 +269,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> np.bincount(query).tolist() == [len(self._support(1)), len(self._support(2))]
             True
         """
-        queries = _ltrb_array(boxes)
-        gids = np.asarray(gids, dtype=np.int64)
+        queries = ltrb_array(boxes)
+        gids = as_ids(gids, "image")
         if gids.shape not in {(), (len(queries),)}:
             raise ArgumentError(
                 f"got images of shape {gids.shape} for {len(queries)} boxes; expected one image per box; "
@@ -286,6 +297,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         query, found = (np.concatenate(column) for column in zip(*parts, strict=True))
         return query, found
 
+    @fork_safe
     def overlapping_aids(self, gid: int, box: kwimage.Boxes) -> list[int]:
         """Return the annotations of an image that touch a box.
 
@@ -305,11 +317,12 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> self.overlapping_aids(2, kwimage.Boxes([0, 0, 1, 1], "xywh"))
             []
         """
-        queries = _ltrb_array(box).tolist()
+        queries = ltrb_array(box).tolist()
         rows = [self.overlapping_rows(gid, tuple(query)) for query in queries]
         found = rows[0] if len(rows) == 1 else np.unique(np.concatenate([NO_ROWS, *rows]))
         return self.columns.aids[found].tolist()
 
+    @fork_safe
     def ious(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
         """Return the annotations that touch a box, and their intersection over union with it.
 
@@ -332,6 +345,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         aids, inter, query_areas, areas = self._intersections(gid, box)
         return aids, _one_row(_share(inter, query_areas[:, None] + areas - inter))
 
+    @fork_safe
     def iooas(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
         """Return the annotations that touch a box, and how much of each lies in it.
 
@@ -363,7 +377,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         table = self.columns
         aids = self.overlapping_aids(gid, box)
         found = table.ltrb[:, table.rows_of_aids(aids)]
-        queries = _ltrb_array(box).T[:, :, None]
+        queries = ltrb_array(box).T[:, :, None]
         sides = np.minimum(queries[2:], found[2:, None]) - np.maximum(queries[:2], found[:2, None])
         inter = np.clip(sides, 0, None).prod(axis=0)
         areas = [(edges[2] - edges[0]) * (edges[3] - edges[1]) for edges in (queries, found)]
@@ -386,6 +400,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
     # --- negatives ------------------------------------------------------
 
+    @fork_safe
     def random_negatives(
         self,
         num: int,
@@ -394,7 +409,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         gids: Sequence[int] | None = None,
         thresh: float = 0.0,
         exact: bool | Literal["warn"] = True,
-        rng: int | np.random.RandomState | None = None,
+        rng: Rng = None,
         patience: int | None = None,
     ) -> tuple[NDArray[np.int64], kwimage.Boxes]:
         """Return random boxes that annotations do not cover, or cover little.
@@ -414,7 +429,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
                 no overlap, 1 allows any.
             exact: what happens when fewer than ``num`` are found: True is an error, ``'warn'`` a
                 warning, False is silent.
-            rng: seed or random state.
+            rng: seed, random state or generator. None is numpy's global state, with which each worker
+                process draws differently.
             patience: rounds in succession without a new negative after which to give up; None
                 is 10.
 
@@ -434,13 +450,11 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> len(gids), boxes.width.ravel().round(6).tolist()
             (5, [50.0, 50.0, 50.0, 50.0, 50.0])
         """
-        import kwarray
         import kwimage
 
-        request = NegativeRequest.checked(
-            self.columns, num, WindowSizes.checked(anchors, window_size), gids, thresh, patience
-        )
-        rows, ltrb = draw_negatives(request, self._row_pairs, kwarray.ensure_rng(rng), exact)
+        sizes = WindowSizes.from_arguments(anchors, window_size)
+        request = NegativeRequest.from_arguments(self.columns, num, sizes, gids, thresh, patience)
+        rows, ltrb = draw_negatives(request, self._row_pairs, ensure_worker_rng(rng), exact)
         return self.columns.images.gids[rows], kwimage.Boxes(ltrb, "ltrb")
 
     # --- trees ----------------------------------------------------------
@@ -449,13 +463,23 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         """Return the tree of an image, built when first asked for; the least used are dropped."""
         tree = self._trees.get(gid)
         if tree is None:
-            first, stop = self.columns.span(gid)
-            tree = self._trees[gid] = BoxTree(self.columns.ltrb[:, first:stop], self._uses_rtree)
-            while len(self._trees) > 1 and sum(map(len, self._trees.values())) > _TREES_HOLD:
-                self._trees.popitem(last=False)
+            tree = self._trees[gid] = self._new_tree(gid)
+            self._drop_excess()
         else:
-            self._trees.move_to_end(gid)
+            with contextlib.suppress(KeyError):  # another thread has dropped it
+                self._trees.move_to_end(gid)
         return tree
+
+    def _drop_excess(self) -> None:
+        """Drop the least used trees beyond the bound, in single steps, since threads may share the index."""
+        with contextlib.suppress(KeyError):
+            while len(self._trees) > 1 and sum(map(len, list(self._trees.values()))) > _TREES_HOLD:
+                self._trees.popitem(last=False)
+
+    @fork_safe
+    def _new_tree(self, gid: int) -> BoxTree:
+        first, stop = self.columns.span(gid)
+        return BoxTree(self.columns.ltrb[:, first:stop], self._uses_rtree)
 
 
 class ImageView(ub.NiceRepr):  # type: ignore[misc]
@@ -488,7 +512,7 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
         """Width of the image in pixels.
 
         Raises:
-            ArgumentError: if the dataset does not say.
+            SourceError: if the dataset states none, and the file cannot be read.
         """
         return int(self._sized(self._index.columns.images.widths))
 
@@ -497,7 +521,7 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
         """Height of the image in pixels.
 
         Raises:
-            ArgumentError: if the dataset does not say.
+            SourceError: if the dataset states none, and the file cannot be read.
         """
         return int(self._sized(self._index.columns.images.heights))
 
@@ -541,12 +565,6 @@ class _ImageViews(Mapping[int, ImageView]):
 
     def __len__(self) -> int:
         return len(self._index.columns.images)
-
-
-def _ltrb_array(boxes: kwimage.Boxes | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (Q, 4) left, top, right, bottom."""
-    data = boxes if isinstance(boxes, np.ndarray) else boxes.to_ltrb().data
-    return np.asarray(data, dtype=np.float64).reshape(-1, 4)
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

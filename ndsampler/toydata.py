@@ -17,6 +17,8 @@ import numpy as np
 
 from ndsampler.abstract_sampler import AbstractSampler
 from ndsampler.errors import ArgumentError, TargetError, UnknownIdError, UnknownOptionError, WindowError
+from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.random_state import ProcessMark, ensure_rng
 from ndsampler.utils.toy_images import DRAWABLE, MIN_SIDE, draw_objects, mix_bits, plan_boxes
 from ndsampler.windows import as_int, check_affordable, normalize_pad
 
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.category_tree import CategoryTree
-
-    Rng = int | np.random.RandomState | None
+    from ndsampler.utils.random_state import Rng
 
 __all__ = ["DynamicToySampler"]
 
@@ -33,7 +34,7 @@ __all__ = ["DynamicToySampler"]
 POSITIVE_COUNTS = (1, 12)
 NEGATIVE_COUNTS = (0, 6)
 
-#: Ids set aside for the annotations of one image.
+#: Ids set aside for the annotations of one image. The first id of all is 1.
 AIDS_PER_IMAGE = 16
 
 
@@ -68,6 +69,7 @@ class DynamicToySampler(AbstractSampler):
         True
     """
 
+    @fork_safe
     def __init__(
         self,
         n_positives: float = 1e5,
@@ -75,8 +77,6 @@ class DynamicToySampler(AbstractSampler):
         gsize: tuple[int, int] = (416, 416),
         categories: Sequence[str | dict[str, Any]] | None = None,
     ) -> None:
-        import kwarray
-
         if n_positives < 0:
             raise ArgumentError(f"n_positives is {n_positives!r}; expected 0 or more")
         self.seed = seed
@@ -85,8 +85,17 @@ class DynamicToySampler(AbstractSampler):
         self._cats = _object_categories(categories)
         self._background = _background_category(self._cats)
         self._cats = [cat for cat in self._cats if cat["name"] != "background"]
-        self._rng = kwarray.ensure_rng(seed)
+        self._rng = ensure_rng(seed)
         self._key = int(self._rng.randint(0, 2**31 - 1))
+        self._origin = ProcessMark.here()
+
+    def __bool__(self) -> bool:
+        """Return True, of a sampler without positives too."""
+        return True
+
+    def __len__(self) -> int:
+        """Return the number of positives and negatives."""
+        return self.n_images
 
     @property
     def BACKGROUND_CLASS_ID(self) -> int:
@@ -94,11 +103,13 @@ class DynamicToySampler(AbstractSampler):
         return int(self._background["id"])
 
     @property
+    @fork_safe
     def catgraph(self) -> CategoryTree:
         """The categories, background last: the older name of :attr:`classes`."""
         return self.classes
 
     @property
+    @fork_safe
     def classes(self) -> CategoryTree:
         """The categories, background last."""
         from ndsampler.category_tree import CategoryTree
@@ -195,6 +206,7 @@ class DynamicToySampler(AbstractSampler):
             n_neg = int(self._n_positives * (1 if neg_to_pos_ratio is None else neg_to_pos_ratio))
         return self._n_positives, n_neg
 
+    @fork_safe
     def load_image(self, image_id: int | None = None, rng: Rng = None) -> NDArray[np.uint8]:
         """Return the pixels of an image.
 
@@ -215,6 +227,7 @@ class DynamicToySampler(AbstractSampler):
         image: NDArray[np.uint8] = self.load_image_with_annots(image_id, rng)[0]["imdata"]
         return image
 
+    @fork_safe
     def load_image_with_annots(
         self, image_id: int | None = None, rng: Rng = None
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -241,6 +254,7 @@ class DynamicToySampler(AbstractSampler):
         img = {"id": gid, "file_name": f"{gid}.png", "width": width, "height": height, "channels": "rgb"}
         return {**img, "imdata": imdata}, anns
 
+    @fork_safe
     def load_sample(  # type: ignore[override]
         self,
         tr: dict[str, Any],
@@ -277,6 +291,7 @@ class DynamicToySampler(AbstractSampler):
         sample = self._make_sample(_as_index(tr["gid"], "gid"), pad, window_dims)
         return {**sample, "target": {**tr, **sample["target"]}}
 
+    @fork_safe
     def load_item(
         self, index: int, pad: Any = None, window_dims: tuple[int, int] | None = None
     ) -> dict[str, Any]:
@@ -304,6 +319,7 @@ class DynamicToySampler(AbstractSampler):
             return self.load_positive(index, pad=pad, window_dims=window_dims)
         return self.load_negative(index - self._n_positives, pad=pad, window_dims=window_dims)
 
+    @fork_safe
     def load_positive(
         self,
         index: int | None = None,
@@ -338,6 +354,7 @@ class DynamicToySampler(AbstractSampler):
         index = self._draw(self._n_positives, rng) if index is None else _as_index(index, "index")
         return self._make_sample(2 * index, pad, window_dims)
 
+    @fork_safe
     def load_negative(
         self,
         index: int | None = None,
@@ -387,13 +404,23 @@ class DynamicToySampler(AbstractSampler):
 
     def _draw(self, total: int, rng: Rng) -> int:
         """Return a random number below ``total``, from this sampler's own generator if none is given."""
-        import kwarray
-
         if total == 0:
             raise ArgumentError(
                 "a sampler of 0 positives has none to draw; pass an index, or n_positives > 0"
             )
-        return int((self._rng if rng is None else kwarray.ensure_rng(rng)).randint(0, total))
+        return int((self._own_rng() if rng is None else ensure_rng(rng)).randint(0, total))
+
+    def _own_rng(self) -> np.random.RandomState:
+        """Return the random state of this sampler; each worker process has another."""
+        here = ProcessMark.here()
+        if here != self._origin:
+            self._rng = here.own_state(self._rng, self._origin)
+            self._origin = here
+        return self._rng
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._origin = self._origin.moved()
 
     def _counts(self, gids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the number of objects in each image."""
@@ -412,7 +439,7 @@ class DynamicToySampler(AbstractSampler):
         cats = [self._cats[i] for i in rng.randint(0, len(self._cats), size=len(boxes))]
         imdata, anns = draw_objects(rng, dims, boxes, [cat["name"] for cat in cats])
         for offset, (ann, cat) in enumerate(zip(anns, cats, strict=True)):
-            ann.update(id=gid * AIDS_PER_IMAGE + offset, image_id=gid, category_id=cat["id"])
+            ann.update(id=gid * AIDS_PER_IMAGE + 1 + offset, image_id=gid, category_id=cat["id"])
         return imdata, anns
 
     def _make_sample(self, gid: int, pad: Any, window_dims: tuple[int, int] | None) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """
-The dictionaries that cross the public border, and the names of options.
+The dictionaries that users pass in and get back, and the names of options.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ HashidMode = Literal["PATH", "PIXELS", "GIVEN"]
 #: What to do when an entry of the cache cannot be made.
 CacheErrorMode = Literal["raise", "bypass"]
 
+#: What to do about entries of the cache that another user has made.
+TrustMode = Literal["warn", "strict"]
+
 #: Wherever a path is taken.
 PathLike = str | os.PathLike[str]
 
@@ -41,7 +44,7 @@ class AssetInfo(TypedDict):
     """Absolute path of the source."""
     channels: str | None
     """Its channel code, when the dataset states one."""
-    warp_aux_to_img: NDArray[np.float64] | None
+    warp_aux_to_img: NDArray[np.float64]
     """3x3 matrix from the file's pixels to the image's."""
     hashid: str | None
     """What names the entry; None without a cache."""
@@ -72,9 +75,11 @@ class Target(TypedDict, total=False):
     vidid: Any
     """Video id; also ``video_id``."""
     gids: list[Any]
-    """Image ids, as frames of a video; also ``image_ids``."""
+    """Image ids, as frames of a video; also ``image_ids``. Beside them ``vidid`` may be any value."""
     aid: int
     """Annotation id, which gives whatever is not stated: the image, center and size."""
+    bbox: Any
+    """Box as x, y, width, height in pixels, which places the window if nothing else in the target does."""
     cx: float
     """Column of the window's center, in pixels."""
     cy: float
@@ -84,12 +89,13 @@ class Target(TypedDict, total=False):
     height: float
     """Of the object, in pixels."""
     window_dims: WindowDims
-    """(height, width) of the window; ``'extent'``, the default, is the object's own size and
-    ``'square'`` its larger side twice."""
+    """(height, width) of the window. ``'extent'``, the default, is the object's own size, and at least one
+    pixel; ``'square'`` uses the longer side for both height and width."""
     slices: tuple[slice, ...]
-    """(rows, columns), boundless: a negative start lies outside the image."""
+    """(rows, columns), or (rows, columns, channels) of an image, or (time, rows, columns) of a video. A
+    negative start lies outside the image; that of channels counts from the end."""
     space_slice: tuple[slice, slice]
-    """As ``slices``, and before it."""
+    """(rows, columns); takes precedence over ``slices``."""
     time_slice: slice
     """Frames of a video."""
     pad: Any
@@ -105,7 +111,7 @@ class Target(TypedDict, total=False):
     antialias: bool | str
     """Whether shrinking averages."""
     nodata: int | float | str | None
-    """``'float'``, ``'auto'``, ``'ma'`` or the value that means "no measurement"."""
+    """``'float'``, ``'auto'``, ``'ma'``, ``'alpha'`` or the value that means "no measurement"."""
     dtype: Any
     """Type the pixels are cast to."""
     use_native_scale: bool
@@ -115,7 +121,7 @@ class Target(TypedDict, total=False):
     finalize: bool
     """False gives a delayed image for each frame of a video instead of pixels."""
     as_xarray: bool
-    """Whether ``im`` is a :class:`xarray.DataArray`."""
+    """Whether ``im``, or each part of it in native scale, is a :class:`xarray.DataArray`."""
     legacy_target: bool
     """False leaves out the sample's key ``tr``."""
     legacy_annots: bool
@@ -155,6 +161,6 @@ class Annots(TypedDict, total=False):
     rel_ssegs: kwimage.PolygonList
     """A MultiPolygon or None for each."""
     rel_kpts: kwimage.PointsList
-    """Points or None for each."""
+    """Points or None for each; ``meta['classes']`` is the tree of keypoint categories."""
     frame_dets: list[kwimage.Detections]
     """All of these for each frame."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ndsampler.utils.deprecation import load_moved
 
 if TYPE_CHECKING:
-    from ubelt.util_futures import Executor, JobPool, SerialExecutor, as_completed
+    from ubelt.util_futures import Executor, JobPool, SerialExecutor, SerialFuture, as_completed
 
-__all__ = ["Executor", "JobPool", "SerialExecutor", "as_completed"]
+__all__ = ["Executor", "JobPool", "SerialExecutor", "SerialFuture", "as_completed"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,13 @@
 """
-Slices, boxes and margins: the arithmetic between a request and array indexes.
+Slices, boxes and margins: from what a user asks for to array indexes.
 
-Two meanings of a negative start live side by side in this library, and each
-function here says which one it has:
+A negative start has two meanings in this library:
 
-* :func:`wrap_slices` counts from the end, as numpy does. It serves
-  ``Frames.load_region``.
-* :func:`boundless_slices` lets it mean "before the first pixel", outside the
-  image. It serves the slices of a target.
+* :func:`wrap_slices` counts it from the end, as numpy does. This is the meaning in ``Frames.load_region``.
+* :func:`boundless_slices` counts it from the first pixel, so that it lies outside the image. This is the
+  meaning in the slices of a target.
 
-All functions are pure and work on plain integers.
+All functions are pure and work on Python integers.
 """
 
 from __future__ import annotations
@@ -24,15 +22,15 @@ from ndsampler.errors import WindowError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The largest sample that is assembled, in bytes (8 GiB). Anything above is taken for a mistake.
+#: The largest sample in bytes (8 GiB). A request for a larger one is considered a mistake.
 MAX_SAMPLE_BYTES = 2**33
 
-#: The farthest coordinate, in pixels, that a window may touch. Doubles hold half pixels exactly here.
+#: The largest coordinate of a window in pixels. A double holds half pixels exactly up to here.
 MAX_COORDINATE = 2**40
 
 
 class PixelBox(NamedTuple):
-    """A placed window on a pixel grid: half-open rows and columns, perhaps outside an image."""
+    """A placed window on a pixel grid: half-open ranges of rows and columns; may lie outside an image."""
 
     y0: int
     """First row."""
@@ -54,12 +52,21 @@ class PixelBox(NamedTuple):
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
     def padded(self, pad: tuple[tuple[int, int], tuple[int, int]]) -> PixelBox:
-        """Grown by ((top, bottom), (left, right)) pixels."""
+        """Return the box enlarged by margins.
+
+        Args:
+            pad: ((top, bottom), (left, right)) in pixels.
+        """
         (top, bottom), (left, right) = pad
         return PixelBox(self.y0 - top, self.y1 + bottom, self.x0 - left, self.x1 + right)
 
     def clipped(self, height: int, width: int) -> PixelBox:
-        """The part inside an image; empty, but never inverted, when there is none."""
+        """Return the part inside an image; a box of no rows or columns if it lies outside.
+
+        Args:
+            height: rows of the image.
+            width: columns of the image.
+        """
         y0, y1 = min(max(self.y0, 0), height), min(max(self.y1, 0), height)
         x0, x1 = min(max(self.x0, 0), width), min(max(self.x1, 0), width)
         return PixelBox(y0, y1, x0, x1)
@@ -70,13 +77,10 @@ def as_int(value: Any, what: str) -> int:
 
     Args:
         value: a Python or numpy integer, or a float without a fraction.
-        what: the name of the value for the error message.
-
-    Returns:
-        The number.
+        what: name of the value for the error message.
 
     Raises:
-        WindowError: if it is not a whole number of sane size.
+        WindowError: if it is not a whole number, or larger than :data:`MAX_COORDINATE`.
 
     Example:
         >>> as_int(3.0, 'width')
@@ -84,7 +88,7 @@ def as_int(value: Any, what: str) -> int:
     """
     number = _whole(value, what)
     if abs(number) > MAX_COORDINATE:
-        raise WindowError(f"{what} is {_shown(value)}; expected at most {MAX_COORDINATE} pixels from 0")
+        raise WindowError(f"{what} is {shown(value)}; expected at most {MAX_COORDINATE} pixels from 0")
     return number
 
 
@@ -101,10 +105,14 @@ def _whole(value: Any, what: str) -> int:
 
 
 def as_finite(value: Any, what: str) -> float:
-    """Return a number as a ``float``, refusing NaN, infinity and what is not a number.
+    """Return a finite number as a ``float``.
+
+    Args:
+        value: a Python or numpy number.
+        what: name of the value for the error message.
 
     Raises:
-        WindowError: if it is not a finite number of sane size.
+        WindowError: if it is not a finite number, or larger than :data:`MAX_COORDINATE`.
 
     Example:
         >>> as_finite(2, 'cx')
@@ -113,16 +121,19 @@ def as_finite(value: Any, what: str) -> float:
     try:
         number = math.nan if isinstance(value, (str, bytes)) else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise WindowError(f"{what} is {_shown(value)}; expected a finite number of pixels") from None
+        raise WindowError(f"{what} is {shown(value)}; expected a finite number of pixels") from None
     if not math.isfinite(number) or abs(number) > MAX_COORDINATE:
         raise WindowError(
-            f"{what} is {_shown(value)}; expected a finite number, at most {MAX_COORDINATE} pixels from 0"
+            f"{what} is {shown(value)}; expected a finite number, at most {MAX_COORDINATE} pixels from 0"
         )
     return number
 
 
 def is_sequence(value: Any) -> bool:
-    """Whether a value has items; a string, a dictionary and an array without axes have none here.
+    """Whether a value is a sequence; strings, dictionaries and arrays without axes do not count.
+
+    Args:
+        value: any object.
 
     Example:
         >>> is_sequence((1, 2)), is_sequence(3), is_sequence('ab')
@@ -135,8 +146,13 @@ def is_sequence(value: Any) -> bool:
     )
 
 
-def _shown(value: Any) -> str:
-    """Return a value for an error message; Python refuses to print huge integers."""
+def shown(value: Any) -> str:
+    """Return the representation of a value for an error message; Python refuses to print huge integers.
+
+    Example:
+        >>> shown(5), shown(2 ** 5000)
+        ('5', 'a number of 5001 bits')
+    """
     return (
         f"a number of {value.bit_length()} bits"
         if isinstance(value, int) and value.bit_length() > 200
@@ -145,18 +161,18 @@ def _shown(value: Any) -> str:
 
 
 def wrap_slices(region: Any, shape: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Resolve numpy-like slices against an array's shape; a negative bound counts from the end.
+    """Resolve slices as numpy does: a negative bound counts from the end.
 
     Args:
-        region: None for everything, one slice, or a tuple of slices, ``None`` and ``Ellipsis``
-            for the leading axes. Axes that are not named are whole.
-        shape: the lengths of the axes in pixels.
+        region: None for everything, one slice, or a tuple of slices, ``None`` and ``Ellipsis`` for the
+            leading axes. An axis without a slice is taken as a whole.
+        shape: lengths of the axes in pixels.
 
     Returns:
-        A (start, stop) pair for each axis of ``shape``, inside it, with ``start <= stop``.
+        A (start, stop) pair for each axis, within the axis, with ``start <= stop``.
 
     Raises:
-        WindowError: for more slices than axes, for a step, and for what is no slice.
+        WindowError: for more slices than axes, a slice with a step, or anything that is not a slice.
 
     Example:
         >>> wrap_slices((slice(-20), slice(3, None)), (512, 512, 3))
@@ -189,7 +205,7 @@ def _as_tuple(region: Any, ndim: int) -> tuple[Any, ...]:
 
 
 def _unit_step(part: Any, axis: int) -> slice:
-    """Return the part with whole bounds when it is a slice without a step."""
+    """Return a slice with its bounds as Python integers."""
     if not isinstance(part, slice):
         raise WindowError(f"axis {axis} of the region is {part!r}; expected a slice or None")
     if part.step not in (None, 1):
@@ -202,17 +218,17 @@ def _unit_step(part: Any, axis: int) -> slice:
 
 
 def boundless_slices(slices: Any, dims: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Resolve the slices of a target; a negative start lies outside the image.
+    """Resolve the slices of a target: a negative start lies outside the image.
 
     Args:
-        slices: one slice, or None, for each axis; an open end is the border of the image.
-        dims: the lengths of the axes in pixels.
+        slices: a slice or None for each axis; an open bound is the border of the image.
+        dims: lengths of the axes in pixels.
 
     Returns:
-        A (start, stop) pair of ints for each axis.
+        A (start, stop) pair of integers for each axis.
 
     Raises:
-        WindowError: for a wrong number of slices, a step, a fraction, or an end before its start.
+        WindowError: for a wrong number of slices, a step, a fraction, or an end that is not after its start.
 
     Example:
         >>> boundless_slices((slice(-2, 3), slice(None, 12)), (10, 10))
@@ -232,10 +248,10 @@ def boundless_slices(slices: Any, dims: Sequence[int]) -> tuple[tuple[int, int],
 
 
 def floor_slices(slices: Any) -> Any:
-    """Return slices whose bounds are rounded down to whole pixels; anything else as it is.
+    """Return slices with their bounds rounded down to whole pixels, and any other value unchanged.
 
     Args:
-        slices: a tuple of slices, perhaps with fractions.
+        slices: a tuple of slices whose bounds may have fractions.
 
     Example:
         >>> floor_slices((slice(10.5, 40.5), slice(-0.5, None)))
@@ -250,7 +266,7 @@ def floor_slices(slices: Any) -> Any:
 
 
 def _floored(bound: Any) -> Any:
-    """Return a finite fraction rounded down; what is no such thing is left to be judged elsewhere."""
+    """Return a finite float rounded down, and any other value unchanged, for later checks."""
     is_float = isinstance(bound, numbers.Real) and not isinstance(bound, numbers.Integral)
     return math.floor(bound) if is_float and math.isfinite(bound) else bound
 
@@ -258,16 +274,13 @@ def _floored(bound: Any) -> Any:
 def centered_box(cx: float, cy: float, height: int, width: int) -> PixelBox:
     """Place a window around a point.
 
-    It starts at ``floor(c - d / 2)``; its end is moved so that the size is exact.
+    It starts at ``floor(center - size / 2)`` and has exactly the given size.
 
     Args:
-        cx: column of the center, in pixels.
-        cy: row of the center, in pixels.
+        cx: column of the center in pixels.
+        cy: row of the center in pixels.
         height: rows of the window.
         width: columns of the window.
-
-    Returns:
-        The region.
 
     Example:
         >>> centered_box(5, 2, 6, 6)
@@ -282,9 +295,9 @@ def normalize_pad(pad: Any, ndim: int = 2) -> tuple[tuple[int, int], ...]:
     """Return a (before, after) pair of margins for each axis.
 
     Args:
-        pad: None, one number for both axes of space, one number for each axis, or one pair for each.
-        ndim: the number of axes, in the order (height, width) or (time, height, width). A pad with
-            one axis less than a video has leaves time alone.
+        pad: None, one number for both axes of space, or a number or a pair for each axis.
+        ndim: number of axes, in the order (height, width) or (time, height, width). For a video, a pad
+            without an item for the time axis does not pad in time.
 
     Returns:
         ``ndim`` pairs of pixels (frames for time), all at least 0.
@@ -309,7 +322,7 @@ def normalize_pad(pad: Any, ndim: int = 2) -> tuple[tuple[int, int], ...]:
 
 
 def _margin_pair(part: Any, pad: Any) -> tuple[int, int]:
-    """Return one axis of a pad as a pair of non-negative ints."""
+    """Return the margins of one axis as a pair of integers of at least 0."""
     pair = tuple(part) if is_sequence(part) else (part, part)
     if len(pair) != 2:
         raise WindowError(f"pad is {pad!r}; expected numbers or pairs of numbers")
@@ -319,33 +332,18 @@ def _margin_pair(part: Any, pad: Any) -> tuple[int, int]:
     return before, after
 
 
-def embed_window(window: tuple[slice, slice], image_dims: tuple[int, int]) -> tuple[Any, Any]:
-    """Split a boundless window into the part inside the image and the margin.
-
-    Args:
-        window: (rows, columns) slices in pixels; may start below 0 or end past the image.
-        image_dims: (height, width) of the image in pixels.
-
-    Returns:
-        The clipped slices, and ((top, bottom), (left, right)) pixels to add.
-
-    Raises:
-        WindowError: if a slice has a step, or an end before its start.
-
-    Example:
-        >>> embed_window((slice(-2, 3), slice(0, 4)), (10, 10))
-        ((slice(0, 3, None), slice(0, 4, None)), ((2, 0), (0, 0)))
-    """
-    (y0, y1), (x0, x1) = boundless_slices(window, image_dims)
-    box = PixelBox(y0, y1, x0, x1)
-    inside, margin = embed_box(box, *image_dims)
-    return inside.slices, margin
-
-
 def embed_box(
     box: PixelBox, height: int, width: int
 ) -> tuple[PixelBox, tuple[tuple[int, int], tuple[int, int]]]:
-    """As :func:`embed_window`, on boxes: the part inside, and the margins that make up the size.
+    """Split a window into the part inside the image and the margins around it.
+
+    Args:
+        box: the window; may reach outside the image.
+        height: rows of the image.
+        width: columns of the image.
+
+    Returns:
+        The part inside the image, and the ((top, bottom), (left, right)) pixels to add for the full size.
 
     Example:
         >>> embed_box(PixelBox(-2, 3, 0, 4), 10, 10)
@@ -361,16 +359,16 @@ def embed_box(
 
 
 def check_affordable(dims: Sequence[int], itemsize: int, channels: int, what: str) -> None:
-    """Refuse a result that would not fit into memory, before any of it is touched.
+    """Refuse a result that is too large, before memory for it is allocated.
 
     Args:
-        dims: the lengths of the result's axes.
+        dims: lengths of the axes of the result.
         itemsize: bytes of one value.
-        channels: values of one pixel.
-        what: names the request in the error message.
+        channels: values per pixel.
+        what: name of the request for the error message.
 
     Raises:
-        WindowError: if the result has more than :data:`MAX_SAMPLE_BYTES`.
+        WindowError: if the result is larger than :data:`MAX_SAMPLE_BYTES`.
 
     Example:
         >>> check_affordable((256, 256), 1, 3, 'the window')

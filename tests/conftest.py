@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import pathlib
+from collections.abc import Iterator
 
 import kwcoco
 import numpy as np
 import pytest
 from helpers_images import HEIGHT, WIDTH, random_pixels, write_png, write_tiff
+from helpers_processes import Child
 from helpers_workdir import Place
 
 from ndsampler import CocoSampler
@@ -16,6 +18,14 @@ from ndsampler.abstract_frames import SimpleFrames
 from ndsampler.backends import make_backend
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.coco_frames import CocoFrames
+
+
+@pytest.fixture(autouse=True)
+def no_child_outlives_its_test() -> Iterator[None]:
+    """Kill the forks that a failed test has not waited for."""
+    yield
+    for child in list(Child.running):
+        child.kill()
 
 
 @pytest.fixture

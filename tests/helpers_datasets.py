@@ -35,6 +35,9 @@ ELSEWHERE = 55
 #: Annotations of the RGB image that have a box.
 BOXED = [*range(101, 108), *range(109, 115), 116, 117]
 
+#: Annotations of the RGB image that windows show: NO_BOX has the extent of its polygon.
+SHOWN = sorted([*BOXED, NO_BOX])
+
 STAR, SHAPE, FIGURE, CHILD = 5, 3, 9, 2
 
 

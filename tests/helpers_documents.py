@@ -6,6 +6,7 @@ import doctest
 import json
 import pathlib
 import re
+import shutil
 
 import numpy as np
 
@@ -44,11 +45,14 @@ def boat(aid: int, gid: int, x: int, y: int) -> dict:
 def write_dataset(folder: pathlib.Path) -> pathlib.Path:
     """Write ``my.kwcoco.json``: two images, ten boats and two buoys.
 
+    ``annotations.json`` is the same in the MS-COCO format and states no sizes; its images are in the
+    folder ``pictures``.
+
     Args:
         folder: where to.
 
     Returns:
-        The path of the dataset.
+        The path of the kwcoco dataset.
     """
     import kwimage
 
@@ -72,7 +76,26 @@ def write_dataset(folder: pathlib.Path) -> pathlib.Path:
     }
     path = folder / "my.kwcoco.json"
     path.write_text(json.dumps(dataset), encoding="utf-8")
+    write_coco(folder, boats + buoys)
     return path
+
+
+def write_coco(folder: pathlib.Path, annots: list[dict]) -> None:
+    """Write the dataset in the MS-COCO format, with its images in a folder of their own."""
+    (folder / "pictures").mkdir()
+    images = []
+    for gid, name in enumerate(("harbour.png", "river.png"), 1):
+        shutil.copy(folder / name, folder / "pictures" / name)
+        images.append({"id": gid, "file_name": name, "license": 1, "date_captured": "2017-11-14 11:18:45"})
+    annotations = [
+        {key: ann[key] for key in ("id", "image_id", "category_id", "bbox")}
+        | {"area": ann["bbox"][2] * ann["bbox"][3], "iscrowd": 0}
+        for ann in annots
+    ]
+    categories = [{"id": cat["id"], "name": cat["name"], "supercategory": "vessel"} for cat in CATEGORIES]
+    content = {"info": {}, "licenses": [{"id": 1}], "images": images, "categories": categories}
+    path = folder / "annotations.json"
+    path.write_text(json.dumps({**content, "annotations": annotations}), encoding="utf-8")
 
 
 def failures_of(document: pathlib.Path) -> str:

@@ -1,19 +1,12 @@
-"""What the fault suite shares: sets of images, readers that compare, children, and ways to do damage."""
+"""What the fault suite shares: sets of images, readers that compare, and ways to damage entries."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import pathlib
-import selectors
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import textwrap
-import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,17 +26,6 @@ BACKENDS = [None, *CACHING]
 
 each_caching = pytest.mark.parametrize("backend", CACHING)
 each_backend = pytest.mark.parametrize("backend", BACKENDS)
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-#: Python warns of what is tested here: a fork while other threads run.
-forks_beside_threads = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-#: Seconds after which a child counts as hanging.
-PATIENCE = 120.0
-
-#: Somebody who may do nothing.
-NOBODY = 65534
-
 
 # Images
 
@@ -177,97 +159,6 @@ def in_the_way(frames: Any) -> list[pathlib.Path]:
     )
 
 
-# Children
-
-
-class Child:
-    """A fork that runs a function.
-
-    Args:
-        work: what it runs; whatever goes wrong is told to the parent.
-    """
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self._read, write = os.pipe()
-        self.pid = os.fork()
-        if self.pid:
-            os.close(write)
-            return
-        os.close(self._read)
-        code = 1
-        try:
-            signal.alarm(0)
-            told = work()
-            os.write(write, b"" if told is None else str(told).encode())
-            code = 0
-        except BaseException:
-            os.write(write, traceback.format_exc()[-30_000:].encode())
-        finally:
-            os._exit(code)
-
-    def join(self, timeout: float = PATIENCE) -> tuple[int, str]:
-        """Return the exit status, negative for a signal, and what the child told; end one that hangs."""
-        told = b""
-        deadline = time.monotonic() + timeout
-        with selectors.DefaultSelector() as selector, os.fdopen(self._read, "rb", buffering=0) as pipe:
-            selector.register(pipe, selectors.EVENT_READ)
-            while selector.select(max(0.0, deadline - time.monotonic())):
-                block = pipe.read(65_536)
-                if not block:
-                    break
-                told += block
-            else:
-                os.kill(self.pid, signal.SIGABRT)
-                told += b" [it hung]"
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), told.decode(errors="replace")
-
-
-def run_child(work: Callable[[], Any], timeout: float = PATIENCE) -> str:
-    """Run a function in a fork and return what it told.
-
-    Raises:
-        AssertionError: if it failed.
-    """
-    code, told = Child(work).join(timeout)
-    assert code == 0, f"exit status {code}: {told}"
-    return told
-
-
-def run_children(works: list[Callable[[], Any]], timeout: float = PATIENCE) -> list[str]:
-    """Run functions in forks that all start at once, and return what each told."""
-    gate, opener = os.pipe()
-
-    def begin(work: Callable[[], Any]) -> Any:
-        os.close(opener)
-        os.read(gate, 1)  # returns when the last writer is gone
-        return work()
-
-    children = [Child(lambda work=work: begin(work)) for work in works]
-    os.close(opener)
-    outcomes = [child.join(timeout) for child in children]
-    os.close(gate)
-    failures = [f"child {n}: exit status {code}: {told}" for n, (code, told) in enumerate(outcomes) if code]
-    assert not failures, "\n".join(failures)
-    return [told for _, told in outcomes]
-
-
-def as_nobody(work: Callable[[], Any]) -> str:
-    """Run a function in a fork that has no rights, and return what it told.
-
-    What it imports must be loaded already: it may not be allowed to read the installation.
-    """
-    if os.geteuid() != 0:
-        return run_child(work)
-
-    def drop() -> Any:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-        return work()
-
-    return run_child(drop)
-
-
 @contextlib.contextmanager
 def public_folder() -> Iterator[pathlib.Path]:
     """Give a folder that everybody may enter and nobody else may write to."""
@@ -280,20 +171,6 @@ def public_folder() -> Iterator[pathlib.Path]:
             for path in [folder, *folder.rglob("*")]:
                 if path.is_dir() and not path.is_symlink():
                     path.chmod(0o755)
-
-
-def run_script(script: str, *args: object, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own."""
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path])}
-    command = [sys.executable, "-c", textwrap.dedent(script), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env, check=False)
-
-
-def check_script(script: str, *args: object, timeout: float = PATIENCE) -> str:
-    """Run a program that must succeed, and return what it printed."""
-    done = run_script(script, *args, timeout=timeout)
-    assert done.returncode == 0, f"exit status {done.returncode}: {done.stdout}{done.stderr}"
-    return done.stdout
 
 
 # Damage

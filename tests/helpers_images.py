@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 import rasterio
+from helpers_optional import import_optional
 from rasterio.errors import NotGeoreferencedWarning
 
 #: Rows and columns of test images: not square, no multiple of a tile, several tiles.
@@ -187,7 +187,7 @@ def _jpeg_tiff(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
 
 def _page_stack(channels: int, **options: Any) -> Case:
     def make(folder: pathlib.Path) -> tuple[pathlib.Path, np.ndarray]:
-        tifffile = pytest.importorskip("tifffile")
+        tifffile = import_optional("tifffile")
         pixels = random_pixels("uint16", channels)
         tifffile.imwrite(folder / "pages.tif", pixels, **options)
         return folder / "pages.tif", pixels

@@ -6,7 +6,7 @@ from typing import Any
 
 import kwcoco
 import numpy as np
-import pytest
+from helpers_optional import import_optional
 from numpy.typing import NDArray
 
 #: Image ids that are neither contiguous nor in order.
@@ -68,7 +68,7 @@ def area(box: Any) -> float:
 
 def sql_view(dset: kwcoco.CocoDataset, tmp_path: Any) -> Any:
     """Return a dataset as an sqlite database."""
-    pytest.importorskip("sqlalchemy")
+    import_optional("sqlalchemy")
     dset.fpath = str(tmp_path / "data.kwcoco.json")
     dset.dump(dset.fpath)
     return dset.view_sql(memory=True)

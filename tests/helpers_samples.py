@@ -38,11 +38,19 @@ def expected_geometry(dset, aids, warp):
     anns = []
     for aid in aids:
         ann = {key: value for key, value in dset.anns[aid].items() if value not in (None, [])}
-        anns.append({"category_id": STAR, **ann})
+        anns.append({"category_id": STAR, "bbox": box_of(ann), **ann})
     dets = kwimage.Detections.from_coco_annots(anns, dset=dset)
     ssegs = [sseg and sseg.to_multi_polygon() for sseg in dets.data["segmentations"]]
     dets.data["segmentations"] = kwimage.PolygonList(ssegs)
     return geometry(dets.warp(kwimage.Affine(np.asarray(warp, float))))
+
+
+def box_of(ann):
+    """Return the box of an annotation, or that of its polygon, which is a flat list."""
+    if ann.get("bbox"):
+        return ann["bbox"]
+    x, y = ann["segmentation"][0::2], ann["segmentation"][1::2]
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
 
 
 def assert_same_geometry(found, expected):
@@ -61,12 +69,13 @@ def assert_same_geometry(found, expected):
 
 
 def overlapping(dset, gid, ltrb, thresh=0.0):
-    """Return the annotations whose box touches a window, and shows more than a share of itself."""
+    """Return the annotations whose box touches a window, and shows more than a share of itself.
+
+    The box of an annotation without one is that of its polygon.
+    """
     found = []
     for aid in sorted(dset.index.gid_to_aids[gid]):
-        if dset.anns[aid].get("bbox") is None:
-            continue
-        x, y, width, height = dset.anns[aid]["bbox"]
+        x, y, width, height = box_of(dset.anns[aid])
         across = min(x + width, ltrb[2]) - max(x, ltrb[0])
         down = min(y + height, ltrb[3]) - max(y, ltrb[1])
         share = across * down / (width * height) if width and height else 0

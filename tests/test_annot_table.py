@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from helpers_pools import GIDS, make_dataset, random_dataset, sql_view
 
-from ndsampler.dataset.annot_table import NO_ID, AnnotTable, ImageTable
-from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.dataset.annot_table import AnnotTable
+from ndsampler.dataset.columns import NO_ID
+from ndsampler.dataset.image_table import ImageTable
+from ndsampler.errors import ArgumentError, MissingSourceError, UnknownIdError
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def test_an_unknown_image_is_named_with_what_there_is():
 
 def test_an_image_without_size_is_named_with_the_way_out(untidy):
     images = ImageTable.from_coco(untidy)
-    with pytest.raises(ArgumentError, match=r"ids \[2\].*_ensure_imgsize"):
+    with pytest.raises(MissingSourceError, match="image 2 has no width and height"):
         images.require_sizes()
     images.require_sizes(np.array([1, 2]))
 

@@ -30,13 +30,13 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from ndsampler.backends import base, gdal, make_backend
 from ndsampler.backends import source as source_module
-from ndsampler.backends.base import REGISTRY
+from ndsampler.backends.base import REGISTRY, register
 from ndsampler.backends.opencv import decode_image
 from ndsampler.backends.source import open_source
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
-from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.errors import BackendError, MissingSourceError, SourceError
 
 BACKENDS = [None, *sorted(set(REGISTRY) - {"raw"})]
 
@@ -242,7 +242,7 @@ class TestEveryBackend:
         assert make_backend(storage) is storage
         assert config_folder(make_backend({"type": backend, "config": {}})) == config_folder(storage)
         assert storage.caches == (backend is not None)
-        assert storage.name in repr(storage).lower()
+        assert repr(storage) == f"{type(storage).__name__}({storage.config})"
 
     def test_two_formats_of_one_setting_share_an_id_and_others_differ(self, backend):
         ids = {config_folder(make_backend(name)) for name in BACKENDS}
@@ -286,7 +286,12 @@ class TestReadsOnlyWhatItNeeds:
     def test_any_other_source_is_decoded_once(self, case, make_cache, tmp_path, monkeypatch):
         opened = []
         original = source_module.open_source
-        monkeypatch.setattr(source_module, "open_source", lambda path: opened.append(path) or original(path))
+
+        def count(path, *stated):
+            opened.append(path)
+            return original(path, *stated)
+
+        monkeypatch.setattr(source_module, "open_source", count)
         path, pixels = CASES[case](tmp_path)
         cache = make_cache(None)
         for y0, y1, x0, x1 in WINDOWS:
@@ -300,7 +305,7 @@ class TestReadsOnlyWhatItNeeds:
         paths = [str(write_png(tmp_path / f"{n}.png", random_pixels(seed=n))) for n in range(6)]
         for path in paths * 2:
             cache.read(Source(path), (0, 1, 0, 1))
-            assert sum(reader.nbytes for reader in cache.handles._idle.values()) <= 3 * size
+            assert sum(idle.reader.nbytes for idle in cache.handles._idle.values()) <= 3 * size
 
     def test_one_image_larger_than_the_bound_is_held_all_the_same(self, make_cache, tmp_path, monkeypatch):
         decoded = []
@@ -390,3 +395,9 @@ class TestNpy:
         for backend in BACKENDS:
             with pytest.raises(SourceError, match="odd.npy holds .*expected an image of 2 or 3 axes"):
                 make_cache(backend).read(Source(str(tmp_path / "odd.npy")), (0, 1, 0, 1))
+
+
+@pytest.mark.parametrize("name", ["", "my/format", "..", "a b", "a.b", "größe", "a\n", 5, None])
+def test_a_backend_has_a_name_that_may_be_that_of_a_folder(name):
+    with pytest.raises(BackendError, match=r"the name of a backend is .*letters, digits, _ and -"):
+        register(name)

@@ -25,7 +25,7 @@ from helpers_images import (
 )
 from rasterio.errors import NotGeoreferencedWarning
 
-from ndsampler.backends import gdal, make_backend
+from ndsampler.backends import gdal_write, make_backend
 from ndsampler.backends.base import REGISTRY, Backend, register
 from ndsampler.backends.source import open_source
 from ndsampler.cache.frame_cache import FrameCache
@@ -101,14 +101,14 @@ class TestCog:
     )
     @pytest.mark.parametrize("in_memory", [True, False])
     def test_overviews_are_written(self, overviews, in_memory, make_cache, tmp_path, monkeypatch):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 2**30 if in_memory else 0)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", 2**30 if in_memory else 0)
         pixels = random_pixels("uint8", 3, (150, 300))
         path = str(WRITERS["striped tiff"](tmp_path, pixels))
         cache = make_cache(cog(overviews=overviews))
         assert_same(cache.read(Source(path), (0, 150, 0, 300)), pixels)
         with open_entry(cache, path) as file:
             assert file.overviews(1)[:1] == [2]
-            assert file.width / file.overviews(1)[-1] <= gdal.SMALLEST_OVERVIEW * 2
+            assert file.width / file.overviews(1)[-1] <= gdal_write.SMALLEST_OVERVIEW * 2
             half = file.read(1, out_shape=(75, 150))
         pairs = pixels[..., 0].reshape(75, 2, 150, 2).astype(float)
         if str(overviews).upper() in ("AUTO", "TRUE", "AVERAGE"):
@@ -120,7 +120,7 @@ class TestCog:
     def test_no_overviews_when_told_so_or_for_small_images(
         self, in_memory, make_cache, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 2**30 if in_memory else 0)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", 2**30 if in_memory else 0)
         path = str(WRITERS["striped tiff"](tmp_path, random_pixels()))
         with open_entry(make_cache(cog(overviews=False)), path) as file:
             assert file.overviews(1) == []
@@ -133,7 +133,7 @@ class TestCog:
     def test_images_too_large_for_memory_are_streamed_exactly(
         self, dtype, channels, make_cache, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", 0)
         pixels = random_pixels(dtype, channels)
         path = str(write_tiff(tmp_path / "a.tif", pixels, blockysize=7, nodata=7))
         cache = make_cache("cog")
@@ -144,7 +144,7 @@ class TestCog:
     def test_a_source_that_turns_out_damaged_while_streaming_is_blamed(
         self, part, make_cache, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", 0)
         path = write_tiff(tmp_path / "a.tif", random_pixels(), blockysize=7)
         data = path.read_bytes()
         path.write_bytes(data[: int(len(data) * part)])
@@ -152,7 +152,7 @@ class TestCog:
             make_cache("cog").ensure(Source(str(path)))
 
     def test_a_paletted_source_is_streamed_as_colors(self, make_cache, tmp_path, monkeypatch):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", 0)
         image = paletted()
         path = str(write_pillow(tmp_path / "a.tif", image))
         assert_same(make_cache("cog").read(Source(path), WINDOWS[0]), np.asarray(image.convert("RGBA")))
@@ -164,7 +164,7 @@ class TestCog:
             assert file.profile["interleave"] == "pixel"
             assert file.profile["tiled"]
 
-    @pytest.mark.parametrize("dtype", ["bool", "float16", "longdouble"])
+    @pytest.mark.parametrize("dtype", ["longdouble", "clongdouble"])
     def test_a_type_that_gdal_lacks_is_named_with_the_way_out(self, dtype, make_cache, tmp_path):
         np.save(tmp_path / "odd.npy", random_pixels("int16").astype(dtype))
         with pytest.raises(CacheError, match=r"odd.*backend .*npy"):
@@ -255,5 +255,5 @@ class TestSettings:
 
         assert isinstance(make_backend("other"), Other)
         assert make_backend("other").usable_in_place("any")
-        with pytest.raises(NotImplementedError, match="'other' keeps no entries"):
+        with pytest.raises(NotImplementedError, match="'other' writes no entries"):
             Other().convert(None, "dest")

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import networkx as nx
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import __main__ as command
-from benchmarks import data, limits, report
+from benchmarks import data, images, limits, report
 from benchmarks.timing import BAND, Pair, Result, Row, measure
+
+FOLDER = Path(data.__file__).parent
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Return the modules of the benchmarks that a file imports, inside its functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "benchmarks":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchmarks."):
+            names.add(str(node.module).split(".")[1])
+    return names
+
+
+def test_no_two_modules_import_each_other():
+    graph = nx.DiGraph((path.stem, name) for path in FOLDER.glob("*.py") for name in imported_modules(path))
+    assert {"data", "limits", "images"} <= set(graph)
+    assert list(nx.simple_cycles(graph)) == []
 
 
 @pytest.fixture
@@ -104,6 +125,6 @@ def test_sources_of_all_formats_hold_the_same_pixels(tmp_path):
     rasterio = pytest.importorskip("rasterio")
     work = data.Workload(tmp_path, smoke=True)
     want = work.pixels(0)
-    for kind in data.SOURCES:
+    for kind in images.SOURCES:
         with rasterio.open(work.source(kind, 0)) as file:
             np.testing.assert_array_equal(file.read().transpose(1, 2, 0), want)

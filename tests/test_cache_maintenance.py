@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers_cache import each_caching
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_systems import removes_open_files
 from helpers_workdir import DAMAGE, FILE, edit, files_below, flip, leave_behind, put_foreign_things
 
 from ndsampler.abstract_frames import SimpleFrames
@@ -44,7 +45,7 @@ class TestVerify:
     @each_caching
     @pytest.mark.parametrize("channels", [1, 3, 5])
     def test_pixels_are_compared_with_their_sources(self, tmp_path, backend, channels, monkeypatch):
-        monkeypatch.setattr("ndsampler.cache.comparison.BLOCK_BYTES", 1000)  # many boxes
+        monkeypatch.setattr("ndsampler.backends.base.BLOCK_BYTES", 1000)  # many boxes
         pixels = random_pixels("float32", channels)
         pixels[3, 4] = np.nan
         path = write_tiff(tmp_path / "image.tif", pixels)
@@ -249,7 +250,7 @@ class TestPrune:
             original(path, **kw)
 
         monkeypatch.setattr(removal.os, "unlink", unlink)
-        report = prune(place.workdir)
+        report = prune(place.workdir, force=True)
         assert [failure.item.path for failure in report.failures] == [str(entries[2])]
         assert [entry.exists() for entry in entries.values()] == [False, True, False]
         assert report.removed["orphaned"].count == 2
@@ -269,13 +270,14 @@ class TestPrune:
         entries = place.prepare()
         for path in place.images.values():
             path.unlink()
-        prune(place.workdir)
+        prune(place.workdir, force=True)
         assert list(pathlib.Path(find_entries(place.workdir)).iterdir()) == []
         for gid, path in place.images.items():
             write_png(path, random_pixels(seed=gid))
         assert np.array_equal(place.frames().load_region(1), random_pixels(seed=1))
         assert entries
 
+    @removes_open_files
     def test_a_reader_goes_on_when_its_entry_is_removed(self, place):
         frames = place.frames()
         frames.prepare()
@@ -292,14 +294,11 @@ class TestPrune:
 class TestWritersAndLinks:
     def test_places_that_may_not_be_listed_keep_nobody_from_reading(self, place, monkeypatch):
         place.prepare()
-        original = os.scandir
 
-        def scandir(path):
-            if str(path).endswith("_partial"):
-                raise PermissionError(13, "Permission denied", str(path))
-            return original(path)
+        def open_folder(path, *inner):
+            raise PermissionError(13, "Permission denied", path)
 
-        monkeypatch.setattr("ndsampler.cache.partial.os.scandir", scandir)
+        monkeypatch.setattr("ndsampler.cache.partial.open_folder", open_folder)
         assert place.frames().try_prepare().present == 3
 
     def test_a_link_among_the_places_of_writers_is_not_followed(self, place, tmp_path):

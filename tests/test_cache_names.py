@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -20,16 +21,16 @@ from ndsampler.cache import names
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source, SourceIdentity
 
-BY_PATH = SourceIdentity("/data/Big city.v2.png", 123, 456789)
+BY_PATH = SourceIdentity("/data/Big city.v2.png", 123, 456789, sample="0f")
 BY_CONTENT = SourceIdentity("/data/a.png", 1, 2, "abc")
 JPEG = {"type": "cog", "config": {"compress": "JPEG", "quality": 90}}
 
 #: Names as earlier versions of this format gave them: a change would orphan the caches of all users.
 GOLDEN = [
-    (BY_PATH, "npy", "npy_b406782677ab/e4/Big_city_e4a0f488a9195d4988deae408ee42dce.npy"),
-    (BY_PATH, "cog", "cog_85b274266b86/e4/Big_city_e4a0f488a9195d4988deae408ee42dce.cog.tiff"),
-    (BY_PATH, JPEG, "cog_ec1a3c978290/e4/Big_city_e4a0f488a9195d4988deae408ee42dce.cog.tiff"),
-    (BY_CONTENT, "npy", "npy_b406782677ab/02/02f393ea9358560882c1fe797bf99d60.npy"),
+    (BY_PATH, "npy", "npy_ffde837b69d7/e1/Big_city_e184c9ccc9539d7d9d88ec86b0f64c2a.npy"),
+    (BY_PATH, "cog", "cog_487c18c539ff/e1/Big_city_e184c9ccc9539d7d9d88ec86b0f64c2a.cog.tiff"),
+    (BY_PATH, JPEG, "cog_ff9fb1abbfaf/e1/Big_city_e184c9ccc9539d7d9d88ec86b0f64c2a.cog.tiff"),
+    (BY_CONTENT, "npy", "npy_ffde837b69d7/56/563ff17e20f51b4be9f4533f94bdf6de.npy"),
 ]
 
 
@@ -39,6 +40,14 @@ def test_names_are_those_of_earlier_versions_of_the_format(identity, spec, expec
     folder = os.path.join(names.entries_root("/workdir"), names.config_folder(backend))
     entry = names.entry_path(folder, identity, backend.suffix)
     assert pathlib.PurePath(entry).relative_to(names.entries_root("/workdir")).as_posix() == expected
+
+
+def hash_sample(path):
+    """Return the hash of four pieces of 2048 bytes of a file, the first and the last included."""
+    data = path.read_bytes()
+    offsets = [n * (len(data) - 2048) // 3 for n in range(4)]
+    pieces = data if len(data) <= 8192 else b"".join(data[start : start + 2048] for start in offsets)
+    return hashlib.sha256(pieces).hexdigest()[:32]
 
 
 def test_the_bytes_of_an_npy_entry_are_an_array_and_its_label(tmp_path):
@@ -62,10 +71,13 @@ def test_the_bytes_of_an_npy_entry_are_an_array_and_its_label(tmp_path):
         "dtype": "uint16",
         "nodata": None,
         "backend": "npy",
+        "sample": hash_sample(path),
+        "sides": "",
+        "form": "",
     }
     text = json.dumps(label, sort_keys=True).encode()
     checksum = zlib.crc32(content[:end] + text)
-    assert content[end:] == text + struct.pack("<II12s", checksum, len(text), b"NDSAMPLER-2\n")
+    assert content[end:] == text + struct.pack("<II12s", checksum, len(text), b"NDSAMPLER-3\n")
     assert entry.stat().st_mtime_ns % 10**9 == checksum % 10**6 * 1000
 
 

@@ -262,7 +262,7 @@ def test_impurities_take_lists_and_keep_the_precision():
 
 @given(tree=trees())
 def test_groups_of_siblings_are_those_of_kwcoco(tree):
-    groups = [group.tolist() for group in Hierarchy.of(tree.graph, tree.node_to_idx).groups]
+    groups = [group.tolist() for group in Hierarchy.from_graph(tree.graph, tree.node_to_idx).groups]
     assert groups == kwcoco.CategoryTree(tree.graph).idx_groups
 
 
@@ -307,7 +307,7 @@ def test_rebuilding_the_index_forgets_tables_made_before(letters):
 @pytest.mark.parametrize("edge", ["eb", "da"])
 def test_an_edge_in_place_that_makes_no_forest_is_refused(letters, edge):
     letters.graph.add_edge(*edge)
-    with pytest.raises(ArgumentError, match="no forest; expected at most one parent"):
+    with pytest.raises(ArgumentError, match="not a forest; expected at most one parent"):
         letters.hierarchical_softmax(np.zeros((1, 5)), dim=1)
 
 
@@ -331,6 +331,43 @@ def test_a_tree_comes_back_from_json_as_it_was(tree, through_json):
     assert state == before
     for other in [back, back.copy(), CategoryTree.coerce(given_state)]:
         assert_same_categories(other, tree)
+
+
+CATEGORIES = [{"name": "c", "id": 3}, {"name": "a", "id": 7, "supercategory": "c"}, {"name": "b", "id": 5}]
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda cls: cls.from_coco(CATEGORIES),
+        lambda cls: cls.from_mutex(["x", "background", "y"]),
+        lambda cls: cls(nx.DiGraph([("z", "b"), ("z", "a")])),
+        lambda cls: cls.demo("btree", r=2, h=1),
+        lambda cls: cls(),
+    ],
+    ids=["coco", "names", "graph", "numbers", "empty"],
+)
+def test_the_json_of_a_tree_is_that_of_kwcoco_and_each_reads_the_others(make, warm):
+    ours, theirs = make(CategoryTree), make(kwcoco.CategoryTree)
+    expected = theirs.__json__()
+    assert ours.__json__() == expected
+    if warm:
+        compute_what_is_kept(ours)
+        compute_what_is_kept(theirs)
+    for state in [theirs.__json__(), expected, json.loads(json.dumps(expected))]:
+        assert_same_categories(CategoryTree.from_json(state), theirs)
+    found = kwcoco.CategoryTree.from_json(ours.__json__())
+    assert type(found) is kwcoco.CategoryTree
+    assert_same_categories(found, theirs)
+
+
+def test_a_tree_keeps_its_ids_on_its_way_through_text_and_kwcoco():
+    ours = CategoryTree.from_coco(CATEGORIES)
+    theirs = kwcoco.CategoryTree.from_json(json.loads(json.dumps(ours.__json__())))
+    assert theirs.idx_to_node == ours.idx_to_node
+    assert_same_categories(CategoryTree.from_json(theirs.__json__()), ours)
+    assert_same_categories(CategoryTree.coerce(theirs), ours)
 
 
 def compute_what_is_kept(tree):

@@ -8,7 +8,7 @@ images, a network for films, and what they do around them.
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
 import pathlib
 import pickle
 
@@ -20,6 +20,9 @@ import numpy as np
 import pytest
 from helpers_datasets import crop_oracle
 from helpers_images import random_pixels, write_png
+from helpers_optional import import_optional
+from helpers_processes import process_pool
+from helpers_threads import PATIENCE
 
 import ndsampler
 from ndsampler import coerce_data
@@ -226,7 +229,8 @@ class TestFilm:
 
     def test_annotations_come_without_pixels(self, sampler):
         target = {"vidid": VIDID, "gids": [3, 8], "space_slice": (slice(0, 40), slice(0, 56))}
-        assert sampler.load_target_annots(target)["aids"].tolist() == [1, 2, 4]
+        assert sampler.load_target_annots(target) == [1, 2, 4]
+        assert sampler.load_annots(target)["aids"].tolist() == [1, 2, 4]
 
     def test_a_target_that_was_inferred_is_augmented_by_its_window(self, sampler, film):
         target = sampler._infer_target_attributes({"vidid": VIDID, "gids": [3]})
@@ -277,24 +281,33 @@ def contents_of_reconnected(sampler: ndsampler.CocoSampler) -> list:
     return contents(sampler)
 
 
+each_start = pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param("fork", marks=pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")),
+        "spawn",
+    ],
+)
+
+
 class TestWorkers:
     """Processes that load samples for the one that trains."""
 
-    @pytest.mark.parametrize("start", ["fork", "spawn"])
+    @each_start
     def test_a_sampler_is_sent_to_workers(self, sampler, start):
         expected = contents(sampler)
-        with multiprocessing.get_context(start).Pool(1) as pool:
-            assert pool.apply(contents, [sampler]) == expected
+        with process_pool(start, 1) as pool:
+            assert pool.submit(contents, sampler).result(PATIENCE) == expected
 
-    @pytest.mark.parametrize("start", ["fork", "spawn"])
+    @each_start
     def test_workers_connect_to_a_database_themselves(self, stills, tmp_path, start):
-        pytest.importorskip("sqlalchemy")
+        import_optional("sqlalchemy")
         stills.dset.dump(stills.dset.fpath)
         view = stills.dset.view_sql(sql_db_fpath=str(tmp_path / "view.sqlite"))
         sampler = ndsampler.CocoSampler(view)
         expected = contents(ndsampler.CocoSampler(stills.dset))
-        with multiprocessing.get_context(start).Pool(1) as pool:
-            assert pool.apply(contents_of_reconnected, [sampler]) == expected
+        with process_pool(start, 1) as pool:
+            assert pool.submit(contents_of_reconnected, sampler).result(PATIENCE) == expected
 
     def test_open_files_are_bounded_by_hand(self, sampler):
         expected = contents(sampler)

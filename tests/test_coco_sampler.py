@@ -13,8 +13,8 @@ from helpers_images import random_pixels, write_png
 from helpers_samples import TARGETS, assert_same_samples, load_all
 
 from ndsampler import CategoryTree, CocoFrames, CocoRegions, CocoSampler
-from ndsampler.coco_sampler import _complete_photos
-from ndsampler.errors import ArgumentTypeError, BackendError, UnknownIdError, UnsupportedTaskError
+from ndsampler.dataset.opening import complete_photos
+from ndsampler.errors import BackendError, UnknownIdError, UnsupportedTaskError
 
 BACKENDS = [None, "npy", "cog", "auto", {"type": "cog", "config": {"compress": "LZW"}}]
 
@@ -42,7 +42,9 @@ def test_the_constructor_takes_what_programs_give_it():
         ("verbose", 0),
     ]
     assert {name: parameters[name].kind.name for name in list(defaults)[5:]} == {
-        "on_cache_error": "KEYWORD_ONLY"
+        "on_cache_error": "KEYWORD_ONLY",
+        "trust": "KEYWORD_ONLY",
+        "images": "KEYWORD_ONLY",
     }
     assert next(iter(defaults)) == "dset"
 
@@ -123,6 +125,28 @@ def test_two_samplers_of_one_dataset_are_independent(data):
     assert second.n_positives == len(BOXED) + 1
 
 
+def test_before_init_there_are_no_classes(data):
+    sampler = CocoSampler(data.dset, autoinit=False)
+    assert (sampler.regions, sampler.frames) == (None, None)
+    assert (sampler.classes, sampler.catgraph, sampler.BACKGROUND_CLASS_ID) == (None, None, None)
+    sampler.init()
+    assert isinstance(sampler.classes, CategoryTree)
+
+
+def test_training_labels_are_the_positions_of_the_listed_categories():
+    cats = [
+        {"id": 18, "name": "dog", "supercategory": "animal"},
+        {"id": 3, "name": "car", "supercategory": "vehicle"},
+        {"id": 7, "name": "vehicle"},
+        {"id": 1, "name": "person"},
+    ]
+    sampler = CocoSampler(kwcoco.CocoDataset({"images": [], "categories": cats}))
+    assert sampler.class_index == sampler.regions.class_index == {18: 0, 3: 1, 7: 2, 1: 3}
+    assert list(sampler.class_index) == sampler.class_ids
+    # The tree has a node for the supercategory that is not listed, and so other indexes.
+    assert len(sampler.classes.id_to_idx) == 5
+
+
 # --- coerce and demo -----------------------------------------------------------------------------
 
 
@@ -151,14 +175,6 @@ def test_a_dataset_or_its_path_coerces_to_a_sampler(tmp_path, form):
     assert made.workdir is tmp_path
     read = CocoSampler.coerce(form(dset.fpath))
     assert_same_samples(load_all(read), load_all(made))
-
-
-@pytest.mark.parametrize("data", [None, 3, [1]])
-def test_what_is_no_dataset_is_a_type_error(data):
-    with pytest.raises(ArgumentTypeError, match="expected a sampler, a kwcoco dataset, a path") as caught:
-        CocoSampler.coerce(data)
-    assert repr(data) in str(caught.value)
-    assert isinstance(caught.value, TypeError)
 
 
 @pytest.fixture
@@ -193,7 +209,7 @@ def test_the_photographs_are_completed(tmp_path):
     path = write_png(tmp_path / "a.png", random_pixels("uint8", 3, (9, 12)))
     dset = one_image(path, (9, 12), [{"id": 1, "bbox": [1, 2, 3, 4]}, {"id": 2}])
     del dset.imgs[1]["width"], dset.imgs[1]["height"]
-    _complete_photos(dset)
+    complete_photos(dset)
     assert list(dset.anns) == [1]
     assert dset.index.name_to_cat["background"]["id"] == 0
     assert (dset.imgs[1]["height"], dset.imgs[1]["width"]) == (9, 12)

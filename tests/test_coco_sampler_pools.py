@@ -17,8 +17,8 @@ from helpers_datasets import (
     ELSEWHERE,
     EMPTY,
     GRAY,
-    NO_BOX,
     RGB,
+    SHOWN,
     STAR,
     one_image,
     stills,
@@ -77,7 +77,7 @@ def test_an_image_comes_with_its_entry_and_annotations(data, sampler):
 
 def test_annotations_are_those_of_the_dataset_in_the_order_of_their_ids(data, sampler):
     anns = sampler.load_annotations(RGB)
-    assert [ann["id"] for ann in anns] == sorted([*BOXED, NO_BOX])
+    assert [ann["id"] for ann in anns] == SHOWN
     assert all(ann is data.dset.anns[ann["id"]] for ann in anns)
     assert sampler.load_annotations(EMPTY) == []
 
@@ -108,13 +108,13 @@ def test_a_damaged_file_is_named_with_its_image_and_others_keep_working(tmp_path
     spoil, error = DAMAGES[damage]
     spoil(tmp_path / "rgb.png")
     sampler = CocoSampler(data.dset, workdir=tmp_path / "work", backend=backend)
-    for call in (sampler.load_sample, sampler.load_target_annots):
+    for call in (sampler.load_sample, sampler.load_annots):
         if call == sampler.load_sample:
             with pytest.raises(error, match=rf"image {RGB}.*rgb\.png") as caught:
                 call({"gid": RGB, "slices": (slice(20, 30), slice(4, 9))})
             assert isinstance(caught.value, OSError)
         else:
-            assert call({"gid": RGB})["aids"].tolist() == BOXED
+            assert call({"gid": RGB})["aids"].tolist() == SHOWN
     for gid in (GRAY, DEEP):
         np.testing.assert_array_equal(sampler.load_sample({"gid": gid})["im"], data.pixels[gid])
 
@@ -192,6 +192,17 @@ def test_a_random_item_is_the_row_that_the_generator_draws(pooled):
         expected = pooled.load_item(index)
         found = pooled.load_item(None, rng=seed)
         np.testing.assert_array_equal(found["im"], expected["im"])
+
+
+def test_an_index_below_zero_counts_from_the_end(pooled):
+    for pool in (None, 2):
+        pooled.preselect(n_neg=pool, window_dims=(8, 9), rng=0)
+        for index in (0, len(pooled) - 1):
+            expected = pooled.load_item(index)["target"]
+            assert pooled.load_item(index - len(pooled))["target"] == expected
+    assert pooled.load_item(-1)["target"] == pooled.load_negative(1)["target"]
+    with pytest.raises(IndexError, match="out of bounds"):
+        pooled.load_item(-len(pooled) - 1)
 
 
 def test_an_index_beyond_the_pools_is_refused(pooled):

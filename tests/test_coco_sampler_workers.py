@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import copy
 import multiprocessing
 import os
@@ -13,7 +12,9 @@ import numpy as np
 import pytest
 from helpers_datasets import DEEP, ELSEWHERE, GRAY, HOLES, RGB, one_image, stills
 from helpers_images import random_pixels, write_png
+from helpers_processes import process_pool
 from helpers_samples import assert_same_samples, load_all, load_all_and_process
+from helpers_threads import PATIENCE, in_threads
 
 import ndsampler
 from ndsampler import CocoSampler
@@ -72,38 +73,21 @@ def test_a_pickled_sampler_leaves_what_it_read_behind(tmp_path):
 def test_threads_get_the_same_samples(data, sampler, tmp_path, backend):
     shared = CocoSampler(data.dset, workdir=tmp_path, backend=backend)
     expected = load_all(sampler)
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        for found in pool.map(lambda _: load_all(shared), range(12)):
-            assert_same_samples(found, expected)
+    for found in in_threads(lambda _: load_all(shared), range(12), threads=4):
+        assert_same_samples(found, expected)
 
 
-@pytest.mark.parametrize("backend", [None, "cog"])
-def test_a_forked_worker_gives_the_same_samples(data, tmp_path, backend):
-    if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("this platform cannot fork")
+@pytest.mark.parametrize(("method", "backend"), [("fork", None), ("fork", "cog"), ("spawn", "cog")])
+def test_a_worker_gives_the_same_samples(data, tmp_path, method, backend):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
     sampler = CocoSampler(data.dset, workdir=tmp_path, backend=backend)
     expected = load_all(sampler)
-    read, write = multiprocessing.get_context("fork").Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(
-        target=lambda: write.send(load_all_and_process(sampler))
-    )
-    process.start()
-    assert read.poll(60), "the worker gave no answer"
-    found, pid = read.recv()
-    process.join(60)
+    with process_pool(method, 1) as pool:
+        found, pid = pool.submit(load_all_and_process, sampler).result(PATIENCE)
     assert pid != os.getpid()
     assert_same_samples(found, expected)
     assert_same_samples(load_all(sampler), expected)
-
-
-def test_a_spawned_worker_gives_the_same_samples(data, tmp_path):
-    sampler = CocoSampler(data.dset, workdir=tmp_path, backend="cog")
-    expected = load_all(sampler)
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        found, pid = pool.submit(load_all_and_process, sampler).result(timeout=120)
-    assert pid != os.getpid()
-    assert_same_samples(found, expected)
 
 
 def test_hundreds_of_samples_can_be_held_with_few_open_files(tmp_path):
@@ -124,7 +108,7 @@ def test_the_documented_names_are_members():
     members = dir(CocoSampler)
     wanted = (
         "load_sample load_item load_positive load_negative load_image load_image_with_annots "
-        "load_annotations load_target_annots preselect coerce demo new_sample_grid init"
+        "load_annotations load_annots load_target_annots preselect coerce demo new_sample_grid init"
     )
     assert [name for name in wanted.split() if name not in members] == []
 

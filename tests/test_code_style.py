@@ -40,6 +40,12 @@ PICKLERS = {"_pickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "sh
 #: Modules that may be asked for from the terminal, and so may print.
 PRINTING = ("cli", "__main__")
 
+#: Methods that wait without a limit when they are called without arguments.
+WAITING_METHODS = {"acquire", "communicate", "get", "join", "recv", "result", "wait"}
+
+#: Functions that wait without a limit unless they get a timeout, and the argument that may hold it.
+WAITING_FUNCTIONS = {"call": None, "check_call": None, "check_output": None, "run": None, "select": 3}
+
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -73,6 +79,16 @@ def parameters(function: Function) -> list[str]:
 
 def called_name(node: ast.AST) -> str | None:
     return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+
+
+def frozen_dataclasses(tree: ast.AST) -> Iterator[tuple[ast.ClassDef, dict[str, str]]]:
+    """Yield each frozen dataclass with the arguments of its decorator."""
+    for node in ast.walk(tree):
+        for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+            if called_name(decorator) == "dataclass":
+                options = {keyword.arg: ast.unparse(keyword.value) for keyword in decorator.keywords}
+                if options.get("frozen") == "True":
+                    yield node, options
 
 
 def imported_packages(tree: ast.AST) -> Iterator[str]:
@@ -114,11 +130,50 @@ def test_a_signature_is_annotated_in_full(path):
 
 
 @each_module
+def test_a_frozen_value_computes_nothing_later_and_is_not_compared_if_it_holds_arrays(path):
+    wrong = []
+    for node, options in frozen_dataclasses(parse(path)):
+        types = [ast.unparse(part.annotation) for part in node.body if isinstance(part, ast.AnnAssign)]
+        if any("NDArray" in name for name in types) and options.get("eq") != "False":
+            wrong.append(f"{node.name} needs eq=False")
+        if any("cached_property" in map(ast.unparse, f.decorator_list) for f in functions(node)):
+            wrong.append(f"{node.name} has a cached_property")
+    assert wrong == []
+
+
+@each_module
 def test_a_library_module_does_not_print(path):
     if path.relative_to(ROOT).with_suffix("").parts[0] in PRINTING:
         return
     lines = [node.lineno for node in ast.walk(parse(path)) if called_name(node) in {"print", "breakpoint"}]
     assert lines == []
+
+
+def waits_without_limit(node: ast.AST) -> bool:
+    """Return whether a call or a loop waits for another thread or process, however long that takes."""
+    if isinstance(node, ast.While) and "monotonic" not in ast.unparse(node.test):
+        return [ast.unparse(step).startswith("time.sleep(") for step in node.body] == [True]
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    name, owner = node.func.attr, node.func.value
+    if name in WAITING_METHODS:
+        return not node.args and not node.keywords
+    if name == "waitpid":
+        return isinstance(node.args[1], ast.Constant)
+    if isinstance(owner, ast.Name) and owner.id in {"subprocess", "select"} and name in WAITING_FUNCTIONS:
+        place = WAITING_FUNCTIONS[name]
+        limited = any(keyword.arg == "timeout" for keyword in node.keywords)
+        return not limited and (place is None or len(node.args) <= place)
+    return False
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in OTHER_FILES if "tests" in path.relative_to(REPOSITORY).parts],
+    ids=lambda path: path.name,
+)
+def test_a_test_waits_for_nothing_without_a_limit(path):
+    assert [node.lineno for node in ast.walk(parse(path)) if waits_without_limit(node)] == []
 
 
 @each_module

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import kwcoco
 import numpy as np
 import pytest
+from helpers_processes import check_script
 
 import ndsampler
 from ndsampler.dataset.edits import dataset_state, hash_dataset
@@ -37,14 +35,7 @@ def ids(dset) -> tuple[str, str, str]:
 @each_kind
 def test_equal_datasets_have_equal_ids_in_every_process(plain):
     script = f"from test_dataset_hash import ids, make; print(*ids(make({plain})))"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent)},
-    )
-    assert tuple(done.stdout.split()) == ids(make(plain)) == ids(make(plain))
+    assert tuple(check_script(script).split()) == ids(make(plain)) == ids(make(plain))
 
 
 @each_kind

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pathlib
-import subprocess
-import sys
 
 import pytest
+from helpers_optional import import_optional
+from helpers_processes import run_python
 
-pytest.importorskip("matplotlib")
+import_optional("matplotlib")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -28,7 +28,8 @@ def test_a_figure_is_made_by_the_command_that_its_page_names(name, tmp_path):
     page = (ROOT / "docs" / "source" / FIGURES[name]).read_text(encoding="utf-8")
     assert f"``python {script} {image}``" in page
     assert f".. figure:: ../images/{name}.png" in page
-    subprocess.run([sys.executable, str(ROOT / script), str(tmp_path / "a.png")], cwd=ROOT, check=True)
+    done = run_python(script, tmp_path / "a.png", cwd=ROOT)
+    assert done.returncode == 0, done.stderr
     for path in (tmp_path / "a.png", ROOT / image):
         written = path.read_bytes()
         assert written.startswith(PNG)

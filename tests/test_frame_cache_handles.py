@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import os
 import pickle
 
 import numpy as np
 import pytest
-from helpers_cache import WHOLE, run_script
+from helpers_cache import WHOLE
 from helpers_images import random_pixels, write_tiff
+from helpers_processes import Child, check_script, needs_fork
+from helpers_threads import PATIENCE, results, start_thread
 
 from ndsampler.backends import gdal
+from ndsampler.cache import handles
 from ndsampler.cache.handles import HandlePool
 from ndsampler.cache.identity import Source
 
@@ -56,8 +57,7 @@ class TestHandles:
         pool = HandlePool()
         mine = FakeReader()
         lend(pool, "a", mine)
-        with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            assert executor.submit(lend, pool, "a").result() is not mine
+        assert results([start_thread(lend, pool, "a")])[0] is not mine
         assert lend(pool, "a") is mine
 
     def test_what_is_shareable_is_lent_to_all(self):
@@ -65,8 +65,7 @@ class TestHandles:
         shared = FakeReader(shareable=True, nbytes=5)
         lend(pool, "a", shared)
         assert lend(pool, "a") is shared
-        with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            assert executor.submit(lend, pool, "a").result() is shared
+        assert results([start_thread(lend, pool, "a")])[0] is shared
         assert shared.closed == 0
         assert len(pool) == 1
 
@@ -96,7 +95,7 @@ class TestHandles:
         other = pickle.loads(pickle.dumps(pool))
         assert (other.max_handles, other.max_bytes, len(other)) == (3, 99, 0)
 
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+    @needs_fork
     @pytest.mark.parametrize(
         "use",
         [
@@ -112,14 +111,16 @@ class TestHandles:
         readers = [FakeReader() for _ in range(3)]
         for n, reader in enumerate(readers):
             lend(pool, str(n), reader)
+
+        def work() -> list[int]:
+            inherited = len(pool)
+            use(pool)
+            return [inherited, *(reader.closed for reader in readers)]
+
         # As if another thread of the parent were using the pool just now.
-        with pool._lock:
-            child = os.fork()
-            if child == 0:
-                fits = len(pool) == 0
-                use(pool)
-                os._exit(0 if fits and not any(reader.closed for reader in readers) else 1)
-        assert os.waitpid(child, 0)[1] == 0
+        with handles._lock:
+            child = Child(work)
+        assert child.join(PATIENCE) == (0, "[0, 0, 0, 0]")
         assert len(pool) == 3
 
     def test_a_handle_that_failed_is_closed_and_not_lent_again(self, make_cache, image):
@@ -147,4 +148,4 @@ def test_the_block_cache_of_gdal_is_bounded_unless_the_user_says_otherwise(tmp_p
         from rasterio.env import get_gdal_config
         print(get_gdal_config('GDAL_CACHEMAX'))
     """
-    assert int(run_script(script, path).stdout) <= gdal.BLOCK_CACHE_BYTES
+    assert int(check_script(script, path)) <= gdal.BLOCK_CACHE_BYTES

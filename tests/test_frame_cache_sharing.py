@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import copy
 import itertools
-import os
 import pickle
 
 import numpy as np
 import pytest
-from helpers_cache import each_backend, fork, join, read_at_random, run_script
+from helpers_cache import each_backend, read_at_random
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_processes import Child, check_script, forks_beside_threads, needs_fork
+from helpers_threads import PATIENCE, in_threads
 
 
 @pytest.fixture
@@ -37,8 +37,7 @@ class TestSharing:
     def test_many_threads_read_mixed_images_right(self, backend, max_handles, make_cache, images):
         cache = make_cache(backend)
         cache.handles.max_handles = max_handles
-        with concurrent.futures.ThreadPoolExecutor(10) as pool:
-            assert sum(pool.map(lambda seed: read_at_random(cache, images, seed), range(20))) == 0
+        assert sum(in_threads(lambda seed: read_at_random(cache, images, seed), range(20), threads=10)) == 0
         assert len(cache.handles) <= max_handles
 
     @pytest.mark.parametrize(
@@ -57,15 +56,15 @@ class TestSharing:
         assert len(pickle.dumps(cache)) < 5_000
         assert len(pickle.loads(pickle.dumps(cache)).handles) == 0
 
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-    @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+    @needs_fork
+    @forks_beside_threads
     def test_a_fork_reads_and_converts_after_its_parent_did(self, backend, make_cache, images):
         cache = make_cache(backend)
         converted = dict(itertools.islice(images.items(), 6))
         assert read_at_random(cache, converted, 0) == 0
-        children = [fork(lambda seed=seed: read_at_random(cache, images, seed, 200)) for seed in range(3)]
+        children = [Child(lambda seed=seed: read_at_random(cache, images, seed, 200)) for seed in range(3)]
         assert read_at_random(cache, converted, 9, 200) == 0
-        assert [join(child) for child in children] == [0, 0, 0]
+        assert [child.join(PATIENCE) for child in children] == [(0, "0")] * 3
 
     def test_a_process_of_its_own_reads_a_pickled_cache(self, backend, make_cache, images, tmp_path):
         cache = make_cache(backend)
@@ -77,10 +76,9 @@ class TestSharing:
             cache, images = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
             assert read_at_random(cache, images, 5) == 0
         """
-        done = run_script(script, tmp_path / "state")
-        assert done.returncode == 0, done.stderr
+        check_script(script, tmp_path / "state")
 
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a limit on open files")
+    @needs_fork
     def test_300_images_need_few_open_files(self, backend, tmp_path):
         pixels = random_pixels("uint8", 1, (20, 30))
         for n in range(300):
@@ -109,14 +107,13 @@ class TestSharing:
             with ThreadPoolExecutor(8) as pool:
                 assert all(pool.map(read, paths))
         """
-        done = run_script(script, backend, tmp_path)
-        assert done.returncode == 0, done.stderr
+        check_script(script, backend, tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_fork
 @pytest.mark.parametrize("prepared", [True, False])
 def test_a_fork_works_where_the_user_has_given_gdal_threads(prepared, tmp_path):
-    """GDAL's threads do not survive a fork, and what waits for them waits for ever."""
+    """GDAL's threads do not survive a fork, so a child that waits for them never returns."""
     for seed in (0, 1):
         write_png(tmp_path / f"{seed}.png", random_pixels("uint8", 3, (700, 700), seed=seed))
     script = """
@@ -124,7 +121,7 @@ def test_a_fork_works_where_the_user_has_given_gdal_threads(prepared, tmp_path):
         os.environ['GDAL_NUM_THREADS'] = 'ALL_CPUS'
         import numpy as np
         from helpers_images import random_pixels
-        from helpers_cache import fork, join
+        from helpers_processes import run_child
         from ndsampler.backends import make_backend
         from ndsampler.cache.frame_cache import FrameCache
         from ndsampler.cache.identity import Source
@@ -135,8 +132,7 @@ def test_a_fork_works_where_the_user_has_given_gdal_threads(prepared, tmp_path):
         if prepared:
             cache.ensure(Source(folder + '/1.png'))
         expected = random_pixels('uint8', 3, (700, 700), seed=1)
-        child = fork(lambda: int(not np.array_equal(cache.read(Source(folder + '/1.png'), whole), expected)))
-        assert join(child) == 0
+        read = lambda: np.array_equal(cache.read(Source(folder + '/1.png'), whole), expected)
+        assert run_child(read, 60) == 'True'
     """
-    done = run_script(script, tmp_path, prepared)
-    assert done.returncode == 0, done.stderr
+    check_script(script, tmp_path, prepared)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import errno
-import itertools
 import os
 import pathlib
 import threading
+import time
 import types
 
 import numpy as np
 import pytest
-from helpers_cache import WHOLE, each_caching, files, run_script
+from helpers_cache import WHOLE, each_caching, files
 from helpers_images import random_pixels, write_tiff
+from helpers_processes import needs_fork, run_script
+from helpers_threads import PATIENCE, in_threads, results, start_thread
 
 from ndsampler.backends import make_backend
 from ndsampler.cache.frame_cache import FrameCache
@@ -133,7 +134,7 @@ class TestWholeOrAbsent:
         assert files(tmp_path / "cache") == []
         assert np.array_equal(cache.read(Source(str(image)), WHOLE), random_pixels())
 
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a limit on the size of files")
+    @needs_fork
     def test_a_disk_that_fills_up_while_writing_leaves_nothing(self, backend, image, tmp_path):
         big = write_tiff(tmp_path / "big.tif", random_pixels("float64", 3, (300, 300)), blockysize=10)
         script = """
@@ -188,13 +189,13 @@ class TestWholeOrAbsent:
             import pathlib, sys, time
             import numpy as np
             from helpers_images import random_pixels
-            from ndsampler.cache import partial
+            import ndsampler.cache.locks
             from ndsampler.backends import make_backend
             from ndsampler.cache.frame_cache import FrameCache
             from ndsampler.cache.identity import Source
             backend, image, folder, locks, ready, go = sys.argv[1:]
             if locks == 'False':
-                partial.fcntl = None
+                ndsampler.cache.locks.fcntl = None
             cache = FrameCache(make_backend(backend), folder)
             original = cache.backend.convert
             def convert(source, dest):
@@ -206,22 +207,18 @@ class TestWholeOrAbsent:
             assert np.array_equal(cache.read(Source(image), (0, 90, 0, 151)), random_pixels())
         """
         marks = [tmp_path / "ready0", tmp_path / "ready1"]
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            runs = [
-                pool.submit(
-                    run_script, script, backend, image, tmp_path / "cache", locks, mark, tmp_path / "go"
-                )
-                for mark in marks
-            ]
-            waiter = threading.Event()
-            enough = 1 if locks else 2
-            for _ in itertools.repeat(None, 5000):
-                if sum(mark.exists() for mark in marks) >= enough or any(run.done() for run in runs):
-                    break
-                waiter.wait(0.01)
-            (tmp_path / "go").touch()
-            results = [run.result() for run in runs]
-        assert [done.returncode for done in results] == [0, 0], [done.stderr for done in results]
+        runs = [
+            start_thread(run_script, script, backend, image, tmp_path / "cache", locks, mark, tmp_path / "go")
+            for mark in marks
+        ]
+        enough = 1 if locks else 2
+        for _ in range(5000):
+            if sum(mark.exists() for mark in marks) >= enough or any(run.done() for run in runs):
+                break
+            time.sleep(0.01)
+        (tmp_path / "go").touch()
+        done = results(runs, 2 * PATIENCE)
+        assert [run.returncode for run in done] == [0, 0], [run.stderr for run in done]
         assert sum(mark.exists() for mark in marks) == enough
         assert len(files(tmp_path / "cache")) == 1
 
@@ -230,10 +227,9 @@ class TestWholeOrAbsent:
         barrier = threading.Barrier(8)
 
         def read(_):
-            barrier.wait()
+            barrier.wait(PATIENCE)
             return cache.read(Source(str(image)), WHOLE)
 
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            for found in pool.map(read, range(8)):
-                assert np.array_equal(found, random_pixels())
+        for found in in_threads(read, range(8)):
+            assert np.array_equal(found, random_pixels())
         assert len(files(tmp_path / "cache")) == 1

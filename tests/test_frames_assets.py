@@ -11,6 +11,7 @@ import rasterio
 from delayed_image.channel_spec import ChannelSpec, FusedChannelSpec
 from helpers_cache import each_backend
 from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_png, write_tiff
+from helpers_optional import import_optional
 
 from ndsampler.backends import gdal
 from ndsampler.coco_frames import CocoFrames
@@ -93,7 +94,7 @@ class TestAssets:
             FusedChannelSpec.coerce("pan|b|b6|r"),
             [FusedChannelSpec.coerce("pan|b"), "b6|r"],
         ],
-        ids=repr,
+        ids=["code", "list of channels", "list of codes", "tuple", "spec", "fused spec", "list of specs"],
     )
     def test_channels_come_in_the_order_asked_for(self, frames, request_):
         found, pixels = frames
@@ -167,6 +168,7 @@ class TestAssets:
         assert nir["cache_type"] == backend
         assert (nir["cache"] is None) == (backend is None)
         assert (nir["hashid"] is None) == (backend is None)
+        assert np.array_equal(info["channels"]["r|g|b"]["warp_aux_to_img"], np.eye(3))
         assert found._build_pathinfo(2)["default"] is None
 
 
@@ -227,12 +229,14 @@ class TestOverviews:
     def test_a_value_averaged_away_is_looked_for_in_the_image_itself(self, backend, bundle, make_coco):
         pixels = np.full((300, 300, 1), 100, np.uint8)
         pixels[::2, ::2] = 7
+        pixels[40:80, 60:90] = 7
         write_tiff(bundle / "a.tif", pixels)
         frames = make_coco({"file_name": "a.tif"}, backend=backend)
         grid = Grid(PixelBox(0, 300, 0, 300), np.diag([0.25, 0.25, 1]), (75, 75), nodata=7)
         found = frames.reader.read(frames.layout(1), grid)
-        assert np.isnan(found).any()
-        assert np.all(np.isnan(found) | (found == 100))
+        blocks = (pixels == 7).reshape(75, 4, 75, 4, 1)
+        assert np.array_equal(np.isnan(found), blocks.all(axis=(1, 3)))
+        np.testing.assert_allclose(found[~np.isnan(found)], 100, rtol=1e-6)
 
 
 class TestVideos:
@@ -267,7 +271,7 @@ class TestVideos:
 
 
 def test_a_database_view_serves_frames(bundle, make_coco):
-    pytest.importorskip("sqlalchemy")
+    import_optional("sqlalchemy")
     write_png(bundle / "a.png", random_pixels())
     write_tiff(bundle / "b.tif", random_pixels("uint8", 1))
     other = {"file_name": str(bundle / "b.tif"), "channels": "b"}
@@ -288,3 +292,51 @@ def test_a_database_view_serves_frames(bundle, make_coco):
         assert_same(frames.load_region(2), random_pixels("uint8", 1))
     with pytest.raises(UnknownIdError, match="image id is 9"):
         frames.load_region(9)
+
+
+class TestBothKeys:
+    """An image with a file of its own, files under ``auxiliary``, and files under ``assets``."""
+
+    @pytest.fixture
+    def entry(self, bundle):
+        names = ("own", "aux", "asset")
+        for value, name in enumerate(names):
+            write_tiff(bundle / f"{name}.tif", np.full((*DIMS, 1), value, np.uint8))
+        own, aux, asset = (
+            {"file_name": str(bundle / f"{n}.tif"), "channels": n, "width": WIDTH, "height": HEIGHT}
+            for n in names
+        )
+        return {**own, "auxiliary": [aux], "assets": [asset]}
+
+    @each_backend
+    def test_the_channels_of_all_files_are_read_in_the_order_of_kwcoco(self, entry, backend, make_coco):
+        frames = make_coco(entry, backend=backend)
+        names = frames.dset.coco_image(1).channels.fuse().as_list()
+        paths = [asset.image_filepath() for asset in frames.dset.coco_image(1).iter_assets()]
+        assert [source.path for source in frames.sources(1)] == [str(path) for path in paths]
+        assert frames.load_region(1, (slice(2), slice(3)), names)[0, 0].tolist() == [0, 1, 2]
+        assert frames.load_region(1, (slice(2), slice(3)), "<all>")[0, 0].tolist() == [0, 1, 2]
+        assert list(frames._build_pathinfo(1)["channels"]) == names
+
+    def test_the_own_file_stays_the_default(self, entry, make_coco):
+        assert frames_equal(make_coco(entry), [0])
+        assert frames_equal(make_coco({**entry, "file_name": None, "name": "none"}), [1, 2])
+
+    def test_a_database_view_lists_all_files(self, entry, make_coco):
+        import_optional("sqlalchemy")
+        plain = make_coco(entry)
+        view = CocoFrames(plain.dset.view_sql(memory=True), backend=None)
+        assert view.sources(1) == plain.sources(1)
+
+    def test_an_edit_of_either_list_is_noticed(self, entry, make_coco):
+        frames = make_coco(entry)
+        for key in ("auxiliary", "assets"):
+            assert len(frames.sources(1)) == 3
+            removed = frames.dset.imgs[1].pop(key)
+            assert len(frames.sources(1)) == 2
+            frames.dset.imgs[1][key] = removed
+
+
+def frames_equal(frames, values) -> bool:
+    """Whether the default channels of the image have these values."""
+    return frames.load_region(1)[0, 0].tolist() == values

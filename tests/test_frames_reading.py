@@ -12,13 +12,21 @@ import kwcoco
 import kwimage
 import numpy as np
 import pytest
+import ubelt as ub
 from helpers_cache import each_backend
 from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_png, write_tiff
 
 from ndsampler.abstract_frames import Frames, SimpleFrames
 from ndsampler.cache.identity import Source
 from ndsampler.coco_frames import CocoFrames
-from ndsampler.errors import ArgumentError, BackendError, UnknownIdError, WindowError
+from ndsampler.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    BackendError,
+    OutOfRangeError,
+    UnknownIdError,
+    WindowError,
+)
 from ndsampler.frames.grid import Grid
 from ndsampler.frames.nodata import mask_nodata
 from ndsampler.frames.view import FrameView
@@ -110,6 +118,13 @@ class TestLoadRegion:
         assert_same(frames.load_region(np.int64(1)), pixels[1])
         named = SimpleFrames({"one": frames.id_to_path[1]}, workdir=tmp_path, backend=backend)
         assert_same(named.load_region("one"), pixels[1])
+
+    def test_the_documented_default_of_channels_can_be_given(self, backend, make_simple):
+        frames, pixels = make_simple(backend)
+        for gid, full in pixels.items():
+            assert_same(frames.load_region(gid, (slice(4), slice(5)), channels=ub.NoParam), full[:4, :5])
+            found = frames.load_image(gid, channels=ub.NoParam)
+            np.testing.assert_array_equal(found[:4, :5].reshape(4, 5, -1), full[:4, :5])
 
     def test_default_names_of_channels_can_be_asked_for(self, backend, make_simple):
         frames, pixels = make_simple(backend)
@@ -217,6 +232,12 @@ class TestArguments:
         with pytest.raises(NotImplementedError, match="Frames must define _lookup_gpath or layout"):
             frames.load_region(1)
 
+    def test_frames_have_a_length_and_are_true_without_images_too(self, make_simple):
+        frames, pixels = make_simple(None)
+        assert len(frames) == len(pixels)
+        for empty in (SimpleFrames({}), CocoFrames(kwcoco.CocoDataset(), backend=None)):
+            assert (len(empty), bool(empty), list(empty)) == (0, True, [])
+
     def test_a_class_that_says_where_images_lie_is_enough(self, tmp_path):
         class Folder(Frames):
             image_ids = (1, 2)
@@ -229,6 +250,47 @@ class TestArguments:
         frames = Folder(workdir=tmp_path, backend="npy")
         frames.prepare()
         assert_same(frames.load_region(2, (slice(3), slice(4))), random_pixels(seed=2)[:3, :4])
+
+
+@each_backend
+class TestPositions:
+    @pytest.fixture
+    def frames(self, backend, make_coco, tmp_path):
+        """Frames of two images, whose ids are not in order."""
+        dset = kwcoco.CocoDataset(bundle_dpath=str(tmp_path))
+        for gid in (7, 3):
+            write_png(tmp_path / f"{gid}.png", random_pixels(seed=gid))
+            dset.add_image(f"{gid}.png", id=gid)
+        simple = {gid: tmp_path / f"{gid}.png" for gid in (7, 3)}
+        work = tmp_path / "work"
+        return CocoFrames(dset, workdir=work, backend=backend), SimpleFrames(simple, work, backend)
+
+    def test_positions_are_those_of_image_ids(self, frames):
+        for found in frames:
+            assert [*found.image_ids] == [7, 3]
+            for index, gid in {0: 7, 1: 3, -1: 3, -2: 7, np.int64(1): 3}.items():
+                image = found[index]
+                assert isinstance(image, np.ndarray)
+                assert_same(np.asarray(image), random_pixels(seed=gid))
+            assert [image.shape for image in found] == [random_pixels().shape] * 2
+
+    def test_npy_gives_a_map(self, backend, frames):
+        for found in frames:
+            assert isinstance(found[0], np.memmap) == (backend == "npy")
+
+    @pytest.mark.parametrize("index", [2, -3, 2**70])
+    def test_a_position_out_of_range_is_an_index_error(self, frames, index):
+        for found in frames:
+            with pytest.raises(OutOfRangeError, match=f"is {index}, and there are 2 images") as caught:
+                found[index]
+            assert isinstance(caught.value, IndexError)
+
+    @pytest.mark.parametrize("index", ["a", None, 1.0, slice(0, 1), (0, 1), [0]])
+    def test_what_is_no_position_is_a_type_error(self, frames, index):
+        for found in frames:
+            with pytest.raises(ArgumentTypeError, match="expected a position in image_ids") as caught:
+                found[index]
+            assert isinstance(caught.value, TypeError)
 
 
 @each_backend

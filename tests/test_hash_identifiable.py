@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import os
 import pathlib
 import pickle
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import ubelt as ub
+from helpers_processes import check_script
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -94,11 +93,7 @@ def test_the_id_is_the_same_in_every_process_whatever_its_hash_seed():
     )
     expected = Depending(mixed_dependencies()).hashid
     for seed in ["1", "2"]:
-        env = {**os.environ, "PYTHONHASHSEED": seed}
-        run = subprocess.run(
-            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
-        )
-        assert run.stdout.strip() == expected
+        assert check_script(code, env={"PYTHONHASHSEED": seed}).strip() == expected
 
 
 def test_the_id_is_computed_when_first_asked_for_and_kept():

@@ -7,6 +7,7 @@ import pickle
 import kwimage
 import numpy as np
 import pytest
+from helpers_optional import import_optional
 from helpers_pools import GIDS, area, intersection, ltrb_of, make_dataset, random_dataset, touches
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ QUERY = st.tuples(COORDINATE, COORDINATE, COORDINATE, COORDINATE).map(
 def index(request, monkeypatch):
     """One dataset behind each of the three ways to search an image."""
     if request.param == "rtree":
-        pytest.importorskip("rtree")
+        import_optional("rtree")
         monkeypatch.setenv("USE_RTREE", "1")
     if request.param == "shapely":
         monkeypatch.setattr(isect_indexer, "_TREE_FROM", 1)

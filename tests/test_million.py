@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
-from pathlib import Path
 
 import pytest
-
-pytest.importorskip("sqlalchemy")
-pytest.importorskip("psutil")
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from helpers_optional import import_optional
+from helpers_systems import removes_open_files
 
 from benchmarks import million
+
+import_optional("sqlalchemy")
+import_optional("psutil")
+
+
+# kwcoco keeps the database open that is moved into its place.
+pytestmark = removes_open_files
 
 TINY = ["--annots", "300", "--images", "5", "--samples", "3", "--workers", "1"]
 
@@ -49,5 +51,6 @@ def test_a_run_prints_time_and_memory_of_all_stages(data_dir, capsys):
 
 
 def test_a_run_that_needs_too_much_memory_fails(data_dir, capsys):
-    assert million.main([*TINY, "--data-dir", str(data_dir), "--kinds", "sqlite", "--limit", "0"]) == 1
+    options = ["--data-dir", str(data_dir), "--kinds", "sqlite", "--limit", "0", "--workers", "0"]
+    assert million.main([*TINY, *options]) == 1
     assert "more than 0.0 GB" in capsys.readouterr().out

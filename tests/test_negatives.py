@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import shapely
 from helpers_pools import GIDS, area, intersection, ltrb_of, make_dataset, random_dataset
+from helpers_processes import check_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.errors import ArgumentError, MissingSourceError, UnknownIdError
 from ndsampler.isect_indexer import FrameIntersectionIndex
 from ndsampler.pools.free_space import ValidArea, free_corners
 
@@ -31,8 +29,9 @@ def tiled(gap, cell=10, side=10):
 
 
 def enters(box, other):
-    """Tell whether a box, which may be a point or a line, reaches into the inside of another."""
-    return all(box[axis] < other[axis + 2] and other[axis] < box[axis + 2] for axis in (0, 1))
+    """Tell whether a box, which may be a point or a line, reaches into others, which may be arrays."""
+    in_x, in_y = ((box[axis] < other[axis + 2]) & (other[axis] < box[axis + 2]) for axis in (0, 1))
+    return in_x & in_y
 
 
 def covered_share(box, positives):
@@ -71,13 +70,13 @@ def test_none_are_found_only_where_there_is_no_room(seed, per_image, side):
     dset = random_dataset(np.random.RandomState(seed), per_image)
     index = FrameIntersectionIndex.from_coco(dset)
     gids, _ = index.random_negatives(6, window_size=(side, side), exact=False, rng=seed)
-    # with whole numbers a window that fits anywhere also fits at whole coordinates
+    # With whole numbers, a window that fits anywhere also fits at whole coordinates.
+    x, y = np.meshgrid(np.arange(100 - side + 1), np.arange(80 - side + 1))
+    windows = (x, y, x + side, y + side)
     room = {
         gid
         for gid in GIDS
-        for x in range(100 - side + 1)
-        for y in range(80 - side + 1)
-        if not any(enters(box, (x, y, x + side, y + side)) for box in ltrb_of(dset, gid).values())
+        if not np.any([enters(box, windows) for box in ltrb_of(dset, gid).values()], axis=0).all()
     }
     assert (len(gids) == 6) == bool(room)
     assert set(gids.tolist()) <= room
@@ -116,14 +115,14 @@ def test_images_without_room_are_passed_over_and_said_so(caplog):
     with caplog.at_level(logging.WARNING):
         gids, _ = index.random_negatives(9, window_size=(6, 6), rng=0)
     assert gids.tolist() == [2] * 9
-    assert "2 images have no room for a negative" in caplog.text
+    assert "2 images have no space for a negative" in caplog.text
     assert "[1, 3]" in caplog.text
 
 
 def test_too_few_is_an_error_a_warning_or_silence():
     index = index_of({1: []})
     ask = {"num": 2, "window_size": (101, 5), "rng": 0}
-    with pytest.raises(ArgumentError, match="found 0 of 2 negatives.*ask for fewer or smaller"):
+    with pytest.raises(ArgumentError, match="found 0 of 2 negatives.*request fewer or smaller"):
         index.random_negatives(**ask)
     with pytest.warns(UserWarning, match="found 0 of 2 negatives"):
         gids, boxes = index.random_negatives(**ask, exact="warn")
@@ -247,7 +246,6 @@ def test_the_same_seed_gives_the_same_boxes_however_it_is_given():
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_boxes_in_any_process():
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import numpy as np\n"
         "from helpers_pools import random_dataset\n"
         "from ndsampler.isect_indexer import FrameIntersectionIndex\n"
@@ -255,16 +253,7 @@ def test_the_same_seed_gives_the_same_boxes_in_any_process():
         "gids, boxes = index.random_negatives(20, window_size=(9, 9), rng=7)\n"
         "print(gids.tolist(), boxes.data.tolist())\n"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", program, os.path.dirname(__file__)],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
+    outputs = {check_script(program, env={"PYTHONHASHSEED": seed}) for seed in ("1", "2")}
     assert len(outputs) == 1
     assert outputs.pop().strip()
 
@@ -302,5 +291,25 @@ def test_an_image_without_size_is_named():
     dset = make_dataset({1: []})
     del dset.imgs[1]["width"]
     index = FrameIntersectionIndex.from_table(AnnotTable.from_coco(dset))
-    with pytest.raises(ArgumentError, match=r"ids \[1\].*_ensure_imgsize"):
+    with pytest.raises(MissingSourceError, match="image 1 has no width and height"):
         index.random_negatives(1, window_size=(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("region", "words"),
+    [
+        ("everything", "'everything'"),
+        ([[0, 0, 50, 50]], "at least three points"),
+        ([[0, 0, float("nan"), 50, 50, 50]], "nan"),
+        ({"exterior": [[0, 0], [float("inf"), 50], [50, 50]], "interiors": []}, "inf"),
+        ([[0, 0, 50, 50, 10]], "at least three points"),
+        (7, "7"),
+    ],
+)
+def test_a_valid_region_that_is_no_polygon_is_an_error_with_its_image(region, words):
+    dset = make_dataset({1: [], 4: []})
+    dset.imgs[4]["valid_region"] = region
+    index = FrameIntersectionIndex.from_table(AnnotTable.from_coco(dset))
+    with pytest.raises(ArgumentError, match=f"image 4: its valid_region is .*{words}"):
+        index.random_negatives(2, window_size=(2, 2))
+    assert index.random_negatives(2, window_size=(2, 2), gids=[1], rng=0)[0].tolist() == [1, 1]

@@ -14,6 +14,7 @@ import pytest
 import ubelt as ub
 from helpers_images import random_pixels, write_png, write_tiff
 from helpers_pools import make_dataset
+from helpers_threads import PATIENCE
 
 import ndsampler
 from ndsampler import CocoRegions, CocoSampler, FrameIntersectionIndex
@@ -138,10 +139,10 @@ def test_jobs_of_the_pool_can_be_awaited_counted_and_gone_through(mode):
     pool = util_futures.JobPool(mode, max_workers=2)
     for number in range(3):
         pool.submit(abs, -number)
-    assert sorted(job.result() for job in pool.as_completed()) == [0, 1, 2]
+    assert sorted(job.result(PATIENCE) for job in pool.as_completed()) == [0, 1, 2]
     assert len(pool) == 3
-    assert sorted(job.result() for job in pool) == [0, 1, 2]
-    assert [job.result() for job in pool.jobs] == [0, 1, 2]
+    assert sorted(job.result(PATIENCE) for job in pool) == [0, 1, 2]
+    assert [job.result(PATIENCE) for job in pool.jobs] == [0, 1, 2]
 
 
 def test_an_executor_without_workers_works_at_once():
@@ -149,7 +150,7 @@ def test_an_executor_without_workers_works_at_once():
         assert isinstance(executor.backend, util_futures.SerialExecutor)
         job = executor.submit(abs, -3)
         assert list(util_futures.as_completed([job])) == [job]
-        assert job.result() == 3
+        assert job.result(PATIENCE) == 3
 
 
 def test_shapes_of_nested_containers_take_the_place_of_arrays():
@@ -197,20 +198,13 @@ def test_folds_know_their_number_and_want_two_and_rows():
         next(StratifiedGroupKFold().split([], [], []))
 
 
-@pytest.mark.parametrize(
-    ("package", "call"),
-    [
-        ("sklearn", lambda: next(StratifiedGroupKFold().split([1], [1], [1]))),
-        ("rio_cogeo", lambda: validate_cog.validate("a.tif")),
-    ],
-)
-def test_an_absent_package_is_named_with_the_command_that_installs_it(monkeypatch, package, call):
+def test_an_absent_package_is_named_with_the_command_that_installs_it(monkeypatch):
     def fail(name: str) -> object:
-        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
 
     monkeypatch.setattr(require, "import_module", fail)
-    with pytest.raises(MissingDependencyError, match=r"run 'pip install (scikit-learn|rio-cogeo)'"):
-        call()
+    with pytest.raises(MissingDependencyError, match="run 'pip install scikit-learn'"):
+        next(StratifiedGroupKFold().split([1], [1], [1]))
 
 
 # --- datasets of a configuration -----------------------------------------------------------------
@@ -293,7 +287,7 @@ def test_three_annotated_images_are_enough_to_split(dset):
 
 def test_too_few_images_to_split_are_an_error(dset):
     for gids in ([], sorted(dset.imgs)[:2]):
-        with pytest.raises(ArgumentError, match="cannot be split by 3.*give train_dataset"):
+        with pytest.raises(ArgumentError, match="too few to split by 3.*give train_dataset"):
             coerce_datasets({"datasets": dset.subset(gids)})
 
 
@@ -321,8 +315,8 @@ def test_a_gray_array_is_written_as_one_band_with_tiles_as_asked(tmp_path):
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path, pixels):
     old = _imwrite_cloud_optimized_geotiff(tmp_path / "a.tif", pixels)
     before = old.read_bytes()
-    with pytest.raises(CacheError, match="holds no bool"):
-        _imwrite_cloud_optimized_geotiff(old, pixels > 3)
+    with pytest.raises(CacheError, match="cannot store (longdouble|float)"):
+        _imwrite_cloud_optimized_geotiff(old, pixels.astype(np.longdouble))
     with pytest.raises(BackendError, match="compress is 'NOSUCH'"):
         _imwrite_cloud_optimized_geotiff(old, pixels, compress="NOSUCH")
     with pytest.raises(CacheError, match=r"no_folder"):
@@ -380,7 +374,7 @@ def test_files_are_converted_by_worker_processes(tmp_path, pixels, monkeypatch):
 
 def test_a_batch_stops_at_a_source_that_cannot_be_read(tmp_path):
     (tmp_path / "bad.png").write_text("no image")
-    with pytest.raises(SourceError, match=r"bad.png cannot be decoded"):
+    with pytest.raises(SourceError, match=r"bad.png cannot be opened as an image"):
         util_gdal.batch_convert_to_cog([tmp_path / "bad.png"], [tmp_path / "bad.tif"])
     with pytest.raises(MissingSourceError, match=r"absent.png does not exist"):
         util_gdal.batch_convert_to_cog([tmp_path / "absent.png"], [tmp_path / "bad.tif"])
@@ -403,7 +397,7 @@ def test_what_is_no_cog_is_told_apart_from_what_is_none_at_all(tmp_path, pixels)
 
 
 def test_a_large_file_without_tiles_is_an_error_unless_that_is_not_asked(tmp_path):
-    path = write_tiff(tmp_path / "a.tif", np.zeros((600, 520, 1), np.uint8), layout="striped")
+    path = write_tiff(tmp_path / "a.tif", np.zeros((600, 1100, 1), np.uint8), layout="striped")
     warned, errors, details = validate_cog.validate(path)
     assert any("not tiled" in error for error in errors)
     assert any("overviews" in warning for warning in warned)

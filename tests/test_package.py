@@ -7,10 +7,10 @@ import importlib
 import pathlib
 import pickle
 import re
-import subprocess
 import sys
 
 import pytest
+from helpers_processes import check_script
 
 import ndsampler
 
@@ -39,11 +39,7 @@ HEAVY = ("numpy", "kwcoco", "kwimage", "kwarray", "ubelt", "rasterio", "torch", 
 
 def run_python(code: str) -> str:
     """Return what a new interpreter prints for ``code``."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT.parent
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return check_script(code, cwd=ROOT.parent).strip()
 
 
 def static_imports() -> dict[str, str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import logging
-import multiprocessing
 import os
 import pathlib
 
 import numpy as np
 import pytest
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_optional import import_optional
+from helpers_processes import process_pool
+from helpers_systems import have_locks
 
 from ndsampler import CocoFrames, CocoSampler, SimpleFrames
 from ndsampler.backends import make_backend
@@ -44,14 +46,10 @@ def contents(folder: pathlib.Path) -> dict[str, str]:
     }
 
 
-def in_processes(method: str) -> concurrent.futures.Executor:
-    return concurrent.futures.ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method))
-
-
 EXECUTORS = {
     "threads": lambda: concurrent.futures.ThreadPoolExecutor(3),
-    "spawned processes": lambda: in_processes("spawn"),
-    "forked processes": lambda: in_processes("fork"),
+    "spawned processes": lambda: process_pool("spawn", 2),
+    "forked processes": lambda: process_pool("fork", 2),
 }
 
 
@@ -84,18 +82,22 @@ def test_every_executor_gives_the_same_entries(executor, backend, paths, prepare
     assert contents(tmp_path / "work") == expected
 
 
-@each_caching
-def test_dask_gives_the_same_entries(backend, paths, prepared_here, tmp_path):
-    distributed = pytest.importorskip("distributed")
+@pytest.fixture(scope="module")
+def dask_client(tmp_path_factory):
+    """Return a client of a cluster of two processes."""
+    distributed = import_optional("distributed")
+    options = {"dashboard_address": None, "local_directory": str(tmp_path_factory.mktemp("dask"))}
     with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
-        ) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
-        SimpleFrames(paths, workdir=tmp_path / "work", backend=backend).prepare(
-            executor=client.get_executor()
-        )
+        yield client
+
+
+@each_caching
+def test_dask_gives_the_same_entries(backend, paths, prepared_here, dask_client, tmp_path):
+    frames = SimpleFrames(paths, workdir=tmp_path / "work", backend=backend)
+    frames.prepare(executor=dask_client.get_executor())
     assert contents(tmp_path / "work") == prepared_here(paths, backend)
 
 
@@ -139,6 +141,8 @@ def test_an_executor_never_holds_more_than_a_bounded_number(paths, tmp_path, mon
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_all_that_fails_on_an_executor_is_listed_with_id_and_path(executor, paths, tmp_path):
+    if executor == "forked processes" and not hasattr(os, "fork"):
+        pytest.skip("no fork here")
     pathlib.Path(paths[3]).write_bytes(b"no image")
     pathlib.Path(paths[5]).unlink()
     frames = SimpleFrames(paths, workdir=tmp_path / "work", backend="npy")
@@ -199,10 +203,12 @@ def test_preparing_removes_what_dead_writers_left(paths, tmp_path):
     frames = SimpleFrames(paths, workdir=tmp_path / "work", backend="npy")
     frames.prepare()
     expected = contents(tmp_path / "work")
-    for name in ("0" * 32, "1" * 32 + ".abcdef"):
+    for name in ("0" * 32, "1" * 32 + ".abcdef12"):
         left = pathlib.Path(frames.cache_dpath) / "_partial" / name
         left.mkdir(parents=True)
         (left / "lock").touch()
+        if not have_locks():
+            os.utime(left / "lock", (1, 1))
         (left / "entry.partial").write_bytes(b"half")
         (left / "entry.partial.ovr.tmp").write_bytes(b"half")
     assert contents(tmp_path / "work") != expected

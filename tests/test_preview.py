@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from ndsampler import preview
 from ndsampler.errors import ArgumentError
 from ndsampler.preview import drawing
+from ndsampler.preview import sheet as sheet_module
 
 CLASSES = ["cat", "dog", "emu"]
 
@@ -194,14 +195,16 @@ class TestDrawSample:
         im = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (10, 200)])
         assert (preview.draw_sample({"im": im}, frame=1) == 200).all()
 
-    @pytest.mark.parametrize("order", ["b|g|r", "g|ir|b|r", "r|g|b", "ir|red|swir"])
+    @pytest.mark.parametrize("order", ["b|g|r", "g|ir|b|r", "r|g|b", "ir|red|swir", "pan|blue|green|red"])
     def test_red_is_shown_red_wherever_it_comes(self, order):
         from delayed_image.channel_spec import FusedChannelSpec
 
         names = order.split("|")
         im = np.random.default_rng(0).integers(0, 256, (5, 6, len(names))).astype(np.uint8)
         sample = {"im": im, "params": {"request_chanspec": FusedChannelSpec.coerce(order)}}
-        shown = [names.index(name) for name in ("r", "g", "b")] if "r" in names else [0, 1, 2]
+        shown = {"b|g|r": [2, 1, 0], "g|ir|b|r": [3, 0, 2], "pan|blue|green|red": [3, 2, 1]}.get(
+            order, [0, 1, 2]
+        )
         assert (preview.draw_sample(sample) == im[..., shown]).all()
 
     def test_names_come_from_the_classes_that_are_given(self):
@@ -227,7 +230,7 @@ class TestLabels:
     def test_names_do_not_cover_each_other(self):
         boxes = kwimage.Boxes([[100, 100, 40, 40], [102, 100, 40, 40], [104, 100, 40, 40]], "xywh")
         im = np.zeros((300, 300, 3), np.uint8)
-        board = drawing.Easel(im, 1.0)
+        board = drawing.Drawing(im, 1.0)
         for ltrb in boxes.to_ltrb().data:
             board.label("elephant", tuple(ltrb), (255, 0, 0))
         spots = board._labels
@@ -237,20 +240,20 @@ class TestLabels:
 
     def test_a_name_stays_inside_the_picture(self):
         for box in [(-50, -50, 9, 9), (290, 290, 400, 400), (-9, 140, 7, 150), (0, 0, 300, 300)]:
-            board = drawing.Easel(np.zeros((300, 300, 3), np.uint8), 1.0)
+            board = drawing.Drawing(np.zeros((300, 300, 3), np.uint8), 1.0)
             board.label("elephant", box, (255, 0, 0))
             x0, y0, x1, y1 = board._labels[0]
             assert 0 <= x0 < x1 <= 300
             assert 0 <= y0 < y1 <= 300
 
     def test_a_name_wider_than_the_picture_is_left_out(self):
-        board = drawing.Easel(np.zeros((20, 20, 3), np.uint8), 1.0)
+        board = drawing.Drawing(np.zeros((20, 20, 3), np.uint8), 1.0)
         board.label("elephant", (2, 2, 9, 9), (255, 0, 0))
         assert not board.picture.any()
 
     @pytest.mark.parametrize("box", [(150, 150, 190, 190), (98, 10, 190, 190)])
     def test_a_box_that_is_hardly_in_the_picture_has_no_name(self, box):
-        board = drawing.Easel(np.zeros((100, 100, 3), np.uint8), 1.0)
+        board = drawing.Drawing(np.zeros((100, 100, 3), np.uint8), 1.0)
         board.label("cat", box, (255, 0, 0))
         assert not board.picture.any()
 
@@ -290,25 +293,25 @@ class TestSheet:
 
     @pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 2), (12, 4), (24, 6), (6, 3)])
     def test_the_default_grid_is_full(self, count, columns):
-        assert preview._default_columns(count) == columns
+        assert sheet_module._default_columns(count) == columns
 
     @given(st.integers(1, 200))
     def test_the_default_grid_is_wider_than_high_and_not_a_band(self, count):
-        columns = preview._default_columns(count)
+        columns = sheet_module._default_columns(count)
         rows = -(-count // columns)
         assert rows <= 2 * columns
         assert columns <= 3 * rows
 
     def test_the_legend_names_each_category_once_in_order(self, monkeypatch):
         written = []
-        monkeypatch.setattr(preview, "write_text", lambda picture, text, *args: written.append(text))
+        monkeypatch.setattr(sheet_module, "write_text", lambda picture, text, *args: written.append(text))
         samples = [make_sample(cids=np.array([cid])) for cid in (2, 0, 2)]
         preview.draw_sheet(samples, captions=["", "", ""], title="a title")
         assert written[:3] == ["a title", "cat", "emu"]
 
     def test_captions_that_are_too_long_are_cut(self, monkeypatch):
         written = []
-        monkeypatch.setattr(preview, "write_text", lambda picture, text, *args: written.append(text))
+        monkeypatch.setattr(sheet_module, "write_text", lambda picture, text, *args: written.append(text))
         preview.draw_sheet([make_sample()], captions=["word " * 40], side=100)
         assert written[0].endswith("..")
         assert drawing.text_size(written[0], 0.42)[0] <= 100
@@ -325,7 +328,7 @@ class TestSheet:
 
     @given(st.integers(1, 40), st.one_of(st.none(), st.integers(1, 9)))
     def test_no_place_is_taken_twice_beside_a_block_of_four(self, count, columns):
-        across, cells = preview._cells(count, columns, block=True)
+        across, cells = sheet_module._cells(count, columns, block=True)
         block = {(row, column) for row in (0, 1) for column in (0, 1)}
         assert len(cells) == len(set(cells)) == count
         assert not block & set(cells)
@@ -344,8 +347,8 @@ class TestSheet:
 
     def test_an_overview_draws_edges_of_boxes_lightly(self):
         sample = make_sample(keypoints=None)
-        drawn = preview._draw_overview(sample, CLASSES, (60, 60)).astype(int)
-        bare = preview._draw_overview({"im": sample["im"]}, CLASSES, (60, 60)).astype(int)
+        drawn = sheet_module._draw_overview(sample, CLASSES, (60, 60)).astype(int)
+        bare = sheet_module._draw_overview({"im": sample["im"]}, CLASSES, (60, 60)).astype(int)
         y, x = np.nonzero((drawn != bare).any(2))
         assert (x.min(), x.max(), y.min(), y.max()) == (10, 29, 10, 29)
         assert (drawn[15, 15] == bare[15, 15]).all()
@@ -356,12 +359,12 @@ class TestSheet:
     def test_the_caption_of_an_overview_tells_the_size_of_all(self):
         sample = make_sample(keypoints=None)
         sample["target"] = {"gid": 2, "space_dims": (900, 800)}
-        assert preview._size_caption(sample) == "image 2 | 800 x 900 pixels at 60 x 40 | 1 annotations"
+        assert sheet_module._size_caption(sample) == "image 2 | 800 x 900 pixels at 60 x 40 | 1 annotations"
 
     @pytest.mark.parametrize("shape", [(20, 40), (40, 20), (30, 30)])
     def test_a_strip_shows_all_frames_in_one_row(self, monkeypatch, shape):
         written = []
-        monkeypatch.setattr(preview, "write_text", lambda picture, text, *args: written.append(text))
+        monkeypatch.setattr(sheet_module, "write_text", lambda picture, text, *args: written.append(text))
         im = np.stack([np.full((*shape, 3), value, np.uint8) for value in (60, 120, 180)])
         strip = {"im": im, "target": {"vidid": 7, "time_slice": slice(2, 5)}}
         sheet = preview.draw_sheet([make_sample()] * 4, side=260, captions=[""] * 4, strip=strip)
@@ -398,7 +401,7 @@ class TestWriteSheet:
         def fail(*args):
             raise OSError("no space left")
 
-        monkeypatch.setattr(preview.os, "replace", fail)
+        monkeypatch.setattr("os.replace", fail)
         with pytest.raises(OSError, match="no space left"):
             preview.write_sheet(path, [make_sample()])
         assert path.read_bytes() == b"old"

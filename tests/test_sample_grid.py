@@ -13,7 +13,7 @@ from helpers_pools import GIDS, area, intersection, ltrb_of, make_dataset, rando
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, MissingSourceError
 from ndsampler.pools import sample_grid
 from ndsampler.pools.sample_grid import GridTargets, new_image_sample_grid, new_video_sample_grid
 from ndsampler.pools.window_grid import union_area
@@ -56,9 +56,10 @@ def test_windows_are_those_of_a_sliding_window_and_hold_what_touches_them(window
     slider = kwarray.SlidingWindow((80, 100), window, overlap=overlap, keepbound=True, allow_overshoot=True)
     expected = [(gid, tuple(slices)) for gid in dset.imgs for slices in slider]
     assert [(target["gid"], target["slices"]) for target in grid["targets"]] == expected
+    boxes = {gid: ltrb_of(dset, gid) for gid in dset.imgs}
     for target in grid["targets"]:
-        boxes = ltrb_of(dset, target["gid"])
-        assert target["aids"] == [a for a, box in boxes.items() if touches(box, box_of(target["slices"]))]
+        window = box_of(target["slices"])
+        assert target["aids"] == [aid for aid, box in boxes[target["gid"]].items() if touches(box, window)]
 
 
 def test_indexes_split_the_targets_and_the_lists_repeat_them():
@@ -182,7 +183,7 @@ def test_windows_that_make_no_sense_are_refused(dims, overlap, message):
 def test_an_image_without_size_is_named():
     dset = make_dataset({1: []})
     del dset.imgs[1]["height"]
-    with pytest.raises(ArgumentError, match=r"ids \[1\]"):
+    with pytest.raises(MissingSourceError, match="image 1 has no width and height"):
         new_image_sample_grid(dset, (5, 5))
 
 
@@ -252,6 +253,37 @@ def test_the_area_of_a_union_is_that_of_the_pixels_it_covers(corners):
     covered = sum(any(intersection((x, y, x + 1, y + 1), box) for box in boxes) for x, y in pixels)
     assert union_area(boxes.T) == covered
     assert union_area(boxes[:1].T) == area(boxes[0])
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "positive"),
+    [
+        ({}, {2, 3}),
+        ({"classes_of_interest": ["star"]}, {2}),
+        ({"classes_of_interest": ["STAR"]}, {2}),
+        ({"classes_of_interest": "Star"}, {2}),
+        ({"classes_of_interest": {"star", "EFF"}}, {2, 3}),
+        ({"classes_of_interest": ["absent"]}, set()),
+        ({"classes_of_interest": []}, {2, 3}),
+        ({"negative_classes": ["STAR"]}, {1, 3, 4}),
+        ({"negative_classes": "star"}, {1, 3, 4}),
+        ({"negative_classes": None}, {1, 2, 3, 4}),
+        ({"negative_classes": ("background", "EFF")}, {2, 4}),
+    ],
+)
+@pytest.mark.parametrize("task", ["image", "video"])
+def test_names_of_categories_are_compared_without_regard_to_case(task, kwargs, positive):
+    dset = kwcoco.CocoDataset()
+    for gid, name in enumerate(["Background", "Star", "eff", "Ignore"], start=1):
+        dset.add_video(f"v{gid}", id=gid, width=10, height=10)
+        dset.add_image(id=gid, file_name=f"{gid}.png", width=10, height=10, video_id=gid, frame_index=0)
+        dset.add_annotation(image_id=gid, category_id=dset.add_category(name), bbox=[1, 1, 3, 3])
+    make = {"image": new_image_sample_grid, "video": new_video_sample_grid}[task]
+    grid = make(dset, "full", **kwargs)
+    found = [grid["targets"][i] for i in grid["positives_indexes"]]
+    assert {target["aids"][0] for target in found} == positive
+    dset.anns[4]["bbox"] = [0, 0, 10, 10]
+    assert len(make(dset, "full", verbose=0)["targets"]) == 3
 
 
 def test_targets_follow_the_order_of_the_dataset():

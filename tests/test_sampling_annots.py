@@ -25,6 +25,7 @@ from helpers_datasets import (
     RGB,
     RLE,
     SHAPE,
+    SHOWN,
     STAR,
     geometry,
     one_image,
@@ -122,13 +123,15 @@ def test_given_ids_of_another_image_are_left_out(sampler):
     ]
 
 
-def test_an_annotation_without_a_box_shows_only_when_it_is_named(sampler):
-    assert NO_BOX not in aids_of(sampler)
+def test_an_annotation_without_a_box_has_the_extent_of_its_polygon(sampler):
+    assert NO_BOX in aids_of(sampler)
+    assert NO_BOX in aids_of(sampler, slices=(slice(15, 20), slice(15, 20)))
+    assert NO_BOX not in aids_of(sampler, slices=(slice(16, 20), slice(15, 20)))
     annots = sampler.load_sample({"gid": RGB, "slices": (slice(2, 9), slice(3, 9))}, annot_ids=[NO_BOX])[
         "annots"
     ]
     assert annots["aids"].tolist() == [NO_BOX]
-    assert np.isnan(annots["rel_boxes"].data).all()
+    assert annots["rel_boxes"].to_ltrb().data.tolist() == [[9, 10, 12, 13]]
     ring = annots["rel_ssegs"].data[0].data[0].data["exterior"].data
     np.testing.assert_array_equal(ring, [[9, 10], [12, 10], [12, 13]])
 
@@ -137,7 +140,7 @@ def test_a_missing_category_is_minus_one(sampler):
     annots = sampler.load_sample({"gid": RGB})["annots"]
     cids = dict(zip(annots["aids"].tolist(), annots["cids"].tolist()))
     assert cids[NO_CATEGORY] == cids[NULL_CATEGORY] == -1
-    stated = {aid: sampler.dset.anns[aid].get("category_id") for aid in BOXED}
+    stated = {aid: sampler.dset.anns[aid].get("category_id") for aid in SHOWN}
     assert {aid: cid for aid, cid in cids.items() if cid != -1} == {a: c for a, c in stated.items() if c}
     assert {cids[PLAIN], cids[OLD_MULTI], cids[OLD_POINTS], cids[EVERYTHING]} == {STAR, SHAPE, FIGURE, CHILD}
 
@@ -186,9 +189,9 @@ FORMS = [
 @pytest.mark.parametrize(("with_annots", "kinds"), FORMS)
 def test_with_annots_says_which_kinds_come(sampler, with_annots, kinds):
     annots = sampler.load_sample({"gid": RGB}, with_annots=with_annots)["annots"]
-    assert annots["aids"].tolist() == BOXED
-    assert len(annots["rel_boxes"]) == len(annots["cids"]) == len(BOXED)
-    assert len(annots["rel_ssegs"]) == len(annots["rel_kpts"]) == len(BOXED)
+    assert annots["aids"].tolist() == SHOWN
+    assert len(annots["rel_boxes"]) == len(annots["cids"]) == len(SHOWN)
+    assert len(annots["rel_ssegs"]) == len(annots["rel_kpts"]) == len(SHOWN)
     came = {"segmentation"} if any(sseg is not None for sseg in annots["rel_ssegs"]) else set()
     came |= {"keypoints"} if any(kpts is not None for kpts in annots["rel_kpts"]) else set()
     assert came == kinds
@@ -260,7 +263,7 @@ def test_annotations_have_the_keys_and_types_that_programs_know(sampler, window)
         "frame_dets",
     ]
     count = len(annots["aids"])
-    assert count == (len(BOXED) if window[0].start is None else 0)
+    assert count == (len(SHOWN) if window[0].start is None else 0)
     for key in ("aids", "cids", "rel_frame_index"):
         assert annots[key].dtype == np.int64
         assert annots[key].shape == (count,)
@@ -324,17 +327,17 @@ def test_the_annotations_of_a_target_come_without_its_pixels(sampler, monkeypatc
 
     monkeypatch.setattr(sampler.frames.reader, "read", read)
     for target, annots in zip(targets, expected):
-        found = sampler.load_target_annots(target)
+        found = sampler.load_annots(target)
         assert list(found) == list(annots)
         np.testing.assert_array_equal(found["aids"], annots["aids"])
         assert_same_geometry(geometry(found["frame_dets"][0]), geometry(annots["frame_dets"][0]))
-    some = sampler.load_target_annots({"gid": RGB}, with_annots="boxes", annot_ids=[RLE, PLAIN])
+    some = sampler.load_annots({"gid": RGB}, with_annots="boxes", annot_ids=[RLE, PLAIN])
     assert some["aids"].tolist() == [RLE, PLAIN]
     assert list(some["rel_ssegs"]) == [None, None]
-    assert list(sampler.load_target_annots({"gid": RGB, "legacy_annots": False})) == ["frame_dets"]
-    shown = sampler.load_target_annots({"gid": RGB, "slices": (slice(4, 8), slice(3, 6))}, visible_thresh=0.9)
+    assert list(sampler.load_annots({"gid": RGB, "legacy_annots": False})) == ["frame_dets"]
+    shown = sampler.load_annots({"gid": RGB, "slices": (slice(4, 8), slice(3, 6))}, visible_thresh=0.9)
     assert shown["aids"].tolist() == []
-    assert sampler.load_target_annots({"gid": RGB}, with_annots=False)["aids"].tolist() == BOXED
+    assert sampler.load_annots({"gid": RGB}, with_annots=False)["aids"].tolist() == SHOWN
 
 
 # --- samples are independent ---------------------------------------------------------------------

@@ -9,7 +9,6 @@ import kwimage
 import numpy as np
 import pytest
 from helpers_datasets import (
-    BOXED,
     COLUMN_POINTS,
     EMPTY,
     EMPTY_PIECES,
@@ -24,6 +23,7 @@ from helpers_datasets import (
     PLAIN,
     RGB,
     RLE,
+    SHOWN,
     STAR,
     geometry,
     mask,
@@ -46,6 +46,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ndsampler import CocoSampler
+from ndsampler.dataset.segmentations import parse_segmentation
 from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.sampling.shapes import GeometryStore
 
@@ -107,13 +108,13 @@ def test_annotations_come_home_through_tf_rel_to_abs(sampler, window, pad, scale
 
 def test_the_whole_image_shows_every_kind_of_annotation_as_it_stands(sampler):
     annots = sampler.load_sample({"gid": RGB})["annots"]
-    assert annots["aids"].tolist() == BOXED
-    found = dict(zip(BOXED, zip(annots["rel_ssegs"], annots["rel_kpts"])))
+    assert annots["aids"].tolist() == SHOWN
+    found = dict(zip(SHOWN, zip(annots["rel_ssegs"], annots["rel_kpts"])))
     with_sseg = {aid for aid, (sseg, _) in found.items() if sseg is not None}
     with_kpts = {aid for aid, (_, kpts) in found.items() if kpts is not None}
     plain = {PLAIN, NO_CATEGORY, NULL_CATEGORY, EMPTY_PIECES, NULL_PIECES}
     assert with_kpts == {OLD_POINTS, NEW_POINTS, COLUMN_POINTS, EVERYTHING}
-    assert with_sseg == set(BOXED) - plain - with_kpts | {EVERYTHING}
+    assert with_sseg == set(SHOWN) - plain - with_kpts | {EVERYTHING}
     assert all(type(found[aid][0]) is kwimage.MultiPolygon for aid in with_sseg)
     assert all(type(found[aid][1]) is kwimage.Points for aid in with_kpts)
     assert len(found[HOLES][0].data[0].data["interiors"]) == 1
@@ -186,13 +187,13 @@ def make_sampler_of_masks(tmp_path_factory):
 
 
 def test_an_added_and_a_removed_annotation_are_noticed(fresh):
-    assert aids_of(fresh) == BOXED
+    assert aids_of(fresh) == SHOWN
     aid = fresh.dset.add_annotation(RGB, category_id=STAR, bbox=[1, 1, 2, 2], segmentation=[1, 1, 3, 1, 3, 3])
     sample = fresh.load_sample({"gid": RGB}, annot_ids=[aid])
     assert sample["annots"]["rel_ssegs"].data[0] is not None
-    assert set(aids_of(fresh)) == {*BOXED, aid}
+    assert set(aids_of(fresh)) == {*SHOWN, aid}
     fresh.dset.remove_annotations([aid, RLE])
-    assert aids_of(fresh) == [other for other in BOXED if other != RLE]
+    assert aids_of(fresh) == [other for other in SHOWN if other != RLE]
     with pytest.raises(UnknownIdError, match=str(RLE)):
         fresh.load_sample({"gid": RGB}, annot_ids=[RLE])
 
@@ -203,7 +204,7 @@ def test_replaced_geometry_is_noticed(fresh):
     fresh.dset.anns[PLAIN]["keypoints"] = [{"xy": [4, 5], "keypoint_category_id": 8}]
     del fresh.dset.anns[OLD_POINTS]["keypoints"]
     annots = fresh.load_sample({"gid": RGB})["annots"]
-    assert_same_geometry(geometry(annots["frame_dets"][0]), expected_geometry(fresh.dset, BOXED, np.eye(3)))
+    assert_same_geometry(geometry(annots["frame_dets"][0]), expected_geometry(fresh.dset, SHOWN, np.eye(3)))
 
 
 def test_geometry_edited_in_place_is_noticed_after_a_refresh(fresh):
@@ -213,7 +214,7 @@ def test_geometry_edited_in_place_is_noticed_after_a_refresh(fresh):
     fresh.dset.anns[OLD_POINTS]["keypoints"][0] = 99
     fresh.regions.refresh()
     annots = fresh.load_sample({"gid": RGB})["annots"]
-    assert_same_geometry(geometry(annots["frame_dets"][0]), expected_geometry(fresh.dset, BOXED, np.eye(3)))
+    assert_same_geometry(geometry(annots["frame_dets"][0]), expected_geometry(fresh.dset, SHOWN, np.eye(3)))
 
 
 def test_an_annotation_that_moves_to_another_image_goes_there(fresh):
@@ -289,7 +290,7 @@ def test_old_keypoints_of_unlisted_names_have_places_only(make_sampler):
 def test_old_keypoints_survive_a_category_that_is_its_own_parent_or_has_none(make_sampler, parent):
     categories = [{"id": 1, "name": "thing", "supercategory": parent}]
     sampler = make_sampler({**BOX, "keypoints": [6, 7, 2]}, categories=categories)
-    (points,) = sampler.load_target_annots({"aid": 1}, with_annots="keypoints")["rel_kpts"]
+    (points,) = sampler.load_annots({"aid": 1}, with_annots="keypoints")["rel_kpts"]
     np.testing.assert_array_equal(points.xy, [[1, 2]])
 
 
@@ -316,12 +317,12 @@ def test_the_store_parses_once_and_stays_within_its_bound(sampler, monkeypatch):
     store = GeometryStore(sampler.dset, limit=3)
     parsed = []
     monkeypatch.setattr(
-        "ndsampler.sampling.shapes._polygons",
-        lambda ann, raw, parse=kwimage.MultiPolygon.coerce: parsed.append(ann["id"]) or parse(raw),
+        "ndsampler.sampling.shapes.parse_segmentation",
+        lambda raw, dims: parsed.append(raw) or parse_segmentation(raw, dims),
     )
     assert store[HOLES][0] is store[HOLES][0]
-    assert parsed == [HOLES]
-    for aid in BOXED:
+    assert parsed == [sampler.dset.anns[HOLES]["segmentation"]]
+    for aid in SHOWN:
         store[aid]
     assert len(store._known) == 3
     before = len(parsed)

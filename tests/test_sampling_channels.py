@@ -180,9 +180,11 @@ def test_an_xarray_names_axes_channels_and_places(sampler, gid, keys, names):
     rows, cols = (-3, 12), (5, 30)
     array = load(sampler, gid, rows, cols, as_xarray=True, **keys)
     assert array.dims == ("y", "x", "c")
+    assert list(array.indexes) == ["c"]
     assert array.coords["c"].values.tolist() == names
-    np.testing.assert_array_equal(array.coords["y"], np.arange(*rows))
-    np.testing.assert_array_equal(array.coords["x"], np.arange(*cols))
+    assert (array.coords["row"].dims, array.coords["col"].dims) == (("y",), ("x",))
+    np.testing.assert_array_equal(array.coords["row"], np.arange(*rows))
+    np.testing.assert_array_equal(array.coords["col"], np.arange(*cols))
     np.testing.assert_array_equal(array.values, load(sampler, gid, rows, cols, **keys))
 
 
@@ -194,11 +196,24 @@ def test_the_places_of_an_xarray_follow_the_scale(sampler, scale):
     height, width = array.shape[:2]
     centers = np.stack([np.arange(max(height, width)) + 0.5] * 2 + [np.ones(max(height, width))])
     x, y, _ = matrix @ centers - 0.5
-    np.testing.assert_allclose(array.coords["x"], x[:width])
-    np.testing.assert_allclose(array.coords["y"], y[:height])
+    np.testing.assert_allclose(array.coords["col"], x[:width])
+    np.testing.assert_allclose(array.coords["row"], y[:height])
 
 
 def test_an_xarray_can_be_cut_by_image_coordinates(sampler, data):
     array = load(sampler, RGB, (5, 20), (10, 40), as_xarray=True)
-    cut = array.sel(y=slice(7, 9), x=slice(12, 14), c=["b"])
+    cut = array.set_xindex("row").set_xindex("col").sel(row=slice(7, 9), col=slice(12, 14), c=["b"])
     np.testing.assert_array_equal(cut.values, data.pixels[RGB][7:10, 12:15, 2:])
+
+
+def test_xarrays_of_two_windows_can_be_added_and_concatenated(sampler, data):
+    xarray = pytest.importorskip("xarray")
+    first, second = (load(sampler, RGB, rows, (10, 40), as_xarray=True) for rows in ((5, 20), (15, 30)))
+    pixels = data.pixels[RGB]
+    np.testing.assert_array_equal((first + second).values, pixels[5:20, 10:40] + pixels[15:30, 10:40])
+    both = xarray.concat([first, second], "sample")
+    assert both.shape == (2, 15, 30, 3)
+    assert both.coords["row"].dims == ("sample", "y")
+    below = xarray.concat([first, second], "y")
+    assert below.shape == (30, 30, 3)
+    assert below.coords["row"].values.tolist() == [*range(5, 20), *range(15, 30)]

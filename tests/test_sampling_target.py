@@ -129,7 +129,7 @@ def test_numpy_integers_serve_as_ids(sampler, number):
     )
 
 
-@pytest.mark.parametrize("stated", [{"gid": GRAY}, {"cx": 3, "cy": 4}, {"width": 4}, {"category_id": 77}])
+@pytest.mark.parametrize("stated", [{"gid": RGB}, {"cx": 3, "cy": 4}, {"width": 4}, {"category_id": 77}])
 def test_what_the_target_states_wins_over_its_annotation(dset, stated):
     normal = normalize_target({"aid": PLAIN, **stated}, dset)
     assert {key: normal[key] for key in stated} == stated
@@ -142,8 +142,87 @@ def test_what_the_target_states_as_none_comes_from_its_annotation(dset, key):
     assert normalize_target({"aid": PLAIN, key: None}, dset) == normalize_target({"aid": PLAIN}, dset)
 
 
-def test_an_alias_for_the_image_wins_over_the_annotations_image(dset):
-    assert normalize_target({"aid": PLAIN, "image_id": GRAY}, dset)["gid"] == GRAY
+@pytest.mark.parametrize("place", [{"cx": 3, "cy": 4}, {"slices": (slice(0, 4), slice(0, 5))}])
+@pytest.mark.parametrize("key", ["gid", "image_id"])
+def test_a_window_with_a_place_of_its_own_may_lie_on_another_image_than_its_annotation(dset, key, place):
+    assert normalize_target({"aid": PLAIN, key: GRAY, **place}, dset)["gid"] == GRAY
+
+
+@pytest.mark.parametrize("keys", [{"gid": GRAY}, {"image_id": GRAY}, {"gid": GRAY, "cx": 4}])
+@pytest.mark.parametrize("window_dims", [None, "square", (8, 8)])
+def test_an_annotation_of_another_image_places_no_window(sampler, keys, window_dims):
+    target = {"aid": PLAIN, "window_dims": window_dims, **keys}
+    with pytest.raises(TargetError, match=f"annotation {PLAIN} belongs to image {RGB}, .* states gid {GRAY}"):
+        sampler.load_sample(target)
+
+
+# --- annotations that are not needed -------------------------------------------------------------
+
+COMPLETE = [
+    {"slices": (slice(0, 4), slice(0, 5))},
+    {"space_slice": (slice(0, 4), slice(0, 5))},
+    {"cx": 9, "cy": 9, "width": 4, "height": 3},
+    {"cx": 9, "cy": 9, "window_dims": (3, 4)},
+]
+
+
+@pytest.mark.parametrize("aid", [9999, "first", 1.5, float("nan"), 2**70])
+@pytest.mark.parametrize("place", COMPLETE)
+def test_an_unknown_annotation_beside_a_complete_window_is_kept(sampler, aid, place):
+    sample = sampler.load_sample({"gid": RGB, "aid": aid, **place})
+    assert_same_sample(sample, sampler.load_sample({"gid": RGB, **place}))
+    assert sample["target"]["aid"] is aid
+    assert sample["target"]["annot_idx"] == -1
+
+
+@pytest.mark.parametrize("place", COMPLETE)
+def test_an_annotation_without_a_box_beside_a_complete_window_gives_image_and_category(sampler, dset, place):
+    sample = sampler.load_sample({"aid": NO_BOX, **place})
+    assert_same_sample(sample, sampler.load_sample({"gid": RGB, **place}))
+    assert sample["target"]["category_id"] == dset.anns[NO_BOX]["category_id"]
+
+
+@pytest.mark.parametrize("place", [{}, {"cx": 9, "cy": 9}, {"cx": 9, "window_dims": (3, 4)}])
+def test_an_unknown_annotation_beside_an_incomplete_window_is_refused(dset, place):
+    with pytest.raises(UnknownTargetError, match="aid is 9999; expected an annotation id of the dataset: "):
+        normalize_target({"gid": RGB, "aid": 9999, **place}, dset)
+
+
+def test_an_unknown_annotation_names_no_image(dset):
+    with pytest.raises(UnknownTargetError, match="aid is 9999"):
+        normalize_target({"aid": 9999, **WINDOW}, dset)
+
+
+# --- a box in the target -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("aid", [{}, {"aid": None}, {"aid": -1}])
+@pytest.mark.parametrize("box", [[3, 4, 12, 9], (3.5, 4.25, 5.2, 7.7), np.array([3, 4, 12, 9])])
+def test_a_box_places_the_window(sampler, box, aid):
+    x, y, width, height = (float(value) for value in box)
+    same = {"cx": x + width / 2, "cy": y + height / 2, "width": width, "height": height}
+    sample = sampler.load_sample({"gid": RGB, "bbox": box, **aid})
+    assert_same_sample(sample, sampler.load_sample({"gid": RGB, **same}))
+    assert {key: sample["target"][key] for key in same} == same
+    assert sample["target"]["bbox"] is box
+
+
+def test_an_annotation_of_the_dataset_is_a_target(sampler, dset):
+    assert_same_sample(sampler.load_sample(dset.anns[PLAIN]), sampler.load_sample({"aid": PLAIN}))
+
+
+@pytest.mark.parametrize("size", [{"window_dims": (8, 6)}, {"window_dims": "square"}, {"width": 4}])
+def test_the_size_of_a_window_around_a_box_may_be_stated(sampler, size):
+    expected = sampler.load_sample({"aid": PLAIN, **size})
+    assert_same_sample(sampler.load_sample({"gid": RGB, "bbox": [3, 4, 12, 9], **size}), expected)
+
+
+@pytest.mark.parametrize("box", [[30, 20, 5, 5], "no box", None, [1, 2, 3]])
+@pytest.mark.parametrize("place", [*COMPLETE, {"aid": PLAIN}])
+def test_a_box_beside_another_place_is_a_foreign_key(sampler, place, box):
+    sample = sampler.load_sample({"gid": RGB, **place, "bbox": box})
+    assert_same_sample(sample, sampler.load_sample({"gid": RGB, **place}))
+    assert sample["target"]["bbox"] is box
 
 
 @pytest.mark.parametrize("key", ["slices", "space_slice"])

@@ -178,7 +178,7 @@ def test_only_detections_are_given_without_the_older_arrays(sampler):
 def test_annotations_are_loaded_alike_without_pixels(sampler):
     target = {"vidid": MOVING, "space_slice": SPACE, "scale": 2, "pad": (1, 2, 3)}
     expected = load(sampler, True, **target)["annots"]
-    found = sampler.load_target_annots(target)
+    found = sampler.load_annots(target)
     np.testing.assert_array_equal(found["aids"], expected["aids"])
     np.testing.assert_allclose(found["rel_boxes"].data, expected["rel_boxes"].data)
 
@@ -260,13 +260,22 @@ def test_an_xarray_names_frames_rows_columns_and_channels(sampler, scale):
     found = pixels_of(sampler, as_xarray=True, **target)
     assert found.dims == ("t", "y", "x", "c")
     np.testing.assert_array_equal(found.values, pixels_of(sampler, **target))
-    assert found.coords["t"].values.tolist() == [0, 1, 2, 3]
+    assert list(found.indexes) == ["c"]
+    assert found.coords["frame"].values.tolist() == [0, 1, 2, 3]
     assert found.coords["c"].values.tolist() == ["b", "g", "r"]
     scale_x, scale_y = scale if isinstance(scale, tuple) else (scale, scale)
-    np.testing.assert_allclose(np.diff(found.coords["x"]), 1 / scale_x)
-    np.testing.assert_allclose(np.diff(found.coords["y"]), 1 / scale_y)
-    assert found.coords["x"].values[0] == pytest.approx(9 + 0.5 / scale_x - 0.5)
-    assert found.coords["y"].values[0] == pytest.approx(6 + 0.5 / scale_y - 0.5)
+    np.testing.assert_allclose(np.diff(found.coords["col"]), 1 / scale_x)
+    np.testing.assert_allclose(np.diff(found.coords["row"]), 1 / scale_y)
+    assert found.coords["col"].values[0] == pytest.approx(9 + 0.5 / scale_x - 0.5)
+    assert found.coords["row"].values[0] == pytest.approx(6 + 0.5 / scale_y - 0.5)
+
+
+def test_the_frames_of_an_xarray_are_positions_in_the_video(sampler):
+    found = pixels_of(sampler, as_xarray=True, vidid=MOVING, time_slice=slice(2, 5), space_slice=SPACE)
+    assert found.coords["frame"].dims == ("t",)
+    assert found.coords["frame"].values.tolist() == [2, 3, 4]
+    earlier = pixels_of(sampler, as_xarray=True, vidid=MOVING, time_slice=slice(0, 3), space_slice=SPACE)
+    assert (found + earlier).shape == found.shape
 
 
 def test_positives_of_a_dataset_with_videos_are_stills(sampler, data):

@@ -148,8 +148,30 @@ def test_images_without_a_video_make_frames_in_their_own_pixels(sampler, data):
     expected = [crop_oracle(whole(data, gid), (-2, 20), (10, 70)) for gid in LOOSE]
     np.testing.assert_array_equal(sample["im"], np.stack(expected))
     assert sample["params"]["data_dims"] == (2, *FRAME_DIMS)
-    assert sample["target"].get("vidid") is None
+    assert sample["target"]["vidid"] is None
     assert all(len(dets) for dets in sample["annots"]["frame_dets"])
+
+
+@pytest.mark.parametrize("key", ["vidid", "video_id"])
+@pytest.mark.parametrize("vidid", [999, "video7", -1, (1, 2), [3]])
+@pytest.mark.parametrize("gids", [[TURNED, SAME], list(LOOSE)])
+def test_an_unknown_video_beside_images_is_a_foreign_key(sampler, gids, vidid, key):
+    sample = load(sampler, gids=gids, space_slice=SPACE, **{key: vidid})
+    expected = load(sampler, gids=gids, space_slice=SPACE)
+    np.testing.assert_array_equal(sample["im"], expected["im"])
+    assert sample["target"][key] == sample["target"]["vidid"] == vidid
+    assert sample["params"]["data_dims"] == expected["params"]["data_dims"]
+    again = sampler.load_sample(sample["target"])
+    np.testing.assert_array_equal(again["im"], expected["im"])
+
+
+@pytest.mark.parametrize(
+    "make", [iter, lambda gids: dict.fromkeys(gids).keys(), lambda gids: (g for g in gids)]
+)
+def test_images_may_be_named_by_what_can_be_read_once(sampler, make):
+    sample = load(sampler, gids=make([TURNED, SAME]), space_slice=SPACE)
+    np.testing.assert_array_equal(sample["im"], pixels_of(sampler, gids=[TURNED, SAME], space_slice=SPACE))
+    assert sample["target"]["gids"] == [TURNED, SAME]
 
 
 @pytest.mark.parametrize("vidid", [999, "video7", -1, (1, 2)])

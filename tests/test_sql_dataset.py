@@ -11,12 +11,14 @@ from typing import Any
 import kwcoco
 import numpy as np
 import pytest
+from helpers_optional import import_optional
+from helpers_threads import PATIENCE
 
 import ndsampler
 from ndsampler.dataset import sql_view
 from ndsampler.utils.quiet import stdout_to_log
 
-sqlalchemy = pytest.importorskip("sqlalchemy")
+sqlalchemy = import_optional("sqlalchemy")
 
 #: What the tests that leave the process load.
 WINDOW = {"window_dims": (48, 64)}
@@ -43,7 +45,9 @@ class Pair:
 def folder(request, tmp_path_factory):
     """A folder with a dataset of pixels made on the spot, and a database of the same."""
     dpath = tmp_path_factory.mktemp(request.param)
-    options = {"num_frames": 4} if request.param == "vidshapes8" else {}
+    options = {"image_size": (256, 192)}
+    if request.param == "vidshapes8":
+        options["num_frames"] = 4
     with stdout_to_log():
         dset = kwcoco.CocoDataset.demo(
             request.param, verbose=0, dpath=str(dpath / "demo"), use_cache=False, **options
@@ -118,6 +122,14 @@ def test_targets_that_name_an_annotation_or_an_image_are_the_same(pair):
         assert_same_samples(pair.plain.load_sample(dict(target)), pair.view.load_sample(dict(target)))
 
 
+@pytest.mark.parametrize("wrong", ["x", 99999, 1.5, [1], np.array([1, 2]), 2**70])
+@pytest.mark.parametrize("key", ["gid", "aid", "vidid"])
+def test_unknown_ids_are_refused_with_some_that_exist(pair, key, wrong):
+    for sampler in (pair.plain, pair.view):
+        with pytest.raises(ndsampler.errors.UnknownIdError, match="expected (one of|an annotation|a video)"):
+            sampler.load_sample({key: wrong})
+
+
 def test_samples_of_videos_are_the_same(pair):
     if not pair.plain.dset.videos():
         pytest.skip("no videos")
@@ -181,8 +193,8 @@ def test_workers_give_the_same_samples(pair, method, work):
     queue = context.Queue()
     worker = context.Process(target=work, args=(pair.view, queue))
     worker.start()
-    samples = queue.get(timeout=120)
-    worker.join(timeout=120)
+    samples = queue.get(timeout=PATIENCE)
+    worker.join(PATIENCE)
     assert worker.exitcode == 0
     for index, sample in enumerate(samples):
         assert_same_samples(pair.plain.load_item(index, target=dict(WINDOW)), pickle.loads(sample))
@@ -217,13 +229,14 @@ def test_geometries_of_many_annotations_are_asked_for_together(pair, statements,
 
 
 def test_columns_are_read_by_one_statement_for_each_table(folder, monkeypatch):
-    from ndsampler.dataset import annot_table
+    from ndsampler.dataset import records
+    from ndsampler.dataset.annot_table import AnnotTable
 
     asked: list[str] = []
-    fetch = annot_table.fetch
-    monkeypatch.setattr(annot_table, "fetch", lambda dset, query: asked.append(query) or fetch(dset, query))
+    fetch = records.fetch
+    monkeypatch.setattr(records, "fetch", lambda dset, query: asked.append(query) or fetch(dset, query))
     view = kwcoco.CocoSqlDatabase(str(folder / "view.sqlite")).connect(readonly=True)
-    table = annot_table.AnnotTable.from_coco(view)
+    table = AnnotTable.from_coco(view)
     assert len(table) == len(view.anns)
     assert sum("FROM images" in query for query in asked) == 1
     assert sum("_bbox_x" in query for query in asked) == 1

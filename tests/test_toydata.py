@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
 import pickle
-import subprocess
-import sys
 
 import kwimage
 import numpy as np
 import pytest
+from helpers_processes import check_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -213,14 +211,7 @@ def test_the_same_picture_is_drawn_in_another_process():
         "im = DynamicToySampler(20, seed=0, gsize=(48, 36)).load_positive(3)['im']\n"
         "print(hashlib.sha256(im.tobytes()).hexdigest())\n"
     )
-    found = set()
-    for seed in ["1", "2"]:
-        env = {**os.environ, "PYTHONHASHSEED": seed}
-        run = subprocess.run(
-            [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
-        )
-        found.add(run.stdout)
-    assert len(found) == 1
+    assert len({check_script(code, env={"PYTHONHASHSEED": seed}) for seed in ("1", "2")}) == 1
 
 
 def test_copies_and_pickles_give_the_same_samples():
@@ -256,12 +247,16 @@ def test_counts_are_those_of_the_images(n_positives):
     annots = [ann for gid in sampler.image_ids for ann in sampler.load_image_with_annots(gid)[1]]
     assert sampler.n_annots == len(annots)
     assert len({ann["id"] for ann in annots}) == len(annots)
+    assert min((ann["id"] for ann in annots), default=1) == 1
+    assert len(sampler) == sampler.n_images
+    assert sampler
 
 
 def test_items_are_positives_first_and_negatives_after():
     sampler = small(n_positives=4)
     aids = [sampler.load_item(index)["target"]["aid"] for index in range(8)]
-    assert [aid >= 0 for aid in aids] == [True] * 4 + [False] * 4
+    assert [aid >= 1 for aid in aids] == [True] * 4 + [False] * 4
+    assert aids[0] == 1
     assert same_samples(sampler.load_item(1, pad=3), sampler.load_positive(1, pad=3))
     assert same_samples(
         sampler.load_item(5, window_dims=(9, 8)), sampler.load_negative(1, window_dims=(9, 8))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
 import textwrap
 import warnings
 
 import numpy as np
 import pytest
 from helpers_datasets import PLAIN, RGB, stills
+from helpers_processes import run_python
 
 import ndsampler
 from ndsampler import CocoSampler
@@ -65,7 +64,8 @@ TODAY = """
         sampler.preselect(n_pos=2, n_neg=1, window_dims=(8, 8), rng=0)
         sampler.load_positive(0, target={"window_dims": (4, 4)}, with_annots="boxes+segmentation")
         sampler.load_negative(0), sampler.load_item(1), sampler.load_image_with_annots(11)
-        sampler.load_target_annots({"gid": 11}), sampler.load_annotations(11), sampler.load_image(11)
+        sampler.load_target_annots({"gid": 11}), sampler.load_annots({"gid": 11})
+        sampler.load_annotations(11), sampler.load_image(11)
         sampler.new_sample_grid("image_detection", (16, 16), 0.5), sampler.classes.idx_to_node
         sampler.hashid, sampler.frames.hashid, sampler.regions.hashid, sampler.image_ids
     ndsampler.DynamicToySampler().load_positive()
@@ -160,12 +160,7 @@ def test_old_forms_warn_where_only_optional_packages_are_silenced(sampler, monke
 def test_an_import_statement_of_an_old_name_is_named_by_its_line(tmp_path):
     program = tmp_path / "program.py"
     program.write_text("import os\n\nfrom ndsampler import CocoDataset\n")
-    done = subprocess.run(
-        [sys.executable, "-W", "always::FutureWarning", str(program)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python("-W", "always::FutureWarning", program)
     assert f"{program}:3: FutureWarning: ndsampler.CocoDataset is now kwcoco.CocoDataset" in done.stderr
 
 
@@ -178,13 +173,7 @@ def test_a_program_of_today_runs_where_future_warnings_are_errors(tmp_path):
     dset = stills(tmp_path).dset
     dset.fpath = str(tmp_path / "data.kwcoco.json")
     dset.dump(dset.fpath)
-    done = subprocess.run(
-        [sys.executable, "-W", "error::FutureWarning", "-c", textwrap.dedent(TODAY)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
+    done = run_python("-W", "error::FutureWarning", "-c", textwrap.dedent(TODAY), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "done"
 

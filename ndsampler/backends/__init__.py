@@ -1,8 +1,9 @@
 """
-Storage backends: how the pixels of one image file are kept for fast region reads.
+Storage backends: how the pixels of an image file are stored for fast reads of regions.
 
-``base`` holds the interface and the registry, one module each holds a backend.
-See ``docs/source/howto/add_a_backend.rst`` for writing another.
+``base`` holds the interface and the registry. ``source``, ``npy`` and ``cog`` each hold a backend;
+``gdal``, ``gdal_write``, ``opencv`` and ``headers`` read and write the file formats; ``label`` describes a
+cache entry at its end. See ``docs/source/howto/add_a_backend.rst`` for writing another backend.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """
-The interface of a storage backend, and the registry that finds one by name.
+The interface of a storage backend, and the registry of backends by name.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,41 +18,120 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Raised whenever entries written by an earlier version must not be read any more.
-FORMAT_VERSION = 2
+#: Version of the names, labels and codecs of entries; increased when entries of earlier versions must not be
+#: read any more. Version 2 was that of release 1.0.0.
+FORMAT_VERSION = 3
 
-#: Bytes of pixels that are held in memory while an entry is written.
+#: Bytes of pixels that are held in memory at a time while an entry is written.
 BLOCK_BYTES = 32 * 2**20
+
+#: float64 holds every integer below this one.
+LARGEST_EXACT = 2**53
+
+
+class Stated(NamedTuple):
+    """What the dataset states of a file that decides how it is read."""
+
+    channels: int | None = None
+    """The number of channels."""
+    dims: tuple[int, int] | None = None
+    """(height, width) in pixels."""
+
+
+#: Of a file that the dataset states nothing of.
+UNSTATED = Stated()
 
 
 class RegionReader(Protocol):
-    """An open image that reads windows. It belongs to one thread unless it is ``shareable``."""
+    """An open image that reads windows. Only one thread may use it unless it is ``shareable``."""
 
     shape: tuple[int, int, int]
     """(height, width, channels) in pixels."""
     dtype: np.dtype[Any]
-    """The type of one value."""
-    nodata: float | None
-    """The value that the file declares to mean "no measurement here", if any."""
+    """Type of the values."""
+    nodata: Any
+    """The value by which the file marks pixels without a measurement; None for none; a tuple with a value for
+    each channel where they differ."""
     shareable: bool
-    """Whether several threads may read at once."""
+    """Whether several threads may read at the same time."""
     nbytes: int
-    """Memory held while open, in bytes; 0 for a mere file handle."""
+    """Bytes of memory that the open image holds; 0 if it holds only a file handle."""
     overviews: tuple[tuple[int, int], ...]
-    """(height, width) of the reduced versions that the file holds, each about half of the one before."""
+    """(height, width) of each overview in the file; each is about half the size of the one before."""
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
-        """Return rows y0:y1 and columns x0:x1, which lie inside the image, as an array of its own."""
+        """Return a window inside the image as an array that the caller owns.
+
+        Args:
+            y0: first row.
+            y1: row after the last.
+            x0: first column.
+            x1: column after the last.
+            bands: indexes of the channels, in the order wanted; all when None.
+        """
 
     def close(self) -> None:
         """Release the file."""
 
 
+class MaskedReader(RegionReader, Protocol):
+    """An open image that may have a mask of valid pixels; a reader without these members has none."""
+
+    has_mask: bool
+    """Whether it has one."""
+    masks_overviews: bool
+    """Whether its overviews have one too."""
+
+    def read_mask(
+        self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels of a window are valid.
+
+        Args:
+            y0: first row.
+            y1: row after the last.
+            x0: first column.
+            x1: column after the last.
+            bands: indexes of the channels; all when None.
+
+        Returns:
+            (height, width, 1) for a mask of all channels, else (height, width, channels).
+        """
+
+
+def as_masked(reader: RegionReader) -> MaskedReader | None:
+    """Return a reader that has a mask; None for any other.
+
+    Args:
+        reader: an open image.
+    """
+    return reader if getattr(reader, "has_mask", False) else None  # type: ignore[return-value]
+
+
+def valid_pixels(
+    mask: NDArray[Any] | None, dims: tuple[int, int], bands: Sequence[int] | None
+) -> NDArray[np.bool_]:
+    """Return which pixels of a window are valid, as :meth:`MaskedReader.read_mask` does.
+
+    Args:
+        mask: (height, width, masks) of the window, not 0 where a pixel is valid; None if there is no mask.
+        dims: (height, width) of the window.
+        bands: indexes of the wanted bands; None for all. One mask holds for all bands.
+
+    Returns:
+        A new array of shape (height, width, masks).
+    """
+    if mask is None:
+        return np.ones((*dims, 1), bool)
+    chosen = mask if bands is None or mask.shape[2] == 1 else mask[:, :, bands]
+    return np.not_equal(chosen, 0, order="C")
+
+
 class SourceReader(RegionReader, Protocol):
-    """An open source that can be converted."""
+    """An open source file that can be converted."""
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
-        """Return rows y0:y1 whole, perhaps as a view that is valid only while the source is open."""
+        """Return rows y0:y1 over the full width, possibly as a view, valid until the file is closed."""
 
 
 class Backend(ABC):
@@ -61,17 +141,17 @@ class Backend(ABC):
         config: settings of the backend; each key must be one of :attr:`DEFAULTS`.
 
     Raises:
-        BackendError: for an unknown key, or a value that the backend cannot use.
+        BackendError: for an unknown key or an invalid value.
     """
 
     name: ClassVar[str]
-    """What users write as ``backend=``."""
+    """The name that users pass as ``backend=``."""
     suffix: ClassVar[str] = ""
-    """How the file names of entries end; empty when the backend keeps no entries."""
+    """Ending of the file names of entries; empty if the backend writes no entries."""
     maps: ClassVar[bool] = False
-    """Whether entries are ``.npy`` files that numpy can map into memory."""
+    """Whether entries are ``.npy`` files, which numpy can map into memory."""
     DEFAULTS: ClassVar[dict[str, Any]] = {}
-    """Every setting with its default."""
+    """Every setting and its default."""
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         given = dict(config or {})
@@ -83,38 +163,55 @@ class Backend(ABC):
         self.check_config()
 
     def check_config(self) -> None:
-        """Raise a :class:`BackendError` for a setting out of range."""
+        """Raise a :class:`BackendError` if a setting has an invalid value."""
         return None
 
     def describe(self) -> str:
-        """Return the name, and the settings that are not the defaults, for people to read."""
+        """Return the name, followed by the settings that differ from the defaults, for messages."""
         changed = [f"{key}={value}" for key, value in self.config.items() if value != self.DEFAULTS[key]]
         return " ".join([self.name, *changed])
 
     @property
     def caches(self) -> bool:
-        """Whether images are converted into entries of a cache."""
+        """Whether images are converted into cache entries."""
         return bool(self.suffix)
 
     def usable_in_place(self, path: str) -> bool:
-        """Whether the source itself reads as fast as an entry would, so that none is written."""
+        """Whether a source can be read about as fast as an entry, so that none is written.
+
+        Args:
+            path: the source file.
+        """
         return not self.caches
 
     def convert(self, source: SourceReader, dest: str) -> None:
-        """Write the pixels of an open source to a new file."""
-        raise NotImplementedError(f"backend {self.name!r} keeps no entries")
+        """Write the pixels of a source to a new file.
+
+        Args:
+            source: the open source.
+            dest: path of the new file.
+        """
+        raise NotImplementedError(f"backend {self.name!r} writes no entries")
 
     def space_needed(self, source: RegionReader) -> int:
-        """Return how many bytes the entry of an open source takes at the least; 0 if nobody can tell."""
+        """Return the minimum size of an entry in bytes; 0 if it cannot be known before writing.
+
+        Args:
+            source: the open source.
+        """
         return 0
 
     @property
     def lossless(self) -> bool:
-        """Whether an entry holds exactly the pixels of its source."""
+        """Whether entries hold exactly the pixels of their sources."""
         return True
 
+    def as_lossless(self) -> Backend:
+        """Return a backend of the same kind whose entries hold exactly the pixels of their sources."""
+        return self
+
     def is_exact(self, entry: str) -> bool:
-        """Whether a certain entry, however this object is set, holds exactly the pixels of its source.
+        """Whether an existing entry, written with whatever settings, holds exactly the pixels of its source.
 
         Args:
             entry: path of the entry.
@@ -127,7 +224,7 @@ class Backend(ABC):
 
         Args:
             path: the file.
-            level: 0 for the image itself, n for the n-th of its overviews.
+            level: 0 for the image itself, n for its n-th overview.
         """
 
     def __repr__(self) -> str:
@@ -135,19 +232,40 @@ class Backend(ABC):
 
 
 def row_blocks(source: SourceReader) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield the first row and the pixels of blocks of whole rows, :data:`BLOCK_BYTES` at a time.
+    """Yield the pixels of a source in blocks of rows of at most :data:`BLOCK_BYTES`.
 
     Args:
-        source: an open source.
+        source: the open source.
+
+    Yields:
+        The index of the first row, and the (rows, width, channels) pixels.
     """
-    height, width, channels = source.shape
-    step = max(1, BLOCK_BYTES // max(1, width * channels * source.dtype.itemsize))
+    for y0, y1 in row_ranges(source.shape, source.dtype.itemsize):
+        yield y0, source.rows(y0, y1)
+
+
+def row_ranges(shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of rows that cover an image, each of at most :data:`BLOCK_BYTES` of pixels.
+
+    Args:
+        shape: (height, width, channels) of the image.
+        itemsize: bytes of a value.
+
+    Yields:
+        The first row, and the row after the last.
+
+    Example:
+        >>> list(row_ranges((3, 2**20, 3), 8))
+        [(0, 1), (1, 2), (2, 3)]
+    """
+    height, width, channels = shape
+    step = max(1, BLOCK_BYTES // max(1, width * channels * itemsize))
     for y0 in range(0, height, step):
-        yield y0, source.rows(y0, min(y0 + step, height))
+        yield y0, min(y0 + step, height)
 
 
 def same_pixels(first: NDArray[Any], second: NDArray[Any]) -> bool:
-    """Whether two arrays are equal, NaN with NaN.
+    """Whether two arrays are equal; NaN equals NaN.
 
     Args:
         first: pixels.
@@ -162,12 +280,30 @@ def same_pixels(first: NDArray[Any], second: NDArray[Any]) -> bool:
 
 BackendType = TypeVar("BackendType", bound=type[Backend])
 
-#: Backends by the name users write. None, no backend, is kept as ``'raw'``.
+#: What a backend may be called.
+NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+#: The backends by name. ``backend=None`` is registered as ``'raw'``.
 REGISTRY: dict[str, type[Backend]] = {}
 
 
 def register(name: str) -> Callable[[BackendType], BackendType]:
-    """Return a class decorator that makes a backend known by a name."""
+    """Return a class decorator that registers a backend.
+
+    Args:
+        name: the name that users pass as ``backend=``: letters, digits, ``_`` and ``-``, because it is the
+            name of a folder of entries too.
+
+    Raises:
+        BackendError: for any other name.
+
+    Example:
+        >>> register('my/format')
+        Traceback (most recent call last):
+        ndsampler.errors.BackendError: the name of a backend is 'my/format'; expected letters, digits, _ and -
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise BackendError(f"the name of a backend is {name!r}; expected letters, digits, _ and -")
 
     def enter(cls: BackendType) -> BackendType:
         cls.name = name
@@ -178,17 +314,14 @@ def register(name: str) -> Callable[[BackendType], BackendType]:
 
 
 def make_backend(spec: Any) -> Backend:
-    """Return the backend that a user asked for.
+    """Return the backend for the argument ``backend`` of a sampler.
 
     Args:
-        spec: None, ``'npy'``, ``'cog'``, ``'auto'`` (which is ``'cog'``), a :class:`Backend`, or a
+        spec: None, ``'npy'``, ``'cog'``, ``'auto'`` (which means ``'cog'``), a :class:`Backend`, or a
             dictionary ``{'type': name, 'config': {...}}``.
 
-    Returns:
-        The backend with its settings checked.
-
     Raises:
-        BackendError: for an unknown name, an unknown key or a setting out of range.
+        BackendError: for an unknown name, an unknown key or an invalid setting.
 
     Example:
         >>> make_backend('npy').suffix
@@ -201,8 +334,8 @@ def make_backend(spec: Any) -> Backend:
     config: dict[str, Any] = {}
     name = spec
     if isinstance(spec, dict):
-        # '_hack_use_cli' stands in the documented default; it chose between two
-        # writers of an earlier release and means nothing here.
+        # The documented default contains '_hack_use_cli', which selected a writer in earlier releases. It has
+        # no effect.
         unknown = sorted(set(spec) - {"type", "config", "_hack_use_cli"})
         if unknown or "type" not in spec:
             raise BackendError(f"backend is {spec!r}; expected a dict with the keys 'type' and 'config'")

@@ -1,9 +1,9 @@
 """
 The ``'cog'`` backend: compressed tiles with overviews.
 
-Which codec and why: measured on 4096² RGB pictures, ZSTD at level 1 with a
-predictor and tiles of 128 pixels is lossless, about 0.39 of the raw size, and
-reads a window as fast as lossy JPEG does. ``make bench`` repeats the measurement.
+The default codec is ZSTD at level 1 with a predictor and tiles of 128 pixels. On RGB images of 4096 x 4096
+pixels it is lossless, takes about 0.39 of the uncompressed size, and reads a window as fast as lossy JPEG.
+``make bench`` repeats this measurement.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ndsampler.backends import gdal
+from ndsampler.backends import gdal, gdal_write
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
 from ndsampler.errors import BackendError, CacheError
 from ndsampler.utils.fork_safety import GATE
@@ -20,7 +20,7 @@ from ndsampler.utils.fork_safety import GATE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Each ``compress`` setting with the options that GDAL's COG driver takes for it.
+#: The options of GDAL's COG driver for each ``compress`` setting.
 CODECS: Mapping[str, Mapping[str, str]] = {
     "ZSTD": {"COMPRESS": "ZSTD", "LEVEL": "1", "PREDICTOR": "YES"},
     "DEFLATE": {"COMPRESS": "DEFLATE", "LEVEL": "6", "PREDICTOR": "YES"},
@@ -29,28 +29,37 @@ CODECS: Mapping[str, Mapping[str, str]] = {
     "NONE": {"COMPRESS": "NONE"},
 }
 
-#: The types of values that GDAL stores.
-GDAL_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+#: The codecs that change pixels.
+LOSSY = frozenset({"JPEG"})
 
-#: Other spellings of a codec.
-CODEC_ALIASES = {"AUTO": "ZSTD", "RAW": "NONE"}
+#: The codec for images that the chosen one cannot store.
+FALLBACK = "ZSTD"
+
+#: The value types that GDAL can store; ``gdal.STAND_INS`` has more that it stores as others.
+GDAL_TYPES = (
+    *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+    *("float32", "float64", "complex64", "complex128"),
+)
+
+#: Other names of codecs.
+CODEC_ALIASES = {"AUTO": FALLBACK, "RAW": "NONE"}
 
 
 @register("cog")
 class CogBackend(Backend):
-    """Entries are cloud-optimized GeoTIFFs.
+    """Stores entries as cloud-optimized GeoTIFFs (COGs).
 
     Settings:
 
-    * ``compress``: ``'auto'`` (which is ZSTD), ``'ZSTD'``, ``'DEFLATE'``, ``'LZW'``, ``'NONE'``,
-      or ``'JPEG'``, the only one that changes pixels. JPEG holds 8-bit images of 1 or 3 bands; any
-      other image is stored as with ``'auto'``.
-    * ``blocksize``: side of a tile in pixels, a multiple of 16 (default 128).
-    * ``quality``: of JPEG, 1 to 100 (default 75).
-    * ``overviews``: ``'auto'`` writes them by area averaging, a method of GDAL such as
-      ``'NEAREST'`` writes them by it, False writes none.
+    * ``compress``: ``'auto'`` (which means ZSTD), ``'ZSTD'``, ``'DEFLATE'``, ``'LZW'``, ``'NONE'``
+      or ``'JPEG'``. Only JPEG is lossy. It can store 8-bit images of 1 or 3 bands; any other image is
+      stored as with ``'auto'``.
+    * ``blocksize``: height and width of a tile in pixels, a multiple of 16 (default 128).
+    * ``quality``: JPEG quality, 1 to 100 (default 75).
+    * ``overviews``: ``'auto'`` or True for overviews by area averaging, the name of a GDAL resampling
+      method such as ``'NEAREST'``, or False for none.
 
-    A source that is a tiled TIFF, a COG among them, is used where it lies.
+    A source that is a tiled TIFF already, such as a COG, is read directly.
 
     Example:
         >>> CogBackend({'compress': 'DEFLATE'}).lossless
@@ -67,7 +76,7 @@ class CogBackend(Backend):
     RESAMPLING = ("AVERAGE", "NEAREST", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS", "MODE", "RMS")
 
     def check_config(self) -> None:
-        """Raise a :class:`ndsampler.errors.BackendError` for a setting out of range."""
+        """Raise a :class:`ndsampler.errors.BackendError` if a setting has an invalid value."""
         config = self.config
         if str(config["compress"]).upper() not in {*CODECS, *CODEC_ALIASES}:
             options = ", ".join(repr(name) for name in ("auto", *CODECS, "RAW"))
@@ -85,60 +94,78 @@ class CogBackend(Backend):
 
     @property
     def codec(self) -> str:
-        """The key of :data:`CODECS` that was asked for."""
+        """The key of :data:`CODECS` that the ``compress`` setting selects."""
         name = str(self.config["compress"]).upper()
         return CODEC_ALIASES.get(name, name)
 
     @property
     def lossless(self) -> bool:
-        """Whether an entry holds exactly the pixels of its source."""
-        return self.codec != "JPEG"
+        """Whether entries hold exactly the pixels of their sources."""
+        return self.codec not in LOSSY
+
+    def as_lossless(self) -> CogBackend:
+        """Return this backend, or one with the codec ``'auto'`` if the codec changes pixels."""
+        return self if self.lossless else CogBackend({**self.config, "compress": FALLBACK})
 
     def is_exact(self, entry: str) -> bool:
-        """Return False for an entry that is compressed as JPEG.
+        """Whether an entry holds exactly the pixels of its source: False if its codec is lossy.
+
+        Args:
+            entry: path of the entry.
 
         Raises:
-            SourceError: if it cannot be opened.
+            SourceError: if the entry cannot be opened.
         """
-        with GATE, gdal.open_dataset(entry) as dataset:
-            return str(dataset.profile.get("compress")).upper() != "JPEG"
+        with GATE, gdal.open_entry(entry) as dataset:
+            return str(dataset.profile.get("compress")).upper() not in LOSSY
+
+    def space_needed(self, source: RegionReader) -> int:
+        """Return the size of the temporary file of a large image; 0 for one that is encoded in memory."""
+        if not gdal_write.is_streamed(source):
+            return 0
+        return gdal_write.count_bytes(source) * 4 // 3
 
     def usable_in_place(self, path: str) -> bool:
-        """Return True for a source that is a tiled TIFF already."""
+        """Return True for a source that is a tiled TIFF."""
         return path.lower().endswith((".tif", ".tiff", ".ptif", ".gtiff")) and gdal.is_tiled(path)
 
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write an entry with GDAL's COG driver.
 
         Raises:
-            CacheError: if GDAL cannot write it, or has no such type.
-            SourceError: if the source turns out to be damaged.
+            CacheError: if GDAL cannot write the entry, or cannot store values of its type.
+            SourceError: if the source is damaged.
         """
-        if source.dtype.name not in GDAL_TYPES:
+        types = (*GDAL_TYPES, *gdal.STAND_INS)
+        if source.dtype.name not in types:
             raise CacheError(
-                f"backend 'cog' holds no {source.dtype}, only {', '.join(GDAL_TYPES)}; backend 'npy' does"
+                f"backend 'cog' cannot store {source.dtype}, only {', '.join(types)}; use backend 'npy'"
             )
-        gdal.write_cog(source, dest, self.creation_options(source))
+        gdal_write.write_cog(source, dest, self.creation_options(source))
 
     def creation_options(self, source: RegionReader) -> dict[str, str]:
-        """Return the options of GDAL's COG driver for one image."""
+        """Return the options of GDAL's COG driver for an image."""
         fits_jpeg = source.dtype == np.uint8 and source.shape[2] in (1, 3)
-        codec = self.codec if self.lossless or fits_jpeg else "ZSTD"
+        codec = self.codec if self.codec != "JPEG" or fits_jpeg else FALLBACK
         options = dict(CODECS[codec])
+        if source.dtype.kind == "c":
+            options.pop("PREDICTOR", None)
         if codec == "JPEG":
             options["QUALITY"] = options["OVERVIEW_QUALITY"] = str(self.config["quality"])
         overviews = self.config["overviews"]
         method = "AVERAGE" if overviews is True else str(overviews).upper()
-        if overviews is False or max(source.shape[:2]) <= gdal.SMALLEST_OVERVIEW:
+        # Averages of complex numbers, and of types that are stored as others, are made from the image itself.
+        averages = source.dtype.kind != "c" and source.dtype.name not in gdal.STAND_INS
+        if overviews is False or not averages or max(source.shape[:2]) <= gdal_write.SMALLEST_OVERVIEW:
             options["OVERVIEWS"] = "NONE"
         else:
             options["OVERVIEWS"] = "IGNORE_EXISTING"
             options["OVERVIEW_RESAMPLING"] = "AVERAGE" if method == "AUTO" else method
         options["BLOCKSIZE"] = str(self.config["blocksize"])
         options["BIGTIFF"] = "IF_SAFER"
-        options["NUM_THREADS"] = gdal.encoder_threads()
+        options["NUM_THREADS"] = gdal_write.encoder_threads()
         return options
 
     def open(self, path: str, level: int = 0) -> RegionReader:
-        """Open an entry or a tiled source, or one of its overviews."""
-        return gdal.RasterReader(path, level)
+        """Open an entry, or one of its overviews."""
+        return gdal.RasterReader(path, level, is_entry=True)

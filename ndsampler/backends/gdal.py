@@ -1,26 +1,35 @@
 """
-GDAL, through rasterio: the one module that knows of either.
+Opening and reading files with GDAL, through rasterio. Writing is in :mod:`ndsampler.backends.gdal_write`.
 
-rasterio's wheels carry GDAL; the ``osgeo`` bindings are never imported, since
-two copies of GDAL in one process have clashed over their data files.
+What a file says about missing pixels is in :mod:`ndsampler.backends.gdal_nodata`.
+
+Only this module and those named ``gdal_...`` use rasterio, whose wheels include GDAL. The ``osgeo`` bindings
+are never imported, because two copies of GDAL in one process can conflict over their data files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import multiprocessing
+import functools
 import os
+import struct
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 
-from ndsampler.backends.base import row_blocks
-from ndsampler.backends.opencv import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
-from ndsampler.errors import CacheError, MissingSourceError, SourceError
+from ndsampler.backends.formats.tiff_header import has_color_map
+from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
+from ndsampler.backends.gdal_open import open_allowed
+from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
+from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
+from ndsampler.backends.pages import Arrangement, choose_plan
+from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,124 +38,182 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
     from rasterio.windows import Window
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
-#: GDAL's block cache, in bytes for one process, where the user has not chosen one. GDAL's own
-#: default is 5 % of the machine's memory, which each of many loader workers would take.
+#: Size of GDAL's block cache in bytes per process, unless the user has set one. GDAL's default is 5 % of the
+#: machine's memory, which every data loader worker would take.
 BLOCK_CACHE_BYTES = 64 * 2**20
 
-#: The largest tile, in pixels a side, from which a small window still reads fast.
+#: The longest side, in pixels, of a tile from which small windows can be read fast.
 MAX_TILE = 1024
 
-#: Between these sizes in bytes, a window of few bands is read as planes and merged by OpenCV, which takes
-#: two thirds of the time of letting GDAL write into a transposed view. Smaller ones do not repay the
-#: second call, larger ones not the second buffer.
+#: A window of 2 to 4 bands whose size in bytes is between these is read as planes and merged by OpenCV, in
+#: two thirds of the time that GDAL takes to write into a transposed view. Below, the second call costs more
+#: than it saves; above, the second buffer does.
 MERGE_SIZES = (2**15, 2**20)
 
-#: Types of the same size through which values of any type are moved unchanged.
+#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged. It has none for
+#: the 16 bytes of complex128.
 MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
-#: The largest image, in bytes, that is held in memory to be converted faster.
-IN_MEMORY_BYTES = 256 * 2**20
-
-#: A tile or strip of more bytes is doubted.
+#: A tile or strip that claims more bytes than this is checked against the size of the file.
 LARGE_BLOCK_BYTES = 256 * 2**20
 
-#: The most bytes of pixels that one byte of a block can stand for, by its compression; None is none.
+#: The most bytes of pixels that one byte of a block can decode to, for each compression; None is
+#: uncompressed.
 BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
 
-#: Overviews halve until the image is no larger than this many pixels a side.
-SMALLEST_OVERVIEW = 128
+#: Types of GDAL that numpy does not have, and the types that hold their values.
+NUMPY_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
 
-#: File types that GDAL decodes window by window. Others are decoded whole, elsewhere.
+#: GDAL drivers that can decode a window without the rest of the image.
 WINDOWED_DRIVERS = frozenset(
     {"GTiff", "COG", "VRT", "NITF", "JP2OpenJPEG", "HFA", "ENVI", "EHdr", "netCDF", "RPFTOC"}
 )
 
+#: GDAL's names of the types of values.
+GDAL_NAMES = {
+    **{"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32"},
+    **{"int32": "Int32", "uint64": "UInt64", "int64": "Int64", "float32": "Float32", "float64": "Float64"},
+    **{"complex64": "CFloat32", "complex128": "CFloat64", "complex_int16": "CInt16"},
+}
+
+#: Shortest side in pixels of an overview that GDAL finds by its size. The sides of a smaller one are rounded
+#: too much.
+THIN = 16
+
+#: The color table that GDAL invents for a gray TIFF of 1 bit.
+BLACK_AND_WHITE = {0: (0, 0, 0, 255), 1: (255, 255, 255, 255)}
+
+#: For each type that GDAL lacks, the type that it is stored as, and the tag of a file that states the former.
+STAND_INS = {"bool": "uint8", "float16": "float32"}
+DTYPE_TAG = "NDSAMPLER_DTYPE"
+
 _open_lock = threading.Lock()
 
-#: Whether GDAL's block cache has been set in this process, or in that which it is a fork of.
+#: Whether GDAL's block cache was set in this process, or in the process that it was forked from.
 _configured = False
 
-#: Whether this process is the fork of one that had loaded this module.
+#: Whether this process was forked from one that had imported this module.
 _forked = False
 
 
-def _configure_gdal() -> None:
-    """Set GDAL's block cache for this process, unless the user has set it, and spare a fork its threads."""
+def configure_gdal() -> None:
+    """Limit GDAL's block cache unless the user has set it, and turn off GDAL's threads in a fork."""
     from rasterio.env import get_gdal_config, set_gdal_config
 
     global _configured
     if _forked:
-        # See encoder_threads; GDAL_NUM_THREADS in the environment would bring them in again.
+        # The environment variable GDAL_NUM_THREADS would turn them on; see gdal_write.encoder_threads.
         set_gdal_config("GDAL_NUM_THREADS", "1")
-    # Once only: what the user sets afterwards is theirs to set.
+    # Once per process, so that what the user sets later stays.
     if not _configured:
         _configured = True
+        DECODER_WARNINGS.install()
         if "GDAL_CACHEMAX" not in os.environ and get_gdal_config("GDAL_CACHEMAX") > BLOCK_CACHE_BYTES:
             set_gdal_config("GDAL_CACHEMAX", BLOCK_CACHE_BYTES)
 
 
 @contextlib.contextmanager
 def quiet_gdal() -> Iterator[None]:
-    """Keep forks away, and rasterio's warning about missing georeferencing, while files are opened."""
+    """Delay forks and suppress rasterio's warning about missing georeferencing while a file is opened."""
     from rasterio.errors import NotGeoreferencedWarning
 
-    # What catch_warnings changes is the whole process's, hence the lock.
+    # catch_warnings changes the filters of the whole process, so only one thread may be in it.
     with GATE, _open_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
 
-def open_dataset(path: str, **options: Any) -> DatasetReader:
-    """Open a file with GDAL, without its warning about missing georeferencing.
+def open_dataset(path: str, name: str | None = None, level: int = 0, **options: Any) -> DatasetReader:
+    """Open a file with GDAL, without rasterio's warning about missing georeferencing.
 
     Args:
         path: a local file.
-        **options: of GDAL's driver.
+        name: what GDAL is given to open, such as the name of a page of the file; None for the path.
+        level: 0 for the image itself, n for the n-th overview that GDAL lists.
+        **options: open options of GDAL's driver.
 
     Returns:
-        A rasterio dataset of the caller's own.
+        A rasterio dataset, which the caller closes.
 
     Raises:
         MissingSourceError: if there is no such file.
         SourceError: if GDAL cannot open it.
     """
-    import rasterio
     from rasterio.errors import RasterioIOError
 
+    if level:
+        options["overview_level"] = level - 1
     with quiet_gdal():
-        _configure_gdal()
+        configure_gdal()
         try:
-            return rasterio.open(path, **options)
+            return open_allowed(path, name, **options)
         except UnicodeEncodeError as ex:
-            raise SourceError(f"{path!r} cannot be opened: GDAL knows only names in UTF-8") from ex
+            raise SourceError(f"{path!r} cannot be opened: GDAL accepts only file names in UTF-8") from ex
         except RasterioIOError as ex:
             if not os.path.exists(path):
                 raise MissingSourceError(f"{path} does not exist") from ex
             raise SourceError(f"{path} cannot be opened as an image: {ex}") from ex
 
 
-class RasterReader:
-    """Reads windows through one GDAL handle. It belongs to one thread of one process.
+def open_entry(path: str, level: int = 0) -> DatasetReader:
+    """Open a cache entry: a GeoTIFF, without the overviews, masks and nodata values of files beside it.
 
-    A file with a color table reads as the colors (RGBA), not as indexes into the table.
+    Args:
+        path: the entry.
+        level: 0 for the image itself, n for its n-th overview.
+
+    Returns:
+        A rasterio dataset, which the caller closes.
+
+    Raises:
+        SourceError: if GDAL cannot open it.
+    """
+    import rasterio
+
+    with GATE, rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        return open_dataset(path, level=level, driver="GTiff")
+
+
+class RasterReader:
+    """Reads windows through one GDAL handle, which only one thread of one process may use.
+
+    An indexed image is read as its colors (RGBA), and a JPEG of four components as RGB, unless the stored
+    values are wanted.
 
     Args:
         path: a file that GDAL can open.
-        level: 0 for the image itself, n for the n-th of its overviews.
+        level: 0 for the image itself, n for the n-th overview that GDAL lists.
+        name: what GDAL is given to open, such as the name of a page of the file; None for the path.
+        stored: whether indexes into a color table, and the four components of a JPEG, are read.
+        is_entry: whether it is a cache entry; see :func:`open_entry`.
 
     Raises:
-        SourceError: if it has no bands, or bands of different types.
+        SourceError: if the file has no bands, or bands of different types.
     """
 
     shareable = False
     nbytes = 0
 
-    def __init__(self, path: str, level: int = 0) -> None:
+    def __init__(
+        self,
+        path: str,
+        level: int = 0,
+        name: str | None = None,
+        *,
+        stored: bool = False,
+        is_entry: bool = False,
+    ) -> None:
         self.path = path
+        self._stored = stored
+        self._is_entry = is_entry
         with GATE:
-            self.dataset = open_dataset(path, **({"overview_level": level - 1} if level else {}))
+            if is_entry:
+                self.dataset = open_entry(path, level)
+            else:
+                with _as_stored() if stored else contextlib.nullcontext():
+                    self.dataset = open_dataset(path, name, level)
             try:
                 self._inspect()
             except BaseException:
@@ -154,25 +221,35 @@ class RasterReader:
                 raise
 
     def _inspect(self) -> None:
-        """Take what is asked for often out of the open file."""
+        """Read the attributes of the open file."""
         dtypes = set(self.dataset.dtypes)
         if len(dtypes) != 1:
             found = ", ".join(sorted(dtypes)) or "no bands"
             raise SourceError(f"{self.path} has {found}; expected one or more bands of one type")
         try:
-            self.dtype = np.dtype(dtypes.pop())
+            name = dtypes.pop()
+            self._stored_dtype = np.dtype(NUMPY_TYPES.get(name, name))
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
-        self._palette = self._color_table()
-        self.is_indexed = self._palette is not None
+        self.dtype = self._original_dtype()
+        self.has_table = self.dataset.colorinterp[0].name == "palette"
+        is_palette = self.has_table and is_indexed(self.dataset)
+        self._palette = self._color_table() if is_palette and not self._stored else None
         self._check_blocks()
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
-        self.nodata = None if self._palette is not None else self.dataset.nodata
+        self.nodata = None if self._palette is not None else nodata_of(self.dataset, self.dtype)
         self.overviews = self._overview_dims()
 
+    def _original_dtype(self) -> np.dtype[Any]:
+        """Return the type of the values: of an entry, that of its source, which GDAL may lack."""
+        if self._stored_dtype.name not in STAND_INS.values():
+            return self._stored_dtype
+        stated = self.dataset.tags().get(DTYPE_TAG)
+        return np.dtype(stated) if stated in STAND_INS else self._stored_dtype
+
     def _check_blocks(self) -> None:
-        """Refuse blocks that the file cannot hold, since GDAL takes the memory for one before it reads it."""
+        """Refuse blocks that the file cannot hold: GDAL allocates memory for a whole block."""
         rows, cols = self.dataset.block_shapes[0]
         in_a_block = self.dataset.count if self.dataset.profile.get("interleave") == "pixel" else 1
         claimed = rows * cols * in_a_block * self.dtype.itemsize
@@ -182,32 +259,45 @@ class RasterReader:
             check_plausible(self.path, Claim(claimed, ratio), os.path.getsize(self.path))
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
-        """Return the sizes of the overviews; averages of color indexes mean nothing, so of those none."""
-        factors = self.dataset.overviews(1) if self._palette is None else []
+        """Return the sizes of the overviews; none for an image with a color table: they average indexes."""
+        factors = [] if self.has_table else self.dataset.overviews(1)
         height, width, _ = self.shape
         # GDAL rounds the size of an overview up.
         return tuple((-(-height // factor), -(-width // factor)) for factor in factors)
 
-    def _color_table(self) -> NDArray[Any] | None:
-        """Return the colors of an indexed image as (256, 4) values, or None for any other."""
-        if self.dataset.count != 1 or self.dataset.colorinterp[0].name != "palette":
-            return None
-        table = np.zeros((max(256, max(self.dataset.colormap(1), default=0) + 1), 4), self.dtype)
-        for index, color in self.dataset.colormap(1).items():
+    def _color_table(self) -> NDArray[Any]:
+        """Return the RGBA colors of an indexed image, (entries, 4)."""
+        colors = self.dataset.colormap(1)
+        table = np.zeros((max(colors, default=-1) + 1, 4), self.dtype)
+        for index, color in colors.items():
             table[index] = color
         return table
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
-        """Return a window. See :class:`ndsampler.backends.base.RegionReader`."""
+        """Return the pixels of a window. See :class:`ndsampler.backends.base.RegionReader`."""
         if self._palette is not None:
-            colors = self._palette[self._read_bands(y0, y1, x0, x1, [1])[..., 0]]
+            colors = self._look_up(self._palette, self._read_bands(y0, y1, x0, x1, [1])[..., 0])
             return colors if bands is None else np.ascontiguousarray(colors[..., bands])
         if bands is None:
             return self._read_bands(y0, y1, x0, x1, self.dataset.indexes)
         return self._read_bands(y0, y1, x0, x1, [band + 1 for band in bands])
 
+    def _look_up(self, palette: NDArray[Any], indexes: NDArray[Any]) -> NDArray[Any]:
+        """Return the colors of indexes.
+
+        Raises:
+            SourceError: if an index is not in the color table.
+        """
+        if indexes.size and not 0 <= indexes.min() <= indexes.max() < len(palette):
+            raise SourceError(
+                f"{self.path} is damaged: a pixel has the index {indexes.max()} and its color table has "
+                f"{len(palette)} entries. To read the indexes themselves, state one channel in the dataset"
+            )
+        colors: NDArray[Any] = np.take(palette, indexes, axis=0)
+        return colors
+
     def _read_bands(self, y0: int, y1: int, x0: int, x1: int, indexes: Sequence[int]) -> NDArray[Any]:
-        """Read GDAL's bands, numbered from 1, into pixels with the channels last."""
+        """Return the pixels of a window of GDAL's bands, which are numbered from 1."""
         from rasterio.errors import RasterioIOError
         from rasterio.windows import Window
 
@@ -217,23 +307,86 @@ class RasterReader:
         size = window.width * window.height * len(indexes) * self.dtype.itemsize
         try:
             with GATE:
-                return self._read_window(window, indexes, size)
+                DECODER_WARNINGS.start()
+                pixels = self._read_window(window, indexes, size)
+                DECODER_WARNINGS.stop(self.path)
+            return pixels if self.dtype == self._stored_dtype else pixels.astype(self.dtype)
         except RasterioIOError as ex:
             raise SourceError(
                 f"rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
             ) from ex
 
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
-        """Read GDAL's bands, numbered from 1, which take so many bytes."""
-        if 2 <= len(indexes) <= 4 and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
-            return interleave(self.dataset.read(indexes, window=window))
-        out = np.empty((window.height, window.width, len(indexes)), self.dtype)
+        """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
+        dtype = self._stored_dtype
+        mergeable = 2 <= len(indexes) <= 4 and dtype.itemsize in MERGE_TYPES
+        if mergeable and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
+            return interleave(self.dataset.read(indexes, window=window, out_dtype=dtype))
+        out = np.empty((window.height, window.width, len(indexes)), dtype)
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
         return out
+
+    @functools.cached_property
+    def _mask_count(self) -> int:
+        """The number of masks; it is asked for by reads that leave out missing pixels only."""
+        with GATE:
+            return count_masks(self.dataset, self.dtype)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the file has a mask. See :class:`ndsampler.backends.base.MaskedReader`."""
+        return self._mask_count > 0
+
+    @functools.cached_property
+    def masks_overviews(self) -> bool:
+        """Whether the overviews have a mask, which not all programs write."""
+        if not self.overviews:
+            return False
+        with contextlib.closing(RasterReader(self.path, 1, is_entry=self._is_entry)) as overview:
+            return overview.has_mask
+
+    def read_mask(
+        self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
+        from rasterio.errors import RasterioIOError
+        from rasterio.windows import Window
+
+        if y0 >= y1 or x0 >= x1:
+            return np.ones((y1 - y0, x1 - x0, 1), bool)
+        try:
+            with GATE:
+                return read_masks(self.dataset, Window(x0, y0, x1 - x0, y1 - y0), bands, self._mask_count)
+        except RasterioIOError as ex:
+            raise SourceError(
+                f"the mask of rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: "
+                f"{ex.__cause__ or ex}"
+            ) from ex
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
         return self.read(y0, y1, 0, self.shape[1])
+
+    def read_overview(self, dims: tuple[int, int]) -> NDArray[Any]:
+        """Return all pixels of an overview without opening the file again, which takes longer.
+
+        Args:
+            dims: (height, width) of the overview, none below :data:`THIN`.
+
+        Raises:
+            SourceError: if the overview cannot be decoded.
+        """
+        from rasterio.errors import RasterioIOError
+
+        pixels = np.empty((*dims, self.shape[2]), self.dtype)
+        try:
+            with GATE:
+                self.dataset.read(out=pixels.transpose(2, 0, 1))
+        except RasterioIOError as ex:
+            raise SourceError(
+                f"the overview {dims} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
+            ) from ex
+        return pixels
 
     def close(self) -> None:
         """Close the GDAL handle."""
@@ -241,11 +394,18 @@ class RasterReader:
             self.dataset.close()
 
 
+def _as_stored() -> Any:
+    """Make GDAL read a JPEG of four components as it is stored, while such a file is opened."""
+    import rasterio
+
+    return rasterio.Env(GDAL_JPEG_TO_RGB="NO")
+
+
 def interleave(planes: NDArray[Any]) -> NDArray[Any]:
-    """Return 2 to 4 planes (channels, height, width) as contiguous (height, width, channels) pixels.
+    """Return (channels, height, width) planes as contiguous (height, width, channels) pixels.
 
     Args:
-        planes: of any numeric type.
+        planes: 2 to 4 planes of any numeric type.
 
     Example:
         >>> interleave(np.arange(4).reshape(2, 1, 2)).tolist()
@@ -258,11 +418,60 @@ def interleave(planes: NDArray[Any]) -> NDArray[Any]:
     return merged.view(planes.dtype)
 
 
-def reads_windows(dataset: DatasetReader) -> bool:
-    """Whether GDAL reads a window of a file without decoding all of it.
+def is_indexed(dataset: DatasetReader) -> bool:
+    """Whether the pixels of an image are indexes into a color table.
 
-    True for tiled and striped TIFFs and the like; False where the whole image is one compressed
-    block, and for PNG or JPEG.
+    GDAL invents a table for a gray TIFF of 1 bit, or one in which 0 is white; such a file is gray. So is a
+    file that states a table and has none.
+
+    Args:
+        dataset: the open file.
+    """
+    with GATE:
+        if dataset.count != 1 or dataset.colorinterp[0].name != "palette":
+            return False
+        if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+            return False
+        try:
+            table = dataset.colormap(1)
+        except ValueError:  # there is no table
+            return False
+        return (
+            table != BLACK_AND_WHITE or dataset.driver not in ("GTiff", "COG") or _has_color_map(dataset.name)
+        )
+
+
+def _has_color_map(path: str) -> bool:
+    """Whether the first image of a TIFF has a color map of its own."""
+    try:
+        with open(path, "rb") as file:
+            return has_color_map(file)
+    except (OSError, struct.error):
+        return False
+
+
+def has_palette(path: str) -> bool:
+    """Whether a file is an indexed image; False if GDAL cannot open it.
+
+    Args:
+        path: a local file.
+    """
+    try:
+        dataset = open_dataset(path)
+    except SourceError:
+        return False
+    with GATE, dataset:
+        return is_indexed(dataset)
+
+
+def reads_windows(dataset: DatasetReader) -> bool:
+    """Whether GDAL can read a window of a file without decoding the whole image.
+
+    True for tiled or striped TIFFs and similar formats; False for PNG and JPEG, and if the whole image is one
+    compressed block.
+
+    Args:
+        dataset: the open file.
     """
     with GATE:
         if dataset.driver not in WINDOWED_DRIVERS:
@@ -272,21 +481,66 @@ def reads_windows(dataset: DatasetReader) -> bool:
         return not (one_block and dataset.compression is not None)
 
 
-def is_page_stack(dataset: DatasetReader) -> bool:
-    """Whether a TIFF holds one array as a stack of pages, of which GDAL would show the first alone.
+def is_tiff(dataset: DatasetReader) -> bool:
+    """Whether an open file is a TIFF.
 
-    tifffile, and whatever writes through it, lays out an image of 2 or of more than 4 channels so, and
-    says the array's shape in the description.
+    Args:
+        dataset: the open file.
+    """
+    return dataset.driver in ("GTiff", "COG")
+
+
+def page_name(path: str, offset: int) -> str:
+    """Return GDAL's name of a page of a TIFF.
+
+    Args:
+        path: a local file.
+        offset: position of the page's directory in the file, in bytes.
+    """
+    return f"GTIFF_DIR:off:{offset}:{path}"
+
+
+def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
+    """Open pages of a TIFF as the channels of one image.
+
+    Args:
+        first: the first page, which is closed; all pages have its size, number of bands and type.
+        offsets: positions of the directories of the pages in the file, in bytes.
+
+    Raises:
+        SourceError: if GDAL cannot open them.
+
+    References:
+        https://gdal.org/en/stable/drivers/raster/vrt.html
     """
     with GATE:
-        description = dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", "")
-        return bool(dataset.subdatasets) and description.startswith('{"shape":')
+        height, width, _ = first.shape
+        # Of an indexed page, its indexes.
+        count, nodata = first.dataset.count, first.dataset.nodata
+        dtype = GDAL_NAMES[first.dataset.dtypes[0]]
+        first.close()
+    no_data = "" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>"
+    rect = f'xOff="0" yOff="0" xSize="{width}" ySize="{height}"'
+    bands: list[str] = []
+    for offset in offsets:
+        name = escape(page_name(first.path, offset))
+        # A handle that several datasets share may be used by several threads.
+        source = f'<SourceFilename relativeToVRT="0" shared="0">{name}</SourceFilename>'
+        for band in range(1, count + 1):
+            bands.append(
+                f'<VRTRasterBand dataType="{dtype}" band="{len(bands) + 1}">{no_data}<SimpleSource>{source}'
+                f"<SourceBand>{band}</SourceBand><SrcRect {rect}/><DstRect {rect}/>"
+                "</SimpleSource></VRTRasterBand>"
+            )
+    size = f'rasterXSize="{width}" rasterYSize="{height}"'
+    return RasterReader(first.path, name=f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>")
 
 
 def is_tiled(path: str) -> bool:
-    """Whether a file is a tiled TIFF whose tiles are small enough to read windows from it fast.
+    """Whether a file is a tiled TIFF with tiles small enough for fast window reads.
 
-    Anything else, a file that GDAL cannot open included, is not.
+    Args:
+        path: a local file; the answer is False if GDAL cannot open it.
     """
     try:
         dataset = open_dataset(path)
@@ -294,113 +548,25 @@ def is_tiled(path: str) -> bool:
         logger.debug("%s cannot be opened by GDAL, so it is not used in place", path)
         return False
     with GATE, dataset:
-        if dataset.driver not in ("GTiff", "COG") or not dataset.count or not dataset.profile.get("tiled"):
+        if not is_tiff(dataset) or not dataset.count or not dataset.profile.get("tiled"):
             return False
-        if is_page_stack(dataset):
+        version = FileVersion.find(path)
+        plan = None if version is None else choose_plan(version)
+        if plan is not None and plan.arrangement is not Arrangement.FIRST:
             return False
         return max(dataset.block_shapes[0]) <= MAX_TILE
 
 
-def encoder_threads() -> str:
-    """Return how many threads GDAL may encode with.
-
-    GDAL keeps its threads for the life of a process, and a fork inherits their queue without the
-    threads: whatever it hands to them waits for ever. So a forked process encodes alone, and so does a
-    worker, which has siblings to share the processors with.
-    """
-    return "1" if _forked or multiprocessing.parent_process() is not None else "ALL_CPUS"
+def is_forked() -> bool:
+    """Whether this process was forked from one that had imported this module."""
+    return _forked
 
 
 def _note_fork() -> None:
-    """Remember, in the child, that this process is a fork."""
+    """Record in a child process that it was forked."""
     global _forked
     _forked = True
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
-
-
-def write_cog(source: Any, dest: str, options: dict[str, str]) -> None:
-    """Write a cloud-optimized GeoTIFF with overviews.
-
-    A source that fits into :data:`IN_MEMORY_BYTES`, or that GDAL has not opened, is read into memory
-    once. Any other is copied block by block, so that its size does not matter.
-
-    Args:
-        source: an open :class:`ndsampler.backends.base.RegionReader`.
-        dest: the file to make.
-        options: creation options of GDAL's COG driver.
-
-    Raises:
-        CacheError: if GDAL fails, on a full disk for example.
-        SourceError: if the source turns out to be damaged.
-
-    References:
-        https://gdal.org/en/stable/drivers/raster/cog.html
-    """
-    import rasterio.shutil
-
-    # rasterio lets the errors of GDAL's drivers through as they are, under this private name only.
-    from rasterio._err import CPLE_BaseError
-    from rasterio.errors import RasterioError
-
-    height, width, channels = source.shape
-    size = height * width * channels * source.dtype.itemsize
-    streams = isinstance(source, RasterReader) and not source.is_indexed
-    try:
-        if streams and size > IN_MEMORY_BYTES:
-            with GATE:
-                _configure_gdal()
-                rasterio.shutil.copy(source.dataset, dest, driver="COG", **options)
-            return
-        with GATE, _copy_into_memory(source) as memory:
-            _configure_gdal()
-            _copy_through_memory(memory, dest, _with_overviews(memory, options))
-    except (RasterioError, CPLE_BaseError) as ex:
-        for _ in row_blocks(source):
-            # GDAL does not say which of the two files failed: a damaged source fails again here.
-            pass
-        raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
-
-
-def _copy_through_memory(dataset: Any, dest: str, options: dict[str, str]) -> None:
-    """Write a COG to memory and from there to the disk; on a disk that fills up, GDAL may write for ever."""
-    import rasterio.shutil
-    from rasterio.io import MemoryFile
-
-    with MemoryFile() as file:
-        rasterio.shutil.copy(dataset, file.name, driver="COG", **options)
-        with open(dest, "wb") as written:
-            written.write(file.getbuffer())
-
-
-def _copy_into_memory(source: Any) -> Any:
-    """Return a dataset of GDAL's in memory with the pixels of a source."""
-    import rasterio
-    from rasterio.windows import Window
-
-    height, width, channels = source.shape
-    profile = {"height": height, "width": width, "count": channels, "dtype": source.dtype.name}
-    with quiet_gdal():
-        memory = rasterio.open("in_memory", "w", driver="MEM", nodata=source.nodata, **profile)
-    for y0, rows in row_blocks(source):
-        memory.write(rows.transpose(2, 0, 1), window=Window(0, y0, width, len(rows)))
-    return memory
-
-
-def _with_overviews(memory: Any, options: dict[str, str]) -> dict[str, str]:
-    """Give a dataset in memory its overviews, and return options that make use of them.
-
-    GDAL makes them twice as fast there as when it writes the file.
-    """
-    from rasterio.enums import Resampling
-
-    if options["OVERVIEWS"] == "NONE":
-        return options
-    method = options["OVERVIEW_RESAMPLING"].lower().replace("cubicspline", "cubic_spline")
-    factors = [2]
-    while max(memory.height, memory.width) / factors[-1] > SMALLEST_OVERVIEW:
-        factors.append(2 * factors[-1])
-    memory.build_overviews(factors, Resampling[method])
-    return {**options, "OVERVIEWS": "FORCE_USE_EXISTING"}

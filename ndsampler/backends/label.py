@@ -1,16 +1,15 @@
 """
-What stands at the end of every cache entry: where its pixels come from, and whether they are all there.
+The label at the end of every cache entry: the source of its pixels, and a checksum of the file.
 
-An entry is a file that its format's own readers understand, followed by a
-*label*: a JSON object, the CRC-32 of all before the last twenty bytes, and a
-mark. Behind the last byte of a TIFF or of an ``.npy`` array nobody looks.
+An entry is an ordinary TIFF or ``.npy`` file followed by a *label*: a JSON object, and a footer of twenty
+bytes with the CRC-32 of everything before the footer, the length of the JSON text, and a mark. Readers of
+both formats ignore the bytes after the image.
 
-A checksum of a whole file costs time that grows with the image, so it is not
-computed each time a file is opened. Instead the entry is *sealed*: the
-microseconds of its time of change are set to a number made of the checksum.
-Whatever writes to the file later changes that time, and so breaks the seal; so
-does a copy that keeps no times. An entry with an intact seal is taken as it
-is, any other is read whole and compared with its checksum first.
+The time to compute a checksum grows with the size of the file, so it is not computed each time an entry is
+opened. Instead the entry is *sealed*: the microseconds of its modification time are set to a number derived
+from the checksum. A later write to the file changes the modification time and so breaks the seal, and so
+does a copy that does not preserve times. An entry with an intact seal is trusted. Any other entry is first
+read completely and compared with its checksum.
 """
 
 from __future__ import annotations
@@ -28,73 +27,90 @@ from ndsampler.errors import CacheError
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-#: The last bytes of an entry: checksum, length of the JSON text, mark.
+#: The footer of an entry: checksum, length of the JSON text, mark.
 FOOTER = struct.Struct("<II12s")
-MARK = b"NDSAMPLER-2\n"
+MARK = b"NDSAMPLER-3\n"
 
-#: Bytes that are read at once to compute a checksum.
+#: Bytes that are read at a time to compute a checksum.
 READ_BYTES = 2**20
 
-#: Bytes at the end of a file in which a label is looked for. The longest path takes four thousand
-#: characters, and each of them six bytes of JSON at the most.
+#: Bytes at the end of a file that are searched for a label. A path has at most about 4000 characters, each of
+#: which takes at most six bytes of JSON.
 TAIL_BYTES = 2**15
 
 
 @dataclass(frozen=True)
 class EntryLabel:
-    """Says of one entry what it holds and where that came from."""
+    """Describes an entry and the source that it was made from.
+
+    What is kept of an entry besides its pixels belongs here, as a field with a default. What names the entry
+    is a field of :class:`ndsampler.cache.identity.SourceIdentity` too.
+    """
 
     source: str
-    """Absolute path of the file that was converted."""
+    """Absolute path of the source file."""
     size: int
-    """Its size then, in bytes."""
+    """Size of the source in bytes when it was converted."""
     mtime_ns: int
-    """The time of its last change then, in nanoseconds."""
+    """Modification time of the source in nanoseconds when it was converted."""
     content: str
-    """The hash that names the entry, where it is not named by the three above; else empty."""
+    """The content hash that the entry is named by; empty if it is named by path, size, time and sample."""
     shape: tuple[int, int, int]
-    """(height, width, channels)."""
+    """(height, width, channels) of the image."""
     dtype: str
-    """The type of one value."""
-    nodata: float | None
-    """The value that means "no measurement here", if any."""
+    """Type of the values."""
+    nodata: Any
+    """The value that marks pixels without a measurement, if any; one for each channel where they differ."""
     backend: str = ""
-    """The backend that wrote it, and its settings where they are not the defaults, for people to read."""
+    """The backend that wrote the entry, and its settings that differ from the defaults, for messages."""
+    sample: str = ""
+    """Hash of parts of the source's content."""
+    sides: str = ""
+    """Hash of the files beside the source that change its pixels; empty if there are none."""
+    form: str = ""
+    """How the source was read because of what the dataset states of it; empty if that made no difference."""
 
 
 def append_label(path: str, label: EntryLabel) -> None:
-    """Finish a new entry: add its label, write all of it to the disk, and seal it.
+    """Finish a new entry: append its label, flush the file to the disk, and seal it.
 
     Args:
-        path: of the file as the backend has written it.
-        label: what it holds.
+        path: path of the file that the backend has written.
+        label: describes the entry.
     """
     text = json.dumps(asdict(label), sort_keys=True).encode()
     with open(path, "rb+") as file:
         checksum = _checksum(file, os.fstat(file.fileno()).st_size)
         file.seek(0, os.SEEK_END)
-        file.write(text + FOOTER.pack(zlib.crc32(text, checksum), len(text), MARK))
+        checksum = zlib.crc32(text, checksum)
+        file.write(text + FOOTER.pack(checksum, len(text), MARK))
         file.flush()
         os.fsync(file.fileno())
     with open(path, "rb") as file:
-        _seal(file, _parse_label(file)[1])
+        _seal(file, checksum)
 
 
 def read_label(path: str) -> EntryLabel:
     """Return the label of an entry.
 
+    Args:
+        path: path of the entry.
+
     Raises:
-        CacheError: if the file has none that can be read, so that it is damaged, or no entry.
+        CacheError: if the file has no readable label, because it is damaged or not an entry.
     """
     with open(path, "rb") as file:
         return _parse_label(file)[0]
 
 
 def find_label(file: BinaryIO) -> EntryLabel | None:
-    """Return the label of an open file; None for a file that is no entry.
+    """Return the label of an open file; None for a file that is not an entry.
+
+    Args:
+        file: the open file.
 
     Raises:
-        CacheError: if there is a label that cannot be read.
+        CacheError: if the file has a label that cannot be read.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - len(MARK)))
@@ -102,13 +118,17 @@ def find_label(file: BinaryIO) -> EntryLabel | None:
 
 
 def check_entry(path: str) -> EntryLabel:
-    """Return the label of an entry that is whole, at the cost of a few reads while its seal is intact.
+    """Return the label of an entry after checking that the entry is complete and undamaged.
 
-    A whole entry whose seal is broken is sealed again, if that is allowed.
+    If the seal is intact this takes a few small reads, otherwise the whole file is read. An undamaged entry
+    with a broken seal is sealed again if the file permissions allow it.
+
+    Args:
+        path: path of the entry.
 
     Raises:
-        CacheError: if the entry is damaged; the message says how it was noticed.
-        OSError: if it cannot be read at all.
+        CacheError: if the entry is damaged; the message says how that was detected.
+        OSError: if the file cannot be read.
     """
     with open(path, "rb") as file:
         label, checksum = _parse_label(file)
@@ -118,17 +138,20 @@ def check_entry(path: str) -> EntryLabel:
         _verify(file, checksum)
         after = os.fstat(file.fileno())
         if (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
-            # Another's file stays as it is, and one that nobody may write to: each process checks it once.
+            # A file that belongs to another user or is read-only stays unsealed; each process checks it once.
             with contextlib.suppress(OSError):
                 _seal(file, checksum)
     return label
 
 
 def verify_entry(path: str) -> EntryLabel:
-    """Read all of an entry and return its label.
+    """Read a whole entry, compare it with its checksum, and return its label.
+
+    Args:
+        path: path of the entry.
 
     Raises:
-        CacheError: if a single bit is not as it was written.
+        CacheError: if the entry differs from what was written.
     """
     with open(path, "rb") as file:
         label, checksum = _parse_label(file)
@@ -137,41 +160,57 @@ def verify_entry(path: str) -> EntryLabel:
 
 
 def _verify(file: BinaryIO, checksum: int) -> None:
-    """Raise a CacheError unless all of an open entry has the checksum that it was written with."""
+    """Raise a CacheError if the content of an open entry does not have the expected checksum."""
     found = _checksum(file, os.fstat(file.fileno()).st_size - FOOTER.size)
     if found != checksum:
         raise CacheError(f"{file.name} has the checksum {found:08x}; it was written with {checksum:08x}")
 
 
 def _seal(file: BinaryIO, checksum: int) -> None:
-    """Set the microseconds of an open entry's time of change to what its checksum asks for."""
+    """Set the microseconds of an open entry's modification time to the number derived from its checksum."""
     stat = os.fstat(file.fileno())
-    # Of the open file where that is possible: its name may be another's by now.
+    # By file descriptor if possible: another process may have replaced the file under this name.
     target: Any = file.fileno() if os.utime in os.supports_fd else file.name
     os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns // 10**9 * 10**9 + _seal_of(checksum)))
 
 
 def _seal_of(checksum: int) -> int:
-    """Return the nanoseconds within a second that seal an entry; whole microseconds, which NFS keeps."""
+    """Return the nanoseconds within a second that seal an entry; whole microseconds, which NFS preserves."""
     return checksum % 10**6 * 1000
 
 
 def _parse_label(file: BinaryIO) -> tuple[EntryLabel, int]:
-    """Return the label of an open entry, and its checksum."""
+    """Return the label of an open entry, and the checksum that it was written with."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - TAIL_BYTES))
     tail = file.read()
     if len(tail) < FOOTER.size or not tail.endswith(MARK):
-        raise CacheError(f"{file.name} has no label at its end: it is cut off, overwritten, or no entry")
+        raise CacheError(f"{file.name} has no label at its end: it is cut off, overwritten, or not an entry")
     checksum, length, _ = FOOTER.unpack(tail[-FOOTER.size :])
     text = tail[-FOOTER.size - length : -FOOTER.size]
     if length > TAIL_BYTES - FOOTER.size:
         raise CacheError(f"{file.name} has a damaged label of {length} bytes")
     try:
         fields = json.loads(text)
-        return EntryLabel(**{**fields, "shape": tuple(fields["shape"])}), checksum
+        label = EntryLabel(**{**fields, "shape": tuple(fields["shape"])})
+        _check_label(label)
     except (ValueError, TypeError, KeyError, RecursionError) as ex:
         raise CacheError(f"{file.name} has a damaged label: {ex}") from ex
+    return label, checksum
+
+
+def _check_label(label: EntryLabel) -> None:
+    """Raise a TypeError if a field has a value of another type than a writer gives it."""
+    texts = ("source", "content", "dtype", "backend", "sample", "sides", "form")
+    numbers = [label.size, label.mtime_ns, *label.shape]
+    wrong = [name for name in texts if not isinstance(getattr(label, name), str)]
+    if wrong:
+        raise TypeError(f"{wrong[0]} is no text")
+    if len(label.shape) != 3 or not all(type(number) is int for number in numbers):
+        raise TypeError("shape, size and mtime_ns are not integers")
+    for value in label.nodata if isinstance(label.nodata, list) else [label.nodata]:
+        if not isinstance(value, (int, float, type(None))):
+            raise TypeError(f"nodata is a {type(value).__name__}")
 
 
 def _checksum(file: BinaryIO, size: int) -> int:

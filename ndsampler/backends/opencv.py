@@ -1,176 +1,118 @@
 """
-Images that are decoded whole: PNG, JPEG and their like, through OpenCV.
+Whole images decoded by OpenCV: PNG, JPEG, AVIF, netpbm, PFM, Sun raster, Radiance and similar formats.
 
-OpenCV is given only what can be right. It allocates what the header of a file
-claims, and libjpeg paints a missing part gray and goes on; both are noticed
-here, the first before a byte is allocated.
+Two faults that OpenCV does not report are detected here: a header that claims more pixels than the file can
+hold, before OpenCV allocates memory for them, and a truncated JPEG, whose missing part libjpeg fills with
+gray.
 """
 
 from __future__ import annotations
 
-import re
-import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.backends.formats.jpeg_damage import find_jpeg_damage
+from ndsampler.backends.formats.png_check import without_animation
+from ndsampler.backends.formats.webp_damage import find_webp_damage
+from ndsampler.backends.headers import check_plausible, read_claim
 from ndsampler.errors import SourceError
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-#: Endings of formats that OpenCV decodes as whole images.
-WHOLE_IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".gif")
+#: File endings of the formats that OpenCV decodes as whole images.
+WHOLE_IMAGE_ENDINGS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".gif", ".avif"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".pfm", ".ras", ".sr"),
+)
 
-#: Rows whose colors are put in order at once.
+#: Rows whose color channels are swapped in one call.
 SWAP_ROWS = 256
 
-#: The most bytes of pixels that one image decoded whole may have (8 GiB).
-MAX_IMAGE_BYTES = 2**33
 
-#: The most bytes of pixels that one byte of a file can stand for. DEFLATE reaches 1032, and a JPEG with
-#: Huffman codes spends a bit on each block of 64 values, of which color is stored at half resolution. A code
-#: of a GIF takes 12 bits and stands for 2048 colors on average, which are decoded to 4 bytes each.
-DEFLATE_RATIO = HUFFMAN_RATIO = 1100
-GIF_RATIO = 6000
+class UndecodedError(SourceError):
+    """OpenCV does not decode a file.
 
-#: Samples of one pixel for each color type of a PNG (an indexed one is decoded to three).
-PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
+    Args:
+        message: what is wrong, with the path.
+        may_be_whole: whether another decoder may read the file.
+    """
 
-#: Markers of JPEG frames with Huffman codes. Arithmetic codes know no such bound as :data:`HUFFMAN_RATIO`.
-HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
-
-# A marker inside entropy-coded data: not a stuffed zero, a restart marker or fill.
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+    def __init__(self, message: str, may_be_whole: bool = False) -> None:
+        super().__init__(message)
+        self.may_be_whole = may_be_whole
 
 
 def decode_image(path: str) -> NDArray[Any]:
-    """Decode a whole PNG, JPEG or the like with OpenCV.
+    """Decode a whole PNG, JPEG or similar file with OpenCV; its content decides on the format.
 
     Args:
         path: a local file.
 
     Returns:
-        (height, width) or (height, width, channels) pixels, color in the order RGB or RGBA.
+        (height, width) or (height, width, channels) pixels; color as RGB or RGBA.
 
     Raises:
-        SourceError: if the file is cut off, damaged or not an image.
-        MissingDependencyError: if no OpenCV is installed.
+        SourceError: if the file is truncated, damaged or not an image.
+        MissingDependencyError: if OpenCV is not installed.
     """
     from ndsampler.utils.require import require_opencv
 
     with GATE:
         cv2 = require_opencv()
-    # Python opens the file, since OpenCV knows only names in UTF-8.
+    # OpenCV's own file functions accept only names in UTF-8.
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as ex:
         raise SourceError(f"{path} cannot be read: {ex}") from ex
-    check_plausible(path, read_claim(data), len(data))
+    try:
+        claim = read_claim(data)
+    except ValueError as ex:
+        raise SourceError(f"{path} cannot be decoded: {ex}") from ex
+    check_plausible(path, claim, len(data))
+    # OpenCV's imdecode gives a frame of an animated PNG instead of its default image.
+    content = np.frombuffer(without_animation(data), np.uint8)
+    # Only the content of a PNG can be checked after GDAL has read it, and GDAL checks that of a GIF itself.
+    may_be_whole = data.startswith((b"GIF8", b"\x89PNG"))
     try:
         with GATE:
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     except cv2.error as ex:
-        raise SourceError(f"{path} cannot be decoded: {ex}") from ex
+        raise UndecodedError(f"{path} cannot be decoded: {ex}", may_be_whole) from ex
     if pixels is None:
-        raise SourceError(f"{path} cannot be decoded: it is damaged, cut off, or no image")
-    if not jpeg_is_complete(data):
-        # libjpeg paints the missing part gray and goes on.
-        raise SourceError(f"{path} is cut off: the end-of-image marker is missing")
-    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
-        swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-        for y0 in range(0, len(pixels), SWAP_ROWS):
-            # By blocks that stay in the processor's cache: in place as a whole takes eight times as long,
-            # and a copy of the image.
-            rows = pixels[y0 : y0 + SWAP_ROWS]
-            with GATE:
-                cv2.cvtColor(rows, swap, dst=rows)
+        raise UndecodedError(
+            f"{path} cannot be decoded: it is damaged, cut off, or not an image that OpenCV knows",
+            may_be_whole,
+        )
+    damage = find_jpeg_damage(data, pixels) or find_webp_damage(data, _decodes)
+    if damage:
+        raise SourceError(f"{path} {damage}")
+    _swap_color_channels(cv2, pixels)
     return pixels
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What the header of a file says of its pixels."""
+def _decodes(data: bytes) -> bool:
+    """Whether OpenCV decodes a content."""
+    import cv2
 
-    pixel_bytes: int = 0
-    """Bytes of the decoded pixels; 0 where that is not known."""
-    max_ratio: int | None = None
-    """The most of them that one byte of the file can stand for; None where nothing bounds that."""
-
-
-def check_plausible(path: str, claim: Claim, stored: int) -> None:
-    """Refuse an image whose header claims more pixels than can be, before any memory is taken for them.
-
-    Args:
-        path: of the file, for the message.
-        claim: what its header says.
-        stored: bytes of the file.
-
-    Raises:
-        SourceError: if it is absurd.
-
-    Example:
-        >>> check_plausible('a.png', Claim(3 * 512 * 512, DEFLATE_RATIO), 90_000)
-    """
-    claimed = claim.pixel_bytes
-    if claimed > MAX_IMAGE_BYTES:
-        raise SourceError(
-            f"{path} claims {claimed / 2**30:.0f} GiB of pixels; images of this format are decoded whole, up "
-            f"to {MAX_IMAGE_BYTES / 2**30:.0f} GiB. Convert it to a tiled TIFF"
-        )
-    if claim.max_ratio is not None and claimed > claim.max_ratio * stored + 2**16:
-        raise SourceError(f"{path} claims {claimed} bytes of pixels; its {stored} bytes cannot hold as much")
+    try:
+        with GATE:
+            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) is not None
+    except cv2.error:
+        return False
 
 
-def read_claim(data: bytes) -> Claim:
-    """Return what the header of a PNG, JPEG, GIF or WebP says; nothing for any other file.
-
-    References:
-        ISO/IEC 15948:2003, PNG, section 11.2.2. ITU-T T.81 (1992), annex B.2.2. CompuServe, Graphics
-        Interchange Format 89a, section 18. RFC 9649, WebP image format, section 2.7.
-
-    Example:
-        >>> read_claim(b'no image').pixel_bytes
-        0
-    """
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 26:
-        width, height, depth, color = struct.unpack(">IIBB", data[16:26])
-        return Claim(width * height * PNG_SAMPLES.get(color, 4) * (2 if depth == 16 else 1), DEFLATE_RATIO)
-    if data.startswith((b"GIF87a", b"GIF89a")) and len(data) >= 10:
-        width, height = struct.unpack("<HH", data[6:10])
-        return Claim(width * height * 4, GIF_RATIO)
-    if data.startswith(b"RIFF") and data[8:16] == b"WEBPVP8X" and len(data) >= 30:
-        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
-        return Claim(width * height * 4)
-    for marker, start in _jpeg_segments(data):
-        if marker in HUFFMAN_FRAMES and len(data) >= start + 8:
-            height, width, samples = struct.unpack(">HHB", data[start + 3 : start + 8])
-            return Claim(width * height * samples, HUFFMAN_RATIO)
-    return Claim()
-
-
-def jpeg_is_complete(data: bytes) -> bool:
-    """Whether the content of a JPEG file runs to its end-of-image marker.
-
-    Segments are skipped by their length, so that the marker of an embedded thumbnail does not count;
-    in the coded data the next marker is searched. A file that is no JPEG counts as complete.
-
-    References:
-        ITU-T T.81 (1992), annex B: compressed data formats.
-    """
-    return not data.startswith(b"\xff\xd8") or any(marker == 0xD9 for marker, _ in _jpeg_segments(data))
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the marker of each segment of a JPEG, and where its length stands; nothing for other files."""
-    position = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while (match := _MARKER.search(data, position)) is not None:
-        marker, position = data[match.start() + 1], match.end()
-        yield marker, position
-        if marker not in (0x01, 0xD9):
-            position += int.from_bytes(data[position : position + 2], "big")
+def _swap_color_channels(cv2: Any, pixels: NDArray[Any]) -> None:
+    """Turn BGR or BGRA pixels into RGB or RGBA in place; pixels without color are left alone."""
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+        return
+    swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
+    # Blocks of rows stay in the processor cache: swapping the whole image in place takes eight times as
+    # long and temporarily a second copy of it.
+    for y0 in range(0, len(pixels), SWAP_ROWS):
+        rows = pixels[y0 : y0 + SWAP_ROWS]
+        with GATE:
+            cv2.cvtColor(rows, swap, dst=rows)

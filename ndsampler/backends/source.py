@@ -1,42 +1,56 @@
 """
-The backend for ``backend=None``: the source files themselves.
+Opening source files, and the backend for ``backend=None``, which reads them without a cache on disk.
 
-A source that stores its pixels in tiles or strips, or plainly, is read window
-by window. Any other is decoded whole, and the pixels stay in memory within a
-bound, so that further windows of the same image cost nothing.
+A file whose pixels are uncompressed, or compressed in tiles or strips, is read window by window. Any other
+file is decoded as a whole. The cache of open readers keeps its pixels in memory, up to a limit, for further
+windows.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
-from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, Claim, check_plausible, decode_image
+from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register, valid_pixels
+from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content
+from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
+from ndsampler.backends.large_image import exceeds_opencv, read_with_gdal
+from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, UndecodedError, decode_image
+from ndsampler.backends.pages import Arrangement, choose_plan, recall_plan, warn_of_others
+from ndsampler.backends.values import STORED, extract_stored, find_forms, has_short_palette, loses_stored
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
+from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.quiet import stdout_to_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-#: Endings of formats that neither OpenCV nor GDAL reads, and kwimage does with a package of their own.
-KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
+    from ndsampler.backends.gdal import RasterReader
+    from ndsampler.backends.pages import PagePlan
 
-
-#: Endings of formats of which one file holds all, and that GDAL decodes.
+#: File endings of formats that GDAL decodes and that store an image in a single file.
 SINGLE_FILE_ENDINGS = (".tif", ".tiff", ".ptif", ".gtiff", ".jp2", ".j2k", ".ntf", ".nitf")
+
+
+#: GDAL drivers of formats that OpenCV decodes, for files with unusual endings.
+OPENCV_DRIVERS = frozenset({"PNG", "JPEG", "GIF", "BMP", "WEBP", "PNM", "AVIF"})
 
 
 class ArrayReader:
     """Reads windows from a decoded image in memory.
 
     Args:
-        array: the pixels, (height, width) or (height, width, channels).
-        nodata: the value that stands for "no measurement".
+        array: (height, width) or (height, width, channels) pixels.
+        nodata: the value that marks pixels without a measurement, if any; a tuple with one for each channel
+            where they differ.
+        mask: (height, width, 1 or channels), true where pixels are valid; None if all are.
 
     Example:
         >>> import numpy as np
@@ -46,13 +60,18 @@ class ArrayReader:
 
     shareable = True
     overviews: tuple[tuple[int, int], ...] = ()
+    masks_overviews = False
 
-    def __init__(self, array: NDArray[Any], nodata: float | None = None) -> None:
+    def __init__(
+        self, array: NDArray[Any], nodata: Any = None, mask: NDArray[np.bool_] | None = None
+    ) -> None:
         self._array = array if array.ndim == 3 else array[:, :, None]
         self.shape = self._array.shape
         self.dtype = array.dtype
         self.nodata = nodata
-        self.nbytes = array.nbytes
+        self._mask = mask
+        self.has_mask = mask is not None
+        self.nbytes = array.nbytes + (0 if mask is None else mask.nbytes)
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """Return a copy of a window. See :class:`ndsampler.backends.base.RegionReader`."""
@@ -61,44 +80,65 @@ class ArrayReader:
             view = view[:, :, bands]
         return np.array(view, order="C")
 
+    def read_mask(
+        self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
+        view = None if self._mask is None else self._mask[y0:y1, x0:x1]
+        return valid_pixels(view, (y1 - y0, x1 - x0), bands)
+
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return a view of whole rows."""
         return self._array[y0:y1]
 
     def close(self) -> None:
-        """Let go of the pixels."""
+        """Drop the reference to the pixels."""
         del self._array
 
 
 def spans_files(path: str) -> bool:
-    """Whether the pixels of a source lie in other files as well, or are described there, as those of a VRT.
+    """Whether a source consists of several files, such as a VRT or an image with a separate header.
 
-    Nothing tells of such a source that it has changed, so it is never converted.
+    A change in one of the other files would not be noticed, so such a source is never converted.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
-        SourceError: if it is missing or damaged.
+        SourceError: if the file is missing or damaged.
     """
     whole = (*WHOLE_IMAGE_ENDINGS, *KWIMAGE_ENDINGS, *SINGLE_FILE_ENDINGS, ".npy")
     if path.lower().endswith(whole):
         return False
     from ndsampler.backends import gdal
 
-    with GATE, gdal.open_dataset(path) as dataset:
-        return len(dataset.files) > 1
+    try:
+        with GATE, gdal.open_dataset(path) as dataset:
+            return len(dataset.files) > 1
+    except SourceError:
+        if _starts_as_whole_image(path):
+            return False
+        raise
+
+
+def _starts_as_whole_image(path: str) -> bool:
+    """Whether a file that GDAL cannot open, such as a Radiance ``.hdr``, is one that OpenCV may decode."""
+    try:
+        with open(path, "rb") as file:
+            return is_whole_image(file.read(64))
+    except (OSError, ValueError) as ex:
+        raise SourceError(f"{path} cannot be read: {ex}") from ex
 
 
 def stat_source(path: str) -> os.stat_result:
-    """Return what the file system knows of a source.
+    """Return the size, the modification time and the other file status of a source.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Raises:
         MissingSourceError: if there is no such file.
-        SourceError: if it cannot be reached.
+        SourceError: if the file cannot be accessed.
     """
     try:
         return os.stat(path)
@@ -109,78 +149,234 @@ def stat_source(path: str) -> os.stat_result:
 
 
 def open_source(path: str) -> SourceReader:
-    """Open an image file of any kind that can be read.
+    """Open an image file of any supported format.
 
-    Pixels are as the file stores them. In particular the orientation tag of a JPEG is not applied,
-    as annotations are drawn on the stored grid in the COCO ecosystem; an indexed image reads as its
-    colors; a gray image with alpha in a PNG reads as RGBA. PNG and JPEG read as OpenCV decodes them,
-    which is also what :func:`kwimage.imread` returns.
+    Pixels are returned as the file stores them. The orientation tag of a JPEG is ignored, because COCO
+    annotations refer to the stored grid. An indexed image is read as its colors, and a gray PNG with alpha as
+    RGBA. Formats such as PNG, JPEG, AVIF, netpbm and Radiance are decoded by OpenCV, so their pixels equal
+    those of :func:`kwimage.imread`. :mod:`ndsampler.backends.pages` says which pages of a TIFF are read.
 
     Args:
         path: a local file.
 
     Returns:
-        A reader, which holds the decoded pixels where the format has no windows.
+        A reader. If the format does not allow reading windows, the reader holds the decoded image.
 
     Raises:
         MissingSourceError: if there is no such file.
-        SourceError: if it is empty, cut off, damaged or of an unknown format.
+        SourceError: if the file is empty, truncated, damaged or of an unknown format.
     """
+    return _open_pages(path, "")
+
+
+def _open_pages(path: str, form: str) -> SourceReader:
+    """Open an image file; the form says which pages are read if it is a TIFF."""
     lowered = path.lower()
-    size = stat_source(path).st_size
-    if size == 0:
+    stat = stat_source(path)
+    if stat.st_size == 0:
         raise SourceError(f"{path} is empty")
     if os.path.isdir(path):
         raise SourceError(f"{path} is a folder; expected an image file")
     if lowered.endswith(".npy"):
-        from ndsampler.backends.npy import NpyReader
+        from ndsampler.backends.npy import open_npy_source
 
         try:
-            return NpyReader(path)
+            return open_npy_source(path)
         except CacheError as ex:
             raise SourceError(str(ex)) from ex
-    if lowered.endswith(WHOLE_IMAGE_ENDINGS):
-        return ArrayReader(decode_image(path))
+    content = inspect_content(path)
+    if lowered.endswith(WHOLE_IMAGE_ENDINGS) and content not in (TIFF, JPEG2000, NITF):
+        return _open_whole(path)
     if lowered.endswith(KWIMAGE_ENDINGS):
         return ArrayReader(_decode_with_kwimage(path))
     from ndsampler.backends import gdal
 
-    reader = gdal.RasterReader(path)
-    if gdal.is_page_stack(reader.dataset):
+    try:
+        reader = gdal.RasterReader(path)
+    except SourceError:
+        if _starts_as_whole_image(path):
+            return _open_whole(path)
+        raise
+    if reader.dataset.driver in OPENCV_DRIVERS:
         reader.close()
-        return ArrayReader(_decode_with_kwimage(path, backend="skimage"))
-    if gdal.reads_windows(reader.dataset):
-        return reader
+        return _open_whole(path)
+    version = FileVersion.from_stat(path, stat)
+    plan = recall_plan(version, form) if gdal.is_tiff(reader.dataset) else None
+    if plan is None or plan.arrangement is Arrangement.FIRST:
+        return _open_first_page(reader, version, plan)
+    warn_of_others(path, plan)
+    return _open_stack(reader, plan)
+
+
+def _open_first_page(reader: RasterReader, version: FileVersion, plan: PagePlan | None) -> SourceReader:
+    """Return the image that GDAL opens: with its overviews if it is read by window, else decoded."""
+    from ndsampler.backends import gdal
+    from ndsampler.backends.overviews import recall_levels
+
+    if plan is not None and plan.lacks_planes:
+        reader.close()
+        raise SourceError(
+            f"{reader.path} states more channels than it has pages: its writer has stored them behind the "
+            "first page. Store each as a page, or state the channels of the first page in the dataset"
+        )
+    if not gdal.reads_windows(reader.dataset):
+        if plan is not None:
+            warn_of_others(reader.path, plan)
+        return _read_whole(reader)
+    levels, refused = recall_levels(version, plan, reader)
+    reader.overviews = tuple(level.dims for level in levels)
+    if any(level.index is None for level in levels):
+        reader.masks_overviews = False
+    if plan is not None:
+        warn_of_others(reader.path, plan, refused)
+    return reader
+
+
+def _open_stack(first: RasterReader, plan: PagePlan) -> SourceReader:
+    """Return an image that is stored as several pages, of which the first is open."""
+    from ndsampler.backends import gdal
+
+    if plan.arrangement is Arrangement.ROWS:
+        claimed = math.prod(plan.shape) * first.dtype.itemsize
+        first.close()
+        check_plausible(first.path, Claim(claimed), os.path.getsize(first.path))
+        pixels = _decode_with_kwimage(first.path, backend="skimage")
+        if pixels.size != math.prod(plan.shape):
+            raise SourceError(f"{first.path} is decoded to {pixels.shape}; expected {plan.shape}")
+        return ArrayReader(pixels.reshape(plan.shape))
+    is_windowed = gdal.reads_windows(first.dataset)
+    reader = gdal.stack_pages(first, [page.offset for page in plan.pages])
+    return reader if is_windowed else _read_whole(reader)
+
+
+def open_source_level(path: str, level: int) -> RegionReader:
+    """Open one of the overviews of a source.
+
+    Args:
+        path: a local file.
+        level: n for the n-th of its overviews.
+
+    Raises:
+        SourceError: if the file cannot be opened, or has fewer overviews now.
+    """
+    from ndsampler.backends.overviews import open_level, recall_levels
+
+    version = FileVersion.from_stat(path, stat_source(path))
+    levels, _ = recall_levels(version, recall_plan(version))
+    if level > len(levels):
+        raise SourceError(f"{path} was changed while it was being read; read it again")
+    return open_level(path, levels[level - 1])
+
+
+def _read_whole(reader: RasterReader) -> SourceReader:
+    """Return the decoded image of an open reader, which is closed."""
     height, width, count = reader.shape
-    check_plausible(path, Claim(height * width * count * reader.dtype.itemsize), size)
-    pixels = reader.read(0, height, 0, width)
-    reader.close()
-    return ArrayReader(pixels, reader.nodata)
+    claim = Claim(height * width * count * reader.dtype.itemsize)
+    with contextlib.closing(reader):
+        check_plausible(reader.path, claim, stat_source(reader.path).st_size)
+        mask = reader.read_mask(0, height, 0, width) if reader.has_mask else None
+        return ArrayReader(reader.read(0, height, 0, width), reader.nodata, mask)
+
+
+def _check_indexes(path: str) -> None:
+    """Raise a SourceError if an index of a palette image is beyond the end of its color table."""
+    from ndsampler.backends import gdal
+
+    try:
+        reader = gdal.RasterReader(path)
+    except SourceError:  # GDAL does not know each kind of BMP
+        return
+    with contextlib.closing(reader):
+        reader.rows(0, reader.shape[0])
+
+
+def open_form(path: str, form: str) -> SourceReader:
+    """Open an image file in one of its forms.
+
+    Args:
+        path: a local file.
+        form: as :func:`ndsampler.backends.values.choose_form` returns it.
+
+    Raises:
+        MissingSourceError: if there is no such file.
+        SourceError: if the file is empty, truncated, damaged or of an unknown format.
+    """
+    return _open_stored(path) if form == STORED else _open_pages(path, form) if form else open_source(path)
+
+
+def _open_stored(path: str) -> SourceReader:
+    """Open a file that has two forms for its stored values."""
+    from ndsampler.backends import gdal
+
+    stat_source(path)
+    forms = find_forms(path)
+    if forms is None:
+        return open_source(path)
+    if not loses_stored(forms) and not exceeds_opencv(path):
+        return _with_mask(path, extract_stored(forms, decode_image(path)))
+    if forms.is_whole_image:
+        if not exceeds_opencv(path):
+            decode_image(path)  # detects damage that GDAL does not
+        return _with_mask(path, read_with_gdal(path, stored=True))
+    version = FileVersion.from_stat(path, stat_source(path))
+    reader = gdal.RasterReader(path, stored=True)
+    return _open_first_page(reader, version, choose_plan(version, Stated(forms.stored)))
+
+
+def _open_whole(path: str) -> SourceReader:
+    """Decode an image with OpenCV, or with GDAL where OpenCV cannot.
+
+    Raises:
+        SourceError: if it is damaged.
+    """
+    if exceeds_opencv(path):
+        return _with_mask(path, read_with_gdal(path))
+    try:
+        pixels = decode_image(path)
+    except UndecodedError as ex:
+        if ex.may_be_whole:
+            with contextlib.suppress(SourceError):
+                return _with_mask(path, read_with_gdal(path))
+        raise SourceError(str(ex)) from ex.__cause__
+    if has_short_palette(path):
+        _check_indexes(path)
+    return _with_mask(path, pixels)
+
+
+def _with_mask(path: str, pixels: NDArray[Any]) -> ArrayReader:
+    """Return a reader of decoded pixels, and of the mask in a ``.msk`` file beside the image."""
+    if not os.path.exists(path + ".msk"):
+        return ArrayReader(pixels)
+    from ndsampler.backends.gdal_nodata import read_mask_file
+
+    mask = read_mask_file(path)
+    if mask is not None and mask.shape[:2] != pixels.shape[:2]:
+        raise SourceError(
+            f"{path}.msk has (height, width) {mask.shape[:2]}; its image has {pixels.shape[:2]}"
+        )
+    return ArrayReader(pixels, mask=mask)
 
 
 def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
-    """Decode a format for which kwimage knows a package."""
+    """Decode an image with the package that kwimage uses for its format."""
     import kwimage
 
     try:
-        return np.asarray(kwimage.imread(path, backend=backend))
+        with stdout_to_log():
+            return np.asarray(kwimage.imread(path, backend=backend))
     except Exception as ex:  # the packages behind kwimage raise errors of many kinds
         raise SourceError(f"{path} cannot be decoded by kwimage: {type(ex).__name__}: {ex}") from ex
 
 
 @register("raw")
-class RawBackend(Backend):
-    """No cache: regions come straight from the source files.
+class SourceBackend(Backend):
+    """Reads regions from the source files and writes no cache entries.
 
     Example:
-        >>> RawBackend().caches
+        >>> SourceBackend().caches
         False
     """
 
-    def open(self, path: str, level: int = 0) -> RegionReader:
-        """Open a source, or one of its overviews. See :func:`open_source`."""
-        if level:
-            from ndsampler.backends import gdal
-
-            return gdal.RasterReader(path, level)
-        return open_source(path)
+    def open(self, path: str, level: int = 0, form: str = "") -> RegionReader:
+        """Open a source file, or one of its overviews. See :func:`open_form`."""
+        return open_source_level(path, level) if level else open_form(path, form)

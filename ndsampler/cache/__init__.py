@@ -1,7 +1,7 @@
 """
 The cache of converted images: one entry for each source file, whole or absent.
 
-An entry is named by the identity of its source (path, size and time of change, or a hash of the content) and
+An entry is named by the identity of its source (path, size, time and a sample, or a hash of the content) and
 lies in a folder that is named by the backend and its settings, so a changed source or other settings lead
 to another entry (``identity``, ``names``). A writer works in a folder of its own inside ``_partial``, whose
 lock it holds while it lives (``partial``). It converts the source, compares the result with it, and

@@ -1,76 +1,139 @@
 """
-Compares the pixels of an entry with those of its source.
+Compares every pixel of an entry with those of its source.
 
-Writing compares a new entry before it gets its name, and ``verify`` compares entries that lie in a workdir.
+The writer compares a new entry before it publishes it; ``verify`` compares the entries in a workdir.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
-from ndsampler.backends.base import BLOCK_BYTES, same_pixels
+from ndsampler.backends.base import as_masked, row_ranges, same_pixels
+from ndsampler.backends.gdal import THIN, RasterReader
+from ndsampler.backends.recording import Overview, RecordedSource, checksum_pixels
+from ndsampler.backends.source import ArrayReader, open_source
 from ndsampler.errors import CacheError, SourceError
-from ndsampler.windows import PixelBox
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable
+    from typing import Any
+
+    from numpy.typing import NDArray
 
     from ndsampler.backends.base import Backend, RegionReader
 
-#: Side in pixels, and number, of the boxes along a diagonal.
-DIAGONAL_SIDE = 64
-DIAGONAL_COUNT = 5
+Result = TypeVar("Result")
+
+logger = get_logger(__name__)
 
 
-def find_difference(source: RegionReader, entry: str, backend: Backend, boxes: Iterable[PixelBox]) -> str:
-    """Compare an entry with its source.
+def compare_entry(source: RecordedSource, entry: str, backend: Backend, exact: bool = True) -> None:
+    """Read an entry and its overviews whole, and compare them with the source.
+
+    The pixels are compared by checksums. Rows of the source that the conversion has read are not read again,
+    and the overviews are compared with those that the conversion has made.
 
     Args:
         source: the open source.
         entry: path of the entry.
         backend: opens the entry.
-        boxes: the regions whose pixels are compared.
-
-    Returns:
-        A description of the first difference; empty if there is none.
+        exact: whether the entry holds exactly the pixels of its source. If not, all blocks must be readable,
+            and only the shape and the type are compared.
 
     Raises:
+        CacheError: if the entry differs from its source; the message is the first difference.
         SourceError: if the source cannot be read.
     """
-    try:
-        reader = backend.open(entry)
-    except (SourceError, CacheError) as ex:
-        return f"it cannot be opened: {ex}"
-    with contextlib.closing(reader):
+    with contextlib.closing(_open(backend, entry)) as reader:
         if (reader.shape, reader.dtype) != (source.shape, source.dtype):
-            return f"it is {reader.dtype} {reader.shape}; its source is {source.dtype} {source.shape}"
-        for box in boxes:
-            theirs = source.read(*box)
-            place = f"rows {box.y0} to {box.y1}, columns {box.x0} to {box.x1}"
-            try:
-                ours = reader.read(*box)
-            except (SourceError, CacheError) as ex:
-                return f"{place} cannot be read: {ex}"
-            if not same_pixels(ours, theirs):
-                return f"its pixels in {place} differ from those of its source"
-    return ""
+            raise CacheError(
+                f"it is {reader.dtype} {reader.shape}; its source is {source.dtype} {source.shape}"
+            )
+        for y0, y1 in row_ranges(source.shape, source.dtype.itemsize):
+            ours = _read(functools.partial(reader.read, y0, y1, 0, source.shape[1]))
+            if exact and not _is_same(source, y0, y1, ours):
+                raise CacheError(f"its pixels in rows {y0} to {y1} differ from those of its source")
+            if not _same_masks(source, reader, y0, y1):
+                raise CacheError(f"its mask in rows {y0} to {y1} differs from that of its source")
+        _compare_overviews(source, entry, backend, reader, exact)
 
 
-def row_boxes(source: RegionReader) -> Iterator[PixelBox]:
-    """Yield boxes of whole rows that cover an image, each of at most :data:`BLOCK_BYTES` of pixels."""
-    height, width, channels = source.shape
-    step = max(1, BLOCK_BYTES // max(1, width * channels * source.dtype.itemsize))
-    for y0 in range(0, height, step):
-        yield PixelBox(y0, min(y0 + step, height), 0, width)
+def is_copy(path: str, entry: str, backend: Backend) -> bool:
+    """Whether an entry holds exactly the pixels that its source has now; False if that cannot be known.
+
+    Args:
+        path: the source.
+        entry: path of the entry.
+        backend: opens the entry.
+    """
+    try:
+        with contextlib.closing(RecordedSource(open_source(path))) as source:
+            compare_entry(source, entry, backend)
+            return backend.is_exact(entry)
+    except (SourceError, CacheError) as ex:
+        logger.debug("%s is no copy of %s: %s", entry, path, ex)
+        return False
 
 
-def diagonal_boxes(source: RegionReader) -> Iterator[PixelBox]:
-    """Yield small boxes along the diagonal of an image, both of its ends included."""
-    height, width, _ = source.shape
-    rows = np.linspace(0, max(0, height - DIAGONAL_SIDE), DIAGONAL_COUNT).astype(int).tolist()
-    columns = np.linspace(0, max(0, width - DIAGONAL_SIDE), DIAGONAL_COUNT).astype(int).tolist()
-    for y, x in zip(rows, columns):
-        yield PixelBox(y, min(y + DIAGONAL_SIDE, height), x, min(x + DIAGONAL_SIDE, width))
+def _compare_overviews(
+    source: RecordedSource, entry: str, backend: Backend, reader: RegionReader, exact: bool
+) -> None:
+    """Raise a CacheError if an overview cannot be read, or differs from the one that was made."""
+    made = source.made_overviews
+    if made and len(made) != len(reader.overviews):
+        raise CacheError(f"it has {len(reader.overviews)} overviews; {len(made)} were made")
+    for level in range(1, len(reader.overviews) + 1):
+        expected = made[level - 1] if made else None
+        found = _read_overview(entry, backend, reader, level, expected)
+        if expected is not None and exact and found != expected:
+            raise CacheError(f"its overview {level} differs from the one that was made")
+
+
+def _read_overview(
+    entry: str, backend: Backend, reader: RegionReader, level: int, expected: Overview | None
+) -> Overview:
+    """Return what an overview of an entry holds."""
+    is_small = expected is not None and len(expected.checksums) == 1 and min(expected.dims) >= THIN
+    if expected is not None and is_small and isinstance(reader, RasterReader):
+        pixels = _read(functools.partial(reader.read_overview, expected.dims))
+        return Overview.of(ArrayReader(pixels))
+    with contextlib.closing(_open(backend, entry, level)) as overview:
+        return _read(functools.partial(Overview.of, overview))
+
+
+def _is_same(source: RecordedSource, y0: int, y1: int, ours: NDArray[Any]) -> bool:
+    """Whether rows of an entry equal those of its source."""
+    if checksum_pixels(ours) == source.checksum(y0, y1):
+        return True
+    # The checksums of equal numbers differ if they are NaN of different bits, or zeros of both signs.
+    return same_pixels(ours, source.rows(y0, y1))
+
+
+def _same_masks(source: RegionReader, entry: RegionReader, y0: int, y1: int) -> bool:
+    """Whether rows of an entry have the mask of their source; True for a backend that keeps no masks."""
+    if not hasattr(entry, "has_mask"):
+        return True
+    masked = (as_masked(source), as_masked(entry))
+    if masked[0] is None or masked[1] is None:
+        return masked[0] is masked[1]
+    first, second = (reader.read_mask(y0, y1, 0, source.shape[1]) for reader in masked if reader is not None)
+    return bool((first == second).all())
+
+
+def _open(backend: Backend, entry: str, level: int = 0) -> RegionReader:
+    """Open an entry; any error is one of the entry."""
+    try:
+        return backend.open(entry, level)
+    except (SourceError, CacheError) as ex:
+        raise CacheError(f"it cannot be opened: {ex}") from ex
+
+
+def _read(read: Callable[[], Result]) -> Result:
+    """Read pixels of an entry; any error is one of the entry."""
+    try:
+        return read()
+    except (SourceError, CacheError) as ex:
+        raise CacheError(f"it cannot be read: {ex}") from ex

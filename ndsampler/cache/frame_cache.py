@@ -8,20 +8,25 @@ import errno
 import functools
 import logging
 import os
+import time
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ndsampler.backends.base import make_backend
-from ndsampler.backends.label import EntryLabel, check_entry, verify_entry
-from ndsampler.backends.source import spans_files, stat_source
-from ndsampler.cache.handles import HandlePool
+from ndsampler.backends.dims import read_dims
+from ndsampler.backends.label import EntryLabel, check_entry, read_label, verify_entry
+from ndsampler.backends.source import SourceBackend, spans_files, stat_source
+from ndsampler.backends.values import choose_form, reads_first_page
+from ndsampler.cache.comparison import is_copy
+from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, made_room, making_room
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
-from ndsampler.cache.names import entry_path, is_named_for
-from ndsampler.cache.partial import PartialFiles
-from ndsampler.cache.writer import format_space, publish, write_entry
-from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
+from ndsampler.cache.names import entry_path, is_named_for, workdir_of
+from ndsampler.cache.partial import PartialFiles, WriterBusyError
+from ndsampler.cache.trust import TrustedOwners
+from ndsampler.cache.writer import ChangedSourceError, give_advice, publish, write_entry
+from ndsampler.errors import CacheError, DatasetMismatchError, MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,13 +37,23 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
-#: Errors that say nothing about a file: the process or the machine has run out of something.
-SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+#: Error codes of exhausted resources, which say nothing about a file.
+SCARCE = frozenset({*TOO_MANY_FILES, errno.ENOMEM})
 
-#: Maximum attempts to read a file that is replaced, removed or damaged at that very moment.
+#: Error codes of what passes, so that an entry is tried again by the next read.
+PASSING = SCARCE | {errno.EBUSY}
+
+#: Seconds that a read waits for another writer of its entry if it may bypass the cache.
+BYPASS_SECONDS = 10.0
+
+#: Maximum attempts to read a file that is replaced, removed or damaged during the read.
 READ_ATTEMPTS = 5
+
+#: Seconds after which a missing source is looked for again, and how often that may be in vain.
+REPLACE_SECONDS = 0.02
+MAX_WAITS = 25
 
 #: Maximum number of files whose state one process remembers.
 MAX_KNOWN = 100_000
@@ -48,9 +63,9 @@ class FileToRead(NamedTuple):
     """The file that windows of a source are read from: its entry, or the source itself."""
 
     version: FileVersion
-    """The file, as it is now."""
+    """The current version of the file."""
     backend: Backend
-    """Opens it."""
+    """The backend that opens it."""
 
 
 class FrameCache:
@@ -59,9 +74,9 @@ class FrameCache:
     Args:
         backend: how entries are written and opened.
         dpath: the config folder of the entries; None for a backend that keeps none.
-        hashid_mode: what identifies a source: ``'PATH'`` uses path, size and time of change, ``'PIXELS'``
-            the content of the file (read once per process), ``'GIVEN'`` a hash that the dataset states.
+        hashid_mode: what identifies a source: see :class:`ndsampler.cache.identity.SourceIdentifier`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to read the source where its entry cannot be made.
+        trust: ``'warn'`` or ``'strict'``: see :class:`ndsampler.cache.trust.TrustedOwners`.
 
     Example:
         >>> from ndsampler.backends import make_backend
@@ -75,17 +90,24 @@ class FrameCache:
         dpath: str | None,
         hashid_mode: str = "PATH",
         on_cache_error: str = "raise",
+        trust: str = "warn",
     ) -> None:
         self.backend = backend
         self.dpath = dpath
         self._identifier = SourceIdentifier(hashid_mode)
         self.on_cache_error = on_cache_error
+        self._owners = TrustedOwners(None if dpath is None else workdir_of(dpath), trust)
         self.handles = HandlePool()
-        self._sources = make_backend(None)
+        self._sources = SourceBackend()
+        self._waits = MAX_WAITS
         # The path of the file to read for each version of a source, and whether each version of an entry
         # is whole.
         self._files: dict[tuple[Source, FileVersion], str] = {}
         self._whole: dict[FileVersion, bool] = {}
+        # Sources that are read without a cache for the moment.
+        self._bypassed: dict[Source, bool] = {}
+        # The latest version of each source for which a file was provided.
+        self._latest: dict[Source, FileVersion] = {}
 
     def identify(self, source: Source) -> SourceIdentity:
         """Return what names the entry of a source as it is now.
@@ -131,12 +153,13 @@ class FrameCache:
         while True:
             file = self._find(source)
             try:
-                return self.handles.lend(
-                    (file.version, level), functools.partial(_open, file, source, level), action
-                )
+                key = file.version, level, source.stated
+                return self.handles.lend(key, functools.partial(_open, file, source, level), action)
             except DatasetMismatchError:
                 raise
-            except (SourceError, CacheError):
+            except (SourceError, CacheError) as ex:
+                if made_room(ex):
+                    continue
                 if attempt == READ_ATTEMPTS or not self._was_disturbed(file):
                     raise
             attempt += 1
@@ -177,16 +200,33 @@ class FrameCache:
     def _find(self, source: Source) -> FileToRead:
         """Return the file to read for a source as it is now; every window pays for this."""
         path = source.path
-        version = FileVersion.from_stat(path, stat_source(path))
+        version = FileVersion.from_stat(path, self._stat(path))
         if self.dpath is None:
             return FileToRead(version, self._sources)
         file = self._files.get((source, version)) or self._provide(source, version)
         if file == path:
             return FileToRead(version, self._sources)
-        entry = FileVersion.find(file)
+        entry = FileVersion.find_entry(file)
         if entry is not None and self._whole.get(entry):
             return FileToRead(entry, self.backend)
         return self._find_again(source, version)
+
+    def _stat(self, path: str) -> os.stat_result:
+        """Return the status of a source, which may be missing for a moment while a program replaces it.
+
+        Raises:
+            MissingSourceError: if it is missing and stays so.
+        """
+        try:
+            return stat_source(path)
+        except MissingSourceError:
+            if self._waits <= 0:
+                raise
+        time.sleep(REPLACE_SECONDS)
+        self._waits -= 1
+        stat = stat_source(path)
+        self._waits += 1
+        return stat
 
     def _find_again(self, source: Source, version: FileVersion) -> FileToRead:
         """Return the file to read for a source whose known entry was removed, replaced or damaged."""
@@ -194,32 +234,57 @@ class FrameCache:
         if file == source.path:
             return FileToRead(version, self._sources)
         # Removed again already: the next attempt makes it again.
-        entry = FileVersion.find(file) or FileVersion(file, 0, 0, 0)
+        entry = FileVersion.find_entry(file) or FileVersion(file, 0, 0, 0, 0)
         return FileToRead(entry, self.backend)
 
     def _provide(self, source: Source, version: FileVersion) -> str:
         """Return the path of the file to read for a source, making its entry if needed, and remember it."""
+        self._recheck(source, version)
+        bypasses = self.on_cache_error == "bypass"
+        was_bypassed = source in self._bypassed
         try:
-            file = self.ensure(source)
+            # Whoever waited once in vain, for a writer that was stopped for example, waits no more.
+            file = self.ensure(source, (0.0 if was_bypassed else BYPASS_SECONDS) if bypasses else None)
+            self._bypassed.pop(source, None)
         except CacheError as ex:
-            if self.on_cache_error != "bypass":
+            if not bypasses:
                 raise
-            logger.warning("%s is read without a cache: %s", source.path, ex)
+            level = logging.DEBUG if was_bypassed else logging.WARNING
+            logger.log(level, "%s is read without a cache: %s", source.path, ex)
             file = source.path
-            if isinstance(ex.__cause__, OSError) and ex.__cause__.errno in SCARCE:
-                # The next attempt may succeed, so nothing is remembered.
+            if isinstance(ex.__cause__, OSError) and ex.__cause__.errno in PASSING:
+                _remember(self._bypassed, source, True)
                 return file
         if version.is_current():
             _remember(self._files, (source, version), file)
+            _remember(self._latest, source, version)
         return file
 
-    def _was_disturbed(self, file: FileToRead) -> bool:
-        """Whether a file that could not be read was replaced or removed, or is a damaged entry.
+    def _recheck(self, source: Source, version: FileVersion) -> None:
+        """Compare a known entry with a source that has changed in this process, but not in what names it.
 
-        All of the entry is read to find out: the fault may lie with it, or with what was asked for.
+        Only the inode and the time of change tell such a source from the one that was converted, if their
+        samples are equal too.
+        """
+        latest = self._latest.get(source)
+        if self.dpath is None or latest in (None, version) or self._identifier.mode == "GIVEN":
+            return
+        entry = FileVersion.find_entry(self._entry_of(self.identify(source)))
+        if entry is None or not self._whole.get(entry):
+            return
+        if not is_copy(source.path, entry.path, self.backend):
+            logger.warning(
+                "%s was replaced by a file of equal size and time; converting it again", source.path
+            )
+            self._whole[entry] = False
+
+    def _was_disturbed(self, file: FileToRead) -> bool:
+        """Whether a read failed because the file was replaced or removed, or is a damaged entry.
+
+        All of the entry is read to find out: the fault may lie with the entry or with the request.
 
         Raises:
-            CacheError: if that cannot be told now, because the process has too many open files for example.
+            CacheError: if this cannot be determined now, for example because too many files are open.
         """
         if not file.version.is_current():
             return True
@@ -227,8 +292,13 @@ class FrameCache:
 
     # --- making entries
 
-    def ensure(self, source: Source) -> str:
+    @making_room
+    def ensure(self, source: Source, patience: float | None = None) -> str:
         """Return the path of a file that the backend reads fast, making it if it is missing.
+
+        Args:
+            source: the image file.
+            patience: seconds to wait for another writer of the entry. See :meth:`PartialFiles.claim`.
 
         Returns:
             The path of the entry, or of the source where that is usable in place.
@@ -237,13 +307,22 @@ class FrameCache:
             SourceError: if the source cannot be read.
             CacheError: if the entry cannot be written.
         """
-        file = self.find_ready(source)
-        if file is None:
-            # Forks do not wait for a whole conversion, nor for another process that converts the same file.
-            with GATE.step_out():
-                file = self._make(source)
-        return file
+        attempt = 1
+        while True:
+            try:
+                file = self.find_ready(source)
+                if file is None:
+                    # Forks do not wait for a conversion, nor for another process that converts the same file.
+                    with GATE.step_out():
+                        file = self._make(source, patience)
+                return file
+            except (ChangedSourceError, MissingSourceError):
+                if attempt == READ_ATTEMPTS:
+                    raise
+            self._stat(source.path)  # raises an error if the source is missing and stays so
+            attempt += 1
 
+    @making_room
     def find_ready(self, source: Source) -> str | None:
         """Return the file that :meth:`ensure` would return at once; None if it has an entry to make.
 
@@ -254,37 +333,69 @@ class FrameCache:
             return source.path
         entry = self._entry_of(self.identify(source))
         if self._is_whole(entry):
+            self._check_given(source, entry)
             return entry
-        usable = not os.path.lexists(entry) and self.backend.usable_in_place(source.path)
-        return source.path if usable else None
+        if os.path.lexists(entry) or not self.backend.usable_in_place(source.path):
+            return None
+        return source.path if reads_first_page(source.path, source.stated) else None
+
+    def _check_given(self, source: Source, entry: str) -> None:
+        """Check that the hash that a dataset states for a file is not that of an image of another shape.
+
+        Raises:
+            DatasetMismatchError: if it is.
+        """
+        if self._identifier.mode != "GIVEN":
+            return
+        label, dims = read_label(entry), read_dims(source.path, source.stated)
+        if label.shape[:2] != dims:
+            raise DatasetMismatchError(
+                f"{source.path} is {dims[0]} x {dims[1]} pixels, and the dataset states the 'hashid' of "
+                f"{label.source} for it, which was {label.shape[0]} x {label.shape[1]}; correct it, "
+                "or use hashid_mode='PATH'"
+            )
 
     def clean_up(self) -> int:
         """Remove what writers left behind that have died, and return how many there were."""
-        return 0 if self.dpath is None else PartialFiles(self.dpath).sweep()
+        return 0 if self.dpath is None else PartialFiles(self.dpath).clean_up()
 
-    def _make(self, source: Source) -> str:
+    def _make(self, source: Source, patience: float | None) -> str:
         """Convert a source into a new entry, and return its path."""
         identity = self.identify(source)
         entry = self._entry_of(identity)
         try:
-            with PartialFiles(str(self.dpath)).claim(identity.token) as partial:
+            with PartialFiles(str(self.dpath)).claim(identity.token, patience) as partial:
                 if self._is_whole(entry):
                     # Another thread or process made it while this one waited.
                     return entry
-                write_entry(self.backend, identity, partial)
-                if self.identify(source) != identity:
-                    raise SourceError(f"{source.path} was changed while it was being read; read it again")
+                self._convert(source, identity, partial)
                 publish(partial, entry)
         except SourceError:
             raise
+        except WriterBusyError as ex:
+            raise CacheError(f"the entry {entry} of {source.path} is not ready: {ex}") from ex
         except OSError as ex:
-            raise CacheError(
-                f"the entry {entry} of {source.path} cannot be made"
-                f"{format_space(source.path, str(self.dpath))}: {ex}. "
-                "Free some space, give another workdir, or use backend=None or on_cache_error='bypass'"
-            ) from ex
+            advice = give_advice(ex, source.path, str(self.dpath))
+            raise CacheError(f"the entry {entry} of {source.path} cannot be made{advice}") from ex
         logger.debug("cached %s as %s", source.path, entry)
         return entry
+
+    def _convert(self, source: Source, identity: SourceIdentity, partial: str) -> None:
+        """Write an entry of one version of a source.
+
+        If the source changes meanwhile, but not in what names it, it is converted again.
+
+        Raises:
+            SourceError: if the source cannot be read, or changes all the time.
+        """
+        for _ in range(READ_ATTEMPTS):
+            version = FileVersion.find(source.path)
+            write_entry(self.backend, identity, partial)
+            if self.identify(source) != identity:
+                break
+            if version is not None and version.is_current():
+                return
+        raise ChangedSourceError(f"{source.path} was changed while it was being read; read it again")
 
     # --- checking entries
 
@@ -292,20 +403,22 @@ class FrameCache:
         """Whether an entry exists and is undamaged; each version of it is checked once per process.
 
         Raises:
-            CacheError: if that cannot be told now, because the process has too many open files for example.
+            CacheError: if this cannot be determined now, for example because too many files are open, or if
+                the entry belongs to a user who is not trusted.
         """
         try:
             stat = os.stat(entry)
         except OSError as ex:
             if ex.errno in SCARCE:
-                raise CacheError(f"{entry} cannot be looked at now: {ex}") from ex
-            # It is missing, or this process may not enter its folder: making it tells which.
+                raise CacheError(f"{entry} cannot be examined now: {ex}") from ex
+            # It is missing, or its folder is not accessible; creating the entry will tell.
             return False
         if not S_ISREG(stat.st_mode):
-            # Opening a pipe would wait for ever.
-            logger.warning("%s is in the place of an entry, and is not a regular file", entry)
+            # Opening a pipe could block forever.
+            logger.warning("expected a cache entry at %s, but it is not a regular file", entry)
             return False
-        version = FileVersion.from_stat(entry, stat)
+        self._owners.check(entry, stat)
+        version = FileVersion.from_stat(entry, stat)._replace(ctime_ns=0)
         known = self._whole.get(version)
         return self._check(version, check_entry) if known is None else known
 
@@ -315,18 +428,20 @@ class FrameCache:
         try:
             label = check(path)
             if not is_named_for(path, SourceIdentity.from_label(label)):
-                raise CacheError(f"{path} was made from {label.source}, and has the name of another entry")
+                raise CacheError(
+                    f"{path} is named for another source than {label.source}, which it was made from"
+                )
             whole = True
         except OSError as ex:
             if ex.errno in SCARCE:
                 raise CacheError(f"{path} cannot be opened now: {ex}") from ex
-            logger.warning("an entry is damaged, and is not used: %s", ex)
+            logger.warning("a damaged cache entry is ignored: %s", ex)
             whole = False
         _remember(self._whole, version, whole)
         return whole
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_whole": {}}
+        return {**self.__dict__, "_files": {}, "_whole": {}, "_bypassed": {}, "_latest": {}}
 
 
 def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
@@ -339,7 +454,7 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
     path = file.version.path
     is_entry = path != source.path
     try:
-        reader = file.backend.open(path, level)
+        reader = file.backend.open(path, level) if is_entry else _open_source(source, level)
     except (SourceError, CacheError) as ex:
         if is_entry:
             raise CacheError(f"the entry {path} of {source.path} cannot be opened: {ex}") from ex
@@ -349,6 +464,11 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
         kind, what = (CacheError, f"the entry {path} of {source.path}") if is_entry else (SourceError, path)
         raise kind(f"{what} was replaced while it was being opened; read it again")
     return reader
+
+
+def _open_source(source: Source, level: int) -> RegionReader:
+    """Open a source in the form that the dataset asks for."""
+    return SourceBackend().open(source.path, level, choose_form(source.path, source.stated))
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:

@@ -20,7 +20,7 @@ from ndsampler.backends.label import MARK, EntryLabel, check_entry
 from ndsampler.cache import names
 from ndsampler.cache.identity import SourceIdentity
 from ndsampler.cache.partial import FOLDER as PARTIAL_FOLDER
-from ndsampler.cache.partial import LOCK, PartialFiles
+from ndsampler.cache.partial import PartialFiles
 from ndsampler.cache.reports import CacheReport, EntryReport, FolderReport, Status, Tally
 from ndsampler.errors import ArgumentError, CacheError
 
@@ -206,14 +206,14 @@ def _scan_places(folder: os.DirEntry[str], top: os.DirEntry[str]) -> Iterator[En
     for place in places:
         if not place.is_dir(follow_symlinks=False) or not names.is_writer_folder(place.name):
             yield _foreign(place, top.name, "not the folder of a writer")
-        elif writers.is_left_over(place.name):
+        elif writers.is_stale(place.name):
             yield EntryReport(
                 place.path, top.name, Status.LEFTOVER, _folder_size(place.path), "its writer has died"
             )
-        elif os.path.lexists(os.path.join(place.path, LOCK)):
+        elif writers.is_writers(place.name):
             yield EntryReport(place.path, top.name, Status.BUSY, _folder_size(place.path), "being written")
         elif _list(place.path, "") != ([], []):
-            yield _foreign(place, top.name, "not the folder of a writer: it has no lock file")
+            yield _foreign(place, top.name, "not the folder of a writer: it has no lock file, or other files")
 
 
 def _scan_old(top: os.DirEntry[str]) -> Iterator[EntryReport]:
@@ -286,7 +286,7 @@ def judge_entry(
     except OSError as ex:
         return replace(known, reason=_why(ex))
     status, reason = Status.DAMAGED, "its name is that of another source than its label"
-    if _is_named_for(path, label):
+    if names.is_named_for(path, SourceIdentity.from_label(label)):
         status, reason = judge_source(label)
     return replace(known, status=status, reason=reason, label=label)
 
@@ -308,15 +308,6 @@ def _judge_unlabelled(known: EntryReport, reason: str) -> EntryReport | None:
     return replace(known, status=Status.FOREIGN, reason="of a later version of ndsampler")
 
 
-def _is_named_for(path: str, label: EntryLabel) -> bool:
-    """Whether an entry has the name of the source in its label."""
-    texts = (label.source, label.content, label.backend)
-    numbers = (label.size, label.mtime_ns)
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int) for n in numbers):
-        return False
-    return names.is_named_for(path, SourceIdentity.from_label(label))
-
-
 def judge_source(label: EntryLabel) -> tuple[Status, str]:
     """Return the status of an entry that follows from the state of its source.
 
@@ -329,14 +320,14 @@ def judge_source(label: EntryLabel) -> tuple[Status, str]:
     if label.content:
         return Status.CURRENT, "named by its content"
     try:
-        stat = os.stat(label.source)
+        is_current = SourceIdentity.from_label(label).is_current()
     except (FileNotFoundError, NotADirectoryError):
         if os.path.isdir(os.path.dirname(label.source)):
             return Status.ORPHANED, f"{label.source} is gone"
         return Status.UNREACHABLE, f"the folder of {label.source} is gone, or is not mounted"
     except (OSError, ValueError) as ex:
         return Status.UNREACHABLE, f"{label.source} cannot be reached: {_why(ex)}"
-    if not SourceIdentity.from_label(label).is_of(stat):
+    if not is_current:
         return Status.STALE, f"{label.source} has changed since"
     return Status.CURRENT, ""
 

@@ -38,6 +38,7 @@ _CONFIG_FOLDER = re.compile(r"(.+)_[0-9a-f]{12}")
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _ENTRY = re.compile(rf"(?:[A-Za-z0-9_-]{{0,{MAX_STEM}}}_)?([0-9a-f]{{32}})\.[A-Za-z0-9.]+")
 _WRITER_FOLDER = re.compile(r"[0-9a-f]{32}(\.[0-9a-f]{8})?")
+_WRITER_FILE = re.compile(r"entry(\.[0-9a-f]{8})?\.partial(\..+)?")
 _OLD_INNER_FOLDER = re.compile(r"[0-9a-f]{2}|[0-9a-f]{8}")
 _OLD_FILE = re.compile(
     r"[0-9a-f]{2}/[0-9a-f]{38}\.(npy|cog\.tiff)(\.[a-z]+)?|prepare_frames_stamp\w*\.pkl(\.meta)?"
@@ -47,6 +48,15 @@ _OLD_FILE = re.compile(
 def entries_root(workdir: PathLike) -> str:
     """Return the folder of all entries in a workdir, which has a config folder for each backend."""
     return os.path.join(os.path.abspath(os.fspath(workdir)), "_cache", "frames")
+
+
+def workdir_of(folder: str) -> str:
+    """Return the workdir of a config folder.
+
+    Args:
+        folder: its path.
+    """
+    return os.path.dirname(os.path.dirname(os.path.dirname(folder)))
 
 
 def config_folder(backend: Backend, version: int = FORMAT_VERSION) -> str:
@@ -121,6 +131,11 @@ def is_shard(name: str) -> bool:
 def is_writer_folder(name: str) -> bool:
     """Whether a folder is named as one that a writer works in."""
     return _WRITER_FOLDER.fullmatch(name) is not None
+
+
+def is_writer_file(name: str) -> bool:
+    """Whether a file is named as one that a writer makes in its folder, its lock file excepted."""
+    return _WRITER_FILE.fullmatch(name) is not None
 
 
 def is_old_folder(name: str) -> bool:

@@ -1,72 +1,67 @@
 """
-Where entries are written before they get their names.
+Folders where entries are written before they get their names.
 
-Each writer works in a folder of its own inside ``_partial``, beside the entries
-and so on the same disk, and holds a lock in it for as long as it lives; the
-operating system lets go of the lock when the writer dies, however it dies.
-Hence a folder whose lock can be had is a dead writer's, and is removed; and who
-wants to write what another writes already waits until that lock is free.
+Each writer works in a folder of its own below ``_partial``. That lies beside the
+entries, and so on the same disk. The writer holds the lock of a file in its folder for
+as long as it lives. If the lock of a folder can be acquired, its writer has died and
+the folder is removed. A writer of an entry that another one is writing waits until the
+lock is free.
 
-The lock only saves work. Where the file system knows none, every writer works
-on its own, and the last to finish gives the entry its name.
+The lock only saves work. Without locks every writer converts on its own, the last one
+to finish gives the entry its name, and a folder is stale when its lock file is a day
+old.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
-import logging
 import os
-import platform
 import time
 import uuid
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-try:
-    import fcntl
-except ImportError:  # Windows, which does not remove the files of a process that lives
-    fcntl = None  # type: ignore[assignment]
-
-from ndsampler.utils.fork_safety import GATE
+from ndsampler.cache.folders import Folder, open_folder
+from ndsampler.cache.locks import ForeignLockError, LockFile, LocksUnavailableError, have_locks
+from ndsampler.cache.names import is_writer_file, is_writer_folder
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
-#: Folder of all that is being written, below the folder of the entries.
+#: The folder of all writers, below the folder of the entries.
 FOLDER = "_partial"
 
-#: The file in a writer's folder that it holds the lock of.
+#: The name of the lock file in a writer's folder.
 LOCK = "lock"
 
-#: How the names of what is written end.
+#: The suffix of files that are being written.
 ENDING = ".partial"
 
-#: Bytes of a machine's name that are looked at.
-HOST_BYTES = 200
-
-#: Seconds between two looks at whether another writer is done.
+#: Seconds between two attempts to acquire the lock of another writer.
 POLL_SECONDS = 0.02
 
-#: Seconds to wait for another writer. One that takes longer has been stopped, or writes a very large image:
-#: then the same is written twice.
+#: Seconds to wait for another writer. One that takes longer is stopped, or writes a very large image;
+#: the entry is then written twice.
 PATIENCE_SECONDS = 600.0
 
-#: How often in a row a place may be gone before it is clear that none can be made.
+#: Maximum attempts in a row to make a folder that is gone again at once.
 MAX_MISSES = 25
 
-#: Seconds after which a place counts as left behind where locks do not tell: there are none, or it is
-#: another machine's.
+#: Seconds after which a folder is stale where its lock proves nothing: there are no locks, or another host
+#: holds it.
 STALE_SECONDS = 86_400.0
 
-#: Descriptors of the lock files that this process has open.
-_open_locks: list[int] = []
+
+class WriterBusyError(OSError):
+    """Another writer of an entry has not finished in time."""
 
 
 class PartialFiles:
-    """Gives writers of one folder of entries a place to work, and clears up after dead ones.
+    """Gives each writer of one folder of entries a file to write, and removes what dead writers left.
 
     Args:
         dpath: the folder of the entries.
@@ -76,7 +71,7 @@ class PartialFiles:
         >>> with tempfile.TemporaryDirectory() as dpath:
         ...     partials = PartialFiles(dpath)
         ...     with partials.claim('token') as file:
-        ...         print(os.path.splitext(file)[1], len(partials.leftovers()))
+        ...         print(os.path.splitext(file)[1], partials.clean_up())
         .partial 0
     """
 
@@ -84,253 +79,251 @@ class PartialFiles:
         self.dpath = os.path.join(dpath, FOLDER)
 
     @contextlib.contextmanager
-    def claim(self, token: str) -> Iterator[str]:
-        """Give the name of a file to write, which is gone when the block ends.
+    def claim(self, token: str, patience: float | None = None) -> Iterator[str]:
+        """Return the path of a file to write; the file is removed when the block ends.
 
-        Whoever claims a token waits while another, in whatever thread or process, holds it: so look
-        whether the work has been done meanwhile.
+        This waits while another thread or process holds the same token, so check afterwards whether that
+        one has done the work.
 
         Args:
-            token: names what is to be written.
+            token: names the entry that is to be written.
+            patience: seconds to wait for another writer; None waits for :data:`PATIENCE_SECONDS`, and then
+                lets this writer write the entry too.
 
         Raises:
-            OSError: if no place can be made.
+            WriterBusyError: if another writer has not finished within ``patience``.
+            OSError: if no folder can be made.
         """
-        self.sweep()
-        place, lock = self._take(token)
-        # Two machines may both be given the lock, where a network disk is mounted without locks.
+        self.clean_up()
+        folder, lock = self._claim_folder(token, patience)
+        # Two hosts can both get the lock on a network disk that is mounted without locks.
         own = f"entry.{uuid.uuid4().hex[:8]}"
         try:
-            _sign(lock)
-            yield os.path.join(place, own + ENDING)
+            lock.sign()
+            yield os.path.join(folder, own + ENDING)
         finally:
-            _remove_place(place, own)
-            _close_lock(lock)
+            self._remove_own(folder, lock, own)
+            lock.close()
 
-    def leftovers(self) -> list[str]:
-        """Return the folders of writers that are no more."""
-        return [os.path.join(self.dpath, name) for name in self._names() if self.is_left_over(name)]
+    def is_stale(self, name: str) -> bool:
+        """Return whether a folder was left behind by a writer that has died.
 
-    def is_left_over(self, name: str) -> bool:
-        """Whether the folder of that name is of a writer that is no more."""
-        place = os.path.join(self.dpath, name)
-        with _lock_of_the_dead(place) as lock:
-            return lock is not None or _is_empty(place)
+        Args:
+            name: of the folder.
+        """
+        try:
+            with open_folder(self.dpath, name) as folder, _lock_of_dead_writer(folder) as lock:
+                return _is_ours(folder) if lock else not folder.list_names()
+        except OSError as ex:
+            logger.debug("%s in %s is left alone: %s", name, self.dpath, ex)
+            return False
+
+    def is_writers(self, name: str) -> bool:
+        """Return whether a folder holds a lock file, and nothing that no writer makes.
+
+        Args:
+            name: of the folder.
+        """
+        try:
+            with open_folder(self.dpath, name) as folder:
+                return LOCK in folder.list_names() and _is_ours(folder)
+        except OSError as ex:
+            logger.debug("%s in %s is left alone: %s", name, self.dpath, ex)
+            return False
 
     def remove(self, name: str) -> bool:
-        """Remove the folder of a writer that is no more; return False if it lives, or that is not allowed."""
-        place = os.path.join(self.dpath, name)
-        with _lock_of_the_dead(place) as lock:
-            return _remove_place(place) if lock is not None else _remove_empty(place)
+        """Remove the folder of a dead writer; return False if the writer lives or removal is not allowed.
 
-    def sweep(self) -> int:
-        """Remove what dead writers left, as far as that is allowed, and return how many they were."""
+        A folder that holds anything that no writer makes stays as it is.
+
+        Args:
+            name: of the folder.
+        """
+        try:
+            with (
+                open_folder(self.dpath) as above,
+                open_folder(self.dpath, name) as folder,
+                _lock_of_dead_writer(folder) as lock,
+            ):
+                if lock is None:
+                    above.rmdir(name)
+                    return True
+                return _is_ours(folder) and _remove_folder(above, folder, lock)
+        except OSError as ex:
+            logger.debug("%s in %s is left alone: %s", name, self.dpath, ex)
+            return False
+
+    def clean_up(self) -> int:
+        """Remove the folders of dead writers as far as that is allowed, and return their number."""
         return sum(self.remove(name) for name in self._names())
+
+    def _remove_own(self, path: str, lock: LockFile, own: str) -> None:
+        """Remove the files of a writer of this process, and its folder if it holds nothing else."""
+        try:
+            with open_folder(self.dpath) as above, open_folder(self.dpath, os.path.basename(path)) as folder:
+                _remove_folder(above, folder, lock, own)
+        except OSError as ex:
+            logger.debug("%s is not removed: %s", path, ex)
 
     def _names(self) -> list[str]:
         """Return the names of the folders of all writers, dead or alive."""
         try:
-            with os.scandir(self.dpath) as found:
-                # A link would lead to files that are not ours.
-                return sorted(child.name for child in found if child.is_dir(follow_symlinks=False))
+            with open_folder(self.dpath) as folder:
+                return [name for name in folder.list_names() if is_writer_folder(name)]
         except OSError as ex:
             logger.debug("%s is left alone: %s", self.dpath, ex)
             return []
 
-    def _take(self, token: str) -> tuple[str, int]:
-        """Make a place, wait until no other writer has it, and return it with the lock's descriptor."""
-        place = os.path.join(self.dpath, token)
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def _claim_folder(self, token: str, patience: float | None) -> tuple[str, LockFile]:
+        """Return the folder of a token and its lock, or those of a folder of one's own without locks."""
+        folder = os.path.join(self.dpath, token)
+        lock = self._wait_for(folder, patience) if have_locks() else None
+        return _make_own_folder(f"{folder}.{uuid.uuid4().hex[:8]}") if lock is None else (folder, lock)
+
+    def _wait_for(self, folder: str, patience: float | None) -> LockFile | None:
+        """Return the lock of a folder as soon as no other writer holds it; None if that takes too long."""
+        deadline = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
         misses = 0
         try:
-            while (lock := _lock_place(place)) is None and time.monotonic() < deadline:
-                misses = 0 if os.path.isdir(place) else misses + 1
+            while (lock := _lock_folder(folder)) is None and time.monotonic() < deadline:
+                misses = 0 if os.path.isdir(folder) else misses + 1
                 if misses > MAX_MISSES:
-                    # No other removes it each time: none can be made here.
-                    os.makedirs(place)
+                    # No other process removes it each time; this raises the reason it cannot be made.
+                    os.makedirs(folder)
                 time.sleep(POLL_SECONDS)
-        except LocksUnknownError:
-            lock = None
-            _remove_lock(place)
-        if lock is not None:
-            return place, lock
-        return _take_alone(f"{place}.{uuid.uuid4().hex[:8]}")
+        except LocksUnavailableError:
+            name = os.path.basename(folder)
+            with (
+                contextlib.suppress(OSError),
+                open_folder(self.dpath) as above,
+                open_folder(self.dpath, name) as inner,
+            ):
+                _remove_lock(above, inner)
+            return None
+        except ForeignLockError as ex:
+            logger.warning("%s; another folder is used", ex)
+            return None
+        if lock is None and patience is not None:
+            raise WriterBusyError(errno.EBUSY, "another process or thread is writing it and does not finish")
+        return lock
 
 
-def _take_alone(place: str) -> tuple[str, int]:
-    """Make a place that nobody else knows of, and return it with the descriptor of its lock."""
+def _make_own_folder(folder: str) -> tuple[str, LockFile]:
+    """Make a folder that no other writer waits for, and return it with its lock file, locked if possible."""
     for _ in range(MAX_MISSES):
         try:
-            lock = _lock_place(place)
-        except LocksUnknownError:
-            return place, _open_lock(place)
+            lock = _lock_folder(folder)
+        except LocksUnavailableError:
+            return folder, LockFile(os.path.join(folder, LOCK))
         if lock is not None:
-            return place, lock
-        # Who clears up took it for a dead writer's before it had a lock.
-    raise OSError(errno.EBUSY, f"{place} is removed again and again")
+            return folder, lock
+        # A cleanup removed the folder before this writer had locked it.
+    raise OSError(errno.EBUSY, f"{folder} is removed again and again")
 
 
-class LocksUnknownError(OSError):
-    """The file system has no locks."""
-
-
-def _open_lock(place: str, flags: int = os.O_RDWR | os.O_CREAT) -> int:
-    """Open the file that stands for a place, making it where it is missing if the flags say so."""
-    with GATE:
-        lock = os.open(os.path.join(place, LOCK), flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        _open_locks.append(lock)
-    return lock
-
-
-def _close_lock(lock: int) -> None:
-    """Let go of a lock, unless this is a fork, which has done so."""
-    with GATE:
-        if lock in _open_locks:
-            _open_locks.remove(lock)
-            os.close(lock)
-
-
-def _drop_inherited_locks() -> None:
-    """Close the locks of the parent's threads in a fork, which would hold them after the parent's death."""
-    while _open_locks:
-        os.close(_open_locks.pop())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_drop_inherited_locks)
-
-
-def _lock_place(place: str) -> int | None:
-    """Make a place and return the descriptor of its lock; None if another has it."""
+def _lock_folder(folder: str) -> LockFile | None:
+    """Make a folder and return its lock; None if another writer holds it or the folder is gone again."""
     try:
-        if os.path.islink(place):
-            # None of ours: who works through it would remove files elsewhere.
-            os.unlink(place)
-        os.makedirs(place, exist_ok=True)
-        lock = _open_lock(place)
+        for path in (os.path.dirname(folder), folder):
+            if os.path.islink(path):
+                # What lies behind a link is not ours: not to be written to, and not to be removed.
+                logger.warning("the link %s is removed; expected a folder", path)
+                os.unlink(path)
+        os.makedirs(folder, exist_ok=True)
+        lock = LockFile(os.path.join(folder, LOCK))
     except (FileNotFoundError, FileExistsError):
-        above = os.path.dirname(place)
-        if any(os.path.lexists(path) and not os.path.isdir(path) for path in (place, above)):
+        above = os.path.dirname(folder)
+        if any(os.path.lexists(path) and not os.path.isdir(path) for path in (folder, above)):
             raise
-        return None  # it was removed by another just now
+        return None  # another process has just removed it
     try:
-        if _try_lock(lock) and _is_still_at(lock, os.path.join(place, LOCK)):
+        if lock.acquire() and lock.is_in_place():
             return lock
     except BaseException:
-        _close_lock(lock)
+        lock.close()
         raise
-    _close_lock(lock)
+    lock.close()
     return None
 
 
-def _try_lock(lock: int) -> bool:
-    """Take a lock if nobody has it, and say whether that went well.
-
-    Raises:
-        LocksUnknownError: if there is no such thing here.
-    """
-    if fcntl is None:
-        raise LocksUnknownError("this system has no flock")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as ex:
-        raise LocksUnknownError(f"locks do not work here: {ex}") from ex
-    return True
-
-
-def _is_still_at(lock: int, path: str) -> bool:
-    """Whether a path still leads to an open file: a place may go between its opening and its locking."""
-    try:
-        return os.path.samestat(os.fstat(lock), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
 @contextlib.contextmanager
-def _lock_of_the_dead(place: str) -> Iterator[int | None]:
-    """Hold the lock of a place during the block; None if it is another's, or cannot be had."""
-    try:
-        lock = _open_lock(place, os.O_RDWR)
-    except OSError as ex:
-        # It has gone, is none of our folders, or may only be read.
-        logger.debug("%s is left alone: %s", place, ex)
+def _lock_of_dead_writer(folder: Folder) -> Iterator[LockFile | None]:
+    """Hold the lock of a folder during the block; None if its writer lives or the lock cannot be opened."""
+    path = os.path.join(folder.path, LOCK)
+    if not have_locks() and not _is_old(path):
+        # Windows removes no file that is open, so opening it would keep its writer from removing it.
         yield None
         return
     try:
-        yield lock if _is_dead(place, lock) else None
+        lock = LockFile(path, create=False)
+    except OSError as ex:
+        # It is gone, may only be read, or is none of our files.
+        logger.debug("%s is left alone: %s", folder.path, ex)
+        yield None
+        return
+    try:
+        yield lock if lock.has(folder.stat(LOCK)) and _is_of_dead_writer(lock) else None
     finally:
-        _close_lock(lock)
+        lock.close()
 
 
-@functools.cache
-def _host() -> bytes:
-    """Return the name of this machine."""
-    return platform.node().encode()[:HOST_BYTES]
+def _is_ours(folder: Folder) -> bool:
+    """Whether a folder holds nothing but regular files with the names of those that writers make."""
+    found = folder.list_names()
+    named = all(name == LOCK or is_writer_file(name) for name in found)
+    return named and all(S_ISREG(folder.stat(name).st_mode) for name in found)
 
 
-def _sign(lock: int) -> None:
-    """Write into a lock which machine holds it."""
-    os.ftruncate(lock, 0)
-    os.write(lock, _host())
-
-
-def _is_dead(place: str, lock: int) -> bool:
-    """Whether nobody works in a place. What another machine left has to be old, whatever its lock says."""
+def _is_of_dead_writer(lock: LockFile) -> bool:
+    """Return whether no writer holds a lock; that of another host must also be old."""
     try:
-        if not (_try_lock(lock) and _is_still_at(lock, os.path.join(place, LOCK))):
+        if not (lock.acquire() and lock.is_in_place()):
             return False
-        if os.read(lock, HOST_BYTES + 1) in (b"", _host()):
+        if not lock.is_signed_elsewhere():
             return True
-    except LocksUnknownError:
-        logger.debug("there are no locks in %s", place)
-    return time.time() - os.fstat(lock).st_mtime > STALE_SECONDS
+    except LocksUnavailableError:
+        logger.debug("there are no locks for %s", lock.path)
+    return lock.age() > STALE_SECONDS
 
 
-def _is_empty(place: str) -> bool:
-    """Whether a folder holds nothing, as that of a writer that died between its last two steps."""
+def _is_old(path: str) -> bool:
+    """Return whether a lock file is there and older than those of living writers."""
     try:
-        with os.scandir(place) as found:
-            return next(found, None) is None
+        return time.time() - os.lstat(path).st_mtime > STALE_SECONDS
     except OSError:
         return False
 
 
-def _remove_empty(place: str) -> bool:
-    """Remove a folder that holds nothing, and say whether that went well."""
-    try:
-        os.rmdir(place)
-    except OSError:
-        return False
-    return True
-
-
-def _remove_place(place: str, own: str = "") -> bool:
-    """Remove a place whose lock is held, and say whether that went well.
+def _remove_folder(above: Folder, folder: Folder, lock: LockFile, own: str = "") -> bool:
+    """Remove the files of one writer and then the folder, and return whether the folder was removed.
 
     Args:
-        place: the folder.
-        own: how the names of one writer's files begin; those of another are left to it.
+        above: the folder of all writers, open.
+        folder: the folder of the writer, open.
+        lock: its lock file, open.
+        own: prefix of the names of the writer's files; those of other writers stay.
     """
     try:
-        for name in os.listdir(place):
-            if name != LOCK and name.startswith(own):
-                os.unlink(os.path.join(place, name))
+        for name in folder.list_names():
+            if is_writer_file(name) and name.startswith(own):
+                folder.unlink(name)
     except OSError as ex:
-        logger.debug("%s is not removed: %s", place, ex)
+        logger.debug("%s is not removed: %s", folder.path, ex)
         return False
-    # Last, since the next writer may enter as soon as it has gone.
-    return _remove_lock(place)
+    if not lock.is_locked:
+        # Windows removes no file that is open, and without a lock it keeps nobody out.
+        lock.close()
+    # The lock file goes last: the next writer may enter as soon as it is gone.
+    return _remove_lock(above, folder)
 
 
-def _remove_lock(place: str) -> bool:
-    """Remove the lock of a place, and the place if nothing else is in it; say whether that went well."""
+def _remove_lock(above: Folder, folder: Folder) -> bool:
+    """Remove a lock file, and the folder if nothing else is in it; return whether the folder was removed."""
     try:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(place, LOCK))
-        os.rmdir(place)
+            folder.unlink(LOCK)
+        above.rmdir(os.path.basename(folder.path))
     except OSError as ex:
-        logger.debug("%s is not removed: %s", place, ex)
+        logger.debug("%s is not removed: %s", folder.path, ex)
         return False
     return True

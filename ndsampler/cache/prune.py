@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ndsampler.cache import names
+from ndsampler.cache.absence import doubt_absence
 from ndsampler.cache.inventory import scan
 from ndsampler.cache.partial import FOLDER as PARTIAL_FOLDER
 from ndsampler.cache.removal import find_own_entries, remove_item
@@ -50,6 +51,9 @@ class PruneReport:
     """Number and bytes of what is left, by status."""
     failures: tuple[Removal, ...]
     """Things that could not be removed."""
+    doubtful: Mapping[str, Tally] = field(default_factory=dict)
+    """Number and bytes of the orphaned entries that are kept because their disk may not be mounted, by
+    reason; ``kept`` counts them too."""
 
     @property
     def total(self) -> Tally:
@@ -63,6 +67,7 @@ def prune(
     unused_by: Sources | None = None,
     unreachable: bool = False,
     dry_run: bool = False,
+    force: bool = False,
     callback: Callable[[Removal], object] | None = None,
 ) -> PruneReport:
     """Remove what is of no use from a workdir.
@@ -70,8 +75,9 @@ def prune(
     These are entries whose source has changed or was deleted, damaged entries, files of earlier formats, and
     the folders of writers that have died. An entry that is named by its content is kept as long as it is
     whole, wherever its source is now. An entry whose source was in a folder that does not exist is kept too,
-    since its disk may not be mounted at the moment. Folders of living writers, and things that this
-    library did not make, are never touched.
+    since its disk may not be mounted at the moment. So is one whose source seems to be deleted, if its folder
+    is empty or a mount point, or if most of many images are gone. Folders of living writers, and things that
+    this library did not make, are never touched.
 
     Each thing is checked again right before it is removed, and an entry that is needed after its removal is
     made again, so this may run while other processes use the cache.
@@ -81,6 +87,7 @@ def prune(
         unused_by: also remove every entry that belongs to none of these files, whatever it is named by.
         unreachable: also remove entries whose source was in a folder that does not exist.
         dry_run: remove nothing, and only report what would be removed.
+        force: remove entries of deleted sources in any case.
         callback: called with each thing that is removed.
 
     Returns:
@@ -102,27 +109,62 @@ def prune(
         1
     """
     root = find_own_entries(workdir)
-    removed: dict[str, Tally] = {}
-    kept: dict[Status, Tally] = {}
-    failures = []
+    work = _Pruning(root, dry_run, callback)
+    orphans, there = [], 0
     for item in scan(workdir):
         why = _why_removed(item, unused_by, unreachable)
-        if not why:
-            kept[item.status] = kept.get(item.status, Tally()) + Tally(1, item.nbytes)
-            continue
-        error = "" if dry_run else remove_item(item)
-        if error is None:
-            continue
-        removal = Removal(item, why, error)
-        if error:
-            failures.append(removal)
+        there += item.status in (Status.CURRENT, Status.STALE)
+        if why == Status.ORPHANED.value:
+            orphans.append(item)
+        elif why:
+            work.remove(item, why)
         else:
-            removed[why] = removed.get(why, Tally()) + Tally(1, item.nbytes)
-        if callback is not None:
-            callback(removal)
+            work.keep(item)
+    doubts = {} if force else doubt_absence(orphans, there)
+    doubtful: dict[str, Tally] = {}
+    for item in orphans:
+        reason = doubts.get(item.path)
+        if reason is None:
+            work.remove(item, Status.ORPHANED.value)
+        else:
+            work.keep(item)
+            doubtful[reason] = doubtful.get(reason, Tally()) + Tally(1, item.nbytes)
     if not dry_run:
         _remove_empty_folders(root)
-    return PruneReport(removed, kept, tuple(failures))
+    return PruneReport(work.removed, work.kept, tuple(work.failures), doubtful)
+
+
+class _Pruning:
+    """Removes things one after the other, and counts them.
+
+    Args:
+        root: the folder of all entries.
+        dry_run: only count.
+        callback: called with each thing that is removed.
+    """
+
+    def __init__(self, root: str, dry_run: bool, callback: Callable[[Removal], object] | None) -> None:
+        self._root, self._dry_run, self._callback = root, dry_run, callback
+        self.removed: dict[str, Tally] = {}
+        self.kept: dict[Status, Tally] = {}
+        self.failures: list[Removal] = []
+
+    def keep(self, item: EntryReport) -> None:
+        """Count something that stays."""
+        self.kept[item.status] = self.kept.get(item.status, Tally()) + Tally(1, item.nbytes)
+
+    def remove(self, item: EntryReport, why: str) -> None:
+        """Remove something, unless another thing has taken its place."""
+        error = "" if self._dry_run else remove_item(item, self._root)
+        if error is None:
+            return
+        removal = Removal(item, why, error)
+        if error:
+            self.failures.append(removal)
+        else:
+            self.removed[why] = self.removed.get(why, Tally()) + Tally(1, item.nbytes)
+        if self._callback is not None:
+            self._callback(removal)
 
 
 def _why_removed(item: EntryReport, unused_by: Sources | None, unreachable: bool) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
+from ndsampler.cache.folders import open_folder
 from ndsampler.cache.inventory import find_entries
 from ndsampler.cache.partial import PartialFiles
 from ndsampler.cache.reports import Status
@@ -38,21 +39,27 @@ def find_own_entries(workdir: PathLike) -> str:
     return root
 
 
-def remove_item(item: EntryReport) -> str | None:
+def remove_item(item: EntryReport, root: str) -> str | None:
     """Remove one thing from a workdir, if it still is what was reported.
+
+    Args:
+        item: the report on it.
+        root: the folder of all entries, from :func:`find_own_entries`. No link below it is followed.
 
     Returns:
         Why it could not be removed; empty if it was, None if another thing has taken its place.
     """
+    *above, name = Path(item.path).relative_to(root).parts
     try:
-        if item.status == Status.LEFTOVER:
-            return _remove_writer_folder(Path(item.path))
-        stat = os.lstat(item.path)
-        if item.inode and stat.st_ino != item.inode:
-            # Another process has made the entry again.
-            return None
-        remove = os.rmdir if S_ISDIR(stat.st_mode) else os.unlink
-        remove(item.path)
+        with open_folder(root, *above) as folder:
+            if item.status == Status.LEFTOVER:
+                return _remove_writer_folder(Path(item.path))
+            stat = folder.stat(name)
+            if item.inode and stat.st_ino != item.inode:
+                # Another process has made the entry again.
+                return None
+            remove = folder.rmdir if S_ISDIR(stat.st_mode) else folder.unlink
+            remove(name)
     except FileNotFoundError:
         return ""
     except OSError as ex:
@@ -67,6 +74,6 @@ def _remove_writer_folder(folder: Path) -> str | None:
     for _ in range(ATTEMPTS):
         if writers.remove(folder.name) or not folder.exists():
             return ""
-        if not writers.is_left_over(folder.name):
+        if not writers.is_stale(folder.name):
             return None
     return "its files cannot be removed"

@@ -5,20 +5,21 @@ Reads every entry of a workdir back, and compares it with its checksum and its s
 from __future__ import annotations
 
 import contextlib
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.base import REGISTRY
 from ndsampler.backends.label import EntryLabel, read_label, verify_entry
-from ndsampler.backends.source import open_source
-from ndsampler.cache.comparison import find_difference, row_boxes
+from ndsampler.backends.recording import RecordedSource
+from ndsampler.backends.source import open_form
+from ndsampler.cache.comparison import compare_entry
 from ndsampler.cache.identity import SourceIdentity
 from ndsampler.cache.inventory import scan
 from ndsampler.cache.names import backend_of_folder
 from ndsampler.cache.removal import find_own_entries, remove_item
 from ndsampler.cache.reports import ENTRIES, EntryReport, Status, Tally
-from ndsampler.errors import SourceError
+from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ndsampler.cache.usage import Sources
     from ndsampler.types import PathLike
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def verify(
         >>> report.ok, report.checked.count, report.compared
         (True, 3, 3)
     """
-    if remove:
-        find_own_entries(workdir)
+    root = find_own_entries(workdir) if remove else ""
     checked, compared, removed = Tally(), 0, 0
     found: dict[Status, list[EntryReport]] = {Status.DAMAGED: [], Status.UNREADABLE: []}
 
@@ -106,7 +106,7 @@ def verify(
         if item.status in found:
             found[item.status].append(item)
         if remove and item.status == Status.DAMAGED:
-            removed += remove_item(item) == ""
+            removed += remove_item(item, root) == ""
         if callback is not None:
             callback(item)
     damaged, unreadable = (tuple(found[kind]) for kind in (Status.DAMAGED, Status.UNREADABLE))
@@ -129,11 +129,12 @@ def _compare(item: EntryReport) -> tuple[EntryReport, bool]:
     try:
         if not backend.is_exact(item.path):
             return item, False
-        with contextlib.closing(open_source(identity.path)) as source:
-            difference = find_difference(source, item.path, backend, row_boxes(source))
+        with contextlib.closing(RecordedSource(open_form(identity.path, identity.form))) as source:
+            compare_entry(source, item.path, backend)
     except SourceError as ex:
         logger.warning("%s is not compared with its source: %s", item.path, ex)
         return item, False
-    if difference and identity.is_unchanged():
-        item = replace(item, status=Status.DAMAGED, reason=difference)
+    except CacheError as ex:
+        if identity.is_unchanged():
+            item = replace(item, status=Status.DAMAGED, reason=str(ex))
     return item, True

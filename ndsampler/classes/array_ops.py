@@ -1,9 +1,8 @@
 """
-The few operations of category arithmetic, on numpy arrays and on torch tensors.
+The operations on class scores, for numpy arrays and for torch tensors.
 
-Both namespaces have the same functions and give the same answers. Reductions are
-over the last axis. torch is imported only once a tensor has been passed, and what
-it computes can be differentiated.
+Both namespaces have the same functions and give the same results. Reductions are over the last axis. torch is
+imported only if a tensor is passed, and its results can be differentiated.
 """
 
 from __future__ import annotations
@@ -13,32 +12,93 @@ from typing import Any
 
 import numpy as np
 
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError
 
-__all__ = ["Array", "NumpyOps", "TorchOps", "as_array", "ops_for"]
+__all__ = ["Array", "NumpyOps", "TorchOps", "as_array", "as_axis", "as_targets", "ops_for"]
 
 #: A numpy array or a torch tensor.
 Array = Any
 
-#: Targets of this value do not count in a loss, as in torch.
+#: Targets with this value do not contribute to a loss, as in torch.
 IGNORED_TARGET = -100
 
 
 def as_array(data: Any) -> Array:
-    """Return tensors as they are, and anything else as a numpy array.
+    """Return a tensor unchanged, and anything else as a numpy array.
 
     Args:
         data: a tensor, an array, or nested lists.
+
+    Raises:
+        ArgumentError: if the lists are not of equal length.
 
     Example:
         >>> as_array([1, 2])
         array([1, 2])
     """
-    return data if _is_tensor(data) else np.asarray(data)
+    try:
+        return data if _is_tensor(data) else np.asarray(data)
+    except ValueError as ex:
+        raise ArgumentError(f"got lists that make no array: {ex}; expected rows of equal length") from ex
+
+
+def as_axis(dim: Any, data: Array) -> int:
+    """Return the number of an axis, counted from 0.
+
+    Args:
+        dim: number of the axis; a negative one counts from the last.
+        data: a tensor or an array.
+
+    Raises:
+        ArgumentTypeError: if it is not a whole number.
+        OutOfRangeError: if the array has no such axis.
+
+    Example:
+        >>> as_axis(-1, np.zeros((2, 3)))
+        1
+    """
+    shape = tuple(data.shape)
+    if not shape:
+        raise OutOfRangeError("got a single number; expected an array with one entry for each category")
+    if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
+        raise ArgumentTypeError(f"dim is {dim!r}; expected the number of an axis of the shape {shape}")
+    if not -len(shape) <= dim < len(shape):
+        raise OutOfRangeError(f"dim is {dim}; expected an axis of the shape {shape}: that of the categories")
+    return int(dim) % len(shape)
+
+
+def as_targets(targets: Any, log_probs: Array) -> Array:
+    """Return true categories as int64, on the side of the log-probabilities.
+
+    Args:
+        targets: indexes of categories, of any integer type.
+        log_probs: (..., C) log-probabilities, categories last.
+
+    Raises:
+        ArgumentError: if the targets are not whole numbers, one for each item.
+        OutOfRangeError: if one of them is not the index of a category.
+
+    Example:
+        >>> as_targets([1, 0], np.zeros((2, 3)))
+        array([1, 0])
+    """
+    given, items, total = as_array(targets), tuple(log_probs.shape[:-1]), log_probs.shape[-1]
+    if not ops_for(given).is_integer(given) or tuple(given.shape) != items:
+        raise ArgumentError(
+            f"targets have the shape {tuple(given.shape)} and the type {given.dtype}; expected one index "
+            f"for each item, {items}: the whole number of its category"
+        )
+    indexes = ops_for(log_probs).as_indexes(given, log_probs)
+    if bool(((indexes != IGNORED_TARGET) & ((indexes < 0) | (indexes >= total))).any()):
+        raise OutOfRangeError(
+            f"targets range from {indexes.min()} to {indexes.max()}; expected indexes of categories, "
+            f"from 0 to {total - 1}, or {IGNORED_TARGET} for items that do not contribute"
+        )
+    return indexes
 
 
 def ops_for(data: Array) -> type[NumpyOps] | type[TorchOps]:
-    """Return the namespace whose functions take this array.
+    """Return the namespace with the functions for an array.
 
     Args:
         data: a tensor or an array.
@@ -56,12 +116,27 @@ def _is_tensor(data: Any) -> bool:
 
 
 def _at_least_single(data: Array) -> Array:
-    """Return half precision as single, since sums would not fit; torch accumulates so too."""
+    """Return half precision as single precision, in which sums do not overflow; torch does the same."""
     return data.astype(np.promote_types(data.dtype, np.float32), copy=False)
 
 
 class NumpyOps:
     """The operations on numpy arrays."""
+
+    @staticmethod
+    def is_real(data: Array) -> bool:
+        """Whether the values are real numbers."""
+        return data.dtype.kind in "biuf"
+
+    @staticmethod
+    def is_integer(data: Array) -> bool:
+        """Whether the values are whole numbers by their type."""
+        return data.dtype.kind in "iu"
+
+    @staticmethod
+    def as_indexes(data: Array, like: Array) -> Array:
+        """Return whole numbers as an int64 array."""
+        return np.asarray(data.cpu() if _is_tensor(data) else data).astype(np.int64)
 
     @staticmethod
     def as_floating(data: Array) -> Array:
@@ -75,7 +150,7 @@ class NumpyOps:
 
     @staticmethod
     def moveaxis(data: Array, source: int, destination: int) -> Array:
-        """Return a view with one axis moved."""
+        """Return a view with an axis moved."""
         return np.moveaxis(data, source, destination)
 
     @staticmethod
@@ -100,16 +175,16 @@ class NumpyOps:
 
     @staticmethod
     def entropy_terms(probs: Array) -> Array:
-        """Return p log2 p, which is 0 where p is 0."""
-        # log2(1) is 0, so a 1 in place of a 0 gives the limit.
+        """Return p log2 p, which is 0 for p = 0."""
+        # Replacing 0 by 1 gives the limit, because log2(1) is 0.
         return probs * np.log2(np.where(probs == 0, np.ones_like(probs), probs))
 
     @staticmethod
     def logsumexp(data: Array) -> Array:
-        """Return the logarithm of the sum of exponentials; the axis stays, of length 1."""
+        """Return the logarithm of the sum of exponentials; the last axis has length 1."""
         wide = _at_least_single(data)
         highest = wide.max(axis=-1, keepdims=True, initial=-np.inf)
-        # Where everything is -inf, or something +inf, there is nothing to keep in range.
+        # If all values are -inf, or one is +inf, a shift cannot prevent an overflow.
         shift = np.where(np.isfinite(highest), highest, 0)
         with np.errstate(divide="ignore"):
             total = np.log(np.exp(wide - shift).sum(axis=-1, keepdims=True)) + shift
@@ -117,7 +192,7 @@ class NumpyOps:
 
     @staticmethod
     def log_softmax(data: Array) -> Array:
-        """Return the logarithm of softmax; NaN where an infinity leaves it undefined."""
+        """Return the logarithm of softmax; NaN where it is undefined because of an infinity."""
         wide = _at_least_single(data)
         with np.errstate(invalid="ignore", divide="ignore"):
             shifted = wide - wide.max(axis=-1, keepdims=True, initial=-np.inf)
@@ -126,29 +201,14 @@ class NumpyOps:
 
     @staticmethod
     def nll_loss(log_probs: Array, targets: Array, reduction: str) -> Array:
-        """Return minus the log-probability of the true categories, which are on axis 1 (0 if 1-D).
+        """Return the negative log-likelihood of the true categories.
 
         Args:
-            log_probs: (N, C), (N, C, ...) or (C,).
-            targets: true categories, the same shape without C; -100 does not count.
+            log_probs: (..., C) log-probabilities.
+            targets: (...) int64 true categories; -100 does not contribute.
             reduction: ``'mean'``, ``'sum'`` or ``'none'``.
-
-        Raises:
-            ArgumentError: if a target is no category, or the shapes do not fit.
         """
-        log_probs = np.moveaxis(as_array(log_probs), min(1, np.ndim(log_probs) - 1), -1)
-        targets = as_array(targets)
-        if targets.shape != log_probs.shape[:-1]:
-            raise ArgumentError(
-                f"targets have the shape {targets.shape}; expected one index for each item, "
-                f"{log_probs.shape[:-1]}"
-            )
         counted = targets != IGNORED_TARGET
-        if np.any(counted & ((targets < 0) | (targets >= log_probs.shape[-1]))):
-            raise ArgumentError(
-                f"targets range from {targets.min()} to {targets.max()}; expected indexes of categories, "
-                f"from 0 to {log_probs.shape[-1] - 1}, or {IGNORED_TARGET} for items that do not count"
-            )
         places = np.where(counted, targets, 0)[..., None]
         losses = np.where(counted, -np.take_along_axis(log_probs, places, axis=-1)[..., 0], 0)
         losses = losses.astype(log_probs.dtype, copy=False)
@@ -162,6 +222,26 @@ class TorchOps:
     """The operations on torch tensors, on whatever device they are."""
 
     @staticmethod
+    def is_real(data: Array) -> bool:
+        """Whether the values are real numbers."""
+        return not data.is_complex()
+
+    @staticmethod
+    def is_integer(data: Array) -> bool:
+        """Whether the values are whole numbers by their type."""
+        import torch
+
+        return not (data.is_floating_point() or data.is_complex() or data.dtype == torch.bool)
+
+    @staticmethod
+    def as_indexes(data: Array, like: Array) -> Array:
+        """Return whole numbers as an int64 tensor on the device of another tensor."""
+        import torch
+
+        whole = data.long() if _is_tensor(data) else torch.from_numpy(data.astype(np.int64))
+        return whole.to(like.device)
+
+    @staticmethod
     def as_floating(data: Array) -> Array:
         """Return the tensor itself if it is floating point, else in double precision."""
         return data if data.is_floating_point() else data.double()
@@ -173,7 +253,7 @@ class TorchOps:
 
     @staticmethod
     def moveaxis(data: Array, source: int, destination: int) -> Array:
-        """Return a view with one axis moved."""
+        """Return a view with an axis moved."""
         return data.movedim(source, destination)
 
     @staticmethod
@@ -204,12 +284,12 @@ class TorchOps:
 
     @staticmethod
     def entropy_terms(probs: Array) -> Array:
-        """Return p log2 p, which is 0 where p is 0."""
+        """Return p log2 p, which is 0 for p = 0."""
         return probs * probs.masked_fill(probs == 0, 1).log2()
 
     @staticmethod
     def logsumexp(data: Array) -> Array:
-        """Return the logarithm of the sum of exponentials; the axis stays, of length 1."""
+        """Return the logarithm of the sum of exponentials; the last axis has length 1."""
         return data.logsumexp(-1, keepdim=True)
 
     @staticmethod
@@ -219,16 +299,20 @@ class TorchOps:
 
     @staticmethod
     def nll_loss(log_probs: Array, targets: Array, reduction: str) -> Array:
-        """Return minus the log-probability of the true categories, which are on axis 1 (0 if 1-D).
+        """Return the negative log-likelihood of the true categories.
 
         Args:
-            log_probs: (N, C), (N, C, ...) or (C,).
-            targets: true categories, the same shape without C; -100 does not count.
+            log_probs: (..., C) log-probabilities.
+            targets: (...) int64 true categories; -100 does not contribute.
             reduction: ``'mean'``, ``'sum'`` or ``'none'``.
         """
         import torch
 
-        targets = torch.as_tensor(targets, device=log_probs.device)
-        return torch.nn.functional.nll_loss(
-            log_probs, targets, reduction=reduction, ignore_index=IGNORED_TARGET
+        # The backward pass of nll_loss for images cannot handle views with moved axes; that for rows can.
+        losses = torch.nn.functional.nll_loss(
+            log_probs.reshape(-1, log_probs.shape[-1]),
+            targets.reshape(-1),
+            reduction=reduction,
+            ignore_index=IGNORED_TARGET,
         )
+        return losses.reshape(targets.shape) if reduction == "none" else losses

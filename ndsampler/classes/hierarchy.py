@@ -1,7 +1,7 @@
 """
-A forest of categories as arrays of indexes, and the walk down it.
+A forest of categories as arrays of indexes, and the decision for a category from the roots down.
 
-Numpy alone: :mod:`ndsampler.category_tree` names the nodes and offers this to programs.
+:mod:`ndsampler.category_tree` maps the indexes to names. This module needs numpy only.
 """
 
 from __future__ import annotations
@@ -20,66 +20,67 @@ if TYPE_CHECKING:
 
 __all__ = ["Hierarchy", "RefineRule", "impurity_rule", "probability_rule", "walk_down"]
 
-#: Whether to refine a sibling into its children, for each of n items: takes the
-#: probabilities of the siblings (n, S), the place of the one to refine, and the
-#: probabilities of its children (n, K); returns (n,) booleans.
+#: Decides for n items whether a prediction is refined from a category to one of its children. Takes the
+#: probabilities of the category and its siblings (n, S), the position of the category among them, and the
+#: probabilities of its children (n, K). Returns (n,) booleans.
 RefineRule = Callable[[Any, int, Any], Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hierarchy:
-    """A forest of categories, each known by its index."""
+    """A forest of categories, each represented by its index."""
 
     edges: tuple[tuple[Hashable, Hashable], ...]
-    """The (parent, child) names that this was made of."""
+    """The (parent, child) names of the graph that the hierarchy was made from."""
 
     groups: tuple[NDArray[np.int64], ...]
-    """Siblings, sorted; the roots first, and every parent in an earlier group than its children."""
+    """Groups of siblings, each sorted. The roots come first, and every parent before its children."""
 
     parents: tuple[int, ...]
-    """The parent of each group; -1 for the roots."""
+    """Parent of each group; -1 for the roots."""
 
     child_group: dict[int, int]
-    """Which group holds the children of a category that has any."""
+    """Category to the group of its children, for categories with children."""
 
     group_of: list[int]
-    """Which group each category is in."""
+    """Group of each category."""
 
     offset_of: list[int]
-    """At which place of its group each category is."""
+    """Position of each category within its group."""
 
     inverse: NDArray[np.int64]
-    """Where each category is when the groups are laid end to end."""
+    """Position of each category in the concatenation of all groups."""
 
     leaves: NDArray[np.int64]
     """The categories without children, sorted."""
 
     leaf_place_of: NDArray[np.int64]
-    """At which place of ``leaves`` each category is; -1 where it has children."""
+    """Position of each category in ``leaves``; -1 for a category with children."""
 
     @classmethod
-    def of(cls, graph: nx.DiGraph, node_to_idx: dict[Hashable, int]) -> Hierarchy:
-        """Return the arrays of a graph.
+    def from_graph(cls, graph: nx.DiGraph, node_to_idx: dict[Hashable, int]) -> Hierarchy:
+        """Return the hierarchy of a graph.
 
         Args:
             graph: edges point from a category to a more specific one.
             node_to_idx: index of each node, from 0 without gaps.
 
         Raises:
-            ArgumentError: if the graph is no forest.
+            ArgumentError: if the graph is not a forest.
 
         Example:
             >>> import networkx as nx
             >>> graph = nx.DiGraph([("animal", "cat"), ("animal", "dog")])
-            >>> [group.tolist() for group in Hierarchy.of(graph, {"animal": 0, "cat": 1, "dog": 2}).groups]
+            >>> tree = Hierarchy.from_graph(graph, {"animal": 0, "cat": 1, "dog": 2})
+            >>> [group.tolist() for group in tree.groups]
             [[0], [1, 2]]
         """
         groups, parents = _sibling_groups(graph, node_to_idx)
         order = np.concatenate(groups)
         if not np.array_equal(np.sort(order), np.arange(len(node_to_idx))):
             raise ArgumentError(
-                f"the category graph of {len(node_to_idx)} nodes and {graph.number_of_edges()} edges is no "
-                "forest; expected at most one parent for each category and no cycle: remove an edge"
+                f"the category graph of {len(node_to_idx)} nodes and {graph.number_of_edges()} edges is not "
+                "a forest; expected at most one parent for each category and no cycle: remove an edge"
             )
         group_of, offset_of = [0] * len(order), [0] * len(order)
         for place, group in enumerate(groups):
@@ -101,33 +102,51 @@ class Hierarchy:
             leaf_place_of=leaf_place_of,
         )
 
+    def longest_path(self) -> list[int]:
+        """Return the categories from a root to the deepest one below it; of equal depths, the first.
+
+        Example:
+            >>> import networkx as nx
+            >>> graph = nx.DiGraph([("animal", "cat"), ("animal", "dog")])
+            >>> Hierarchy.from_graph(graph, {"animal": 0, "cat": 1, "dog": 2}).longest_path()
+            [0, 1]
+        """
+        parent_of = [self.parents[group] for group in self.group_of]
+        paths: list[list[int]] = []
+        for leaf in self.leaves.tolist():
+            path = [leaf]
+            while parent_of[path[0]] >= 0:
+                path.insert(0, parent_of[path[0]])
+            paths.append(path)
+        return max(paths, key=len, default=[])
+
 
 def _sibling_groups(
     graph: nx.DiGraph, node_to_idx: dict[Hashable, int]
 ) -> tuple[tuple[NDArray[np.int64], ...], tuple[int, ...]]:
-    """Return groups of siblings, depth first from the roots, and the parent of each."""
+    """Return the groups of siblings, depth first from the roots, and the parent of each group."""
     groups: list[NDArray[np.int64]] = []
     parents: list[int] = []
     pending = [(-1, [node for node, degree in graph.in_degree() if degree == 0])]
-    # More groups than nodes means that a node is reached in more than one way.
+    # There are more groups than nodes only if a node is reached by several paths.
     while pending and len(groups) <= len(node_to_idx):
         parent, nodes = pending.pop()
         groups.append(np.array(sorted(node_to_idx[node] for node in nodes), dtype=np.int64))
         parents.append(parent)
-        # Reversed, since the last one pushed is visited first.
+        # The last item of the list is visited first.
         pending += [(node_to_idx[node], list(graph[node])) for node in reversed(nodes) if graph[node]]
     return tuple(groups), tuple(parents)
 
 
 def impurity_rule(impurity: Callable[[Any], Any], thresh: float) -> RefineRule:
-    """Return the rule that refines while the distribution stays simple.
+    """Return the rule that refines a prediction while the impurity of the distribution stays low.
 
-    With h the impurity of the other siblings and the children, and h_worst the same with
-    the probability spread evenly over the children, refine where ``1 - h / h_worst > thresh``.
+    Let h be the impurity of the other siblings together with the children, and h_worst the same with the
+    probability spread evenly over the children. The prediction is refined if ``1 - h / h_worst > thresh``.
 
     Args:
-        impurity: takes probabilities (n, K), returns (n,); 0 when all is in one place.
-        thresh: higher values stop nearer to the roots.
+        impurity: takes probabilities (n, K) and returns (n,) values, 0 if one probability has everything.
+        thresh: higher values lead to predictions nearer to the roots.
 
     Example:
         >>> rule = impurity_rule(lambda probs: 1 - (probs**2).sum(axis=1), 0.5)
@@ -148,7 +167,7 @@ def impurity_rule(impurity: Callable[[Any], Any], thresh: float) -> RefineRule:
 
 
 def probability_rule(thresh: float) -> RefineRule:
-    """Return the rule that refines while the best child is more probable than ``thresh``.
+    """Return the rule that refines a prediction while the best child is more probable than ``thresh``.
 
     Args:
         thresh: a probability.
@@ -172,24 +191,24 @@ def walk_down(
     ignored: Collection[int] = (),
     always: Collection[int] = (),
 ) -> NDArray[np.int64]:
-    """Return the category at which the walk from the roots stops, for every row at once.
+    """Return the category that is predicted for each row, starting from the roots.
 
     Args:
-        probs: probability of each category, (N, C).
-        tree: of the C categories.
-        rule: whether to go on to the children.
-        ignored: categories that do not exist, nor do their descendants.
-        always: categories that are refined whatever the rule says.
+        probs: (N, C) probability of each category.
+        tree: hierarchy of the C categories.
+        rule: decides whether a prediction is refined to one of the children.
+        ignored: categories that are not considered, and neither are their descendants.
+        always: categories that are always refined.
 
     Returns:
-        Indexes of categories, (N,).
+        (N,) indexes of categories.
 
     Raises:
-        ArgumentError: if there is no root to start from.
+        ArgumentError: if all roots are ignored.
 
     Example:
         >>> import networkx as nx
-        >>> tree = Hierarchy.of(nx.DiGraph([("animal", "cat")]), {"animal": 0, "cat": 1})
+        >>> tree = Hierarchy.from_graph(nx.DiGraph([("animal", "cat")]), {"animal": 0, "cat": 1})
         >>> walk_down(np.ones((2, 2)), tree, probability_rule(0.5)).tolist()
         [1, 1]
     """
@@ -199,8 +218,8 @@ def walk_down(
     ]
     if not len(kept[0]):
         raise ArgumentError(
-            f"all of the {len(tree.groups[0])} top-level classes are ignored; expected one at least to "
-            "choose: leave a root out of ignore_class_idxs"
+            f"all of the {len(tree.groups[0])} top-level classes are ignored; expected at least one that is "
+            "not: leave a root out of ignore_class_idxs"
         )
     chosen = np.empty(len(probs), dtype=np.int64)
     rows_at = {0: np.arange(len(probs))}

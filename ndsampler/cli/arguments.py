@@ -1,14 +1,15 @@
 """
-How commands are typed, which is as kwcoco's own tools have it.
+How the arguments of commands are written, in the manner of kwcoco's own tools.
 
-``--key value`` and ``--key=value``, ``--some_key`` and ``--some-key`` mean the
-same. What stands first without a key may be given by its key too, before or after
-all others. A switch is ``--flag``, ``--flag=True``, ``--flag=False`` or ``--no-flag``.
+``--key value`` and ``--key=value``, ``--some_key`` and ``--some-key`` are the same. A positional
+argument may also be given as an option, before or after all others. A switch is written
+``--flag``, ``--flag=True``, ``--flag=False`` or ``--no-flag``.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.errors import ArgumentError
@@ -16,24 +17,26 @@ from ndsampler.errors import ArgumentError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: What may be written for the value of a switch.
+    from ndsampler.cache.usage import Sources
+
+#: The values that a switch accepts.
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
-#: Ends the name of the attribute that a positional argument has when it is given by its key.
+#: Suffix of the attribute that holds a positional argument which was given as an option.
 BY_KEY = "_by_key"
 
 
 class KeyParser(argparse.ArgumentParser):
-    """Parses the words of a command in the manner of kwcoco's tools.
+    """Parses the arguments of a command in the manner of kwcoco's tools.
 
     Example:
         >>> parser = KeyParser()
-        >>> add_place(parser, 'workdir', 'where')
-        >>> add_switch(parser, 'dry_run', 'only look')
+        >>> add_positional(parser, 'workdir', 'folder of the cache')
+        >>> add_switch(parser, 'dry_run', 'change nothing')
         >>> args = parser.parse_args(['--dry-run=True', '--workdir', 'cache'])
-        >>> take_place(args, 'workdir'), args.dry_run
+        >>> take_positional(args, 'workdir'), args.dry_run
         ('cache', True)
-        >>> take_place(parser.parse_args(['cache']), 'workdir')
+        >>> take_positional(parser.parse_args(['cache']), 'workdir')
         'cache'
     """
 
@@ -42,7 +45,7 @@ class KeyParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse words, options and others in any order. See :class:`argparse.ArgumentParser`."""
+        """Parse options and positional arguments in any order. See :class:`argparse.ArgumentParser`."""
         if args is None or self._mixing or self._subparsers is not None:
             return super().parse_known_args(args, namespace)
         words = [self._normalize(word) for word in args]
@@ -65,12 +68,12 @@ class KeyParser(argparse.ArgumentParser):
             return name
         if value.lower() not in (*TRUE, *FALSE):
             self.error(f"{name} is {value!r}; expected True or False")
-        turned = name == action.option_strings[1]
-        return action.option_strings[(value.lower() in FALSE) != turned]
+        negated = name == action.option_strings[1]
+        return action.option_strings[(value.lower() in FALSE) != negated]
 
 
 class _Switch(argparse.Action):
-    """Turns something on by the first of its option strings, and off by the second."""
+    """Stores True for the first of its option strings and False for the second."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **kw: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, default=False, **kw)
@@ -86,24 +89,24 @@ class _Switch(argparse.Action):
 
 
 def add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
-    """Add a switch that is off unless it is given.
+    """Add a switch that is off by default.
 
     Args:
         parser: of the command.
-        name: with underscores.
+        name: of the switch, with underscores.
         text: for the help page.
     """
     parser.add_argument(f"--{name}", f"--no_{name}", dest=name, action=_Switch, help=text)
 
 
-def add_place(parser: argparse.ArgumentParser, name: str, text: str, several: bool = False) -> None:
-    """Add an argument that may be given by its place or by its key.
+def add_positional(parser: argparse.ArgumentParser, name: str, text: str, several: bool = False) -> None:
+    """Add a positional argument that may also be given as an option.
 
     Args:
         parser: of the command.
         name: of the argument.
         text: for the help page.
-        several: whether there may be more than one.
+        several: whether it may be given more than once.
     """
     parser.add_argument(name, nargs="*" if several else "?", default=[] if several else None, help=text)
     parser.add_argument(
@@ -111,38 +114,38 @@ def add_place(parser: argparse.ArgumentParser, name: str, text: str, several: bo
         dest=name + BY_KEY,
         nargs="+" if several else None,
         metavar=name.upper(),
-        help="the same, by its key",
+        help="the same, as an option",
     )
 
 
-def take_place(args: argparse.Namespace, name: str, required: bool = True) -> Any:
-    """Return an argument of :func:`add_place`.
+def take_positional(args: argparse.Namespace, name: str, required: bool = True) -> Any:
+    """Return the value of an argument of :func:`add_positional`.
 
     Args:
-        args: what was parsed.
+        args: the parsed arguments.
         name: of the argument.
         required: whether it must have been given.
 
     Raises:
-        ArgumentError: if it was given in both ways, or must be given and is not.
+        ArgumentError: if it was given in both ways, or is required and was not given.
     """
-    by_place, by_key = getattr(args, name), getattr(args, name + BY_KEY)
-    if by_place and by_key:
-        raise ArgumentError(f"{name} is given twice, as {by_place!r} and as --{name} {by_key!r}; drop one")
-    if required and not by_place and not by_key:
+    positional, by_key = getattr(args, name), getattr(args, name + BY_KEY)
+    if positional and by_key:
+        raise ArgumentError(f"{name} is given twice, as {positional!r} and as --{name} {by_key!r}; drop one")
+    if required and not positional and not by_key:
         raise ArgumentError(f"{name} is missing; see --help")
-    return by_place or by_key
+    return positional or by_key
 
 
 def take_rest(args: argparse.Namespace, first: str, rest: str) -> list[str]:
-    """Return the arguments of a place that follows another, whichever way they were given.
+    """Return the values of a positional argument that follows another one.
 
-    Where the first was given by its key, all that stands without a key belongs to the rest.
+    If the first was given as an option, all positional arguments belong to the rest.
 
     Args:
-        args: what was parsed; changed so that :func:`take_place` finds the first.
+        args: the parsed arguments; changed so that :func:`take_positional` finds the first.
         first: name of the argument before.
-        rest: name of an argument of which there may be several.
+        rest: name of the argument, which may be given more than once.
 
     Raises:
         ArgumentError: if it was given in both ways.
@@ -150,4 +153,41 @@ def take_rest(args: argparse.Namespace, first: str, rest: str) -> list[str]:
     if getattr(args, first + BY_KEY) and getattr(args, first):
         getattr(args, rest).insert(0, getattr(args, first))
         setattr(args, first, None)
-    return take_place(args, rest, required=False) or []
+    return take_positional(args, rest, required=False) or []
+
+
+def add_images(add: Any, of: str) -> None:
+    """Add the option ``--images``, the folder of the images of a dataset.
+
+    Args:
+        add: ``add_argument`` of the parser of the command.
+        of: the argument that names the dataset, for the help page.
+    """
+    text = f"folder of the images of {of}, if that is not the folder of the dataset"
+    add("--images", type=_folder, metavar="DIR", help=text)
+
+
+def _folder(text: str) -> str:
+    """Return the path of an existing folder."""
+    if not os.path.isdir(os.path.expanduser(text)):
+        counted = "; how many images to use is --max_images" if text.lstrip("-").isdigit() else ""
+        raise argparse.ArgumentTypeError(f"{text} is not a folder; expected the one of the images{counted}")
+    return text
+
+
+def open_sources(paths: Sequence[str], images: str | None = None) -> Sources:
+    """Return the source files of some datasets.
+
+    Args:
+        paths: of MS-COCO or kwcoco datasets.
+        images: folder of the images of all of them; by default each has the folder of its file.
+
+    Raises:
+        MissingSourceError: if one does not exist.
+        ArgumentError: if one is not a dataset, or has no images.
+    """
+    from ndsampler.cache.usage import Sources
+    from ndsampler.coco_frames import CocoFrames
+    from ndsampler.dataset.opening import open_dataset
+
+    return Sources(CocoFrames(open_dataset(path, images), backend=None) for path in paths)

@@ -1,42 +1,66 @@
-"""What commands share: progress bars, exit codes, and numbers, names and tables for the screen."""
+"""What the commands print, their progress bars, and their exit codes."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from ndsampler.dataset.opening import open_dataset
+from ndsampler.errors import escape_controls
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
-    from ndsampler.cache.usage import Sources
-
-#: What the exit code of a command says: all is well, something was found, the user can mend what was typed.
+#: Exit codes: nothing is wrong; something failed or was found; the user can correct the input.
 FINE, FOUND, BAD_INPUT = 0, 1, 2
 
+#: Exit codes: the user pressed Ctrl-C; the reader of a pipe has closed it.
+INTERRUPTED, PIPE_CLOSED = 130, 141
 
-def open_sources(paths: Sequence[str]) -> Sources:
-    """Return the files of some datasets.
+
+class EscapedStream:
+    r"""Writes text to another stream, with every character escaped that could control a terminal.
 
     Args:
-        paths: of kwcoco datasets.
+        stream: where the text goes.
 
-    Raises:
-        MissingSourceError: if one does not exist.
-        ArgumentError: if one is no kwcoco dataset, or holds no images.
+    Example:
+        >>> import io
+        >>> stream = io.StringIO()
+        >>> EscapedStream(stream).write('a\x1b[2J.png')
+        9
+        >>> stream.getvalue()
+        'a\\x1b[2J.png'
     """
-    from ndsampler.cache.usage import Sources
-    from ndsampler.coco_frames import CocoFrames
 
-    return Sources(CocoFrames(open_dataset(path), backend=None) for path in paths)
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text, and return how many of its characters were written."""
+        self.stream.write(escape_controls(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def escaped_output() -> Iterator[None]:
+    """Escape whatever this process prints: names in messages of other libraries, warnings and logs too."""
+    out, err = (cast(TextIO, EscapedStream(stream)) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
+
+
+def progress_stream() -> TextIO:
+    """Return stderr as it is, for progress bars, which move the cursor and show no names."""
+    return cast(TextIO, getattr(sys.stderr, "stream", sys.stderr))
 
 
 def say(text: str = "") -> None:
-    """Print a line at once, also where the output is a file or a pipe."""
+    """Print a line and flush it, so that it appears at once in a file or a pipe too."""
     print(text, flush=True)
 
 
@@ -46,93 +70,20 @@ def complain(text: str) -> None:
 
 
 def say_json(content: Any) -> None:
-    """Print something as JSON."""
+    """Print a value as JSON."""
     say(json.dumps(content, indent=2))
 
 
-def printable(text: object) -> str:
-    r"""Return a name, or a message that holds one, without what could confuse a terminal.
-
-    Example:
-        >>> print(printable('a b.png'), printable('a\x1b[2J\n.png'))
-        a b.png a\x1b[2J\n.png
-    """
-    whole = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    return whole.encode(encoding, "backslashreplace").decode(encoding)
-
-
 def progress_bar(desc: str, total: int | None, quiet: bool) -> Any:
-    """Return a ``ubelt.ProgIter`` that is written to stderr.
+    """Return a ``ubelt.ProgIter`` that writes to stderr.
 
     Args:
-        desc: what goes on.
-        total: how many steps there are, if that is known.
-        quiet: whether to show nothing at all.
+        desc: what is being done.
+        total: number of steps; None if it is not known.
+        quiet: True shows nothing.
     """
     import ubelt as ub
 
-    return ub.ProgIter(total=total, desc=desc, stream=sys.stderr, verbose=0 if quiet else 1, time_thresh=0.5)
-
-
-def format_bytes(count: float) -> str:
-    """Return a number of bytes for people.
-
-    Example:
-        >>> format_bytes(805306368), format_bytes(52_000), format_bytes(1.8e9)
-        ('805 MB', '0.1 MB', '1.8 GB')
-    """
-    if count >= 1e9:
-        return f"{count / 1e9:.1f} GB"
-    return f"{count / 1e6:.0f} MB" if count >= 1e7 else f"{count / 1e6:.1f} MB"
-
-
-def format_rate(rate: float) -> str:
-    """Return a number of events a second for people.
-
-    Example:
-        >>> format_rate(12345.6), format_rate(432.1), format_rate(3.21)
-        ('12,346', '432', '3.2')
-    """
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration for people.
-
-    Example:
-        >>> format_duration(0.00042), format_duration(0.031), format_duration(2.5)
-        ('0.42 ms', '31.00 ms', '2.50 s')
-    """
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"
-
-
-def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table, the first column flush left and the others flush right.
-
-    Args:
-        head: the names of the columns.
-        rows: as many cells each.
-
-    Example:
-        >>> print(format_table(['backend', 'speed'], [['npy', '12']]))
-        backend  speed
-        -------  -----
-        npy         12
-    """
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    rule = ["-" * width for width in widths]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(pairs)
-        )
-        for pairs in (list(zip(row, widths)) for row in (head, rule, *rows))
-    ]
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def folder_bytes(folder: str | os.PathLike[str] | None) -> int:
-    """Return the size of all files below a folder; 0 if there is none."""
-    if folder is None or not os.path.isdir(folder):
-        return 0
-    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    return ub.ProgIter(
+        total=total, desc=desc, stream=progress_stream(), verbose=0 if quiet else 1, time_thresh=0.5
+    )

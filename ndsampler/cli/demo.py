@@ -1,90 +1,98 @@
 """
-The command ``demo``: samples of large images as a picture, and what each backend costs.
+The command ``demo``: samples of large images as a picture, and a comparison of the backends.
 
-Without ``--data`` it makes a dataset to sample from: see :mod:`ndsampler.demo.dataset`.
+Without ``--data`` it makes a dataset first: see :func:`ndsampler.demo.landscape_dataset`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.console import (
+from ndsampler.cli.arguments import add_images
+from ndsampler.cli.console import FINE, progress_bar, say
+from ndsampler.errors import ArgumentError
+from ndsampler.utils.formatting import (
     folder_bytes,
     format_bytes,
     format_duration,
     format_rate,
     format_table,
-    say,
+    printable,
 )
-from ndsampler.dataset.opening import open_dataset
-from ndsampler.errors import ArgumentError
-from ndsampler.preview import GAP
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ndsampler.coco_sampler import CocoSampler
-    from ndsampler.demo.speed import Speed
+    from ndsampler.demo.compare import Measurement, Samplers
 
-#: What can be measured, by the name it is typed and printed with.
-BACKENDS: dict[str, str | None] = {"none": None, "npy": "npy", "cog": "cog"}
+#: Still images of the dataset that the command makes, the large one included.
+IMAGES = 7
 
-#: Windows given to each backend; few computers use them up in the time that is theirs.
-MOST_WINDOWS = 30_000
+#: Bytes on disk, converted images included, for one byte of the large image's pixels; rounded up.
+DISK = 1.5
 
-#: Side of a sample on the sheet, in pixels, and the most frames of a video on it.
+#: Images that are converted at the same time.
+WORKERS = 2
+
+#: Side of a sample on the sheet, in pixels.
 SIDE = 240
-STRIP = 5
 
-#: The share of samples on the sheet that are positives.
-POSITIVES = 0.75
+#: What the name of a backend stands for, in the messages.
+FORMATS = {"none": "as they are", "npy": "npy files", "cog": "cloud-optimized GeoTIFF"}
+
+HEAD = ("backend", "samples/s", "first sample", "whole image", "cache on disk", "memory", "mapped files")
+
+NOTES = """\
+Whole image: time to read the largest image once more, scaled down as on the sheet.
+Memory: the highest private memory of a new process while it samples, Python and its libraries
+included. Mapped files: the pages of files, which the system takes back when it needs memory."""
 
 
 def add_parser(commands: Any) -> None:
     """Describe the command to argparse.
 
     Args:
-        commands: what ``ArgumentParser.add_subparsers`` returned.
+        commands: the result of ``ArgumentParser.add_subparsers``.
     """
     parser = commands.add_parser(
         "demo",
-        help="make a picture of samples, and a table of speeds",
-        description="Draw random samples, with their annotations, into one picture, and measure how many "
-        "samples a second each backend gives. Without --data, a dataset with one very "
-        "large image is made first.",
+        help="draw samples, and compare the speed of the backends",
+        description="Draw random samples with their annotations on one sheet, and measure how many samples "
+        "per second each backend gives. Without --data, a dataset with one very large image is made first.",
     )
-    add = parser.add_argument
-    add("--out", default="ndsampler_demo", metavar="DIR", help="folder for all that is made (%(default)s)")
-    add("--data", metavar="FILE", help="a kwcoco dataset of your own, instead of making one")
-    add("--workdir", metavar="DIR", help="folder for converted images (cache, in --out)")
-    add(
-        "--backend",
-        default="cog",
-        choices=list(BACKENDS),
-        help="what the picture is sampled with (%(default)s)",
-    )
-    add("--samples", type=_count, default=8, metavar="N", help="samples in the picture (%(default)s)")
-    add("--window", type=_count, default=256, metavar="PIXELS", help="side of a sample (%(default)s)")
-    add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the image made (%(default)s)")
-    add(
-        "--images", type=int, default=16, metavar="N", help="images of --data to use, 0 for all (%(default)s)"
-    )
-    add(
-        "--seconds",
-        type=float,
-        default=4.0,
-        metavar="S",
-        help="time for each backend, 0 for none (%(default)s)",
-    )
-    add("--seed", type=int, default=0, metavar="N", help="another gives other images, samples (%(default)s)")
+    _add_options(parser.add_argument)
     parser.set_defaults(run=run)
+
+
+def _add_options(add: Any) -> None:
+    """Add the options of the command.
+
+    Args:
+        add: ``add_argument`` of its parser.
+    """
+    shown = " (default: %(default)s)"
+    backends = ["none", "npy", "cog"]
+    add("--out", default="ndsampler_demo", metavar="DIR", help="folder for all files" + shown)
+    add("--data", metavar="FILE", help="an MS-COCO or kwcoco dataset of your own, instead of making one")
+    add_images(add, "--data")
+    add("--workdir", metavar="DIR", help="folder for converted images (default: cache, in --out)")
+    add("--backend", default="cog", choices=backends, help="backend of the samples on the sheet" + shown)
+    add("--samples", type=_count, default=8, metavar="N", help="samples on the sheet" + shown)
+    add("--window", type=_count, default=256, metavar="PIXELS", help="side of a sample" + shown)
+    add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the large image" + shown)
+    add("--max_images", type=int, default=16, metavar="N", help="images of --data to use; 0 for all" + shown)
+    seconds = "how long to sample with each backend; 0 for no comparison"
+    add("--seconds", type=float, default=1.0, metavar="S", help=seconds + shown)
+    add("--seed", type=int, default=0, metavar="N", help="selects the images and the samples" + shown)
 
 
 def _count(text: str) -> int:
@@ -94,309 +102,266 @@ def _count(text: str) -> int:
     return number
 
 
-@dataclass
-class Demo:
+@dataclass(frozen=True)
+class Run:
     """One run of the command."""
 
     args: argparse.Namespace
     out: Path
-    workdir: Path
     data: Path
-    gids: list[int]
-    """The images in use, sorted."""
-    samplers: dict[str, CocoSampler] = field(default_factory=dict)
-    """Those that were made, by the name of their backend."""
+    samplers: Samplers
+    rng: np.random.Generator
 
-    def sampler(self, dset: Any, name: str) -> CocoSampler:
-        """Return a sampler with the backend of that name, its cache prepared."""
-        from ndsampler.coco_sampler import CocoSampler
+    def prepared(self, name: str, gids: list[int] | None = None) -> CocoSampler:
+        """Return a sampler after its images have been converted.
 
-        if name in self.samplers:
-            return self.samplers[name]
-        sampler = self.samplers[name] = CocoSampler(dset, workdir=self.workdir, backend=BACKENDS[name])
-        if BACKENDS[name] is not None:
+        Args:
+            name: of the backend.
+            gids: images of the sampler; None for all.
+        """
+        sampler = self.samplers.get(name, gids)
+        if name != "none":
+            which = "the images" if gids is None else f"the {len(gids)} smaller images"
+            say(f"Converting {which} to {FORMATS[name]} ...")
             begin = time.perf_counter()
-            sampler.frames.prepare(verbose=1)
+            with contextlib.redirect_stdout(sys.stderr):
+                sampler.frames.prepare(workers=WORKERS, verbose=1)
             seconds = time.perf_counter() - begin
             size = format_bytes(folder_bytes(sampler.frames.cache_dpath))
-            say(f"  {name} cache: {size} in {sampler.frames.cache_dpath} ({seconds:.1f} s)")
+            say(f"  {size} in {seconds:.1f} s: {printable(sampler.frames.cache_dpath)}")
         return sampler
 
-    def without_film(self, dset: Any, sampler: CocoSampler) -> CocoSampler:
-        """Return a sampler of the demo's own still images; of other data, the one that is given."""
-        from ndsampler.coco_sampler import CocoSampler
-
-        if self.args.data:
-            return sampler
-        stills = [gid for gid in self.gids if "video_id" not in dset.imgs[gid]]
-        return CocoSampler(dset.subset(stills), workdir=self.workdir, backend=BACKENDS[self.args.backend])
+    def stills(self) -> CocoSampler:
+        """Return a sampler of the still images; of a dataset of the user, one of all images."""
+        images = self.samplers.dset.imgs
+        gids = [gid for gid, image in images.items() if self.args.data or "video_id" not in image]
+        return self.samplers.get(self.args.backend, gids)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code.
 
     Args:
-        args: as parsed by the options of :func:`add_parser`.
+        args: the parsed options of :func:`add_parser`.
 
     Raises:
         ArgumentError: for an option out of range.
         NDSamplerError: if the data or the cache cannot be used.
     """
+    begin = time.perf_counter()
+    if args.seed < 0 or args.max_images < 0 or not 0 <= args.seconds < 3600:
+        raise ArgumentError(
+            f"--seed is {args.seed}, --max_images {args.max_images}, --seconds {args.seconds}; expected none "
+            "of them below 0, and less than an hour"
+        )
+    demo = start(args)
+    describe(demo)
+    sheet = draw(demo)
+    if args.seconds:
+        compare(demo)
+    finish(demo, sheet, time.perf_counter() - begin)
+    return FINE
+
+
+def start(args: argparse.Namespace) -> Run:
+    """Make the output folders and open the dataset, or make one."""
     import numpy as np
 
-    begin = time.perf_counter()
-    if args.seed < 0 or args.images < 0 or not 0 <= args.seconds < 3600:
-        raise ArgumentError(
-            f"--seed is {args.seed}, --images {args.images}, --seconds {args.seconds}; expected none of them "
-            "below 0, and less than an hour"
-        )
+    from ndsampler.dataset.opening import open_dataset
+    from ndsampler.demo.compare import Samplers
+    from ndsampler.demo.selection import choose_images
+
     out = Path(args.out).absolute()
     workdir = Path(args.workdir).absolute() if args.workdir else out / "cache"
-    dset = open_dataset(args.data) if args.data else None
-    say(f"Everything is written to {out}")
-    out.mkdir(parents=True, exist_ok=True)
-    workdir.mkdir(parents=True, exist_ok=True)
-    data = Path(args.data).absolute() if args.data else make_data(args, out)
-    dset = open_dataset(data) if dset is None else dset
+    dset = open_dataset(args.data, args.images) if args.data else None
+    say(f"Output folder: {printable(out)}")
+    for folder in (out, workdir):
+        folder.mkdir(parents=True, exist_ok=True)
+    dset = make_data(args, out) if dset is None else dset
+    data = Path(args.data).absolute() if args.data else Path(dset.fpath)
     rng = np.random.default_rng(args.seed)
-    dset = choose_images(dset, args.images if args.data else 0, rng)
-    demo = Demo(args, out, workdir, data, sorted(int(gid) for gid in dset.imgs))
-    sizes = [(img.get("width") or 0, img.get("height") or 0) for img in dset.imgs.values()]
-    width, height = max(sizes, key=lambda size: size[0] * size[1])
-    say(f"  {dset.n_images} images, the largest {width} x {height}; {dset.n_annots} annotations")
-    sheet = draw(demo, dset, rng)
-    if args.seconds:
-        compare(demo, dset, rng)
-    say_goodbye(demo, sheet, time.perf_counter() - begin)
-    return 0
+    chosen = choose_images(dset, args.max_images if args.data else 0, rng)
+    if chosen is not dset:
+        say(f"Using {chosen.n_images} of {dset.n_images} images; --max_images 0 uses all")
+    return Run(args, out, data, Samplers(chosen, workdir), rng)
 
 
-def make_data(args: argparse.Namespace, out: Path) -> Path:
-    """Return the path of the demo's own dataset, made now if it is not there yet."""
-    import ubelt as ub
+def make_data(args: argparse.Namespace, out: Path) -> Any:
+    """Return the dataset of the demo, which is made unless it exists."""
+    from ndsampler.demo import landscape_dataset
+    from ndsampler.demo.settings import LandscapeSettings
 
-    from ndsampler.demo.dataset import DemoSettings, ensure_demodata
-
-    settings = DemoSettings(args.size, args.seed)
-    say(f"Dataset with an image of {args.size} x {args.size} pixels")
-    done = 0
-    bar = ub.ProgIter(total=100, desc="painting", verbose=1)
-    began = False
-
-    def progress(name: str, share: float) -> None:
-        nonlocal done, began
-        if not began:
-            bar.begin()
-            began = True
-        percent = int(100 * share) if name.startswith("city") else 0
-        bar.step(max(0, percent - done))
-        done = max(done, percent)
-
-    path = ensure_demodata(out, settings, progress)
-    if began:
-        bar.end()
-    say(f"  {path}, {format_bytes(folder_bytes(path.parent))}" + ("" if began else ", from an earlier run"))
-    return path
+    settings = LandscapeSettings(args.size, IMAGES, seed=args.seed)
+    if not (out / settings.name).exists():
+        check_space(out, args.size)
+    phases = PaintingPhases(args.size)
+    dset = landscape_dataset(out, size=args.size, images=IMAGES, seed=args.seed, progress=phases.report)
+    size = format_bytes(folder_bytes(out / settings.name))
+    say(f"  {size}{'' if phases.current else ', from an earlier run'}: {printable(dset.fpath)}")
+    return dset
 
 
-def choose_images(dset: Any, most: int, rng: np.random.Generator) -> Any:
-    """Return a dataset with no more than some images, annotated ones first.
+class PaintingPhases:
+    """Prints what is painted as it begins, with a progress bar for the large image."""
 
-    Args:
-        dset: a kwcoco dataset.
-        most: how many images; 0 for all.
-        rng: decides which.
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.current = ""
+        self._bar: Any = None
+        self._percent = 0
+
+    def report(self, name: str, share: float) -> None:
+        """Note that a file or a video is finished to some fraction."""
+        phase = "large" if name.startswith("city") else "film" if name == "traffic" else "small"
+        if phase != self.current:
+            self.current = phase
+            say(self._message())
+        if phase == "large":
+            self._advance(int(100 * share))
+
+    def _message(self) -> str:
+        what = {
+            "small": f"{IMAGES - 1} smaller images",
+            "large": f"a {self.size} x {self.size} image, a TIFF in strips of rows",
+            "film": "a film",
+        }
+        return f"Painting {what[self.current]} ..."
+
+    def _advance(self, percent: int) -> None:
+        if self._bar is None:
+            self._bar = progress_bar("painting", 100, quiet=False)
+            self._bar.begin()
+        self._bar.step(percent - self._percent)
+        self._percent = percent
+        if percent == 100:
+            self._bar.end()
+
+
+def check_space(out: Path, size: int) -> None:
+    """Raise an error if the disk has too little space for the dataset and its converted images.
+
+    Raises:
+        ArgumentError: if that is so.
     """
-    gids = sorted(dset.imgs)
-    if not most or len(gids) <= most:
-        return dset
-    shuffled = [gids[index] for index in rng.permutation(len(gids))]
-    chosen = sorted(shuffled, key=lambda gid: not dset.index.gid_to_aids[gid])[:most]
-    say(f"  using {most} of {len(gids)} images; --images 0 uses all")
-    return dset.subset(sorted(chosen))
+    free, needed = shutil.disk_usage(out).free, DISK * 3 * size**2
+    if free < needed:
+        raise ArgumentError(
+            f"{out} has {free / 1e9:.1f} GB left, and the demo needs {needed / 1e9:.1f} GB: choose another "
+            f"folder with --out, or a smaller image, such as --size {size // 4}"
+        )
 
 
-def draw(demo: Demo, dset: Any, rng: np.random.Generator) -> Path:
+def describe(demo: Run) -> None:
+    """Print how many images and annotations there are."""
+    from ndsampler.demo.selection import largest_image
+
+    dset = demo.samplers.dset
+    _, (height, width) = largest_image(demo.samplers.get("none"))
+    say(f"  {dset.n_images} images, the largest {width} x {height}; {dset.n_annots} annotations")
+
+
+def draw(demo: Run) -> Path:
     """Write the sheet of samples and return its path."""
+    from ndsampler.demo.selection import load_samples, load_strip, overview_target
     from ndsampler.preview import write_sheet
 
     args = demo.args
-    say(f"Samples with backend {args.backend}")
-    sampler = demo.sampler(dset, args.backend)
+    sampler = demo.prepared(args.backend)
+    say(f"Drawing {args.samples} random samples, read with backend {args.backend} ...")
     begin = time.perf_counter()
-    samples = draw_samples(demo.without_film(dset, sampler), args.samples, args.window, rng)
-    whole = overview_target(sampler)
-    overview = sampler.load_sample(whole, with_annots="boxes") if whole else None
+    samples = load_samples(demo.stills(), args.samples, args.window, demo.rng)
+    target = overview_target(sampler, overview_side())
+    overview = sampler.load_sample(target, with_annots="boxes") if target else None
     strip = load_strip(sampler, args.window)
     path = demo.out / "samples.png"
-    where = "the demo dataset" if not args.data else demo.data.name
+    where = demo.data.name if args.data else "the demo dataset"
     title = f"ndsampler: {len(samples)} random windows of {where}, {args.window} x {args.window} pixels each"
-    title += ", an image as a whole" * bool(overview) + ", a film" * bool(strip)
+    title += ", a whole image" * bool(overview) + ", a film" * bool(strip)
     write_sheet(path, samples, sampler.classes, side=SIDE, title=title, overview=overview, strip=strip)
-    say(f"  {len(samples)} samples drawn to {path} ({time.perf_counter() - begin:.1f} s)")
+    say(f"  {len(samples)} samples in {time.perf_counter() - begin:.1f} s: {printable(path)}")
     return path
 
 
-def overview_target(sampler: CocoSampler) -> dict[str, Any] | None:
-    """Return a target that scales the largest image down to the room of four; None if it is no larger."""
-    dims = {int(gid): sampler.frames.image_dims(gid) for gid in sampler.image_ids}
-    gid = max(dims, key=lambda gid: dims[gid][0] * dims[gid][1])
-    scale = (2 * SIDE + GAP) / max(dims[gid])
-    return {"gid": gid, "scale": scale} if scale < 1 else None
+def overview_side() -> int:
+    """Return the side of the overview on the sheet, in pixels."""
+    from ndsampler.preview import GAP
+
+    return 2 * SIDE + GAP
 
 
-def time_overview(sampler: CocoSampler) -> float | None:
-    """Return the seconds that the overview takes when it is read again; None without one."""
-    target = overview_target(sampler)
-    if target is None:
-        return None
-    times = []
-    for _ in range(2):
-        begin = time.perf_counter()
-        sampler.load_sample(target, with_annots=False)
-        times.append(time.perf_counter() - begin)
-    return min(times)
-
-
-def load_strip(sampler: CocoSampler, window: int) -> Any:
-    """Return a sample of the video with most frames, around its middle; None without a video.
-
-    Args:
-        sampler: where it comes from.
-        window: side of the sample in pixels, if the video is that large.
-    """
-    frames = {vidid: len(gids) for vidid, gids in sampler.dset.index.vidid_to_gids.items()}
-    video: dict[str, Any] = max(sampler.dset.videos().objs, key=lambda video: frames[video["id"]], default={})
-    count = min(frames.get(video.get("id"), 0), STRIP)
-    if count < 2 or not (video.get("width") and video.get("height")):
-        return None
-    first = (frames[video["id"]] - count) // 2
-    sides = [(extent // 2, min(window, extent)) for extent in (video["height"], video["width"])]
-    rows, columns = (slice(middle - side // 2, middle - side // 2 + side) for middle, side in sides)
-    target = {"vidid": video["id"], "time_slice": slice(first, first + count), "space_slice": (rows, columns)}
-    return sampler.load_sample(target)
-
-
-def draw_samples(sampler: CocoSampler, count: int, window: int, rng: np.random.Generator) -> list[Any]:
-    """Return random positives, of each category in turn, and then random negatives.
-
-    Args:
-        sampler: where they come from.
-        count: how many; where a dataset lacks annotations, or room for negatives, the others are more.
-        window: side of a sample in pixels.
-        rng: decides which.
-    """
-    dims = (window, window)
-    wished = round(count * POSITIVES) if sampler.n_positives else 0
-    _, n_neg = sampler.preselect(n_neg=count - wished, window_dims=dims, rng=int(rng.integers(1 << 31)))
-    n_pos = count - n_neg if sampler.n_positives else 0
-    rows = by_turns(sampler.regions.targets["category_id"], n_pos, rng)
-    samples = [sampler.load_positive(row, target={"window_dims": dims}) for row in rows]
-    samples += [sampler.load_negative(index) for index in range(n_neg)]
-    return samples or [sampler.load_sample(target) for target in anywhere(sampler, count, window, rng)]
-
-
-def by_turns(kinds: Any, count: int, rng: np.random.Generator) -> list[int]:
-    """Return random rows such that every kind comes up before one comes up again.
-
-    Args:
-        kinds: the kind of each row.
-        count: how many rows to return, if there are as many.
-        rng: decides which.
-    """
-    import numpy as np
-
-    order = rng.permutation(len(kinds))
-    shuffled = np.asarray(kinds)[order]
-    turn = np.empty(len(order), np.int64)
-    for kind in np.unique(shuffled):
-        (where,) = np.nonzero(shuffled == kind)
-        turn[where] = np.arange(len(where))
-    return [int(row) for row in order[np.argsort(turn, kind="stable")[:count]]]
-
-
-def anywhere(sampler: CocoSampler, count: int, window: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Return targets of windows inside the images, each pixel of which is as likely as any other."""
-    import numpy as np
-
-    gids = sampler.image_ids
-    sizes = np.array([sampler.frames.image_dims(gid)[::-1] for gid in gids], float)
-    area = sizes.prod(1)
-    chosen = rng.choice(len(gids), count, p=area / area.sum())
-    margin = np.minimum(window, sizes[chosen]) / 2
-    centers = rng.uniform(margin, sizes[chosen] - margin)
-    return [
-        {"gid": int(gids[index]), "cx": float(x), "cy": float(y), "window_dims": [window, window]}
-        for index, (x, y) in zip(chosen, centers)
-    ]
-
-
-def compare(demo: Demo, dset: Any, rng: np.random.Generator) -> None:
+def compare(demo: Run) -> None:
     """Measure each backend, and print a table."""
-    from ndsampler.demo.speed import Task, measure
+    from ndsampler.demo.compare import BACKENDS, Comparison
+    from ndsampler.demo.selection import largest_image
 
     args = demo.args
-    say(f"Speed: {args.window} x {args.window} windows with annotations, each backend for {args.seconds:g} s")
+    comparison = Comparison(demo.samplers, demo.data, args.window, args.seconds, overview_side(), demo.rng)
+    small = images_for_npy(demo)
     rows = []
-    targets: list[dict[str, Any]] = []
-    for name, backend in BACKENDS.items():
-        sampler = demo.sampler(dset, name)
-        targets = targets or speed_targets(sampler, args.window, rng)
-        task = Task(str(demo.data), demo.gids, str(demo.workdir), backend, args.seconds, targets)
-        rows.append(_row(name, measure(task), sampler))
-    head = ["backend", "samples/s", "first sample", "whole image", "cache on disk", "memory", "mapped files"]
+    for name in BACKENDS:
+        gids = small if name == "npy" else None
+        if name != args.backend:
+            demo.prepared(name, gids)
+        window = f"{args.window} x {args.window}"
+        say(f"Measuring backend {name} for {args.seconds:g} s: {window} windows with annotations ...")
+        rows.append(table_row(name if gids is None else "npy *", comparison.measure(name, gids)))
     say()
-    say(format_table(head, rows))
+    say(format_table(HEAD, rows))
     say()
-    say("Whole image is the time to read the largest one again, scaled down as in the picture.")
-    say("Memory is the most that a new process had to itself while sampling, Python and its libraries")
-    say("included. Mapped files are pages of files, which the system takes back when it needs room.")
+    if small is not None:
+        _, (height, width) = largest_image(demo.samplers.get("none"))
+        size = format_bytes(3 * height * width)
+        say(f"* without the largest image, which would take {size} as an npy file.")
+    say(NOTES)
 
 
-def _row(name: str, speed: Speed, sampler: CocoSampler) -> list[str]:
-    size = folder_bytes(sampler.frames.cache_dpath)
-    whole = time_overview(sampler)
+def images_for_npy(demo: Run) -> list[int] | None:
+    """Return the images that are converted to npy; None for all.
+
+    The large image of the demo is left out, unless the user chooses the npy backend: its pixels,
+    which npy does not compress, would take as much disk space as all other files together.
+    """
+    from ndsampler.demo.compare import MOST_NPY_BYTES, small_images
+
+    if demo.args.data or demo.args.backend == "npy":
+        return None
+    sampler = demo.samplers.get("none")
+    small = small_images(sampler, MOST_NPY_BYTES)
+    return small if len(small) < len(sampler.image_ids) else None
+
+
+def table_row(name: str, measured: Measurement) -> list[str]:
+    """Return the cells of a backend's row."""
+    speed, overview = measured.speed, measured.overview_seconds
     return [
         name,
         format_rate(speed.rate),
         format_duration(speed.first),
-        "-" if whole is None else format_duration(whole),
-        format_bytes(size) if size else "-",
+        "-" if overview is None else format_duration(overview),
+        format_bytes(measured.cache_bytes) if measured.cache_bytes else "-",
         format_bytes(speed.own_bytes),
         format_bytes(speed.mapped_bytes),
     ]
 
 
-def speed_targets(sampler: CocoSampler, window: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Return windows in random order: one half on annotations, the other half anywhere."""
-    count = MOST_WINDOWS // 2
-    targets = anywhere(sampler, count, window, rng)
-    table = sampler.regions.targets
-    if len(table):
-        rows = rng.integers(len(table), size=count)
-        columns = [table[name] for name in ("gid", "cx", "cy")]
-        targets += [
-            {"gid": int(columns[0][row]), "cx": float(columns[1][row]), "cy": float(columns[2][row]),
-             "window_dims": [window, window]}
-            for row in rows
-        ]  # fmt: skip
-    return [targets[index] for index in rng.permutation(len(targets))]
+def finish(demo: Run, sheet: Path, seconds: float) -> None:
+    """Print where the results are, what to do next, and how to delete everything."""
+    from ndsampler.dataset.opening import image_folder
 
-
-def say_goodbye(demo: Demo, sheet: Path, seconds: float) -> None:
-    """Say where the results are, what to type next, and how to be rid of them."""
     found = shutil.which("python")
     python = "python" if found and os.path.samefile(found, sys.executable) else sys.executable
     say()
-    say(f"Done in {seconds:.0f} s. Look at {sheet}")
+    say(f"Done in {seconds:.0f} s. Open {printable(sheet)}")
     say()
     if not demo.args.data:
-        say("What to type next, for the same on your own dataset:")
-        say(f"  {python} -m ndsampler demo --data my.kwcoco.json")
-    say("To go on in Python:")
-    say("    import kwcoco, ndsampler")
-    say(f"    dset = kwcoco.CocoDataset({str(demo.data)!r})")
-    say(f"    sampler = ndsampler.CocoSampler(dset, workdir={str(demo.workdir)!r}, backend='cog')")
+        say("To run this on your own dataset:")
+        say(f"  {python} -m ndsampler demo --data my.kwcoco.json --images FOLDER")
+    images = [f"images={image_folder(demo.args.images)!r}"] if demo.args.images else []
+    arguments = [repr(str(demo.data)), *images, f"workdir={str(demo.samplers.workdir)!r}", "backend='cog'"]
+    say("To continue in Python:")
+    say("    import ndsampler")
+    say(f"    sampler = ndsampler.CocoSampler({', '.join(arguments)})")
     say("    sample = sampler.load_positive(target={'window_dims': (256, 256)})")
     say("    sample['im'].shape, sample['annots']['frame_dets'][0]")
-    say(f"All of it takes {format_bytes(folder_bytes(demo.out))}; delete {demo.out} to be rid of it.")
+    size = format_bytes(folder_bytes(demo.out))
+    say(f"The output folder takes {size}. To remove it, delete {printable(demo.out)}")

@@ -1,31 +1,22 @@
-"""
-The command ``info``: what lies in a workdir.
-"""
+"""The command ``info``: counts the entries of a cache."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_place, add_switch, take_place
-from ndsampler.cli.console import (
-    FINE,
-    format_bytes,
-    format_table,
-    printable,
-    progress_bar,
-    say,
-    say_json,
-)
+from ndsampler.cli.arguments import add_positional, add_switch, take_positional
+from ndsampler.cli.console import FINE, progress_bar, say, say_json
+from ndsampler.utils.formatting import format_bytes, format_table, printable
 
 if TYPE_CHECKING:
     from ndsampler.cache.reports import CacheReport
 
-#: Columns of the table that are always there, and those that are there where they hold anything.
+#: Columns of the table that are always shown, and those that are shown if they are not empty.
 COLUMNS = ("current", "stale", "orphaned", "damaged")
 MORE_COLUMNS = ("unreachable", "leftover", "busy", "outdated", "unreadable")
 
-#: Foreign things that are named, rather than only counted.
+#: Foreign files that are named; the others are counted.
 NAMED = 10
 
 EPILOG = """\
@@ -33,20 +24,20 @@ example:
   python -m ndsampler info work
 
 columns:
-  current      whole, and its source is as it was; or named by its content
+  current      complete, and the source has not changed; or named by its content
   stale        the source has changed since; never read again
-  orphaned     the source is gone
-  unreachable  the folder of the source is gone, or not mounted
-  damaged      cut off, or changed after it was written (verify reads all of each entry)
-  leftover     what a process that was killed was writing
-  busy         what another process is writing now
+  orphaned     the source does not exist any more
+  unreachable  the folder of the source does not exist, or is not mounted
+  damaged      truncated, or changed after it was written (verify reads every byte)
+  leftover     unfinished files of a process that was killed
+  busy         being written by another process
   outdated     of an earlier format, which is never read
-  unreadable   not allowed to be read
+  unreadable   without permission to read
 
-Nothing is changed, but that whole entries whose time of change was lost, by copying for example,
-are sealed again. prune removes what is of no use.
+No entry is changed, except that complete entries which lost their modification time, for
+example when they were copied, get a new time stamp. prune removes useless entries.
 
-exit codes: 0 all was looked at, whatever it is; 2 wrong arguments, or no workdir; 130 stopped
+exit codes: 0 every entry was counted; 2 wrong arguments, or no workdir; 130 stopped by Ctrl-C
 """
 
 
@@ -54,16 +45,16 @@ def add_parser(commands: Any) -> None:
     """Describe the command to argparse.
 
     Args:
-        commands: what ``ArgumentParser.add_subparsers`` returned.
+        commands: the result of ``ArgumentParser.add_subparsers``.
     """
     parser = commands.add_parser(
         "info",
-        help="count what lies in a workdir",
-        description="Count what lies in the cache of a workdir, for each backend and its settings.",
+        help="count the entries of a workdir",
+        description="Count the entries in the cache of a workdir, for each backend and its settings.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_place(parser, "workdir", "what samplers are given as workdir")
+    add_positional(parser, "workdir", "the workdir of the samplers")
     add_switch(parser, "json", "print the numbers as JSON")
     add_switch(parser, "quiet", "no progress bar")
     parser.set_defaults(run=run)
@@ -73,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code."""
     from ndsampler.cache.inventory import count_files, survey
 
-    workdir = take_place(args, "workdir")
+    workdir = take_positional(args, "workdir")
     with progress_bar("look at", count_files(workdir), args.quiet) as progress:
         report = survey(workdir, lambda item: progress.step())
     if args.json:
@@ -84,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _describe(report: CacheReport) -> str:
-    """Return the table, and what to know beside it."""
+    """Return the table, with hints below it."""
     from ndsampler.cache.prune import WASTE
     from ndsampler.cache.reports import Status
 
@@ -109,14 +100,14 @@ def _describe(report: CacheReport) -> str:
     if waste.count:
         lines += ["", f"{waste.count:,} are of no use ({format_bytes(waste.nbytes)}). Remove them:"]
         lines.append(f"    python -m ndsampler prune {printable(report.workdir)}")
-    return "\n".join([*lines, *tell_foreign(report)])
+    return "\n".join([*lines, *describe_foreign(report)])
 
 
-def tell_foreign(report: CacheReport) -> list[str]:
-    """Return lines that name what is not ndsampler's, or cannot be read."""
+def describe_foreign(report: CacheReport) -> list[str]:
+    """Return lines that name the files which are not ndsampler's or cannot be read."""
     lines = []
     if report.named:
-        lines = ["", "Left alone, whatever is done:"]
+        lines = ["", "Never removed:"]
         lines += [f"    {printable(item.path)} ({printable(item.reason)})" for item in report.named[:NAMED]]
         more = len(report.named) - NAMED
         lines += [f"    and {more} more"] * (more > 0)

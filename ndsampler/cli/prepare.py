@@ -1,6 +1,4 @@
-"""
-The command ``prepare``: converting the images of a dataset ahead of time.
-"""
+"""The command ``prepare``: converts the images of a dataset ahead of time."""
 
 from __future__ import annotations
 
@@ -13,19 +11,10 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_place, add_switch, take_place
-from ndsampler.cli.console import (
-    FINE,
-    FOUND,
-    complain,
-    format_bytes,
-    format_duration,
-    printable,
-    say,
-    say_json,
-)
-from ndsampler.dataset.opening import open_dataset
+from ndsampler.cli.arguments import add_images, add_positional, add_switch, take_positional
+from ndsampler.cli.console import FINE, FOUND, complain, progress_stream, say, say_json
 from ndsampler.errors import ArgumentError
+from ndsampler.utils.formatting import format_bytes, format_duration, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,12 +26,13 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   python -m ndsampler prepare data.kwcoco.json --backend cog --workers 8 --workdir work
+  python -m ndsampler prepare annotations/instances_val.json --images val --workdir work
   python -m ndsampler prepare data.kwcoco.json --backend '{"type": "cog", "config": {"compress": "LZW"}}'
 
-Killed and started again, it does what is missing. Give the sampler the same workdir, backend and
-hashid_mode: CocoSampler(dset, workdir='work', backend='cog').
+If it is stopped, it can be started again and converts the missing images. Give the sampler the same
+workdir, backend and hashid_mode: CocoSampler(dset, workdir='work', backend='cog').
 
-exit codes: 0 every image is ready; 1 some could not be prepared (each is listed on stderr, and the
+exit codes: 0 every image is ready; 1 some could not be converted (each is listed on stderr, and the
 others are ready); 2 wrong arguments, or no dataset; 130 stopped by Ctrl-C
 """
 
@@ -51,7 +41,7 @@ def add_parser(commands: Any) -> None:
     """Describe the command to argparse.
 
     Args:
-        commands: what ``ArgumentParser.add_subparsers`` returned.
+        commands: the result of ``ArgumentParser.add_subparsers``.
     """
     parser = commands.add_parser(
         "prepare",
@@ -61,32 +51,39 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_place(parser, "src", "the dataset, a kwcoco file")
+    add_positional(parser, "src", "the dataset, an MS-COCO or kwcoco file")
     add = parser.add_argument
+    add_images(add, "src")
     add(
         "--backend",
         default="cog",
         metavar="NAME",
         help="cog, npy, or a JSON object with the keys type and config (default: cog)",
     )
-    add("--workdir", metavar="DIR", help="folder for the cache (default: as CocoSampler has it)")
-    add("--workers", type=int, default=0, metavar="N", help="images converted at once (default: 0, one)")
+    add("--workdir", metavar="DIR", help="folder for the cache (default: that of CocoSampler)")
+    add(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="images converted at once (default: 0, one)",
+    )
     add(
         "--executor",
         choices=["threads", "processes"],
         default="threads",
-        help="what the workers are (default: threads)",
+        help="kind of the workers (default: threads)",
     )
     add(
         "--hashid_mode",
         choices=["PATH", "PIXELS", "GIVEN"],
         default="PATH",
         type=str.upper,
-        help="images are known by path, size and time of change; by the content of the file; or by the key "
-        "hashid of the dataset (default: PATH)",
+        help="how images are identified: by path, size and modification time; by the content of the file; "
+        "or by the key hashid of the dataset (default: PATH)",
     )
     add_switch(parser, "json", "print the summary as JSON")
-    add_switch(parser, "verbose", "tell of each image that is converted")
+    add_switch(parser, "verbose", "print each image that is converted")
     add_switch(parser, "quiet", "no progress bar, and no summary")
     parser.set_defaults(run=run)
 
@@ -99,8 +96,8 @@ def run(args: argparse.Namespace) -> int:
     if args.verbose:
         logging.basicConfig(stream=sys.stderr, format="%(message)s")
         logging.getLogger("ndsampler").setLevel(logging.DEBUG)
-    # The progress bar, and whatever else is printed on the way; stdout is for the summary.
-    with contextlib.redirect_stdout(sys.stderr), _executor(args) as executor:
+    # Progress goes to stderr; stdout is for the summary.
+    with contextlib.redirect_stdout(progress_stream()), _executor(args) as executor:
         report = frames.try_prepare(workers=args.workers, executor=executor, verbose=0 if args.quiet else 1)
     for failure in report.failures:
         complain(printable(failure.error))
@@ -112,14 +109,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _open_frames(args: argparse.Namespace) -> CocoFrames:
-    """Return the images of the dataset, with the cache that was asked for."""
+    """Return the images of the dataset, with the chosen cache."""
     from ndsampler.backends import make_backend
     from ndsampler.coco_frames import CocoFrames
+    from ndsampler.dataset.opening import open_dataset
 
     backend = make_backend(_parse_backend(args.backend))
     if not backend.caches:
         raise ArgumentError(f"--backend is {args.backend}; expected one that keeps a cache, cog or npy")
-    dset = open_dataset(take_place(args, "src"))
+    dset = open_dataset(take_positional(args, "src"), args.images)
     frames = CocoFrames(dset, args.hashid_mode, args.workdir, backend=backend)
     try:
         os.makedirs(str(frames.cache_dpath), exist_ok=True)
@@ -129,7 +127,7 @@ def _open_frames(args: argparse.Namespace) -> CocoFrames:
 
 
 def _parse_backend(text: str) -> Any:
-    """Return a backend as it is given to samplers."""
+    """Return the backend argument of samplers."""
     if not text.lstrip().startswith("{"):
         return text
     try:
@@ -140,21 +138,18 @@ def _parse_backend(text: str) -> Any:
 
 @contextlib.contextmanager
 def _executor(args: argparse.Namespace) -> Iterator[Executor | None]:
-    """Give the executor that was asked for; None for threads, which need none."""
+    """Yield the chosen executor; None for threads, which need none."""
     if args.executor == "threads":
         yield None
         return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+    from ndsampler.frames.processes import start_workers
 
-    # A forked process would inherit locks that threads of this one hold.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, args.workers), mp_context=context) as executor:
+    with start_workers(args.workers) as executor:
         yield executor
 
 
 def _summary(report: Preparation, frames: CocoFrames) -> str:
-    """Return what was done, for people."""
+    """Return the result as text."""
     made = f"{report.made} entries made"
     if report.made:
         sizes = f"{format_bytes(report.made_bytes)} of {format_bytes(report.source_bytes)}"
@@ -163,13 +158,13 @@ def _summary(report: Preparation, frames: CocoFrames) -> str:
     return (
         f"{report.images} images, {len(report.failures)} failed: {', '.join(parts)}, "
         f"in {format_duration(report.seconds)}\n"
-        f"The cache lies in {printable(frames.cache_dpath)}; to look at it:\n"
+        f"The cache is in {printable(frames.cache_dpath)}. To inspect it:\n"
         f"    python -m ndsampler info {printable(frames.workdir)}"
     )
 
 
 def _as_json(report: Preparation, frames: CocoFrames) -> dict[str, Any]:
-    """Return what was done, as JSON has it."""
+    """Return the result as JSON."""
     failures = [
         {
             "image_id": failure.image_id,

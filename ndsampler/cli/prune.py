@@ -1,24 +1,13 @@
-"""
-The command ``prune``: removing what is of no use from a workdir.
-"""
+"""The command ``prune``: removes useless files from the cache of a workdir."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_place, add_switch, take_place
-from ndsampler.cli.console import (
-    FINE,
-    FOUND,
-    complain,
-    format_bytes,
-    open_sources,
-    printable,
-    progress_bar,
-    say,
-    say_json,
-)
+from ndsampler.cli.arguments import add_images, add_positional, add_switch, open_sources, take_positional
+from ndsampler.cli.console import FINE, FOUND, complain, progress_bar, say, say_json
+from ndsampler.utils.formatting import format_bytes, printable
 
 if TYPE_CHECKING:
     from ndsampler.cache.prune import PruneReport, Removal
@@ -30,19 +19,22 @@ examples:
 
 removed:
   stale      entries whose source has changed since
-  orphaned   entries whose source is gone
-  damaged    entries that are cut off or were changed (verify --remove finds more, reading all)
-  outdated   files of earlier formats, of ndsampler 0.8 too
-  leftover   what processes that were killed were writing
+  orphaned   entries whose source does not exist any more
+  damaged    entries that are truncated or were changed (verify --remove reads every byte and finds more)
+  outdated   files of earlier formats, those of ndsampler 0.8 included
+  leftover   unfinished files of processes that were killed
 
 kept:
   entries named by their content (hashid_mode PIXELS and GIVEN), wherever their source is now
-  entries whose source lies in a folder that is gone: its disk may just not be mounted
-  what other processes are writing, and whatever is not ndsampler's; links are not followed
+  entries whose source is in a folder that does not exist: its disk may not be mounted
+  orphaned entries whose disk may not be mounted either, until --force is given: the folder of the source is
+  empty or a mount point, or most of many images are gone
+  files that other processes are writing, and files that are not ndsampler's; links are not followed
 
-Whatever is removed is made anew when it is needed, so this may run while others use the cache.
+Entries that are removed are made again when they are needed, so other processes may use the cache
+meanwhile.
 
-exit codes: 0 all of it was removed, or there was nothing to remove; 1 something could not be removed;
+exit codes: 0 everything was removed, or there was nothing to remove; 1 something could not be removed;
 2 wrong arguments, or no workdir; 130 stopped by Ctrl-C
 """
 
@@ -51,27 +43,29 @@ def add_parser(commands: Any) -> None:
     """Describe the command to argparse.
 
     Args:
-        commands: what ``ArgumentParser.add_subparsers`` returned.
+        commands: the result of ``ArgumentParser.add_subparsers``.
     """
     parser = commands.add_parser(
         "prune",
-        help="remove what is of no use from a workdir",
-        description="Remove what is of no use to anyone from the cache of a workdir.",
+        help="remove useless files from a workdir",
+        description="Remove useless files from the cache of a workdir.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_place(parser, "workdir", "what samplers are given as workdir")
-    add_switch(parser, "dry_run", "remove nothing, and tell what would be removed")
+    add_positional(parser, "workdir", "the workdir of the samplers")
+    add_switch(parser, "dry_run", "remove nothing, and print what would be removed")
     parser.add_argument(
         "--unused_by",
         nargs="+",
         metavar="DATA",
-        help="remove every entry that is of no file of these datasets, kwcoco files, too, those named by "
-        "their content among them",
+        help="also remove every entry that belongs to no file of these kwcoco datasets, entries named by "
+        "their content included",
     )
-    add_switch(parser, "unreachable", "remove entries whose source lies in a folder that is gone too")
-    add_switch(parser, "json", "print what was removed as JSON")
-    add_switch(parser, "quiet", "no progress bar, and no list of what is removed")
+    add_images(parser.add_argument, "--unused_by")
+    add_switch(parser, "unreachable", "also remove entries whose source is in a folder that does not exist")
+    add_switch(parser, "force", "remove orphaned entries even if their disk may only not be mounted")
+    add_switch(parser, "json", "print the result as JSON")
+    add_switch(parser, "quiet", "no progress bar, and no list of removed files")
     parser.set_defaults(run=run)
 
 
@@ -80,9 +74,9 @@ def run(args: argparse.Namespace) -> int:
     from ndsampler.cache.inventory import find_entries
     from ndsampler.cache.prune import prune
 
-    workdir = take_place(args, "workdir")
+    workdir = take_positional(args, "workdir")
     find_entries(workdir)
-    sources = open_sources(args.unused_by) if args.unused_by else None
+    sources = open_sources(args.unused_by, args.images) if args.unused_by else None
     verb = "would remove" if args.dry_run else "removed"
     items = []
     with progress_bar("prune", None, args.quiet or not args.json) as progress:
@@ -98,7 +92,12 @@ def run(args: argparse.Namespace) -> int:
                 say(f"{verb} {removal.why} {printable(removal.item.path)}{reason}")
 
         report = prune(
-            workdir, unused_by=sources, unreachable=args.unreachable, dry_run=args.dry_run, callback=show
+            workdir,
+            unused_by=sources,
+            unreachable=args.unreachable,
+            dry_run=args.dry_run,
+            force=args.force,
+            callback=show,
         )
     if args.json:
         say_json(_as_json(report, items, args.dry_run))
@@ -108,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(report: PruneReport, verb: str, unreachable: bool) -> str:
-    """Return how much was removed, and what is left, for people."""
+    """Return how much was removed and how much is left, as text."""
     from ndsampler.cache.reports import ENTRIES, Status, Tally
 
     total = report.total
@@ -119,31 +118,34 @@ def _summary(report: PruneReport, verb: str, unreachable: bool) -> str:
     away = report.kept.get(Status.UNREACHABLE)
     if away and not unreachable:
         lines.append(
-            f"{away.count:,} of them have their source in a folder that is gone, or is not mounted; "
+            f"{away.count:,} of them have their source in a folder that does not exist or is not mounted; "
             "--unreachable removes them too"
         )
+    for reason, tally in sorted(report.doubtful.items()):
+        lines.append(f"{tally.count:,} orphaned entries stay: {printable(reason)}; --force removes them too")
     foreign = report.kept.get(Status.FOREIGN)
     if foreign:
-        lines.append(f"{foreign.count:,} things that are not ndsampler's are left alone; info names them")
+        lines.append(f"{foreign.count:,} files that are not ndsampler's are kept; info names them")
     if report.failures:
         lines.append(f"{len(report.failures):,} could not be removed")
     return "\n".join(lines)
 
 
 def _item(removal: Removal) -> dict[str, Any]:
-    """Return what is told of one thing, as JSON has it."""
+    """Return one removed file as JSON."""
     from ndsampler.cache.reports import item_json
 
     return {**item_json(removal.item), "why": removal.why}
 
 
 def _as_json(report: PruneReport, items: list[dict[str, Any]], dry_run: bool) -> dict[str, Any]:
-    """Return what was done, as JSON has it."""
+    """Return the result as JSON."""
     return {
         "dry_run": dry_run,
         "removed": report.total.count,
         "bytes": report.total.nbytes,
         "by_reason": {why: tally.count for why, tally in report.removed.items()},
+        "doubtful": {reason: tally.count for reason, tally in report.doubtful.items()},
         "kept": {kind.value: tally.count for kind, tally in report.kept.items()},
         "items": items,
         "failures": [{**_item(removal), "error": removal.error} for removal in report.failures],

@@ -1,6 +1,4 @@
-"""
-The command ``verify``: reading every entry of a cache whole.
-"""
+"""The command ``verify``: reads every byte of the entries of a cache."""
 
 from __future__ import annotations
 
@@ -8,18 +6,16 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_place, add_switch, take_place, take_rest
-from ndsampler.cli.console import (
-    FINE,
-    FOUND,
-    format_bytes,
-    format_duration,
+from ndsampler.cli.arguments import (
+    add_images,
+    add_positional,
+    add_switch,
     open_sources,
-    printable,
-    progress_bar,
-    say,
-    say_json,
+    take_positional,
+    take_rest,
 )
+from ndsampler.cli.console import FINE, FOUND, progress_bar, say, say_json
+from ndsampler.utils.formatting import format_bytes, format_duration, printable
 
 if TYPE_CHECKING:
     from ndsampler.cache.reports import EntryReport
@@ -30,11 +26,11 @@ examples:
   python -m ndsampler verify work
   python -m ndsampler verify work data.kwcoco.json --pixels
 
-Every byte of an entry is read and compared with the checksum that it was written with. --pixels
-compares the pixels with those of the source too, where that is there as it was and the entry is
-not compressed as JPEG; it takes as long as converting does, and little memory.
+Every byte of an entry is read and compared with the checksum of the entry. --pixels also compares
+the pixels with those of the source, unless the source has changed or the entry is compressed as
+JPEG; it takes as long as the conversion, and little memory.
 
-exit codes: 0 all entries are good; 1 some are damaged, or may not be read; 2 wrong arguments, or no
+exit codes: 0 all entries are good; 1 some are damaged or cannot be read; 2 wrong arguments, or no
 workdir; 130 stopped by Ctrl-C
 """
 
@@ -43,20 +39,23 @@ def add_parser(commands: Any) -> None:
     """Describe the command to argparse.
 
     Args:
-        commands: what ``ArgumentParser.add_subparsers`` returned.
+        commands: the result of ``ArgumentParser.add_subparsers``.
     """
     parser = commands.add_parser(
         "verify",
-        help="read every entry of a workdir whole, and find damaged ones",
-        description="Read every entry in the cache of a workdir whole, and tell which are damaged.",
+        help="read every entry of a workdir, and find damaged ones",
+        description="Read every entry in the cache of a workdir, and report the damaged ones.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_place(parser, "workdir", "what samplers are given as workdir")
-    add_place(parser, "data", "only the entries of these datasets, kwcoco files", several=True)
-    add_switch(parser, "pixels", "compare with the pixels of the sources too")
-    add_switch(parser, "remove", "remove damaged entries; they are made anew when they are needed")
-    add_switch(parser, "json", "print what was found as JSON")
+    add_positional(parser, "workdir", "the workdir of the samplers")
+    add_positional(
+        parser, "data", "only the entries of these datasets, MS-COCO or kwcoco files", several=True
+    )
+    add_images(parser.add_argument, "data")
+    add_switch(parser, "pixels", "also compare with the pixels of the sources")
+    add_switch(parser, "remove", "remove damaged entries; they are made again when they are needed")
+    add_switch(parser, "json", "print the result as JSON")
     add_switch(parser, "quiet", "no progress bar")
     parser.set_defaults(run=run)
 
@@ -67,9 +66,9 @@ def run(args: argparse.Namespace) -> int:
     from ndsampler.cache.verify import verify
 
     rest = take_rest(args, "workdir", "data")
-    workdir = take_place(args, "workdir")
+    workdir = take_positional(args, "workdir")
     total = count_files(workdir)
-    sources = open_sources(rest) if rest else None
+    sources = open_sources(rest, args.images) if rest else None
     began, done = time.perf_counter(), 0
     with progress_bar("verify", total, args.quiet) as progress:
 
@@ -89,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _describe(report: VerifyReport, seconds: float, args: argparse.Namespace) -> str:
-    """Return what was found, for people."""
+    """Return the result as text."""
     lines = [
         f"{item.status.value}: {printable(item.path)}: {printable(item.reason)}"
         for item in (*report.damaged, *report.unreadable)
@@ -102,16 +101,16 @@ def _describe(report: VerifyReport, seconds: float, args: argparse.Namespace) ->
     if args.pixels:
         lines[-1] += f"; the pixels of {report.compared:,} compared with their sources"
     if report.unreadable:
-        lines[-1] += f"; {len(report.unreadable):,} not allowed to be read"
+        lines[-1] += f"; {len(report.unreadable):,} without permission to read"
     if args.remove:
         lines[-1] += f"; {report.removed:,} removed"
     elif report.damaged:
-        lines.append("With --remove damaged entries are removed; they are made anew when they are needed.")
+        lines.append("--remove removes damaged entries; they are made again when they are needed.")
     return "\n".join(lines)
 
 
 def _as_json(report: VerifyReport, seconds: float) -> dict[str, Any]:
-    """Return what was found, as JSON has it."""
+    """Return the result as JSON."""
     from ndsampler.cache.reports import item_json
 
     return {

@@ -1,9 +1,10 @@
 """
-Boxes compared with boxes: the ways in which an index finds what touches what.
+Finding the boxes that touch a box.
 
-A few boxes are compared all at once. Many are put into a tree: an R-tree packed by the sort-tile-recursive
-method (S. T. Leutenegger, M. A. Lopez, J. Edgington, "STR: a simple and efficient algorithm for R-tree
-packing", ICDE 1997) from shapely, or one from rtree. Edges count: boxes that only touch overlap.
+Few boxes are all compared with the query. Many boxes are put into a tree: shapely's, an R-tree packed by
+the sort-tile-recursive method (S. T. Leutenegger, M. A. Lopez, J. Edgington, "STR: a simple and efficient
+algorithm for R-tree packing", ICDE 1997), or rtree's. Boxes that share only an edge or a corner touch each
+other.
 """
 
 from __future__ import annotations
@@ -13,32 +14,41 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.errors import MissingDependencyError
+from ndsampler.errors import ArgumentTypeError, MissingDependencyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import kwimage
     from numpy.typing import NDArray
 
     from ndsampler.dataset.annot_table import AnnotTable
 
-__all__ = ["NO_ROWS", "BoxTree", "compared_pairs", "rtree_asked"]
+__all__ = ["NO_ROWS", "BoxTree", "compared_pairs", "ltrb_array", "rtree_asked"]
 
-#: Query-annotation pairs compared at a time in a batch, about 100 MB.
+#: Pairs of a query and an annotation that are compared at a time; they take about 100 MB.
 _PAIRS_AT_ONCE = 1_000_000
 
-#: Of type int64, as rows and ids are.
+#: No rows, in the type of rows and ids.
 NO_ROWS = np.empty(0, dtype=np.int64)
 
 _SIGNS = np.array([1.0, 1.0, -1.0, -1.0])[:, None, None]
 
 
 class BoxTree:
-    """A spatial tree of the boxes of one image; answers are positions among them."""
+    """A spatial tree of the boxes of an image, which finds positions in the given columns.
+
+    Args:
+        ltrb: (4, N) left, top, right, bottom of the boxes; NaN for an annotation without a box.
+        uses_rtree: whether to use rtree instead of shapely.
+
+    Raises:
+        MissingDependencyError: if rtree is not installed.
+    """
 
     def __init__(self, ltrb: NDArray[np.float64], uses_rtree: bool) -> None:
         self.uses_rtree = uses_rtree
-        #: Boxes that exist: the trees know of no NaN.
+        # The trees cannot store NaN.
         self._held = np.nonzero(~np.isnan(ltrb).any(axis=0))[0]
         self._tree = (_new_rtree if uses_rtree else _new_strtree)(ltrb[:, self._held])
 
@@ -46,10 +56,10 @@ class BoxTree:
         return len(self._held)
 
     def query(self, ltrb: tuple[float, float, float, float]) -> NDArray[np.int64]:
-        """Return the positions of the boxes that touch a box, ascending.
+        """Return the positions of the boxes that touch a query, ascending.
 
         Args:
-            ltrb: left, top, right, bottom in pixels.
+            ltrb: left, top, right, bottom of the query in pixels.
         """
         if self.uses_rtree:
             found = np.fromiter(self._tree.intersection(ltrb), dtype=np.int64)
@@ -61,7 +71,7 @@ class BoxTree:
         return self._held[found]
 
     def query_many(self, ltrb: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return all pairs of a query and the position of a box that touches it.
+        """Return the index of the query and the position of the box of every touching pair.
 
         Args:
             ltrb: (Q, 4) queries as left, top, right, bottom in pixels.
@@ -90,13 +100,13 @@ def _new_rtree(ltrb: NDArray[np.float64]) -> Any:
             "USE_RTREE=1 asks for rtree, which is not installed; run 'pip install rtree' or unset USE_RTREE"
         ) from ex
     boxes = ltrb.T.tolist()
-    if not boxes:  # rtree takes a stream of nothing for an error
+    if not boxes:  # rtree raises an error for an empty stream
         return rtree.index.Index()
     return rtree.index.Index((i, box, None) for i, box in enumerate(boxes))
 
 
 def rtree_asked() -> bool:
-    """Tell whether the environment asks for rtree; 0 and nothing do not."""
+    """Whether the environment variable ``USE_RTREE`` is set to something other than 0."""
     return os.environ.get("USE_RTREE", "0") not in {"", "0"}
 
 
@@ -106,13 +116,17 @@ def compared_pairs(
     queries: NDArray[np.float64],
     chosen: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (query, annotation row) of the touching pairs of the chosen queries, by comparing all.
+    """Return the query and the annotation row of every touching pair, found by comparing all pairs.
 
-    The signs of the right and bottom edges are turned, so that one comparison does for four.
+    Args:
+        table: the annotations.
+        image_rows: (Q,) row of the image of each query.
+        queries: (Q, 4) left, top, right, bottom in pixels.
+        chosen: indexes of the queries to compare.
     """
     chosen = chosen[np.argsort(image_rows[chosen], kind="stable")]
     sought = queries[chosen][:, [2, 3, 0, 1]].T[:, :, None] * _SIGNS
-    edges = table.turned[:, None]
+    edges = table.signed_ltrb[:, None]
     hits, begins, firsts, widths = [NO_ROWS], [0], [0], [1]
     for image_row, begin, end in _runs(image_rows[chosen]):
         first, stop = table.offsets[image_row : image_row + 2].tolist()
@@ -129,7 +143,25 @@ def compared_pairs(
 
 
 def _runs(values: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
-    """Return each value of an ascending array, and where its run begins and ends."""
+    """Return each distinct value of an ascending array, with the first and past-the-end index of its run."""
     distinct, begins = np.unique(values, return_index=True)
     ends = np.append(begins, len(values))[1:]
     return zip(distinct.tolist(), begins.tolist(), ends.tolist(), strict=True)
+
+
+def ltrb_array(boxes: kwimage.Boxes | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (Q, 4) left, top, right, bottom.
+
+    Args:
+        boxes: Q boxes; an array is taken as left, top, right, bottom.
+
+    Raises:
+        ArgumentTypeError: if they are neither boxes nor an array of four columns.
+    """
+    if not isinstance(boxes, np.ndarray):
+        if not hasattr(boxes, "to_ltrb"):
+            raise ArgumentTypeError(
+                f"the box is {boxes!r}; expected kwimage.Boxes, such as kwimage.Boxes([[x, y, w, h]], 'xywh')"
+            )
+        boxes = boxes.to_ltrb().data
+    return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)

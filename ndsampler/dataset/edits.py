@@ -1,5 +1,5 @@
 """
-Naming what a kwcoco dataset holds, and noticing that it has been edited.
+Hashing what a kwcoco dataset contains, and noticing that it was edited.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ndsampler.dataset.sql_view import is_view
+from ndsampler.dataset.kwcoco_adapter import build_hash, edit_counters, is_view, last_entries
+from ndsampler.errors import ArgumentTypeError
+from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
 from ndsampler.utils.quiet import stdout_to_log
 
@@ -19,38 +21,44 @@ __all__ = ["DatasetHash", "dataset_state", "hash_dataset"]
 
 
 class DatasetHash(HashIdentifiable):
-    """An object whose identity follows from its dataset, and changes when the dataset is edited.
+    """Base of classes whose hash id depends on a dataset and changes when the dataset is edited.
 
-    The inheriting class has the attribute ``dset``.
+    A derived class has the attribute ``dset``.
     """
 
     dset: Any
     """The dataset."""
 
     _hashed_state: tuple[Any, ...] | None = None
-    """What the dataset looked like when the id was computed."""
+    """State of the dataset when the id was computed."""
+
+    _hashed_entries: tuple[Any, ...] = ()
+    """The last annotation and the last image of that state."""
 
     @property
+    @fork_safe
     def hashid(self) -> str:
-        """Hex id of the dependencies as they are now, computed when asked for.
+        """Hex id of the dependencies in their present state, computed when needed.
 
         Raises:
-            TypeError: if the dataset holds what has no form in JSON at all.
+            TypeError: if the dataset contains a value that cannot be written as JSON.
         """
         state = dataset_state(self.dset)
         if self._hashed_state not in (None, state):
             self._hashid = None
         if self._hashid is None:
             self._hashed_state = state
+            # As long as they are held, no other object can get their identity, which is part of the state.
+            self._hashed_entries = () if is_view(self.dset) else last_entries(self.dset)
         return super().hashid
 
 
 def dataset_state(dset: Any) -> tuple[Any, ...]:
-    """Return what tells, at the cost of a glance, that a dataset has been edited since.
+    """Return a value that differs after most edits of a dataset, and takes little time to compute.
 
-    Counts of annotations and images, kwcoco's own counters, and whether kwcoco has seen
-    a modification. A box changed in place shows in none of them. An SQL database is taken to be
-    read only, since counting its rows is a query.
+    It consists of the numbers of annotations and images and of kwcoco's own counters; a box that is changed
+    in place changes none of these. A database is assumed to be read-only, because counting its rows takes a
+    query.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
@@ -63,31 +71,19 @@ def dataset_state(dset: Any) -> tuple[Any, ...]:
         >>> dataset_state(dset) == before
         False
     """
-    index = getattr(dset, "index", None)
-    if index is None or is_view(dset):
-        return ()
-    unused = dset._next_ids.unused
-    return (
-        len(index.anns),
-        len(index.imgs),
-        len(index.cats),
-        id(index.anns),
-        unused["annotations"],
-        unused["images"],
-        dset._state["was_modified"],
-    )
+    return () if is_view(dset) else edit_counters(dset)
 
 
 def hash_dataset(dset: Any) -> str | None:
-    """Return a hash of all that a dataset states, equal in every process; None for one in a database.
+    """Return a hash of everything in a dataset, the same in every process; None for a database.
 
-    It is kwcoco's own, unless the dataset holds paths or numpy values, which kwcoco does not hash.
+    This is kwcoco's own hash, unless the dataset contains paths or numpy values, which kwcoco cannot hash.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
 
     Raises:
-        TypeError: if the dataset holds what has no form in JSON at all.
+        TypeError: if the dataset contains a value that cannot be written as JSON.
 
     Example:
         >>> import kwcoco
@@ -98,19 +94,19 @@ def hash_dataset(dset: Any) -> str | None:
         >>> hash_dataset(first) == hash_dataset(second)
         False
     """
-    if not hasattr(dset, "_build_hashid"):
-        return None
     try:
         with stdout_to_log():
-            return str(dset._build_hashid())
+            return build_hash(dset)
     except TypeError:
         return hashlib.sha512(json.dumps(dset.dataset, sort_keys=True, default=_as_json).encode()).hexdigest()
 
 
 def _as_json(value: Any) -> Any:
-    """Return a value that JSON does not know in a form that it does."""
+    """Return a path or a numpy value in a form that can be written as JSON."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
-    raise TypeError(f"the dataset holds {value!r}; expected what can be written as JSON, a path or an array")
+    raise ArgumentTypeError(
+        f"the dataset holds {value!r}; expected a value that can be written as JSON, a path or an array"
+    )

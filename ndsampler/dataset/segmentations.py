@@ -1,85 +1,166 @@
-"""Segmentations as COCO files hold them, run-length encoding among them."""
+"""Parsing the segmentations of COCO files, including run-length encoding."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.dataset.geometry_errors import geometry_errors
+from ndsampler.dataset.run_lengths import RunLengths
+from ndsampler.errors import ArgumentTypeError, UnknownIdError
+from ndsampler.utils.limits import get_limits
 
 if TYPE_CHECKING:
     import kwimage
+    from numpy.typing import NDArray
 
-__all__ = ["decode_counts", "parse_segmentation"]
+__all__ = ["check_mask", "check_vertices", "is_empty", "parse_segmentation", "parse_segmentations"]
+
+#: Lists and dictionaries of a segmentation that may lie in each other.
+_MAX_NESTING = 8
 
 
-def decode_counts(text: str | bytes) -> list[int]:
-    """Return the run lengths of a compressed run-length encoding.
-
-    Each number is written in groups of 5 bits, least significant first, as characters from ``'0'`` on;
-    bit 6 says that another group follows, bit 5 of the last group is the sign. From the fourth number on
-    the difference to the number two places before is stored.
+def is_empty(raw: Any) -> bool:
+    """Whether a value of a dataset is missing: None, or a list, dictionary or array without items.
 
     Args:
-        text: the ``counts`` of an encoded mask.
-
-    Returns:
-        Lengths of the runs in column-major order, the first of zeros.
-
-    Raises:
-        ValueError: if the text ends inside a number, or holds a foreign character.
-
-    References:
-        ``rleFrString`` in https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c
-
-    Example:
-        >>> decode_counts('52203')
-        [5, 2, 2, 2, 5]
+        raw: segmentation, keypoints, or a box.
     """
-    codes = text if isinstance(text, bytes) else text.encode("ascii")
-    counts: list[int] = []
-    value = shift = 0
-    for code in codes:
-        group = code - 48
-        if not 0 <= group < 64:
-            raise ValueError(f"{chr(code)!r} is no character of a run-length encoding")
-        value |= (group & 0x1F) << shift
-        shift += 5
-        if group & 0x20:
-            continue
-        if group & 0x10:
-            value -= 1 << shift
-        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError(f"the run-length encoding {text!r} ends inside a number")
-    return counts
+    return raw is None or (hasattr(raw, "__len__") and len(raw) == 0)
 
 
-def parse_segmentation(raw: Any) -> kwimage.MultiPolygon:
-    """Return a segmentation of any COCO style as polygons.
+def parse_segmentation(raw: Any, dims: tuple[int, int] | None = None) -> kwimage.MultiPolygon:
+    """Return a segmentation in any COCO format as polygons.
 
     Args:
-        raw: a flat list, a list of flat lists, a dictionary with an exterior and holes, a list of such,
-            or run-length encoding, compressed or not.
+        raw: a flat list, a list of flat lists, a dictionary with an exterior and holes, a list of such
+            dictionaries, a run-length encoding, compressed or not, or a mask as an array of two axes.
+        dims: (height, width) of the image, which a mask must have; None if it is not known.
 
     Returns:
         The polygons in image coordinates.
 
     Raises:
-        ValueError, TypeError, KeyError: as kwimage does, if the segmentation is malformed.
+        ValueError, TypeError, KeyError: and others by kwimage, if the segmentation is malformed, or larger
+            than :class:`ndsampler.utils.limits.Limits` allows.
     """
     import kwimage
 
     if isinstance(raw, dict) and "counts" in raw:
-        raw = _plain_runs(raw)
-    return kwimage.MultiPolygon.coerce(raw)
+        return RunLengths.from_coco(raw, dims).to_polygons()
+    if isinstance(raw, np.ndarray) and raw.ndim > 1:
+        check_mask(raw, dims)
+    else:
+        check_vertices(_count_numbers(raw) // 2)
+        raw = raw.tolist() if isinstance(raw, np.ndarray) else raw
+    polygons = kwimage.MultiPolygon.coerce(raw)
+    rings = _rings(polygons)
+    if rings and not is_finite(np.concatenate([ring.ravel() for ring in rings])):
+        raise ValueError("the coordinates are not all finite numbers")
+    return polygons
 
 
-def _plain_runs(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return run-length encoding with its counts as numbers, which make up the size that it states."""
-    counts = raw["counts"]
-    if isinstance(counts, (str, bytes)):
-        # kwimage reads this form only where a package of compiled code is installed.
-        counts = decode_counts(counts)
-    height, width = raw["size"]
-    if sum(counts) != height * width:
-        raise ValueError(f"the runs make {sum(counts)} pixels, the size is {height} x {width}")
-    return {**raw, "counts": counts}
+def check_mask(mask: NDArray[Any], dims: tuple[int, int] | None) -> None:
+    """Refuse a mask that is not of the size of its image.
+
+    Args:
+        mask: the mask as an array.
+        dims: (height, width) of the image; None if it is not known.
+
+    Raises:
+        ValueError: if the shape is another one.
+    """
+    if dims is not None and mask.shape != tuple(dims):
+        raise ValueError(f"the mask has the shape {mask.shape}, and its image has (height, width) {dims}")
+
+
+def is_finite(values: NDArray[Any]) -> bool:
+    """Whether an array holds finite numbers, and neither text nor objects.
+
+    Args:
+        values: an array of any type.
+    """
+    return values.dtype.kind in "iuf" and bool(np.isfinite(values).all())
+
+
+def check_vertices(count: int) -> None:
+    """Refuse geometry with too many vertices or keypoints.
+
+    Args:
+        count: their number.
+
+    Raises:
+        ValueError: if there are more than :attr:`ndsampler.utils.limits.Limits.vertices`.
+    """
+    limit = get_limits().vertices
+    if count > limit:
+        raise ValueError(f"there are {count} vertices; the limit is {limit}")
+
+
+def _count_numbers(raw: Any, depth: int = 0) -> int:
+    """Return how many numbers nested lists and dictionaries hold."""
+    if isinstance(raw, np.ndarray):
+        return raw.size
+    if not isinstance(raw, (list, tuple, dict)):
+        return 1
+    if depth == _MAX_NESTING:
+        raise ValueError(f"lists are nested more than {_MAX_NESTING} deep")
+    items = raw.values() if isinstance(raw, dict) else raw
+    first = next(iter(items), None)
+    if not isinstance(first, (list, tuple, dict, np.ndarray)) and not isinstance(raw, dict):
+        return len(raw)
+    return sum(_count_numbers(item, depth + 1) for item in items)
+
+
+def _rings(polygons: kwimage.MultiPolygon) -> list[NDArray[Any]]:
+    """Return the coordinates of all outlines and holes."""
+    return [
+        np.asarray(ring.data)
+        for polygon in polygons.data
+        for ring in (polygon.data["exterior"], *polygon.data["interiors"])
+    ]
+
+
+def parse_segmentations(dset: Any, aids: Iterable[int]) -> list[kwimage.MultiPolygon | None]:
+    """Return the segmentations of annotations as polygons, None for those without.
+
+    Args:
+        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+        aids: annotation ids.
+
+    Raises:
+        ArgumentTypeError: if the ids are not a list.
+        UnknownIdError: if the dataset lacks one of the annotations.
+        ArgumentError: if a segmentation is malformed.
+    """
+    if not isinstance(aids, Iterable):
+        raise ArgumentTypeError(f"aids is {aids!r}; expected a list of annotation ids")
+    found = []
+    for aid in aids:
+        try:
+            found.append(dset.anns[aid])
+        except (KeyError, TypeError, OverflowError):
+            known = f"expected one of the dataset's {len(dset.anns)}"
+            raise UnknownIdError(f"no annotation has the id {aid!r}; {known}") from None
+    return [_parse_of(ann, dset) for ann in found]
+
+
+def _parse_of(ann: dict[str, Any], dset: Any) -> kwimage.MultiPolygon | None:
+    """Return the segmentation of an annotation; None if it has none."""
+    raw = ann.get("segmentation")
+    if is_empty(raw):
+        return None
+    with geometry_errors(ann):
+        return parse_segmentation(raw, stated_dims(dset.imgs.get(ann.get("image_id"))))
+
+
+def stated_dims(img: Any) -> tuple[int, int] | None:
+    """Return the (height, width) that the entry of an image states; None unless it states both.
+
+    Args:
+        img: the dictionary of the image; None for an image that does not exist.
+    """
+    height, width = (None, None) if img is None else (img.get("height"), img.get("width"))
+    return None if height is None or width is None else (int(height), int(width))

@@ -1,8 +1,8 @@
 """
-Reading a kwcoco dataset that lives in a database: many rows by one statement.
+Reading many rows of a kwcoco database by one statement.
 
-A ``kwcoco.CocoSqlDatabase`` looks like a dataset in memory, at the price of one
-query for each row. Whoever needs many rows, or a few columns of all, asks here.
+A ``kwcoco.CocoSqlDatabase`` can be used like a dataset in memory, but makes a query for every row. Code
+that needs many rows, or a few columns of all rows, uses the functions of this module.
 """
 
 from __future__ import annotations
@@ -10,35 +10,26 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.dataset.kwcoco_adapter import open_connection
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: Rows fetched at a time, so that a million of them never exist as Python objects all at once.
+#: Rows that are fetched at a time, so that a large table is never held as Python objects as a whole.
 FETCH_ROWS = 50_000
 
-#: Ids named by one statement.
+#: Ids listed in one statement.
 IDS_AT_ONCE = 500
 
 
-def is_view(dset: Any) -> bool:
-    """Whether a dataset lives in a database.
-
-    Example:
-        >>> import kwcoco
-        >>> is_view(kwcoco.CocoDataset())
-        False
-    """
-    return hasattr(dset, "engine")
-
-
 def fetch(dset: Any, query: str) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the rows of a query, a bounded number at a time, as plain tuples.
+    """Yield the rows of a query in lists of at most :data:`FETCH_ROWS`.
 
     Args:
         dset: a ``kwcoco.CocoSqlDatabase``.
         query: a SELECT statement.
     """
-    connection = dset.engine.raw_connection()
+    connection = open_connection(dset)
     try:
         cursor = connection.cursor()
         cursor.execute(query)
@@ -49,14 +40,14 @@ def fetch(dset: Any, query: str) -> Iterator[list[tuple[Any, ...]]]:
 
 
 def fetch_geometries(dset: Any, aids: Iterable[int]) -> Iterator[dict[str, Any]]:
-    """Yield what a database says of the shape of annotations.
+    """Yield segmentation and keypoints of annotations.
 
     Args:
         dset: a ``kwcoco.CocoSqlDatabase``.
-        aids: annotation ids. Those that it does not have are passed over.
+        aids: annotation ids. Unknown ids are skipped.
 
     Yields:
-        A dictionary with the keys ``id, image_id, category_id, segmentation, keypoints`` for each.
+        For each annotation a dictionary with the keys ``id, image_id, category_id, segmentation, keypoints``.
     """
     names = ("id", "image_id", "category_id", "segmentation", "keypoints")
     wanted = [int(aid) for aid in aids]
@@ -69,7 +60,10 @@ def fetch_geometries(dset: Any, aids: Iterable[int]) -> Iterator[dict[str, Any]]
 
 
 def from_json(value: Any) -> Any:
-    """Return the value of a JSON column, which some drivers have parsed already.
+    """Return the value of a JSON column, which some database drivers parse and others return as text.
+
+    Args:
+        value: what the driver returned.
 
     Example:
         >>> from_json('[1, 2]'), from_json([1, 2]), from_json('plain words')

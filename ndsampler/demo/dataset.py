@@ -1,314 +1,247 @@
 """
-The dataset of the demo: made-up aerial pictures with annotated objects, one picture very large, and
-a short film.
+Makes a dataset of synthetic landscapes.
 
-Everything is made a block of rows at a time. A file appears under its name
-when it is whole, and the file that describes the dataset appears last, so a
-dataset that can be opened is complete.
+Images are painted a block of rows at a time, so that memory does not grow with their size. Each
+file appears under its name once it is complete, and the kwcoco file is written last.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
-import logging
-import os
-import shutil
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ndsampler.demo.landscape import CATEGORIES, KEYPOINTS, Film, Scene, Seen, Thing, make_scene
-from ndsampler.demo.landscape.canvas import TILE
-from ndsampler.demo.landscape.film import FRAMES
-from ndsampler.demo.striped_tiff import StripedTiff, encode_strips
-from ndsampler.errors import ArgumentError
+from ndsampler.dataset.opening import open_dataset
+from ndsampler.demo.landscape import Film, Scene, make_scene
+from ndsampler.demo.landscape.spectrum import SENSORS, Asset, Sensor, measure_bands
+from ndsampler.demo.pictures import encode_image, write_scene, write_tiff
+from ndsampler.demo.records import Records
+from ndsampler.demo.settings import LandscapeSettings
+from ndsampler.utils.logs import get_logger
+from ndsampler.utils.whole_file import open_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import BinaryIO
+    import os
+    from collections.abc import Callable, Iterator, Sequence
 
+    import kwcoco
     from numpy.typing import NDArray
 
-logger = logging.getLogger(__name__)
+    from ndsampler.demo.landscape import Shot
+    from ndsampler.demo.settings import Picture
 
-#: Sides that the large picture may have, in pixels.
-SIZES = (256, 32768)
+    Progress = Callable[[str, float], object]
 
-#: Changes whenever equal settings would give other pictures.
-EDITION = 2
+logger = get_logger(__name__)
 
-#: The pictures beside the large one: name, width, height.
-ORDINARY = (
-    ("village.jpg", 3000, 2000),
-    ("fields.png", 2048, 2048),
-    ("harbour.tif", 2400, 1600),
-    ("suburb.jpg", 1920, 1280),
-    ("depot.png", 1600, 1200),
-    ("park.jpg", 1024, 1024),
-)
+#: Names of the videos.
+FILM, SURVEY = "traffic", "survey"
 
-#: Name of the film, and the side of its frames in pixels.
-FILM = ("traffic", 512)
-
-#: Options of OpenCV's encoders, by suffix: quality 93 of JPEG, level 3 of PNG.
-ENCODINGS = {".jpg": [1, 93], ".png": [16, 3]}
+#: Numbers that follow the seed of the dataset in the seeds of the videos; those of images begin at 1.
+FILM_SEED, SURVEY_SEED = 0, 1 << 16
 
 
-@dataclass(frozen=True)
-class DemoSettings:
-    """What distinguishes one demo dataset from another.
+def landscape_dataset(
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    size: int = 2048,
+    images: int = 3,
+    frames: int = 8,
+    film: bool = True,
+    sensors: Sequence[str] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> kwcoco.CocoDataset:
+    """Return a dataset of synthetic aerial images with annotations, made now unless it exists.
 
-    Raises:
-        ArgumentError: if the size is out of range, or the seed negative.
-    """
+    The still images show towns, farms, forests, lakes and roads. The annotations are buildings,
+    cars, trucks, boats, trees and pools, each with a box and a polygon, and some with keypoints. The
+    large image is a TIFF in strips of rows, the format that is slowest to read windows from; the
+    others are JPEG, PNG and TIFF files.
 
-    size: int = 16384
-    """Side of the large picture in pixels; the others, and the frames of the film, are no larger."""
+    The videos show traffic on a road, in frames of at most 512 x 512 pixels, and every object has a
+    track. The camera moves; ``warp_img_to_vid`` aligns the frames. ``'traffic'``, the film, has RGB
+    frames. In ``'survey'``, which has 16-bit frames, ``sensors`` take turns:
 
-    seed: int = 0
-    edition: int = EDITION
-
-    def __post_init__(self) -> None:
-        low, high = SIZES
-        if not low <= self.size <= high:
-            raise ArgumentError(f"the size is {self.size}; expected a number of pixels from {low} to {high}")
-        if self.seed < 0:
-            raise ArgumentError(f"the seed is {self.seed}; expected a number from 0 up")
-
-    def pictures(self) -> list[tuple[str, int, int]]:
-        """Return name, width and height of every picture, the large one last."""
-        small = [(name, min(width, self.size), min(height, self.size)) for name, width, height in ORDINARY]
-        return [*small, (f"city_{self.size}.tif", self.size, self.size)]
-
-
-def ensure_demodata(
-    folder: str | os.PathLike[str],
-    settings: DemoSettings,
-    progress: Callable[[str, float], object] = lambda name, share: None,
-) -> Path:
-    """Return the path of the demo dataset, making it where it is missing or incomplete.
+    * ``'airborne'``: three files per frame. ``pan`` has full resolution,
+      ``red|green|blue|nir`` one half and ``swir`` one quarter; ``warp_aux_to_img`` aligns them.
+    * ``'satellite'``: one file per frame, ``red|green|blue|nir|swir``. Its images have a quarter of
+      the video's resolution.
 
     Args:
-        folder: where datasets lie, each in a folder of its own.
-        settings: of the dataset.
-        progress: is told what is being made and how much of it is done, from 0 to 1.
+        folder: where to put the dataset, in a folder of its own; a folder of the user's cache by default.
+        size: side of the large image in pixels, 64 to 32768. No other image is larger.
+        images: number of still images, the large one included; 0 for none.
+        frames: number of frames of each video, 1 to 32.
+        film: whether to make the film.
+        sensors: the sensors of the multispectral video; none for no such video.
+        seed: another number gives other landscapes. Equal arguments give equal files.
+        progress: called with the name of a file or a video and its finished fraction, 0 to 1.
 
     Returns:
-        The path of its ``.kwcoco.json`` file.
+        A ``kwcoco.CocoDataset``; its ``fpath`` is the path of its file.
 
     Raises:
-        ArgumentError: if there is too little space on the disk.
+        ArgumentError: if an argument is out of range, or the disk has too little space.
         OSError: if a file cannot be written.
+
+    Example:
+        >>> import ndsampler.demo
+        >>> import ubelt as ub
+        >>> folder = ub.Path.appdir('ndsampler/doctest')
+        >>> dset = ndsampler.demo.landscape_dataset(folder, size=256, images=2, frames=3)
+        >>> [image['file_name'] for image in dset.images().objs]
+        ['village.jpg', 'city_256.tif', 'traffic_0.jpg', 'traffic_1.jpg', 'traffic_2.jpg']
+        >>> options = {'images': 0, 'film': False, 'frames': 2, 'sensors': ['airborne', 'satellite']}
+        >>> survey = ndsampler.demo.landscape_dataset(folder, size=128, **options)
+        >>> sampler = ndsampler.CocoSampler(survey, workdir=folder)
+        >>> window = (slice(0, 64), slice(0, 80))
+        >>> target = {'vidid': 1, 'space_slice': window, 'channels': 'red|nir|swir'}
+        >>> sampler.load_sample(target)['im'].shape
+        (2, 64, 80, 3)
     """
-    home = Path(folder).absolute() / f"data_{settings.size}_{settings.seed}"
-    path = home / "demo.kwcoco.json"
-    if is_complete(path, settings):
-        return path
-    home.mkdir(parents=True, exist_ok=True)
-    _check_space(home, settings)
-    path.unlink(missing_ok=True)
-    images, annotations = [], []
-    for number, (name, width, height) in enumerate(settings.pictures(), 1):
-        scene = make_scene(width, height, (settings.seed, number))
-        with whole_file(home / name) as file:
-            write_picture(file, scene, Path(name).suffix, partial(progress, name))
-        image = {"id": number, "name": Path(name).stem, "file_name": name, "width": width, "height": height}
-        images.append({**image, "num_bytes": (home / name).stat().st_size})
-        annotations += [describe(thing, number) for thing in scene.annotated]
-    film = write_film(home, settings, len(images) + 1, progress)
-    dataset = _dataset(settings, images + film["images"], annotations + film["annotations"])
-    with whole_file(path) as file:
-        file.write(json.dumps({**dataset, "videos": film["videos"], "tracks": film["tracks"]}).encode())
-    return path
+    settings = LandscapeSettings(int(size), int(images), int(frames), bool(film), tuple(sensors), int(seed))
+    if folder is None:
+        import ubelt as ub
+
+        folder = ub.Path.appdir("ndsampler", "landscapes")
+    home = Path(folder).absolute() / settings.name
+    path = home / "landscape.kwcoco.json"
+    if not is_complete(path, settings):
+        home.mkdir(parents=True, exist_ok=True)
+        settings.check_space(home)
+        _Writer(home, progress or (lambda name, share: None)).write(path, settings)
+    return open_dataset(path)
 
 
-def is_complete(path: Path, settings: DemoSettings) -> bool:
-    """Whether a demo dataset of these settings lies at a path, all of its pictures with it.
+def is_complete(path: Path, settings: LandscapeSettings) -> bool:
+    """Whether a dataset of these settings exists with all of its image files.
 
     Args:
-        path: of its ``.kwcoco.json`` file.
-        settings: what it must have been made with.
+        path: of its kwcoco file.
+        settings: that it must have been made with.
     """
     if not path.is_file():
         return False
     try:
         dataset = json.loads(path.read_bytes())
         made_with = dataset["info"][0]["settings"]
-        files = [(path.parent / image["file_name"], image["num_bytes"]) for image in dataset["images"]]
+        assets = [asset for image in dataset["images"] for asset in image.get("assets", [image])]
+        files = [(path.parent / asset["file_name"], asset["num_bytes"]) for asset in assets]
     except (ValueError, LookupError, TypeError):
-        logger.warning("%s is no demo dataset, and is made anew", path)
+        logger.warning("%s is not a landscape dataset, and is replaced", path)
         return False
-    return made_with == asdict(settings) and all(
+    return made_with == settings.to_json() and all(
         file.is_file() and file.stat().st_size == size for file, size in files
     )
 
 
-def _check_space(home: Path, settings: DemoSettings) -> None:
-    """Pictures, their COGs and their npy files take some two and a half times the raw pixels."""
-    raw = sum(3 * width * height for _, width, height in settings.pictures())
-    free = shutil.disk_usage(home).free
-    if free < 2.5 * raw:
-        raise ArgumentError(
-            f"{home} has {free / 1e9:.1f} GB left, and the demo needs {2.5 * raw / 1e9:.1f} GB: choose "
-            f"another folder with --out, or a smaller picture, such as --size {settings.size // 4}"
-        )
+class _Writer:
+    """Writes the files of a dataset into its folder."""
+
+    def __init__(self, home: Path, progress: Progress) -> None:
+        self.home = home
+        self.progress = progress
+        self.records = Records()
+
+    def write(self, path: Path, settings: LandscapeSettings) -> None:
+        """Write all image files, and then the kwcoco file."""
+        for picture, scene in _plan_ahead(settings):
+            self.write_picture(picture, scene)
+        if settings.film:
+            film = Film(settings.film_side, settings.frames, (settings.seed, FILM_SEED))
+            self.write_film(film)
+        if settings.sensors:
+            film = Film(settings.sensor_side, settings.frames, (settings.seed, SURVEY_SEED))
+            self.write_survey(film, settings.sensors)
+        dataset = self.records.to_coco({"type": "ndsampler_landscape", "settings": settings.to_json()})
+        with open_whole(path) as file:
+            file.write(json.dumps(dataset).encode())
+
+    def write_picture(self, picture: Picture, scene: Scene) -> None:
+        """Write a still image."""
+        path = self.home / picture.file_name
+        self.progress(path.name, 0.0)
+        with open_whole(path) as file:
+            write_scene(file, scene, path.suffix, functools.partial(self.progress, path.name))
+        size = {"width": picture.width, "height": picture.height, "num_bytes": path.stat().st_size}
+        self.records.add_image({"name": path.stem, "file_name": path.name, **size}, scene.annotated)
+
+    def write_film(self, film: Film) -> None:
+        """Write the frames of the film, each as one RGB file."""
+        vidid = self.records.add_video(FILM, film.size)
+        self.progress(FILM, 0.0)
+        for frame, shot in enumerate(film.shots()):
+            encoded = encode_image(shot.painting.pixels, ".jpg")
+            name = f"{FILM}_{frame}"
+            with open_whole(self.home / f"{name}.jpg") as file:
+                file.write(encoded)
+            files = {"file_name": f"{name}.jpg", "num_bytes": len(encoded)}
+            image = {"name": name, **files, "video_id": vidid, "frame_index": frame}
+            self.records.add_image({**image, **_frame_grid(shot, film.side, 1)}, shot.seen)
+            self.progress(FILM, (frame + 1) / len(film.offsets))
+
+    def write_survey(self, film: Film, sensors: Sequence[str]) -> None:
+        """Write the frames of the multispectral video, in which the sensors take turns."""
+        vidid = self.records.add_video(SURVEY, film.size)
+        self.progress(SURVEY, 0.0)
+        for frame, shot in enumerate(film.shots()):
+            sensor = sensors[frame % len(sensors)]
+            step = SENSORS[sensor].step
+            name = f"{SURVEY}_{frame}"
+            image = {"name": name, "sensor_coarse": sensor, "video_id": vidid, "frame_index": frame}
+            image |= self._write_assets(name, SENSORS[sensor], measure_bands(shot.painting))
+            self.records.add_image({**image, **_frame_grid(shot, film.side, step)}, shot.seen, step)
+            self.progress(SURVEY, (frame + 1) / len(film.offsets))
+
+    def _write_assets(self, name: str, sensor: Sensor, bands: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        """Write the files of a frame and return their keys of the image's record."""
+        assets = [self._write_asset(name, asset, sensor.step, bands) for asset in sensor.assets]
+        if len(assets) == 1:
+            keys = ("file_name", "channels", "num_bytes")
+            return {key: assets[0][key] for key in keys}
+        return {"file_name": None, "assets": assets}
+
+    def _write_asset(
+        self, name: str, asset: Asset, image_step: int, bands: dict[str, NDArray[Any]]
+    ) -> dict[str, Any]:
+        pixels = asset.pixels(bands)
+        path = self.home / f"{name}_{asset.name}.tif"
+        with open_whole(path) as file:
+            write_tiff(file, pixels)
+        size = {"width": pixels.shape[1], "height": pixels.shape[0], "num_bytes": path.stat().st_size}
+        warp = {"type": "affine", "scale": asset.step / image_step}
+        return {"file_name": path.name, "channels": "|".join(asset.channels), "warp_aux_to_img": warp, **size}
 
 
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears at a path only if the block ends well.
+def _plan_ahead(settings: LandscapeSettings) -> Iterator[tuple[Picture, Scene]]:
+    """Yield the still images with their landscapes; while one is painted, the next ones are planned."""
+    pictures = settings.pictures()
 
-    Args:
-        path: where it is to appear, in place of what is there.
-    """
-    sibling = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    def plan(number: int, picture: Picture) -> Scene:
+        return make_scene(picture.width, picture.height, (settings.seed, number))
+
+    executor = ThreadPoolExecutor(max_workers=1)
     try:
-        with open(sibling, "wb") as file:
-            yield file
-        os.replace(sibling, path)
-    except BaseException:
-        sibling.unlink(missing_ok=True)
-        raise
+        planned = deque(executor.submit(plan, *pair) for pair in enumerate(pictures, 1))
+        for picture in pictures:
+            yield picture, planned.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
-def write_picture(file: BinaryIO, scene: Scene, suffix: str, progress: Callable[[float], object]) -> None:
-    """Paint a landscape into a file.
-
-    Args:
-        file: open for writing.
-        scene: the landscape.
-        suffix: ``.tif``, which is written as it is painted, ``.png`` or ``.jpg``.
-        progress: is told the share that is done, 0 to 1.
-
-    Raises:
-        ArgumentError: for any other suffix.
-    """
-    if suffix == ".tif":
-        tiff = StripedTiff(file, scene.width, scene.height)
-        for done, strips in _in_order(scene, encode_strips):
-            tiff.write(strips)
-            progress(done)
-        tiff.finish()
-        return
-    if suffix not in ENCODINGS:
-        raise ArgumentError(f"the suffix is {suffix!r}; expected .tif or one of {', '.join(ENCODINGS)}")
-    import cv2
-
-    picture = np.concatenate([rows for _, rows in _in_order(scene, lambda rows: rows)])
-    _, encoded = cv2.imencode(suffix, picture[..., ::-1], ENCODINGS[suffix])
-    file.write(encoded.tobytes())
-    progress(1.0)
-
-
-def write_film(
-    home: Path, settings: DemoSettings, first_id: int, progress: Callable[[str, float], object]
-) -> dict[str, list[dict[str, Any]]]:
-    """Paint the frames of the film into files.
+def _frame_grid(shot: Shot, side: int, step: int) -> dict[str, Any]:
+    """Return the size of a frame, and its position in the video.
 
     Args:
-        home: the folder of the dataset.
-        settings: of the dataset.
-        first_id: of the first frame among the images.
-        progress: is told the name of the film and the share that is done, 0 to 1.
-
-    Returns:
-        The film's part of the dataset: its video, images, annotations and tracks.
+        shot: the frame.
+        side: of the frame in pixels of the video.
+        step: pixels of the video along one pixel of the image.
     """
-    import cv2
-
-    name = FILM[0]
-    film = Film(min(FILM[1], settings.size), (settings.seed, 0))
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    tracks: dict[int, str] = {}
-    for number, shot in enumerate(film.shots()):
-        height, width = shot.pixels.shape[:2]
-        _, encoded = cv2.imencode(".jpg", shot.pixels[..., ::-1], ENCODINGS[".jpg"])
-        file_name = f"{name}_{number}.jpg"
-        with whole_file(home / file_name) as file:
-            file.write(encoded.tobytes())
-        image = {"id": first_id + number, "name": f"{name}_{number}", "file_name": file_name}
-        place = {"video_id": 1, "frame_index": number}
-        warp = {"warp_img_to_vid": {"type": "affine", "offset": shot.offset}}
-        size = {"width": width, "height": height, "num_bytes": len(encoded)}
-        images.append({**image, **size, **place, **warp})
-        annotations += [describe(seen, first_id + number) for seen in shot.seen]
-        tracks.update({seen.track: f"{seen.category} {seen.track + 1}" for seen in shot.seen})
-        progress(name, (number + 1) / FRAMES)
-    video = {"id": 1, "name": name, "width": film.size[0], "height": film.size[1]}
-    return {
-        "videos": [video],
-        "images": images,
-        "annotations": annotations,
-        "tracks": [{"id": track + 1, "name": tracks[track]} for track in sorted(tracks)],
-    }
-
-
-def _in_order(scene: Scene, finish: Callable[[NDArray[np.uint8]], Any]) -> Iterator[tuple[float, Any]]:
-    """Yield, for each block of rows from the top, the share that is done and the finished block.
-
-    Two blocks are painted at a time, and no more than that many wait to be taken.
-    """
-
-    def paint(top: int) -> Any:
-        return finish(scene.rows(top, min(top + TILE, scene.height)))
-
-    tops = range(0, scene.height, TILE)
-    waiting: deque[Any] = deque()
-    with ThreadPoolExecutor(max_workers=2) as executor:
-        for count, top in enumerate(tops, 1):
-            waiting.append(executor.submit(paint, top))
-            if len(waiting) == 3:
-                yield (count - 2) / len(tops), waiting.popleft().result()
-        while waiting:
-            yield 1 - (len(waiting) - 1) / len(tops), waiting.popleft().result()
-
-
-def describe(thing: Thing | Seen, image_id: int) -> dict[str, Any]:
-    """Return the annotation of a thing.
-
-    Args:
-        thing: what is annotated.
-        image_id: of its picture.
-
-    Returns:
-        An annotation in kwcoco's form, without an id: box, polygon, keypoints where it has any, and
-        its track in a film.
-    """
-    outline = thing.outline.round(1)
-    low, high = outline.min(0), outline.max(0)
-    annotation: dict[str, Any] = {
-        "image_id": image_id,
-        "category_id": CATEGORIES.index(thing.category) + 1,
-        "bbox": [*low.tolist(), *(high - low).round(1).tolist()],
-        "segmentation": {
-            "exterior": outline.tolist(),
-            "interiors": [h.round(1).tolist() for h in thing.holes],
-        },
-    }
-    if thing.keypoints:
-        annotation["keypoints"] = [
-            {"xy": xy.round(1).tolist(), "visible": 2, "keypoint_category_id": KEYPOINTS.index(name) + 1}
-            for name, xy in thing.keypoints.items()
-        ]
-    if isinstance(thing, Seen):
-        annotation["track_id"] = thing.track + 1
-    return annotation
-
-
-def _dataset(
-    settings: DemoSettings, images: list[dict[str, Any]], annotations: list[dict[str, Any]]
-) -> dict[str, Any]:
-    return {
-        "info": [{"type": "ndsampler_demo", "settings": asdict(settings)}],
-        "categories": [{"id": number, "name": name} for number, name in enumerate(CATEGORIES, 1)],
-        "keypoint_categories": [{"id": number, "name": name} for number, name in enumerate(KEYPOINTS, 1)],
-        "images": images,
-        "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, 1)],
-    }
+    warp: dict[str, Any] = {"type": "affine", "offset": shot.offset}
+    if step != 1:
+        warp["scale"] = step
+    return {"width": side // step, "height": side // step, "warp_img_to_vid": warp}

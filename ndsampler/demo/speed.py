@@ -1,14 +1,14 @@
 """
-How many samples a second a backend gives, and the memory it takes.
+Measures how many samples per second a backend gives, and how much memory it takes.
 
-Each backend is measured in a new process, so that none has the memory or the
-open files of another. The process reads a :class:`Task` from its stdin and
-prints a :class:`Speed`, both as JSON.
+Each backend is measured in a new process, so that it does not share memory or open files with
+another. The process reads a :class:`Task` from its stdin and prints a :class:`Speed`, both as JSON.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -21,62 +21,67 @@ from ndsampler.errors import SourceError
 if TYPE_CHECKING:
     from ndsampler.coco_sampler import CocoSampler
 
-#: Seconds between two looks at the memory.
-LOOK_EVERY = 0.01
+#: Seconds between two readings of the memory.
+READ_EVERY = 0.01
+
+#: Samples that are loaded but not counted, since each file is opened and checked only once.
+WARM_UP = 50
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is to be measured."""
+    """What to measure."""
 
     data: str
     """Path of the dataset."""
 
     gids: list[int]
-    """The images that are sampled."""
+    """Ids of the images to sample."""
 
     workdir: str
-    """Where the cache lies, which is prepared already."""
+    """Folder of the cache, in which all images are converted already."""
 
     backend: str | None
 
     seconds: float
-    """How long to sample, unless the targets are used up before."""
+    """How long to sample; less if all targets have been sampled before."""
 
     targets: list[dict[str, Any]]
+
+    images: str | None = None
+    """Folder of the images; None for that of the dataset."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What was found."""
+    """The result of a measurement."""
 
     samples: int
+    """Samples that were counted: neither the first nor those of the warm-up."""
+
     seconds: float
-    """For all samples but the first."""
+    """For the counted samples."""
 
     first: float
     """Seconds for the first sample."""
 
     own_bytes: int
-    """The most memory that the process had to itself."""
+    """Highest private memory of the process."""
 
     mapped_bytes: int
-    """The most memory that files took which it had mapped, libraries included."""
+    """Highest memory of the files that the process had mapped, libraries included."""
 
     @property
     def rate(self) -> float:
-        """Samples a second, once the first is there."""
+        """Counted samples per second."""
         return self.samples / self.seconds if self.samples else 0.0
 
 
 def measure(task: Task) -> Speed:
-    """Measure a backend in a process of its own.
+    """Measure a backend in a new process.
 
     Args:
-        task: what is to be measured.
-
-    Returns:
-        What was found.
+        task: what to measure.
 
     Raises:
         SourceError: if a sample cannot be read.
@@ -95,7 +100,7 @@ def measure(task: Task) -> Speed:
 
 
 class MemoryWatch:
-    """Notes the most memory that this process takes while the block runs."""
+    """Records the highest memory of this process while the block runs."""
 
     def __init__(self) -> None:
         self.own_bytes = 0
@@ -110,17 +115,17 @@ class MemoryWatch:
     def __exit__(self, *exc_info: object) -> None:
         self._done.set()
         self._thread.join()
-        self._look()
+        self._read()
 
     def _watch(self) -> None:
-        while not self._done.wait(LOOK_EVERY):
-            self._look()
+        while not self._done.wait(READ_EVERY):
+            self._read()
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         import psutil
 
         memory = psutil.Process().memory_info()
-        # Linux tells what is shared with files, Windows what is not; elsewhere all counts as own.
+        # Linux reports the memory shared with files, Windows the private memory; elsewhere all is private.
         own = getattr(memory, "private", memory.rss - getattr(memory, "shared", 0))
         self.own_bytes = max(self.own_bytes, own)
         self.mapped_bytes = max(self.mapped_bytes, memory.rss - own)
@@ -130,12 +135,12 @@ def run(task: Task) -> Speed:
     """Measure a backend in this process.
 
     Args:
-        task: what is to be measured.
+        task: what to measure.
     """
     from ndsampler.coco_sampler import CocoSampler
     from ndsampler.dataset.opening import open_dataset
 
-    dset = open_dataset(task.data)
+    dset = open_dataset(task.data, task.images)
     if len(task.gids) < dset.n_images:
         dset = dset.subset(task.gids)
     sampler = CocoSampler(dset, workdir=task.workdir, backend=task.backend)
@@ -145,22 +150,30 @@ def run(task: Task) -> Speed:
 
 
 def _sample(sampler: CocoSampler, task: Task) -> tuple[int, float, float]:
-    """Load sample after sample, and look at every pixel."""
+    """Load sample after sample, and return how many were counted, in which time, and that of the first."""
     clock = time.perf_counter
     start = clock()
-    sampler.load_sample(task.targets[0])["im"].max()
-    begin = clock()
-    count = 0
-    for target in task.targets[1:]:
+    _load(sampler, task.targets[:1], math.inf)
+    first = clock() - start
+    begin = 1 + min(WARM_UP, len(task.targets) // 4)
+    _load(sampler, task.targets[1:begin], task.seconds / 2)
+    start = clock()
+    count = _load(sampler, task.targets[begin:], task.seconds)
+    return count, clock() - start, first
+
+
+def _load(sampler: CocoSampler, targets: list[dict[str, Any]], seconds: float) -> int:
+    """Load samples and read every pixel, until the time is over; return how many."""
+    end = time.perf_counter() + seconds
+    for count, target in enumerate(targets, 1):
         sampler.load_sample(target)["im"].max()
-        count += 1
-        if clock() - begin > task.seconds:
-            break
-    return count, clock() - begin, begin - start
+        if time.perf_counter() > end:
+            return count
+    return len(targets)
 
 
 def main() -> int:
-    """Read a task from stdin and print what was found."""
+    """Read a task from stdin and print the result."""
     task = Task(**json.load(sys.stdin))
     sys.stdout.write(json.dumps(asdict(run(task))))
     return 0

@@ -1,8 +1,8 @@
 """
-Writes one kind of TIFF: 8-bit RGB in compressed strips of rows, a block of rows at a time.
+Writes TIFF files in compressed strips of rows, a block of rows at a time.
 
-This is how most programs save a large picture, and it reads badly: a window
-costs the decoding of every row it touches, over the whole width.
+Most programs save a large image in this form, and it reads slowly: a window needs the decoding of
+every row that it touches, over the whole width of the image.
 
 References:
     Adobe, TIFF Revision 6.0 (1992), sections 2 (structure), 6 (RGB) and 14 (predictor);
@@ -14,8 +14,6 @@ from __future__ import annotations
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ndsampler.errors import ArgumentError
 
@@ -29,21 +27,25 @@ STRIP_ROWS = 16
 
 _SHORT, _LONG = 3, 4
 
+#: Values of the tag PhotometricInterpretation.
+_GREY, _RGB = 1, 2
 
-def encode_strips(rows: NDArray[np.uint8]) -> list[bytes]:
-    """Compress rows of a picture. Does not hold the interpreter while it does.
+
+def encode_strips(rows: NDArray[Any]) -> list[bytes]:
+    """Compress rows of an image. Other threads run meanwhile.
 
     Args:
-        rows: (n, width, 3); every strip but the last of a picture has ``STRIP_ROWS`` rows.
+        rows: (n, width, bands) uint8 or uint16; every strip but the image's last has ``STRIP_ROWS`` rows.
 
     Returns:
         The strips from top to bottom.
 
     Example:
+        >>> import numpy as np
         >>> len(encode_strips(np.zeros((40, 8, 3), np.uint8)))
         3
     """
-    steps = rows.copy()
+    steps = rows.astype(rows.dtype.newbyteorder("<"))
     steps[:, 1:] -= rows[:, :-1]
     return [
         zlib.compress(steps[top : top + STRIP_ROWS].tobytes(), 1) for top in range(0, len(rows), STRIP_ROWS)
@@ -51,17 +53,20 @@ def encode_strips(rows: NDArray[np.uint8]) -> list[bytes]:
 
 
 class StripedTiff:
-    """A picture while it is written.
+    """A TIFF file that is being written.
 
     Args:
         file: an empty file, open for writing bytes; it stays open.
-        width: of the picture in pixels.
-        height: of the picture in pixels.
+        width: of the image in pixels.
+        height: of the image in pixels.
+        bands: channels of the image; three are red, green and blue.
+        bits: of each value, 8 or 16.
     """
 
-    def __init__(self, file: BinaryIO, width: int, height: int) -> None:
+    def __init__(self, file: BinaryIO, width: int, height: int, bands: int = 3, bits: int = 8) -> None:
         self._file = file
         self.width, self.height = width, height
+        self.bands, self.bits = bands, bits
         self._offsets: list[int] = []
         self._sizes: list[int] = []
         file.write(struct.pack("<2sHI", b"II", 42, 0))
@@ -74,10 +79,10 @@ class StripedTiff:
             self._file.write(strip)
 
     def finish(self) -> None:
-        """Write the directory that makes the file a TIFF.
+        """Write the directory, without which the file is no TIFF.
 
         Raises:
-            ArgumentError: if rows are missing, or the file has outgrown the format's 4 GB.
+            ArgumentError: if rows are missing, or the file is larger than the 4 GB of the format.
         """
         expected = -(-self.height // STRIP_ROWS)
         if len(self._offsets) != expected:
@@ -88,29 +93,36 @@ class StripedTiff:
             raise ArgumentError(
                 f"{self._file.tell()} bytes do not fit a TIFF, which ends at 4 GB: use a smaller size"
             )
-        entries = [
-            self._entry(256, _LONG, [self.width]),
-            self._entry(257, _LONG, [self.height]),
-            self._entry(258, _SHORT, [8, 8, 8]),
-            self._entry(259, _SHORT, [8]),
-            self._entry(262, _SHORT, [2]),
-            self._entry(273, _LONG, self._offsets),
-            self._entry(277, _SHORT, [3]),
-            self._entry(278, _LONG, [STRIP_ROWS]),
-            self._entry(279, _LONG, self._sizes),
-            self._entry(284, _SHORT, [1]),
-            self._entry(317, _SHORT, [2]),
-        ]
+        entries = [self._entry(*tag) for tag in self._tags()]
         self._align()
         start = self._file.tell()
         self._file.write(struct.pack("<H", len(entries)) + b"".join(entries) + struct.pack("<I", 0))
         self._file.seek(4)
         self._file.write(struct.pack("<I", start))
 
+    def _tags(self) -> list[tuple[int, int, list[int]]]:
+        """Return number, type and values of each tag of the directory, in ascending order."""
+        is_rgb = self.bands == 3
+        tags = [
+            (256, _LONG, [self.width]),
+            (257, _LONG, [self.height]),
+            (258, _SHORT, [self.bits] * self.bands),
+            (259, _SHORT, [8]),
+            (262, _SHORT, [_RGB if is_rgb else _GREY]),
+            (273, _LONG, self._offsets),
+            (277, _SHORT, [self.bands]),
+            (278, _LONG, [STRIP_ROWS]),
+            (279, _LONG, self._sizes),
+            (284, _SHORT, [1]),
+            (317, _SHORT, [2]),
+        ]
+        unspecified = [0] * (0 if is_rgb else self.bands - 1)
+        return [*tags, (338, _SHORT, unspecified)] if unspecified else tags
+
     def _align(self) -> None:
         self._file.write(b"\0" * (self._file.tell() % 2))
 
-    def _entry(self, tag: int, kind: int, values: list[Any]) -> bytes:
+    def _entry(self, tag: int, kind: int, values: list[int]) -> bytes:
         """Return an entry of the directory; values longer than four bytes are written to the file."""
         packed = struct.pack(f"<{len(values)}{'H' if kind == _SHORT else 'I'}", *values)
         if len(packed) > 4:

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.frames.layout import band_names
+from ndsampler.frames.nodata import COMPLEX_NAN, Gaps
 from ndsampler.frames.resample import Resampling, choose_level
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from ndsampler.frames.layout import Asset
@@ -31,8 +35,8 @@ class Grid:
     resampling: Resampling = field(default_factory=Resampling)
     """How values between pixels are found."""
     nodata: Any = None
-    """``'float'`` for the value each file declares, or a value: such pixels become NaN before
-    anything is interpolated, and so does what lies outside. None leaves pixels alone."""
+    """One of :data:`ndsampler.frames.nodata.DECLARED` for what each file declares, or a value: such pixels
+    become NaN before anything is interpolated, and so does what lies outside. None leaves pixels alone."""
     allow_missing: bool = False
     """Whether a channel that the frame lacks is NaN; otherwise it is an error."""
     warp_space_from_img: NDArray[Any] | None = None
@@ -58,8 +62,10 @@ class Grid:
         """Whether the output is a region of the image, pixel by pixel."""
         return self.warp_out_from_box is None and self.warp_space_from_img is None and self.nodata is None
 
-    def fill(self, dtype: np.dtype[Any]) -> float:
-        """The value of pixels outside, for a type."""
+    def fill(self, dtype: np.dtype[Any]) -> Any:
+        """The value of pixels outside, for the type of a file."""
+        if dtype.kind == "c":
+            return COMPLEX_NAN if self.nodata is not None or self.nan_outside else 0.0
         return float("nan") if self.nodata is not None or (self.nan_outside and dtype.kind == "f") else 0.0
 
 
@@ -73,10 +79,12 @@ class AssetShape:
     """Bands."""
     dtype: np.dtype[Any]
     """Type of a value."""
-    nodata: float | None
-    """The value that means "no measurement"."""
+    nodata: Any
+    """The value that means "no measurement"; a tuple with one for each band where they differ."""
     overviews: tuple[tuple[int, int], ...] = ()
     """(height, width) of its reduced versions."""
+    has_mask: bool = False
+    """Whether it has a mask of valid pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,25 +97,79 @@ class SourcePixels:
     """(height, width) of that level."""
     warp_out_from_level: NDArray[Any]
     """3x3 matrix from its pixels to the output."""
+    averages: bool
+    """Whether the pixels of the image itself are averaged, in the overview or on the way from it."""
 
 
-def choose_pixels(asset: Asset, shape: AssetShape, grid: Grid, nodata: Any) -> SourcePixels:
+def choose_pixels(asset: Asset, shape: AssetShape, grid: Grid) -> SourcePixels:
     """Choose the overview of a file that a grid is filled from.
 
     Args:
         asset: the file, with its place in the image.
         shape: what the open file says about itself.
         grid: where the output pixels lie.
-        nodata: the value that means "no measurement"; None for none.
     """
     warp = grid.warp_out_from_img
     if asset.warp_img_from_asset is not None:
         warp = warp @ asset.warp_img_from_asset
-    # Overviews average over a value that only the target, and not the file, declares as nodata.
-    usable = shape.overviews if nodata is None or nodata == shape.nodata else ()
-    level = choose_level(warp, usable, grid.resampling)
+    usable = shape.overviews if _leave_gaps_out(asset, shape, grid.nodata) else ()
+    level = choose_level(warp, usable, grid.resampling, shape.dims)
+    averages = grid.resampling.averages(warp)
     if level == 0:
-        return SourcePixels(0, shape.dims, warp)
+        return SourcePixels(0, shape.dims, warp, averages)
     dims = shape.overviews[level - 1]
     shrink = np.diag([shape.dims[1] / dims[1], shape.dims[0] / dims[0], 1.0])
-    return SourcePixels(level, dims, warp @ shrink)
+    return SourcePixels(level, dims, warp @ shrink, averages)
+
+
+def _leave_gaps_out(asset: Asset, shape: AssetShape, nodata: Any) -> bool:
+    """Whether the averages in overviews leave out the pixels that are to be missing.
+
+    They average over a value that only the target, and not the file, declares, and over transparent pixels.
+    """
+    if nodata is None or (isinstance(nodata, str) and nodata != "alpha"):
+        return True
+    if isinstance(nodata, str):
+        return alpha_band(asset, shape) is None
+    if shape.has_mask or isinstance(shape.nodata, tuple):
+        return False
+    if np.isnan(nodata):
+        return shape.nodata is None or bool(np.isnan(shape.nodata))
+    return bool(nodata == shape.nodata)
+
+
+def choose_gaps(
+    asset: Asset, shape: AssetShape, grid: Grid, bands: Sequence[int] | None, averages: bool
+) -> Gaps | None:
+    """Return which pixels of a file are missing on a grid; None if all are left as they are.
+
+    Args:
+        asset: the file.
+        shape: what the open file says about itself.
+        grid: says which pixels are asked to be missing. If none are, what the file declares is still left out
+            of averages.
+        bands: indexes of the bands that are read; None for all.
+        averages: whether the pixels are averaged.
+    """
+    wanted = grid.nodata
+    if not (wanted is None or isinstance(wanted, str)):
+        return Gaps(wanted)
+    declared = shape.nodata
+    if isinstance(declared, (tuple, list)):
+        declared = tuple(declared if bands is None else (declared[band] for band in bands))
+    if wanted is None:
+        silent = not averages or (declared is None and not shape.has_mask)
+        return None if silent else Gaps(declared, shape.has_mask, keeps_type=True)
+    alpha = alpha_band(asset, shape) if wanted == "alpha" else None
+    return Gaps(declared, shape.has_mask, alpha, exact=wanted == "ma")
+
+
+def alpha_band(asset: Asset, shape: AssetShape) -> int | None:
+    """Return the index of the band that is named ``a`` or ``alpha``; None if there is none.
+
+    Args:
+        asset: the file.
+        shape: what the open file says about itself.
+    """
+    names = band_names(asset, shape.count)
+    return next((index for index, name in enumerate(names) if name in ("a", "alpha")), None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ndsampler.cache.identity import Source
 from ndsampler.errors import TargetError, UnknownChannelError
+from ndsampler.frames.specs import spec_classes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,6 +69,8 @@ class FrameLayout:
     """3x3 matrix from the image's pixels to the video's; None when they are the same."""
     has_own_file: bool = True
     """Whether the image names a file itself, whose bands then are the default channels."""
+    folder: str | None = None
+    """The folder that file names of the dataset start from; None without a dataset."""
 
     @property
     def is_plain(self) -> bool:
@@ -125,8 +128,7 @@ def parse_channels(request: Any) -> tuple[str, ...] | str | None:
         return None
     if isinstance(request, str) and request == ALL_CHANNELS:
         return ALL_CHANNELS
-    from delayed_image.channel_spec import BaseChannelSpec, FusedChannelSpec
-
+    BaseChannelSpec, FusedChannelSpec = spec_classes()
     if isinstance(request, (list, tuple)):
         names = [name for item in request for name in parse_channels(item) or ()]
     elif isinstance(request, (str, BaseChannelSpec)):

@@ -4,22 +4,98 @@ Pixels without a measurement.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.frames.warp import to_type
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+#: The values of a target's ``nodata`` that ask for what each file declares.
+DECLARED = ("float", "ma", "alpha")
 
-def mask_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:
+#: NaN in both parts of a complex number.
+COMPLEX_NAN = complex(np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Which of the pixels that are read from a file have no measurement, and what they become."""
+
+    nodata: Any = None
+    """The value that marks them; a tuple with one for each band that is read; None for none."""
+    uses_mask: bool = False
+    """Whether the file has a mask of valid pixels."""
+    alpha: int | None = None
+    """The band that is 0 where pixels have no measurement; None for none."""
+    exact: bool = False
+    """Whether integers of 64 bits must be kept as they are, so that they can be cast back."""
+    keeps_type: bool = False
+    """Whether the pixels keep the type of the file: gaps are only left out of averages."""
+
+    def mask(self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[Any]:
+        """Return pixels as floating point or complex numbers with NaN in the gaps.
+
+        Args:
+            pixels: (height, width, bands).
+            valid: the mask of the file, which is false in further gaps; None for none.
+        """
+        gaps = find_gaps(pixels, self.nodata, valid)
+        if self.keeps_type and (gaps is None or not gaps.any()):
+            return pixels
+        values = to_floats(pixels, self.exact)
+        if gaps is not None:
+            values[np.broadcast_to(gaps, values.shape)] = nan_of(values.dtype)
+        return values
+
+    def restore(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return averages in the type of the file; where all pixels are gaps, its nodata value.
+
+        Without one, such a pixel is NaN, and 0 in a type that has no NaN.
+
+        Args:
+            values: (height, width, bands), as :meth:`mask` returns them.
+            dtype: type of the file.
+        """
+        if values.dtype.kind in "iub":
+            return values
+        lost = np.isnan(values)
+        if not lost.any():
+            return _round(values, dtype)
+        found = _round(np.where(lost, 0, values), dtype)
+        each = self.nodata if isinstance(self.nodata, tuple) else (self.nodata,) * found.shape[2]
+        for band, nodata in enumerate(each):
+            fill = value_in_type(nodata, dtype)
+            found[..., band][lost[..., band]] = nan_of(dtype) if fill is None else fill
+        return found
+
+
+def _round(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values without NaN in the type of a file."""
+    return values.astype(dtype, copy=False) if dtype.kind == "c" else to_type(values, dtype)
+
+
+def nan_of(dtype: np.dtype[Any]) -> Any:
+    """Return NaN in a type; 0 if it has none."""
+    return {"f": np.nan, "c": COMPLEX_NAN}.get(dtype.kind, 0)
+
+
+def mask_nodata(pixels: NDArray[Any], nodata: Any, valid: NDArray[np.bool_] | None = None) -> NDArray[Any]:
     """Return pixels as floating point numbers with NaN where there is no measurement.
 
-    Types of up to 16 bits become float32, which holds them exactly; wider integers float64.
+    Types of up to 16 bits become float32, which holds them exactly; wider integers float64. Complex numbers
+    keep their type, and are compared by their real part, as GDAL compares them.
 
     Args:
         pixels: any array.
-        nodata: the value that means "no measurement"; None masks nothing.
+        nodata: the value that means "no measurement"; None masks nothing; a tuple has a value for each band,
+            which is an index of the last axis.
+        valid: false where there is no measurement either; None for none.
 
     Returns:
         An array of the same shape.
@@ -27,13 +103,82 @@ def mask_nodata(pixels: NDArray[Any], nodata: float | None) -> NDArray[Any]:
     Example:
         >>> mask_nodata(np.array([3, 255], np.uint8), 255).tolist()
         [3.0, nan]
+        >>> mask_nodata(np.array([[0, 0], [255, 255]], np.uint8), (0, 255)).tolist()
+        [[nan, 0.0], [255.0, nan]]
     """
+    return Gaps(nodata).mask(pixels, valid)
+
+
+def to_floats(pixels: NDArray[Any], exact: bool = False) -> NDArray[Any]:
+    """Return a copy of pixels in a type that has NaN.
+
+    Args:
+        pixels: any array.
+        exact: whether integers of 64 bits are kept exactly, in ``numpy.longdouble``. On Windows and on ARM
+            processors of Apple that type is float64, which rounds those beyond 2**53.
+    """
+    if pixels.dtype.kind == "c":
+        return pixels.copy()
+    if exact and pixels.dtype.kind in "iu" and pixels.dtype.itemsize == 8:
+        return pixels.astype(np.longdouble)
     small = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
-    values = pixels.astype(np.float32 if small else np.float64)
-    if nodata is not None and not np.isnan(nodata):
-        # Compared in the file's own type: float32 data rarely equal the decimal that declares it.
-        same = (
-            pixels == np.array(nodata).astype(pixels.dtype) if pixels.dtype.kind == "f" else pixels == nodata
-        )
-        values[same] = np.nan
-    return values
+    return pixels.astype(np.float32 if small else np.float64)
+
+
+def find_gaps(pixels: NDArray[Any], nodata: Any, valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Return where pixels have no measurement, NaN aside; None if nothing says so.
+
+    Args:
+        pixels: any array.
+        nodata: the value that means "no measurement", or a tuple with one for each index of the last axis.
+        valid: false where there is no measurement either; None for none.
+    """
+    gaps = None if valid is None else ~valid
+    if nodata is None:
+        return gaps
+    same = _equal_per_band(pixels, nodata) if isinstance(nodata, tuple) else _equal(pixels, nodata)
+    return same if gaps is None or same is None else gaps | same
+
+
+def _equal_per_band(pixels: NDArray[Any], nodata: Sequence[Any]) -> NDArray[np.bool_]:
+    """Return where the pixels of each band equal the nodata value of that band."""
+    same = np.zeros(pixels.shape, bool)
+    for band, value in enumerate(nodata):
+        equal = _equal(pixels[..., band], value)
+        if equal is not None:
+            same[..., band] = equal
+    return same
+
+
+def _equal(pixels: NDArray[Any], nodata: Any) -> NDArray[np.bool_] | None:
+    """Return where pixels equal a nodata value in their own type; None if they cannot."""
+    # float32 data rarely equal the decimal that declares their nodata value.
+    value = value_in_type(nodata, pixels.dtype)
+    if value is None or value != value:
+        return None
+    return np.asarray((pixels.real if pixels.dtype.kind == "c" else pixels) == value)
+
+
+def value_in_type(nodata: Any, dtype: np.dtype[Any]) -> Any:
+    """Return a nodata value in the type of the pixels; None if the type does not have it.
+
+    Args:
+        nodata: a number; None for none.
+        dtype: type of the pixels.
+
+    Example:
+        >>> value_in_type(2.0**64, np.dtype('uint64')), value_in_type(300, np.dtype('uint8'))
+        (np.uint64(18446744073709551615), None)
+    """
+    if nodata is None:
+        return None
+    if dtype.kind in "fc":
+        with np.errstate(over="ignore"):
+            return np.array(nodata).astype(np.zeros(0, dtype).real.dtype)[()]
+    lowest, highest = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if isinstance(nodata, (float, np.floating)):
+        if not np.isfinite(nodata) or nodata != int(nodata):
+            return None
+        # GDAL gives nodata values as float64, in which the end of 64-bit integers is one too high.
+        nodata = highest if nodata == float(highest) else nodata
+    return dtype.type(int(nodata)) if lowest <= int(nodata) <= highest else None

@@ -6,15 +6,23 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from ndsampler.errors import CacheError, DatasetMismatchError, SourceError
-from ndsampler.frames.grid import AssetShape, Grid, choose_pixels
+from ndsampler.backends.base import as_masked
+from ndsampler.dataset.missing_file import describe_missing
+from ndsampler.errors import (
+    CacheError,
+    DatasetMismatchError,
+    MissingSourceError,
+    SourceError,
+    escape_causes,
+)
+from ndsampler.frames.grid import AssetShape, Grid, choose_gaps, choose_pixels
 from ndsampler.frames.layout import Asset, FrameLayout, ReadPlan, band_names, plan_reads
-from ndsampler.frames.nodata import mask_nodata
 from ndsampler.frames.resample import place, read_onto_grid
 from ndsampler.frames.view import FrameView
 from ndsampler.windows import PixelBox, check_affordable, embed_box
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
 
     from ndsampler.backends.base import RegionReader
     from ndsampler.cache.frame_cache import FrameCache
+    from ndsampler.frames.nodata import Gaps
 
 Result = TypeVar("Result")
 
@@ -70,12 +79,16 @@ class FrameReader:
                     f"{asset.dims}. Correct 'width' and 'height' of the image or asset (orientation tags "
                     "of photographs are not applied)"
                 )
+            if asset.channels is not None and len(asset.channels) > reader.shape[2]:
+                raise DatasetMismatchError(
+                    f"{asset.path} has {reader.shape[2]} bands; the dataset states {'|'.join(asset.channels)}"
+                )
             return action(reader)
 
         try:
             return self._cache.visit(asset.source, act)
         except (SourceError, CacheError) as ex:
-            raise _naming_image(ex, layout) from ex
+            _raise_named(ex, layout)
 
     def ensure(self, layout: FrameLayout) -> list[str]:
         """Return the files that the backend reads fast, one for each asset, making missing entries.
@@ -217,7 +230,7 @@ class FrameReader:
         if len(parts) == 1 and parts[0][0] == tuple(range(len(plan.channels))):
             return parts[0][1]
         dtype = np.result_type(*(pixels.dtype for _, pixels in parts)) if parts else np.dtype(np.float32)
-        if plan.missing and dtype.kind != "f":
+        if plan.missing and dtype.kind not in "fc":
             dtype = np.dtype(np.float64) if dtype.itemsize > 2 else np.dtype(np.float32)
         check_affordable(
             grid.out_dims, dtype.itemsize, len(plan.channels), f"the window on image {layout.gid}"
@@ -242,27 +255,42 @@ class FrameReader:
     ) -> NDArray[Any]:
         """Read some bands of one open file on a grid."""
         shape = _shape_of(reader)
-        if max(wanted) >= shape.count:
-            stated = "|".join(asset.channels or ())
-            raise DatasetMismatchError(f"{asset.path} has {shape.count} bands; the dataset states {stated}")
         what = f"the window on image {layout.gid}"
         check_affordable(grid.out_dims, shape.dtype.itemsize, len(wanted), what)
         bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
-        nodata = shape.nodata if grid.nodata == "float" else grid.nodata
-        chosen = choose_pixels(asset, shape, grid, nodata)
+        chosen = choose_pixels(asset, shape, grid)
+        gaps = choose_gaps(asset, shape, grid, bands, chosen.averages)
 
         def read(box: PixelBox) -> NDArray[Any]:
             if chosen.level == 0:
-                pixels = reader.read(*box, bands)
-            else:
-                read_box = functools.partial(_read_overview, asset, shape, chosen.dims, box, bands)
-                pixels = self._cache.visit(asset.source, read_box, chosen.level)
-            return pixels if grid.nodata is None else mask_nodata(pixels, nodata)
+                return _read_box(reader, box, bands, gaps)
+            read_box = functools.partial(_read_overview, asset, shape, chosen.dims, box, bands, gaps)
+            return self._cache.visit(asset.source, read_box, chosen.level)
 
         fill = grid.fill(shape.dtype)
-        return read_onto_grid(
-            read, chosen.dims, chosen.warp_out_from_level, grid.out_dims, grid.resampling, fill
+        restore = (
+            functools.partial(gaps.restore, dtype=shape.dtype)
+            if gaps is not None and gaps.keeps_type
+            else None
         )
+        return read_onto_grid(
+            read, chosen.dims, chosen.warp_out_from_level, grid.out_dims, grid.resampling, fill, restore
+        )
+
+
+def _read_box(
+    reader: RegionReader, box: PixelBox, bands: Sequence[int] | None, gaps: Gaps | None
+) -> NDArray[Any]:
+    """Read a region of an open file, with NaN where pixels have no measurement."""
+    pixels = reader.read(*box, bands)
+    if gaps is None:
+        return pixels
+    masked = as_masked(reader) if gaps.uses_mask else None
+    valid = None if masked is None else masked.read_mask(*box, bands)
+    if gaps.alpha is not None:
+        visible = reader.read(*box, [gaps.alpha]) != 0
+        valid = visible if valid is None else valid & visible
+    return gaps.mask(pixels, valid)
 
 
 def _read_overview(
@@ -271,6 +299,7 @@ def _read_overview(
     dims: tuple[int, int],
     box: PixelBox,
     bands: Sequence[int] | None,
+    gaps: Gaps | None,
     overview: RegionReader,
 ) -> NDArray[Any]:
     """Read from an overview of the file that the box was chosen for.
@@ -280,13 +309,17 @@ def _read_overview(
     """
     if overview.shape[:2] != dims or overview.dtype != expected.dtype:
         raise SourceError(f"{asset.path} was changed while it was being read; read it again")
-    return overview.read(*box, bands)
+    return _read_box(overview, box, bands, gaps)
 
 
 def _shape_of(reader: RegionReader) -> AssetShape:
     """Return what an open file says of itself."""
     height, width, count = reader.shape
-    return AssetShape((height, width), count, reader.dtype, reader.nodata, reader.overviews)
+    overviews, masked = reader.overviews, as_masked(reader)
+    if masked is not None and overviews and not masked.masks_overviews:
+        # An overview without a mask does not say which of its pixels are missing.
+        overviews = ()
+    return AssetShape((height, width), count, reader.dtype, reader.nodata, overviews, masked is not None)
 
 
 def _read_block(
@@ -303,9 +336,17 @@ def _naming(layout: FrameLayout) -> Iterator[None]:
     try:
         yield
     except (SourceError, CacheError) as ex:
-        raise _naming_image(ex, layout) from ex
+        _raise_named(ex, layout)
 
 
-def _naming_image(error: Exception, layout: FrameLayout) -> Exception:
-    """Return an error of the same kind whose message names the image."""
-    return type(error)(f"image {layout.gid}: {error}")
+def _raise_named(error: SourceError | CacheError, layout: FrameLayout) -> NoReturn:
+    """Raise an error of the same kind whose message names the image, and says where a missing file may be.
+
+    It takes the place of the error in the traceback.
+    """
+    escape_causes(error)
+    if isinstance(error, MissingSourceError):
+        missing = (asset.path for asset in layout.assets if not os.path.exists(asset.path))
+        text = next((describe_missing(path, layout.folder) for path in missing), str(error))
+        raise MissingSourceError(f"image {layout.gid}: {text}") from None
+    raise type(error)(f"image {layout.gid}: {error}") from error.__cause__

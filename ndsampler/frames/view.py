@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.utils.fork_safety import fork_safe
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,11 +63,13 @@ class FrameView:
     def __repr__(self) -> str:
         return f"FrameView(shape={self.shape}, dtype={self.dtype})"
 
+    @fork_safe
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
             raise ValueError("a FrameView holds no pixels, so it cannot become an array without a copy")
         return np.asarray(self[:], dtype=dtype)
 
+    @fork_safe
     def __getitem__(self, index: Any) -> NDArray[Any]:
         parts = index if isinstance(index, tuple) else (index,)
         if any(getattr(part, "ndim", 0) > 1 for part in parts):

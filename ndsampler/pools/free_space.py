@@ -1,12 +1,12 @@
 """
-Where a window fits among obstacles.
+Finding free places for a window among obstacles.
 
-A window is placed by its left top corner. The corners that are not allowed form one open
-rectangle per obstacle: the obstacle, grown by the window to the left and to the top (the
-configuration space of T. Lozano-Pérez, "Spatial planning: a configuration space approach", IEEE
-Transactions on Computers C-32, 1983). What no rectangle covers is free. It is found
-by halving the space of corners until a tile meets few rectangles, and cutting that tile along
-their edges: every piece is then wholly free or wholly not.
+A window is placed by its top left corner, which is a whole pixel. Each obstacle forbids the corners in a
+rectangle: the obstacle enlarged by the size of the window to the left and to the top (the configuration space
+of T. Lozano-Pérez, "Spatial planning: a configuration space approach", IEEE Transactions on Computers C-32,
+1983). Corners that no rectangle covers are free. To find them, the space of corners is halved into tiles
+until a tile touches few rectangles. The tile is then cut along the edges of the rectangles into pieces,
+each of which is completely free or completely forbidden.
 """
 
 from __future__ import annotations
@@ -14,37 +14,44 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ndsampler.dataset.segmentations import parse_segmentation
+from ndsampler.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-__all__ = ["ValidArea", "free_corners", "lattice_corners"]
+__all__ = ["ValidArea", "corner_range", "free_corners", "lattice_corners"]
 
-#: Pieces that one tile is cut into at most, unless halving it no longer helps.
+#: Maximum number of pieces that a tile is cut into, unless it is at the greatest depth.
 _PIECES = 10_000
 
-#: Halvings after which a tile is cut into as many pieces as it takes.
+#: Number of halvings after which a tile is cut into any number of pieces.
 _DEEPEST = 40
 
-#: Tiles with free space after which the search has seen enough.
+#: Number of tiles with free space after which the search stops.
 _ENOUGH_TILES = 32
 
-#: Steps that stand for the rounded corners of what a threshold above 0 forbids.
+#: Number of rectangles that approximate the region with rounded corners that a threshold above 0 forbids.
 _STEPS = 6
 
-#: Cells to a side in which a valid region that is no rectangle is looked at.
+#: Cells per side of the grid that approximates a valid region that is not a rectangle.
 _REGION_CELLS = 64
 
 
-@dataclass(frozen=True, eq=False)
 class ValidArea:
     """
-    The part of an image that holds data.
+    The part of an image that contains data.
+
+    Args:
+        polygon: a shapely geometry in image pixels.
+        bounds: (4,) left, top, right, bottom of its extent within the image.
 
     Example:
         >>> area = ValidArea.from_coco([[0, 0, 40, 0, 0, 40]], np.array([50.0, 50.0]))
@@ -54,25 +61,33 @@ class ValidArea:
         [True, False]
     """
 
-    polygon: Any
-    """A shapely geometry, in image pixels."""
-
-    bounds: NDArray[np.float64]
-    """(4,) its extent as ltrb, within the image."""
+    def __init__(self, polygon: Any, bounds: NDArray[np.float64]) -> None:
+        self.polygon = polygon
+        self.bounds = bounds
 
     @classmethod
     def from_coco(cls, region: Any, dsize: NDArray[np.float64]) -> ValidArea:
-        """Return the area that a dataset calls the valid region of an image.
+        """Return the area of an image's valid region in a dataset.
 
         Args:
-            region: a segmentation in any form that ``kwimage.MultiPolygon.coerce`` takes.
-            dsize: (2,) width and height of the image.
+            region: a segmentation in any form that COCO files have.
+            dsize: (2,) width and height of the image in pixels.
+
+        Raises:
+            ArgumentError: if the region is not made of polygons with finite coordinates.
         """
-        import kwimage
         import shapely
 
         image = shapely.box(0, 0, *dsize)
-        polygon = shapely.make_valid(kwimage.MultiPolygon.coerce(region).to_shapely())
+        try:
+            with np.errstate(invalid="ignore"):
+                dims = int(dsize[1]), int(dsize[0])
+                polygon = shapely.make_valid(parse_segmentation(region, dims).to_shapely())
+        except Exception as ex:  # kwimage and shapely raise errors of many kinds
+            raise ArgumentError(
+                f"valid_region is {shorten(repr(region), 80)}; expected polygons of at least three points, "
+                f"such as [[x1, y1, x2, y2, x3, y3]] ({type(ex).__name__}: {ex})"
+            ) from None
         polygon = shapely.intersection(polygon, image)
         if shapely.is_empty(polygon):
             return cls(polygon, np.zeros(4))
@@ -85,7 +100,7 @@ class ValidArea:
         return bool(shapely.equals(self.polygon, shapely.box(*self.bounds)))
 
     def holds(self, ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which boxes lie wholly inside, their edges included.
+        """Return which boxes lie completely inside; a box may touch the border of the area.
 
         Args:
             ltrb: (N, 4) boxes in image pixels.
@@ -99,9 +114,9 @@ class ValidArea:
 
     @cached_property
     def gaps(self) -> NDArray[np.float64]:
-        """(4, n) rectangles, as ltrb, that hold everything within the extent which is not valid.
+        """(4, n) left, top, right, bottom of rectangles that cover the part of the extent that is not valid.
 
-        They may hold a little more: the region is looked at in 64 x 64 cells.
+        They may cover slightly more, because the area is approximated by 64 x 64 cells.
         """
         if self._is_rectangle:
             return np.empty((4, 0))
@@ -124,23 +139,27 @@ def free_corners(
     rng: np.random.RandomState,
     thresh: float = 0.0,
     area: ValidArea | None = None,
+    may_touch: bool = True,
 ) -> NDArray[np.float64]:
-    """Return random left top corners at which a window fits.
+    """Return random top left corners at which a window fits.
 
-    With a threshold of 0 none that fits is overlooked. In a valid region that is no rectangle a narrow margin
-    may be. Above 0 so may some, and what several obstacles cover together is left for the caller to check.
+    With a threshold of 0 a free place is always found if there is one, except for a narrow margin inside a
+    valid region that is not a rectangle. With a threshold above 0 some free places may be missed, and the
+    caller must check that several obstacles together do not cover too much of the window.
 
     Args:
-        bounds: (4,) ltrb that the window must keep inside.
+        bounds: (4,) left, top, right, bottom that the window must stay within.
         size: (2,) width and height of the window.
-        obstacles: (4, n) ltrb of what it must keep off.
-        num: how many corners.
-        rng: decides which.
-        thresh: share of the window's area that one obstacle may cover.
-        area: what else the window must keep inside.
+        obstacles: (4, n) left, top, right, bottom of the obstacles.
+        num: number of corners.
+        rng: random state.
+        thresh: fraction of the window's area that one obstacle may cover.
+        area: another area that the window must stay within.
+        may_touch: whether the window may touch the edges of obstacles.
 
     Returns:
-        (num, 2) x and y, drawn evenly from the free space that was seen; (0, 2) if there is none.
+        (num, 2) x and y in whole pixels, drawn uniformly from the free space that was found; (0, 2) if none
+        was found.
 
     Example:
         >>> obstacles = np.array([[0.0, 0, 70, 100]]).T
@@ -149,33 +168,57 @@ def free_corners(
         >>> corners[:, 0].tolist()
         [70.0, 70.0, 70.0, 70.0]
     """
-    first, last = bounds[:2], bounds[2:] - size
+    first, last = corner_range(bounds, size)
     if (last < first).any():
         return np.empty((0, 2))
-    forbidden = _forbidden(obstacles, size, thresh)
+    span = np.concatenate([first, last + 1]).astype(np.int64)
+    forbidden = _whole(_forbidden(obstacles, size, thresh), span, not may_touch and thresh <= 0)
     if area is not None:
-        forbidden = np.concatenate([forbidden, _forbidden(area.gaps, size, 0.0)], axis=1)
+        gaps = _whole(_forbidden(area.gaps, size, 0.0), span, False)
+        forbidden = np.concatenate([forbidden, gaps], axis=1)
     tiles = []
-    for tile in _free_tiles(np.concatenate([first, last]), forbidden, rng):
+    for tile in _free_tiles(span, forbidden, rng):
         tiles.append(tile)
         if len(tiles) == _ENOUGH_TILES:
             break
     return _drawn(tiles, num, rng)
 
 
+def corner_range(
+    bounds: NDArray[np.float64], size: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the first and the last whole corner of a window within bounds.
+
+    Args:
+        bounds: (..., 4) left, top, right, bottom.
+        size: (..., 2) width and height of the window in whole pixels.
+
+    Returns:
+        (..., 2) x and y each; the last lies before the first if the window does not fit.
+
+    Example:
+        >>> first, last = corner_range(np.array([0.0, 0.5, 80, 60]), np.array([16.0, 12.0]))
+        >>> first.tolist(), last.tolist()
+        ([0.0, 1.0], [64.0, 48.0])
+    """
+    first: NDArray[np.float64] = np.ceil(bounds[..., :2])
+    last: NDArray[np.float64] = np.floor(bounds[..., 2:] - size)
+    return first, last
+
+
 def lattice_corners(
     bounds: NDArray[np.float64], size: NDArray[np.float64], steps: int, rng: np.random.RandomState
 ) -> NDArray[np.float64]:
-    """Return left top corners of windows, evenly spaced within bounds, to be tried one by one.
+    """Return the top left corners of evenly spaced windows within bounds.
 
     Args:
-        bounds: (4,) ltrb that the window must keep inside.
+        bounds: (4,) left, top, right, bottom that the window must stay within.
         size: (2,) width and height of the window.
-        steps: how many to a side.
-        rng: shifts all of them together.
+        steps: number of corners along each side.
+        rng: random state, which shifts the whole lattice.
 
     Returns:
-        (steps * steps, 2) x and y; (0, 2) if the window does not fit.
+        (steps * steps, 2) x and y in whole pixels; (0, 2) if the window does not fit.
 
     Example:
         >>> size = np.array([4.0, 4.0])
@@ -183,21 +226,23 @@ def lattice_corners(
         >>> corners.shape, bool(corners.max() <= 5)
         ((9, 2), True)
     """
-    spare = bounds[2:] - bounds[:2] - size
-    if (spare < 0).any():
+    first, last = corner_range(bounds, size)
+    if (last < first).any():
         return np.empty((0, 2))
     shares = (np.arange(steps) + rng.rand(2, 1)) / steps
-    x, y = bounds[:2, None] + shares * spare[:, None]
+    x, y = first[:, None] + np.floor(shares * (last - first + 1)[:, None])
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 
 
 def _forbidden(
     obstacles: NDArray[np.float64], size: NDArray[np.float64], thresh: float
 ) -> NDArray[np.float64]:
-    """Return (4, m) open rectangles of corners at which an obstacle covers too much of the window.
+    """Return (4, m) rectangles of corners at which an obstacle covers too much of the window.
 
-    Above 0 the true shape has rounded corners: a window may go further in along one axis the
-    less it does along the other. Steps from outside stand for them.
+    Their edges are not part of them: there the obstacle only touches the window.
+
+    With a threshold above 0 the true region has rounded corners: the less a window overlaps the obstacle
+    along one axis, the more it may overlap along the other. Rectangles inside the region approximate it.
     """
     if thresh <= 0:
         return np.concatenate([obstacles[:2] - size[:, None], obstacles[2:]])
@@ -205,7 +250,7 @@ def _forbidden(
     deepest = np.minimum(obstacles[2:] - obstacles[:2], size[:, None])
     bad = deepest.prod(axis=0) > allowed
     obstacles, deepest = obstacles[:, bad], deepest[:, bad]
-    # Depths along x from the least that matters to the most that is possible.
+    # Overlaps along x, from the smallest that can be too much to the largest possible.
     depths = np.linspace(allowed / deepest[1], deepest[0], _STEPS + 1)
     steps = []
     for near, far in pairwise(depths):
@@ -214,44 +259,42 @@ def _forbidden(
     return np.concatenate(steps, axis=1)
 
 
+def _whole(forbidden: NDArray[np.float64], span: NDArray[np.int64], with_edges: bool) -> NDArray[np.int64]:
+    """Return rectangles of forbidden corners as half-open ranges of whole pixels, cut off around a span."""
+    low, high = forbidden[:2], forbidden[2:]
+    low, high = (np.ceil(low), np.floor(high) + 1) if with_edges else (np.floor(low) + 1, np.ceil(high))
+    edges = np.concatenate([low, high])
+    return np.clip(edges, np.tile(span[:2, None] - 1, (2, 1)), np.tile(span[2:, None] + 1, (2, 1))).astype(
+        np.int64
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class _Tile:
-    """A tile cut along the edges in it: points and the intervals between them, on both axes."""
+    """A tile cut along edges into pieces."""
 
-    starts: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """First coordinate of each element of an axis: of x, and of y."""
+    edges: tuple[NDArray[np.int64], NDArray[np.int64]]
+    """First pixel of each piece, and the pixel after the last piece, along x and along y."""
 
-    lengths: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """Length of each element, 0 for a point."""
-
-    free: NDArray[np.bool_]
-    """(x elements, y elements) whether a window fits with its corner there."""
-
-    def weights(self, dimension: int) -> NDArray[np.float64]:
-        """Return the area (2), length (1) or number (0) of each free piece of that dimension."""
-        (x, y), (px, py) = self.lengths, (length == 0 for length in self.lengths)
-        if dimension == 2:
-            return np.outer(x, y) * self.free
-        if dimension == 1:
-            return (np.outer(x, py) + np.outer(px, y)) * self.free
-        return np.outer(px, py) * self.free
+    weights: NDArray[np.int64]
+    """(x pieces, y pieces) number of free corners in each piece."""
 
 
 def _free_tiles(
-    span: NDArray[np.float64], forbidden: NDArray[np.float64], rng: np.random.RandomState
+    span: NDArray[np.int64], forbidden: NDArray[np.int64], rng: np.random.RandomState
 ) -> Iterator[_Tile]:
-    """Yield tiles of the space of corners that have free space in them, in random order."""
+    """Yield the tiles of the space of corners that contain free space, in random order."""
     pending = [(span, forbidden, 0)]
     while pending:
         span, forbidden, depth = pending.pop()
         low, high = span[:2, None], span[2:, None]
         forbidden = forbidden[:, ((forbidden[:2] < high) & (forbidden[2:] > low)).all(axis=0)]
-        if ((forbidden[:2] < low) & (forbidden[2:] > high)).all(axis=0).any():
+        if ((forbidden[:2] <= low) & (forbidden[2:] >= high)).all(axis=0).any():
             continue
         edges = [_edges_within(forbidden[axis::2].ravel(), span[axis], span[axis + 2]) for axis in (0, 1)]
-        if 4 * len(edges[0]) * len(edges[1]) <= _PIECES or depth == _DEEPEST:
+        if len(edges[0]) * len(edges[1]) <= _PIECES or depth == _DEEPEST:
             tile = _cut(edges, forbidden)
-            if tile.free.any():
+            if tile.weights.any():
                 yield tile
             continue
         axis = int(len(edges[1]) > len(edges[0]))
@@ -261,61 +304,35 @@ def _free_tiles(
         pending += [(halves[i], forbidden, depth + 1) for i in rng.permutation(2)]
 
 
-def _edges_within(edges: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Return the distinct edges within an interval, and its ends, ascending."""
+def _edges_within(edges: NDArray[np.int64], low: int, high: int) -> NDArray[np.int64]:
+    """Return the distinct edges within a range together with its ends, ascending."""
     inside = edges[(edges > low) & (edges < high)]
     return np.unique(np.concatenate([[low, high], inside]))
 
 
-def _cut(edges: list[NDArray[np.float64]], forbidden: NDArray[np.float64]) -> _Tile:
-    """Return the tile cut along its edges, with the pieces that no rectangle covers marked as free."""
-    shape = tuple(2 * len(part) - 1 for part in edges)
-    spans = [_covered_elements(part, *forbidden[axis::2]) for axis, part in enumerate(edges)]
-    change = np.zeros((shape[0] + 1, shape[1] + 1), dtype=np.int32)
-    (x0, x1), (y0, y1) = spans
+def _cut(edges: list[NDArray[np.int64]], forbidden: NDArray[np.int64]) -> _Tile:
+    """Return a tile cut along its edges, with the number of free corners of each piece."""
+    change = np.zeros((len(edges[0]), len(edges[1])), dtype=np.int64)
+    (x0, x1), (y0, y1) = (np.searchsorted(part, forbidden[axis::2]) for axis, part in enumerate(edges))
+    x1, y1 = np.minimum(x1, len(edges[0]) - 1), np.minimum(y1, len(edges[1]) - 1)
     for xs, ys, sign in ((x0, y0, 1), (x1, y0, -1), (x0, y1, -1), (x1, y1, 1)):
         np.add.at(change, (xs, ys), sign)
     free = change.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] == 0
-    starts = tuple(np.repeat(part, 2)[:-1] for part in edges)
-    lengths = tuple(_element_lengths(part) for part in edges)
-    return _Tile(starts, lengths, free)  # type: ignore[arg-type]
-
-
-def _covered_elements(
-    edges: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first element each open interval covers, and the one after its last.
-
-    Element 2 i is the point ``edges[i]``, element 2 i + 1 the interval after it.
-    """
-    first = np.where(low < edges[0], 0, 2 * np.searchsorted(edges, low) + 1)
-    stop = np.where(high > edges[-1], 2 * len(edges) - 1, 2 * np.searchsorted(edges, high))
-    return first, np.maximum(first, stop)
-
-
-def _element_lengths(edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the length of each element; slivers that rounding makes count as points."""
-    lengths = np.zeros(2 * len(edges) - 1)
-    lengths[1::2] = np.diff(edges)
-    lengths[lengths < 1e-9 * max(1.0, float(np.abs(edges).max()))] = 0
-    return lengths
+    return _Tile((edges[0], edges[1]), np.outer(np.diff(edges[0]), np.diff(edges[1])) * free)
 
 
 def _drawn(tiles: list[_Tile], num: int, rng: np.random.RandomState) -> NDArray[np.float64]:
-    """Return corners drawn evenly from the free pieces: areas if there are any, else lines, else points."""
-    for dimension in (2, 1, 0):
-        weights = [tile.weights(dimension) for tile in tiles]
-        totals = np.array([part.sum() for part in weights])
-        if totals.sum() > 0:
-            chosen = rng.choice(len(tiles), size=num, p=totals / totals.sum())
-            corners = np.empty((num, 2))
-            for i in np.unique(chosen):
-                mine = np.nonzero(chosen == i)[0]
-                flat = weights[i].ravel().cumsum()
-                piece = np.searchsorted(flat, rng.rand(len(mine)) * flat[-1], side="right")
-                index = np.unravel_index(np.minimum(piece, len(flat) - 1), tiles[i].free.shape)
-                for axis in (0, 1):
-                    start, length = tiles[i].starts[axis][index[axis]], tiles[i].lengths[axis][index[axis]]
-                    corners[mine, axis] = start + rng.rand(len(mine)) * length
-            return corners
-    return np.empty((0, 2))
+    """Return corners drawn uniformly from the free pieces of tiles."""
+    totals = np.array([tile.weights.sum() for tile in tiles], dtype=np.float64)
+    if not len(tiles):
+        return np.empty((0, 2))
+    chosen = rng.choice(len(tiles), size=num, p=totals / totals.sum())
+    corners = np.empty((num, 2))
+    for i in np.unique(chosen):
+        tile, mine = tiles[i], np.nonzero(chosen == i)[0]
+        flat = tile.weights.ravel().cumsum()
+        piece = np.searchsorted(flat, rng.randint(0, flat[-1], size=len(mine)), side="right")
+        for axis, index in enumerate(np.unravel_index(piece, tile.weights.shape)):
+            start, stop = tile.edges[axis][index], tile.edges[axis][index + 1]
+            corners[mine, axis] = rng.randint(start, stop)
+    return corners

@@ -1,25 +1,27 @@
 """
-Random windows off the annotations.
+Drawing random windows that do not overlap annotations, or overlap them little.
 
-Windows are drawn at random and kept when annotations cover little enough of them.
-Where that keeps failing, the free space of the image is looked at instead of
-trying on (:mod:`ndsampler.pools.free_space`). Nothing here depends on the clock, on the order of
-a set or on a hash: the random state alone decides.
+A window is made of whole pixels, as it is when it is read. With a threshold of 0 it does not even touch an
+annotation, so that its sample lists none. If an image has only places that touch one, those are used.
+Windows are drawn at random and rejected if annotations cover too much of them. If this keeps failing for an
+image, its free space is computed and a window is drawn from it (:mod:`ndsampler.pools.free_space`). The
+result depends on the random state only, not on the clock, the order of a set or a hash.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ndsampler.errors import ArgumentError
-from ndsampler.pools.free_space import ValidArea, free_corners, lattice_corners
+from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.pools.arguments import as_amount, as_count
+from ndsampler.pools.free_space import ValidArea, corner_range, free_corners, lattice_corners
 from ndsampler.pools.window_grid import union_area
 from ndsampler.utils.deprecation import warn_user
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,45 +29,51 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from ndsampler.dataset.annot_table import AnnotTable
+    from ndsampler.dataset.image_table import ImageTable
 
 __all__ = ["NegativeRequest", "WindowSizes", "draw_negatives"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
-#: (image rows, (Q, 4) ltrb) to the (query, annotation row) of every touching pair.
+#: Takes Q image rows and (Q, 4) left, top, right, bottom; returns the query and the annotation row of every
+#: touching pair.
 PairFinder = Callable[
     ["NDArray[np.int64]", "NDArray[np.float64]"], "tuple[NDArray[np.int64], NDArray[np.int64]]"
 ]
 
-#: Windows tried for each one still missing, round by round, before free space is looked at.
+#: In each round, the number of windows tried for each missing one before free space is computed.
 _TRIES = (1, 1, 2, 4, 8)
 
-#: Tried in the rounds after those, where that is quicker than to look at the free space of many images.
+#: The same for the rounds that follow if trying is faster than computing the free space of many images.
 _MORE_TRIES = (16, 32)
 
-#: Windows that are tried in about the time that a look at the free space of one image takes.
+#: Number of windows that can be tried in about the time in which the free space of an image is computed.
 _TRIES_A_LOOK = 64
 
-#: Rounds without a new negative after which to give up, unless the caller says.
+#: Distance between successive points that fill the unit square: 1 / g and 1 / g^2 for g^3 = g + 1.
+_STEP = (0.7548776662466927, 0.5698402909980532)
+
+#: Default number of successive rounds without a new negative after which the search stops.
 _PATIENCE = 10
 
-#: Windows to a side of an image that are tried where the search found none, but may have overlooked some:
-#: for a threshold above 0, and in a valid region that is no rectangle.
+#: Windows per side of a lattice that is tried if no free space was found but some may have been missed: for a
+#: threshold above 0, and in a valid region that is not a rectangle.
 _LATTICE, _FINE_LATTICE = 50, 200
 
-#: Window sizes whose free space is worked out for one image in one round.
+#: Maximum number of window sizes for which the free space of an image is computed in a round.
 _SIZES_A_ROUND = 8
 
 
 @dataclass(frozen=True, eq=False)
 class WindowSizes:
     """
-    The sizes that negatives may have.
+    The sizes of negatives.
 
     Example:
-        >>> WindowSizes.checked(None, (50, 40)).in_pixels(np.array([0]), np.array([[600, 400]])).tolist()
+        >>> sizes = WindowSizes.from_arguments(None, (50, 40))
+        >>> sizes.in_pixels(np.array([0]), np.array([[600, 400]])).tolist()
         [[50.0, 40.0]]
-        >>> sizes = WindowSizes.checked([[0.5, 0.1]], None)
+        >>> sizes = WindowSizes.from_arguments([[0.5, 0.1]], None)
         >>> sizes.in_pixels(np.array([0]), np.array([[600, 400]])).tolist()
         [[300.0, 40.0]]
     """
@@ -74,24 +82,25 @@ class WindowSizes:
     """(A, 2) widths and heights, one of which is drawn for each window."""
 
     relative: bool
-    """True when they are shares of the image's width and height, False when they are pixels."""
+    """Whether the sizes are fractions of the image's width and height instead of pixels."""
 
     @classmethod
-    def checked(cls, anchors: ArrayLike | None, window_size: ArrayLike | None) -> WindowSizes:
+    def from_arguments(cls, anchors: ArrayLike | None, window_size: ArrayLike | None) -> WindowSizes:
         """Return the sizes that one of the two arguments describes.
 
         Args:
-            anchors: (A, 2) widths and heights as shares of the image's.
+            anchors: (A, 2) widths and heights as fractions of the image's width and height.
             window_size: width and height in pixels.
 
         Raises:
-            ArgumentError: unless exactly one is given, with sizes above 0, and shares up to 1.
+            ArgumentError: if not exactly one argument is given, a size is not above 0, or a fraction is
+                above 1.
         """
         if (anchors is None) == (window_size is None):
             given = "neither" if anchors is None else "both"
             raise ArgumentError(
                 f"got {given} of anchors and window_size; expected exactly one; "
-                "they are mutually exclusive: shares of the image, or pixels"
+                "they are mutually exclusive: fractions of the image, or pixels"
             )
         name, value = ("window_size", window_size) if anchors is None else ("anchors", anchors)
         try:
@@ -104,46 +113,47 @@ class WindowSizes:
             )
         if anchors is not None and (choices > 1).any():
             raise ArgumentError(
-                f"anchors reach {choices.max()}; expected shares of the image from 0 to 1; "
+                f"anchors reach {choices.max()}; expected fractions of the image from 0 to 1; "
                 "anchors must be normalized: divide them by the size of the image"
             )
         return cls(choices, anchors is not None)
 
     def in_pixels(self, chosen: NDArray[np.int64], dsizes: NDArray[Any]) -> NDArray[np.float64]:
-        """Return (M, 2) widths and heights in pixels.
+        """Return (M, 2) widths and heights in whole pixels, rounded up as they are when a window is read.
 
         Args:
-            chosen: (M,) which of :attr:`choices` each window takes.
+            chosen: (M,) row of :attr:`choices` for each window.
             dsizes: (M, 2) width and height of the image of each window.
         """
         sizes = self.choices[chosen]
-        return sizes * dsizes if self.relative else sizes
+        # A product has a rounding error.
+        return np.maximum(np.ceil(np.round(sizes * dsizes if self.relative else sizes, 6)), 1)
 
 
 @dataclass(frozen=True, eq=False)
 class NegativeRequest:
-    """What negatives are asked for, checked."""
+    """The negatives that a caller asks for."""
 
     table: AnnotTable
-    """The annotations to keep off."""
+    """The annotations to avoid."""
 
     num: int
-    """How many negatives."""
+    """Number of negatives."""
 
     sizes: WindowSizes
-    """The sizes they may have."""
+    """Sizes of the negatives."""
 
     image_rows: NDArray[np.int64]
     """Rows of the images to draw from."""
 
     thresh: float
-    """Share of a negative's own area that annotations may cover."""
+    """Largest fraction of a negative's area that annotations may cover."""
 
     patience: int
-    """Rounds without a new negative after which to give up."""
+    """Number of successive rounds without a new negative after which the search stops."""
 
     @classmethod
-    def checked(
+    def from_arguments(
         cls,
         table: AnnotTable,
         num: int,
@@ -155,31 +165,41 @@ class NegativeRequest:
         """Return the request that these arguments describe.
 
         Args:
-            table: the annotations to keep off.
-            num: how many negatives.
-            sizes: the sizes they may have.
-            gids: images to draw from; all when None.
-            thresh: share of a negative's own area that annotations may cover.
-            patience: rounds without a new negative after which to give up; None for the default.
+            table: the annotations to avoid.
+            num: number of negatives.
+            sizes: sizes of the negatives.
+            gids: ids of the images to draw from; all when None.
+            thresh: largest fraction of a negative's area that annotations may cover.
+            patience: number of successive rounds without a new negative after which the search stops; None
+                for the default.
 
         Raises:
-            ArgumentError: if a number is out of range, there is no image, or one has no size.
+            ArgumentError: if a number is out of range or none, there are no images, or an image has no size.
             UnknownIdError: if the dataset lacks one of the images.
         """
-        if num < 0 or thresh < 0 or (patience is not None and patience < 0):
-            raise ArgumentError(
-                f"got num={num}, thresh={thresh}, patience={patience}; expected none of them below 0; "
-                "ask for at least 0 negatives"
-            )
+        num = as_count(num, "num")
+        thresh = as_amount(thresh, "thresh", "the fraction of a negative that annotations may cover")
+        patience = _PATIENCE if patience is None else as_count(patience, "patience")
         images = table.images
-        rows = np.arange(len(images)) if gids is None else np.unique(images.indices_of(list(gids)))
+        rows = np.arange(len(images)) if gids is None else _image_rows(images, gids)
         if num and not len(rows):
             raise ArgumentError(
-                f"{num} negatives are asked for and there are no images to draw them from; "
+                f"{num} negatives cannot be drawn, because there are no images; "
                 "expected at least one; add images, or ids to gids"
             )
         images.require_sizes(rows)
-        return cls(table, int(num), sizes, rows, float(thresh), _PATIENCE if patience is None else patience)
+        return cls(table, num, sizes, rows, thresh, patience)
+
+
+def _image_rows(images: ImageTable, gids: Any) -> NDArray[np.int64]:
+    """Return the rows of images, ascending."""
+    if isinstance(gids, str) or not isinstance(gids, Iterable):
+        raise ArgumentError(f"gids is {gids!r}; expected a list of image ids, or None for all images")
+    listed = list(gids)
+    foreign = [gid for gid in listed if not isinstance(gid, (int, np.integer))]
+    if foreign:
+        raise UnknownIdError(images.describe_unknown(foreign[0]))
+    return np.unique(images.indices_of(listed))
 
 
 def draw_negatives(
@@ -188,28 +208,27 @@ def draw_negatives(
     rng: np.random.RandomState,
     exact: bool | Literal["warn"] = True,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return random windows that the annotations leave free.
+    """Return random windows of which annotations cover little or nothing.
 
     Args:
-        request: what is asked for.
+        request: the number of windows, their sizes, and the images.
         find_pairs: finds the annotations that touch windows.
-        rng: decides everything that is left to chance.
-        exact: what to do if there are fewer than asked for: True raises, ``'warn'`` warns.
+        rng: random state.
+        exact: what happens if fewer are found than requested: True raises an error, ``'warn'`` warns.
 
     Returns:
-        (n,) rows of the images, ascending, and (n, 4) ltrb in pixels.
+        (n,) rows of the images, ascending, and (n, 4) left, top, right, bottom in pixels.
 
     Raises:
-        ArgumentError: if ``exact`` is True and there are fewer than asked for.
+        ArgumentError: if ``exact`` is True and fewer are found than requested.
     """
     search = _Search(request, find_pairs, rng)
     rows, ltrb = search.run()
     if len(rows) < request.num:
         message = (
             f"found {len(rows)} of {request.num} negatives with thresh={request.thresh} in "
-            f"{len(request.image_rows)} images, {len(search.without_room)} of which have no room for one; "
-            "expected all of them to be found; ask for fewer or smaller ones, raise thresh, "
-            "or pass exact=False"
+            f"{len(request.image_rows)} images, {len(search.without_room)} of which have no space for one; "
+            "request fewer or smaller ones, raise thresh, or pass exact=False"
         )
         if exact == "warn":
             warn_user(message, UserWarning)
@@ -219,12 +238,39 @@ def draw_negatives(
     return rows[order], ltrb[order]
 
 
+def even_shares(groups: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np.float64]:
+    """Return points that fill the unit square evenly for each group, which independent ones do not.
+
+    They are the multiples of an irrational step, from a random start (M. Roberts, "The unreasonable
+    effectiveness of quasirandom sequences", 2018): each point alone is uniformly distributed, and any run of
+    successive points of a group is even.
+
+    Args:
+        groups: (M,) group of each point.
+        rng: random state, which draws a start for each group.
+
+    Returns:
+        (M, 2) numbers from 0 to 1, exclusive.
+
+    Example:
+        >>> points = even_shares(np.zeros(100, int), np.random.RandomState(0))
+        >>> counts = np.histogram(points[:, 0], bins=4, range=(0, 1))[0]
+        >>> int(abs(counts - 25).max()) <= 1
+        True
+    """
+    distinct, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.argsort(group, kind="stable")
+    place = np.empty(len(groups))
+    place[order] = np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return (rng.rand(len(distinct), 2)[group] + place[:, None] * _STEP) % 1.0
+
+
 def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
-    """Return how many windows to try for each one that is missing; 0 when free space is to be looked at.
+    """Return how many windows to try for each missing one; 0 to compute the free space instead.
 
     Args:
         round_: number of the round, from 0.
-        image_rows: (M,) the image of each missing window.
+        image_rows: (M,) row of the image of each missing window.
 
     Example:
         >>> tries_worth_making(6, np.arange(500)), tries_worth_making(6, np.zeros(500, int))
@@ -238,24 +284,37 @@ def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
     return tries if len(image_rows) * tries <= _TRIES_A_LOOK * len(np.unique(image_rows)) else 0
 
 
+def _valid_area(gid: int, region: Any, dsize: NDArray[np.float64]) -> ValidArea:
+    """Return the area of an image's valid region; an error names the image."""
+    try:
+        return ValidArea.from_coco(region, dsize)
+    except ArgumentError as ex:
+        raise ArgumentError(f"image {gid}: its {ex}") from None
+
+
 class _Search:
-    """The rounds of one request: which images still owe a window, and what was found."""
+    """The search for the windows of a request.
+
+    Every missing window is assigned to an image. ``owing`` holds the rows of these images, one item for
+    each missing window.
+    """
 
     def __init__(self, request: NegativeRequest, find_pairs: PairFinder, rng: np.random.RandomState) -> None:
         self.request = request
         self.find_pairs = find_pairs
         self.rng = rng
         images = request.table.images
-        #: (images, 2) width and height.
+        #: (images, 2) width and height in pixels.
         self.dsizes = np.stack([images.widths, images.heights], axis=1).astype(np.float64)
+        rows = {images.index_of(gid): gid for gid in images.valid_regions}
         self.areas = {
-            images.index_of(gid): ValidArea.from_coco(region, self.dsizes[images.index_of(gid)])
-            for gid, region in images.valid_regions.items()
+            row: _valid_area(rows[row], images.valid_regions[rows[row]], self.dsizes[row])
+            for row in np.intersect1d(list(rows), request.image_rows).tolist()
         }
         self.without_room: list[int] = []
 
     def run(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the rows of images and the windows, in the order found."""
+        """Return the rows of the images and the windows, in the order in which they were found."""
         eligible = self.images_large_enough()
         owing = self.assign(eligible, self.request.num)
         found = [(np.empty(0, np.int64), np.empty((0, 4)))]
@@ -264,7 +323,7 @@ class _Search:
             if tries := tries_worth_making(round_, owing):
                 done, ltrb = self.try_at_random(owing, tries)
             else:
-                done, ltrb, full = self.look_at_free_space(owing)
+                done, ltrb, full = self.search_free_space(owing)
                 eligible = np.setdiff1d(eligible, full)
                 self.without_room += full
             found.append((owing[done], ltrb))
@@ -273,77 +332,88 @@ class _Search:
             owing = np.concatenate([owing[~lost], self.assign(eligible, int(lost.sum()))])
             barren = 0 if len(done) else barren + 1
             round_ += 1
-        self.say_what_was_skipped()
+        self.log_skipped_images()
         rows, ltrbs = zip(*found, strict=True)
         return np.concatenate(rows), np.concatenate(ltrbs)
 
     def assign(self, eligible: NDArray[np.int64], num: int) -> NDArray[np.int64]:
-        """Return an image for each of ``num`` windows, every one with the same chance."""
+        """Return a random image for each of ``num`` windows, all images with the same probability."""
         if not len(eligible):
             return np.empty(0, np.int64)
         return eligible[self.rng.randint(0, len(eligible), size=num)]
 
     def images_large_enough(self) -> NDArray[np.int64]:
-        """Return the rows of images that one of the sizes fits into at all."""
+        """Return the rows of the images that are large enough for one of the sizes."""
         rows, sizes = self.request.image_rows, self.request.sizes
         if sizes.relative:
             return rows
-        fits = np.any((self.dsizes[rows][:, None] >= sizes.choices).all(axis=2), axis=1)
+        whole = sizes.in_pixels(np.arange(len(sizes.choices)), self.dsizes)
+        fits = np.any((self.dsizes[rows][:, None] >= whole).all(axis=2), axis=1)
         self.without_room += rows[~fits].tolist()
         return rows[fits]
 
     def bounds(self, image_rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (M, 4) ltrb of what may hold a window: the image, or the extent of its valid region."""
+        """Return (M, 4) left, top, right, bottom of each image, or of the extent of its valid region."""
         bounds = np.concatenate([np.zeros((len(image_rows), 2)), self.dsizes[image_rows]], axis=1)
         for row, area in self.areas.items():
             bounds[image_rows == row] = area.bounds
         return bounds
 
     def choose_sizes(self, image_rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return (M, 2) a width and height in pixels for a window in each of the images."""
+        """Return (M, 2) a random width and height in pixels for a window in each of the images."""
         chosen = self.rng.randint(0, len(self.request.sizes.choices), size=len(image_rows))
         return self.request.sizes.in_pixels(chosen, self.dsizes[image_rows])
 
     def try_at_random(
         self, owing: NDArray[np.int64], tries: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return which of the owing images got a window, and the windows."""
+        """Return which of the missing windows were found by trying, and the windows."""
         slots = np.repeat(np.arange(len(owing)), tries)
         image_rows = owing[slots]
         sizes = self.choose_sizes(image_rows)
         bounds = self.bounds(image_rows)
-        spare = bounds[:, 2:] - bounds[:, :2] - sizes
-        corners = bounds[:, :2] + self.rng.rand(len(slots), 2) * spare
-        ltrb = np.concatenate([corners, np.minimum(corners + sizes, bounds[:, 2:])], axis=1)
-        candidates = np.nonzero((spare >= 0).all(axis=1))[0]
+        low, high = corner_range(bounds, sizes)
+        # The first good one of several successive even points would not be uniformly distributed.
+        shares = even_shares(image_rows, self.rng) if tries == 1 else self.rng.rand(len(slots), 2)
+        corners = np.minimum(low + np.floor(shares * (high - low + 1)), high)
+        ltrb = np.concatenate([corners, corners + sizes], axis=1)
+        candidates = np.nonzero((high >= low).all(axis=1))[0]
         good = candidates[self.acceptable(image_rows[candidates], ltrb[candidates])]
         done, first = np.unique(slots[good], return_index=True)
         return done, ltrb[good[first]]
 
-    def acceptable(self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which windows keep off the annotations and inside the valid regions."""
-        good = self.uncovered(image_rows, ltrb)
+    def acceptable(
+        self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64], may_touch: bool = False
+    ) -> NDArray[np.bool_]:
+        """Return which windows avoid the annotations and lie inside the valid regions."""
+        good = self.uncovered(image_rows, ltrb, may_touch)
         for row, area in self.areas.items():
             mine = np.nonzero((image_rows == row) & good)[0]
             good[mine] = area.holds(ltrb[mine])
         return good
 
-    def uncovered(self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which windows annotations cover no more of than the threshold."""
+    def uncovered(
+        self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64], may_touch: bool
+    ) -> NDArray[np.bool_]:
+        """Return of which windows annotations cover no more than the threshold."""
         thresh = self.request.thresh
         good = np.ones(len(ltrb), dtype=bool)
         if thresh >= 1 or not len(ltrb):
             return good
         query, rows = self.find_pairs(image_rows, ltrb)
+        if thresh == 0 and not may_touch:
+            good[query] = False
+            return good
         windows, boxes = ltrb[query].T, self.request.table.ltrb[:, rows]
-        if thresh == 0:  # a point or a line within the window counts as well; touching does not
+        if thresh == 0:  # a box without area inside the window counts as an overlap; touching edges do not
             bad = ((windows[:2] < boxes[2:]) & (boxes[:2] < windows[2:])).all(axis=0)
             good[query[bad]] = False
             return good
         clipped = np.concatenate([np.maximum(windows[:2], boxes[:2]), np.minimum(windows[2:], boxes[2:])])
         parts = (clipped[2:] - clipped[:2]).prod(axis=0)
         limit = thresh * (ltrb[:, 2:] - ltrb[:, :2]).prod(axis=1)
-        # Together annotations cover at least as much as any one of them, at most the sum of all.
+        # The union of the annotations covers at least as much as each of them, and at most as much as their
+        # sum.
         good[query[parts > limit[query]]] = False
         unsure = good & (np.bincount(query, parts, len(ltrb)) > limit)
         by_window = np.argsort(query, kind="stable")
@@ -352,10 +422,10 @@ class _Search:
             good[i] = union_area(clipped[:, by_window[bounds[i] : bounds[i + 1]]]) <= limit[i]
         return good
 
-    def look_at_free_space(
+    def search_free_space(
         self, owing: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int]]:
-        """Return which of the owing images got a window, the windows, and the images without room."""
+        """Return which of the missing windows were found, the windows, and the images without free space."""
         done: list[NDArray[np.int64]] = []
         windows: list[NDArray[np.float64]] = []
         full: list[int] = []
@@ -369,38 +439,46 @@ class _Search:
         return np.concatenate(done), np.concatenate(windows), full
 
     def search_image(self, row: int, num: int) -> tuple[NDArray[np.float64], bool]:
-        """Return up to ``num`` windows from the free space of an image, and whether it has any."""
+        """Return up to ``num`` windows from the free space of an image, and whether it has free space."""
         area = self.areas.get(row)
         bounds = self.bounds(np.array([row]))[0]
-        obstacles = self.obstacles(row)
-        found: list[NDArray[np.float64]] = [np.empty((0, 4))]
-        for size, share in self.sizes_to_search(row, num):
-            corners = free_corners(bounds, size, obstacles, share, self.rng, self.request.thresh, area)
-            found.append(self.good_windows(row, corners, size))
-        windows = np.concatenate(found)
-        if not len(windows) and (area is not None or self.request.thresh > 0):  # the search may overlook some
+        plan = self.sizes_to_search(row, num)
+        windows = self.search_sizes(row, plan, False)
+        if not len(windows) and self.request.thresh == 0:
+            windows = self.search_sizes(row, plan, True)
+        if not len(windows) and (area is not None or self.request.thresh > 0):  # some may have been missed
             size, steps = self.smallest_size(row), _LATTICE if area is None else _FINE_LATTICE
             corners = lattice_corners(bounds, size, steps, self.rng)
-            windows = self.rng.permutation(self.good_windows(row, corners, size))
+            windows = self.rng.permutation(self.good_windows(row, corners, size, True))
         return windows[:num], len(windows) > 0
 
-    def good_windows(
-        self, row: int, corners: NDArray[np.float64], size: NDArray[np.float64]
+    def search_sizes(
+        self, row: int, plan: list[tuple[NDArray[np.float64], int]], may_touch: bool
     ) -> NDArray[np.float64]:
-        """Return the windows of an image, at these corners, that pass every test."""
+        """Return windows from the free space of an image for each size."""
+        bounds, obstacles, area = self.bounds(np.array([row]))[0], self.obstacles(row), self.areas.get(row)
+        found: list[NDArray[np.float64]] = [np.empty((0, 4))]
+        for size, share in plan:
+            thresh = self.request.thresh
+            corners = free_corners(bounds, size, obstacles, share, self.rng, thresh, area, may_touch)
+            found.append(self.good_windows(row, corners, size, may_touch))
+        return np.concatenate(found)
+
+    def good_windows(
+        self, row: int, corners: NDArray[np.float64], size: NDArray[np.float64], may_touch: bool
+    ) -> NDArray[np.float64]:
+        """Return the windows of an image at these corners that are acceptable."""
         ltrb = np.concatenate([corners, corners + size], axis=1)
-        inside = (ltrb[:, 2:] <= self.bounds(np.array([row]))[0, 2:]).all(axis=1)
-        ltrb = ltrb[inside]
-        return ltrb[self.acceptable(np.full(len(ltrb), row), ltrb)]
+        return ltrb[self.acceptable(np.full(len(ltrb), row), ltrb, may_touch)]
 
     def obstacles(self, row: int) -> NDArray[np.float64]:
-        """Return (4, n) ltrb of the boxes of an image."""
+        """Return (4, n) left, top, right, bottom of the boxes of an image."""
         first, stop = self.request.table.offsets[row : row + 2]
         boxes = self.request.table.ltrb[:, first:stop]
         return boxes[:, ~np.isnan(boxes).any(axis=0)]
 
     def sizes_to_search(self, row: int, num: int) -> list[tuple[NDArray[np.float64], int]]:
-        """Return window sizes to look for room for in an image, and how many windows of each."""
+        """Return the window sizes to search free space for in an image, each with a number of windows."""
         sizes = self.choose_sizes(np.full(num, row))
         distinct, counts = np.unique(sizes, axis=0, return_counts=True)
         if len(distinct) > _SIZES_A_ROUND:
@@ -411,17 +489,17 @@ class _Search:
         return plan if (distinct == smallest).all(axis=1).any() else [*plan, (smallest, num)]
 
     def smallest_size(self, row: int) -> NDArray[np.float64]:
-        """Return the size of least area: if there is no room for it, the image is given up."""
+        """Return the size with the smallest area; without free space for it, the image is skipped."""
         choices = self.request.sizes.choices
         smallest = np.array([choices.prod(axis=1).argmin()])
         return self.request.sizes.in_pixels(smallest, self.dsizes[[row]])[0]
 
-    def say_what_was_skipped(self) -> None:
-        """Name the images without room in the log."""
+    def log_skipped_images(self) -> None:
+        """Log the ids of the images without free space."""
         if self.without_room:
             gids = self.request.table.images.gids[self.without_room]
             logger.warning(
-                "%d images have no room for a negative and are passed over: ids %s",
+                "%d images have no space for a negative and are skipped: ids %s",
                 len(gids),
                 np.sort(gids)[:10].tolist(),
             )

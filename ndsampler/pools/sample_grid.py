@@ -1,15 +1,14 @@
 """
-Sliding windows over whole datasets, as targets.
+Targets for the windows of a grid over a whole dataset.
 
-All windows of a dataset are compared with all annotations at once (:mod:`ndsampler.pools.window_grid`).
+All windows of the dataset are compared with all annotations at once (:mod:`ndsampler.pools.window_grid`).
 """
 
 from __future__ import annotations
 
-import logging
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from itertools import chain, pairwise, repeat
 from typing import TYPE_CHECKING, Any
@@ -17,19 +16,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.errors import ArgumentError
+from ndsampler.dataset.warps import warp_matrix
+from ndsampler.errors import ArgumentError, ArgumentTypeError, UnsupportedTaskError
+from ndsampler.pools.arguments import as_amount, as_flag, as_names
 from ndsampler.pools.window_grid import PlacedBoxes, Slider, WindowGrid, union_area
+from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from numpy.typing import NDArray
 
-__all__ = ["GridTargets", "image_grid", "new_image_sample_grid", "new_video_sample_grid", "video_grid"]
+__all__ = ["GridTargets", "grid_maker", "new_image_sample_grid", "new_video_sample_grid"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
-#: Targets from which a grid makes each dictionary when it is asked for, instead of all at once.
+#: Number of targets from which a grid makes each dictionary when it is accessed, instead of all in advance.
 _LAZY_FROM = 10_000
 
 _NEGATIVE_CLASSES = frozenset({"ignore", "background"})
@@ -37,27 +40,55 @@ _NEGATIVE_CLASSES = frozenset({"ignore", "background"})
 
 @dataclass(frozen=True)
 class _Options:
-    """How the windows of a grid are told apart."""
+    """How the windows of a grid are classified and returned."""
 
     classes_of_interest: Collection[str] | None = None
-    """Names of the categories that make a window positive; all but the negative ones when empty."""
+    """Names of the categories that make a window positive, in lower case; if empty, all but the negative
+    categories."""
 
     ignore_coverage_thresh: float | None = 0.6
-    """Share of a window covered by ``ignore`` annotations above which it is left out; None or 0 keeps all."""
+    """Largest fraction of a window that ``ignore`` annotations may cover; None or 0 sets no limit."""
 
     negative_classes: Collection[str] | None = field(default=_NEGATIVE_CLASSES)
-    """Names of the categories that do not make a window positive."""
+    """Names of the categories that do not make a window positive, in lower case."""
 
     use_annots: bool = True
-    """Whether annotations are looked at; without, every target is negative."""
+    """Whether annotations are used; if not, every target is negative."""
 
     legacy: bool = True
-    """Whether the result repeats the targets as lists of positives and of negatives."""
+    """Whether the result also has the positive and the negative targets as lists."""
 
     verbose: int = 1
-    """Whether the counts are logged."""
+    """Whether the numbers of targets are logged."""
+
+    @classmethod
+    def from_arguments(cls, given: dict[str, Any]) -> _Options:
+        """Return the options that keyword arguments describe.
+
+        Args:
+            given: the arguments by name.
+
+        Raises:
+            ArgumentTypeError: for a name that is none of the options.
+            ArgumentError: if a value cannot be used.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise ArgumentTypeError(f"a grid has no option {unknown[0]!r}; expected some of {known}")
+        options = cls(**given)
+        if options.ignore_coverage_thresh is not None:
+            as_amount(options.ignore_coverage_thresh, "ignore_coverage_thresh", "a fraction of a window")
+        return replace(
+            options,
+            classes_of_interest=as_names(options.classes_of_interest, "classes_of_interest"),
+            negative_classes=as_names(options.negative_classes, "negative_classes"),
+            use_annots=as_flag(options.use_annots, "use_annots"),
+            legacy=as_flag(options.legacy, "legacy"),
+        )
 
 
+@fork_safe
 def new_image_sample_grid(
     dset: Any,
     window_dims: Any,
@@ -71,30 +102,32 @@ def new_image_sample_grid(
 ) -> dict[str, Any]:
     """Return windows that cover every image, as targets.
 
-    Windows lie side by side from the left top corner; the last of a row or column is moved back to end at
-    the border. A window larger than the image overshoots it.
+    The windows are placed side by side from the top left corner. The last window of a row or column is
+    moved back so that it ends at the border. A window that is larger than the image extends beyond it.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
-        window_dims: (height, width) in pixels; None or ``'full'``, for the pair or for one of it, takes all.
-        window_overlap: share of a window that the next one repeats, from 0 up to but not 1; or one per axis.
-        classes_of_interest: names of the categories that make a window positive; when None, all that are
-            not in ``negative_classes``.
-        ignore_coverage_thresh: share of a window (of what lies in the image) covered by boxes of the
-            category ``ignore`` above which it is left out; None or 0 keeps all.
-        negative_classes: names of categories that do not make a window positive.
-        use_annots: False leaves annotations alone: ``aids`` is None and every target is negative.
-        legacy: False leaves out ``positives`` and ``negatives``, which repeat the targets.
-        verbose: whether to log the counts.
+        window_dims: (height, width) in pixels. None or ``'full'``, for both or for one of them, means the
+            size of the image.
+        window_overlap: fraction of a window that overlaps with the next one, at least 0 and below 1, for
+            all axes or for each axis.
+        classes_of_interest: names of the categories that make a window positive, in any case; when None, all
+            that are not in ``negative_classes``.
+        ignore_coverage_thresh: fraction of a window (of its part in the image) covered by boxes of the
+            category ``ignore`` above which the window is left out; None or 0 keeps all windows.
+        negative_classes: names of the categories that do not make a window positive, in any case.
+        use_annots: False ignores annotations: ``aids`` is None and every target is negative.
+        legacy: False leaves out ``positives`` and ``negatives``, which contain the same targets again.
+        verbose: whether to log the numbers of targets.
 
     Returns:
-        ``targets``, each with ``gid``, ``slices`` and ``aids`` (what the window touches, ascending);
-        ``positives_indexes`` and ``negatives_indexes`` into them; with ``legacy`` also ``positives`` and
-        ``negatives``. From 10,000 windows on these lists of dictionaries are a
-        :class:`GridTargets`, which makes each dictionary when it is asked for.
+        ``targets``, each with ``gid``, ``slices`` and ``aids`` (the annotations that touch the window,
+        ascending); ``positives_indexes`` and ``negatives_indexes``, which index ``targets``; and with
+        ``legacy`` the lists ``positives`` and ``negatives``. From 10,000 windows on, the lists of
+        dictionaries are of the type :class:`GridTargets`, which makes each dictionary when it is accessed.
 
     Raises:
-        ArgumentError: if the window or the overlap cannot be used, or an image has no size.
+        ArgumentError: if the window or the overlap is invalid, or an image has no size.
 
     Example:
         >>> import kwcoco
@@ -118,6 +151,7 @@ def new_image_sample_grid(
     )
 
 
+@fork_safe
 def new_video_sample_grid(
     dset: Any,
     window_dims: Any = None,
@@ -133,30 +167,32 @@ def new_video_sample_grid(
 ) -> dict[str, Any]:
     """Return windows that cover every video in space and time, as targets.
 
-    As :func:`new_image_sample_grid`, with windows in video space. A window longer than the
-    video overshoots it; its ``gids`` are the frames that exist.
+    This is like :func:`new_image_sample_grid` with windows in video space. A window that is longer than the
+    video extends beyond it; its ``gids`` are the frames that exist.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
-        window_dims: (frames, height, width); None or ``'full'``, for all or one of them, takes everything.
-        window_overlap: share of a window that the next one repeats, from 0 up to but not 1; or one per axis.
-        space_dims: (height, width), instead of those in ``window_dims``.
-        time_dim: number of frames, instead of that in ``window_dims``.
-        classes_of_interest: names of the categories that make a window positive; when None, all that are
-            not in ``negative_classes``.
-        ignore_coverage_thresh: share of a window, over its frames, covered by boxes of the category
-            ``ignore`` above which it is left out; None or 0 keeps all.
-        negative_classes: names of categories that do not make a window positive.
-        use_annots: False leaves annotations alone: ``aids`` is None and every target is negative.
-        legacy: False leaves out ``positives`` and ``negatives``, which repeat the targets.
-        verbose: whether to log the counts.
+        window_dims: (frames, height, width). None or ``'full'``, for all or for one of them, means the size
+            of the video.
+        window_overlap: fraction of a window that overlaps with the next one, at least 0 and below 1, for
+            all axes or for each axis.
+        space_dims: (height, width) instead of those in ``window_dims``.
+        time_dim: number of frames instead of that in ``window_dims``.
+        classes_of_interest: names of the categories that make a window positive, in any case; when None, all
+            that are not in ``negative_classes``.
+        ignore_coverage_thresh: fraction of a window, over its frames, covered by boxes of the category
+            ``ignore`` above which the window is left out; None or 0 keeps all windows.
+        negative_classes: names of the categories that do not make a window positive, in any case.
+        use_annots: False ignores annotations: ``aids`` is None and every target is negative.
+        legacy: False leaves out ``positives`` and ``negatives``, which contain the same targets again.
+        verbose: whether to log the numbers of targets.
 
     Returns:
-        As :func:`new_image_sample_grid`; a target has ``vidid``, ``time_slice``, ``space_slice``, ``gids``
-        and ``aids``.
+        The same as :func:`new_image_sample_grid`, except that a target has the keys ``vidid``,
+        ``time_slice``, ``space_slice``, ``gids`` and ``aids``.
 
     Raises:
-        ArgumentError: if the window or the overlap cannot be used, or a video has no size.
+        ArgumentError: if the window or the overlap is invalid, or a video has no size.
 
     Example:
         >>> import kwcoco
@@ -188,24 +224,25 @@ def image_grid(
     window_overlap: float | Sequence[float] = 0.0,
     **options: Any,
 ) -> dict[str, Any]:
-    """Return windows that cover every image, where the columns of the dataset exist already.
+    """Return windows that cover every image of a dataset whose annotations are available as columns.
 
     Args:
         dset: the dataset, for the names of its categories.
         table: its annotations.
-        window_dims: as for :func:`new_image_sample_grid`.
-        window_overlap: as for :func:`new_image_sample_grid`.
-        **options: the rest of what :func:`new_image_sample_grid` takes.
+        window_dims: see :func:`new_image_sample_grid`.
+        window_overlap: see :func:`new_image_sample_grid`.
+        **options: the other arguments of :func:`new_image_sample_grid`.
 
     Raises:
-        ArgumentError: if the window or the overlap cannot be used, or an image has no size.
+        ArgumentError: if the window or the overlap is invalid, or an image has no size.
     """
-    chosen = _Options(**options)
-    slider = Slider.checked(window_dims, window_overlap, ("height", "width"))
+    chosen = _Options.from_arguments(options)
+    slider = Slider.from_arguments(window_dims, window_overlap, ("height", "width"))
     images = table.images
     images.require_sizes()
     sizes = np.stack([np.ones_like(images.heights), images.heights, images.widths], axis=1)[images.order]
-    grid = WindowGrid.laid(sizes.astype(np.int64), Slider((1, *slider.window), (0.0, *slider.overlap)))
+    slider = Slider((1, *slider.window), (0.0, *slider.overlap))
+    grid = WindowGrid.from_sizes(sizes.astype(np.int64), slider)
     sources = np.empty(len(images), np.int64)
     sources[images.order] = np.arange(len(images))
     frames = PlacedBoxes(sources[table.image_rows], np.zeros(len(table), np.int64), table.ltrb)
@@ -228,25 +265,25 @@ def video_grid(
     time_dim: Any = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Return windows that cover every video, where the columns of the dataset exist already.
+    """Return windows that cover every video of a dataset whose annotations are available as columns.
 
     Args:
         dset: the dataset, for the names of its categories and the sizes of its videos.
         table: its annotations.
-        window_dims: as for :func:`new_video_sample_grid`.
-        window_overlap: as for :func:`new_video_sample_grid`.
-        space_dims: as for :func:`new_video_sample_grid`.
-        time_dim: as for :func:`new_video_sample_grid`.
-        **options: the rest of what :func:`new_video_sample_grid` takes.
+        window_dims: see :func:`new_video_sample_grid`.
+        window_overlap: see :func:`new_video_sample_grid`.
+        space_dims: see :func:`new_video_sample_grid`.
+        time_dim: see :func:`new_video_sample_grid`.
+        **options: the other arguments of :func:`new_video_sample_grid`.
 
     Raises:
-        ArgumentError: if the window or the overlap cannot be used, or a video has no size.
+        ArgumentError: if the window or the overlap is invalid, or a video has no size.
     """
-    chosen = _Options(**options)
+    chosen = _Options.from_arguments(options)
     window = _joined_dims(window_dims, space_dims, time_dim)
-    slider = Slider.checked(window, window_overlap, ("frames", "height", "width"))
-    videos = _Videos.of(dset, table)
-    grid = WindowGrid.laid(videos.sizes, slider)
+    slider = Slider.from_arguments(window, window_overlap, ("frames", "height", "width"))
+    videos = _Videos.from_coco(dset, table)
+    grid = WindowGrid.from_sizes(videos.sizes, slider)
     images = table.image_rows
     frames = PlacedBoxes(videos.source[images], videos.position[images], _video_boxes(table))
     vidids = videos.vidids
@@ -263,16 +300,38 @@ def video_grid(
     return _result(dset, table, grid, frames, chosen, build)
 
 
+def grid_maker(task: Any) -> Callable[..., dict[str, Any]]:
+    """Return the function that makes the grid for a task.
+
+    Args:
+        task: ``'image_detection'`` or ``'video_detection'``.
+
+    Raises:
+        UnsupportedTaskError: if there is no such task.
+
+    Example:
+        >>> grid_maker("image_detection").__name__
+        'image_grid'
+    """
+    makers = {"image_detection": image_grid, "video_detection": video_grid}
+    if not isinstance(task, str) or task not in makers:
+        raise UnsupportedTaskError(
+            f"no grid is made for the task {task!r}; expected one of {sorted(makers)}; "
+            "choose 'image_detection' to sample single images"
+        )
+    return makers[task]
+
+
 class GridTargets(Sequence[dict[str, Any]]):
     """
-    Targets of a grid, each made when it is asked for.
+    Targets of a grid, each of which is made when it is accessed.
 
     Args:
         grid: the windows.
-        keep: which of them, in order.
-        aids: annotation ids, window after window; None when annotations were not looked at.
-        bounds: (windows + 1) where those of each window begin and end.
-        build: makes a target of its source, frames, slices and ids.
+        keep: numbers of the windows that have a target, in order.
+        aids: annotation ids of all windows, concatenated; None if annotations are not used.
+        bounds: (windows + 1) bounds of each window's ids in ``aids``.
+        build: makes a target from its source, frames, slices and ids.
 
     Example:
         >>> import kwcoco
@@ -321,7 +380,7 @@ class GridTargets(Sequence[dict[str, Any]]):
         ]
 
     def _held(self, windows: NDArray[np.int64]) -> Iterable[list[int] | None]:
-        """Return the annotation ids of each window; the numbers of all are made at once."""
+        """Return the annotation ids of each window, gathered for all windows at once."""
         if self._aids is None:
             return repeat(None, len(windows))
         counts = self._bounds[windows + 1] - self._bounds[windows]
@@ -333,31 +392,31 @@ class GridTargets(Sequence[dict[str, Any]]):
 
 @lru_cache(maxsize=4096)
 def _slices(top: int, bottom: int, left: int, right: int) -> tuple[slice, slice]:
-    """Return the slices of a window; images of one size share theirs."""
+    """Return the slices of a window; images of the same size share them."""
     return slice(top, bottom), slice(left, right)
 
 
 @dataclass(frozen=True, eq=False)
 class _Videos:
-    """The videos of a dataset, in its order, with their frames in the order of time."""
+    """The videos of a dataset in its order, with their frames in order of time."""
 
     vidids: list[int]
     """Video ids."""
 
     sizes: NDArray[np.int64]
-    """(videos, 3) number of frames, height and width."""
+    """(videos, 3) number of frames, height and width of each video."""
 
     gids: list[list[int]]
-    """Image ids of each video's frames."""
+    """Image ids of the frames of each video."""
 
     source: NDArray[np.int64]
-    """(images,) which of the videos an image belongs to, -1 for none."""
+    """(images,) index of the video that each image belongs to; -1 for none."""
 
     position: NDArray[np.int64]
-    """(images,) which frame of its video an image is."""
+    """(images,) position of each image among the frames of its video."""
 
     @classmethod
-    def of(cls, dset: Any, table: AnnotTable) -> _Videos:
+    def from_coco(cls, dset: Any, table: AnnotTable) -> _Videos:
         """Return the videos of a dataset that have frames.
 
         Args:
@@ -365,7 +424,7 @@ class _Videos:
             table: its annotations and images.
 
         Raises:
-            ArgumentError: if the size of a video is not known.
+            ArgumentError: if the dataset does not state the size of a video.
         """
         images = table.images
         rows = np.lexsort((images.gids, images.frame_index, images.vidids))
@@ -396,18 +455,27 @@ def _video_size(video: dict[str, Any]) -> tuple[int, int]:
             f"video {video['id']} has height {size[0]} and width {size[1]}; expected both, in pixels; "
             "add them to the dataset, or call dset.conform()"
         )
-    return int(size[0]), int(size[1])
+    try:
+        height, width = int(size[0]), int(size[1])
+    except (TypeError, ValueError, OverflowError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ArgumentError(
+            f"video {video['id']} has height {size[0]!r} and width {size[1]!r}; expected pixels above 0"
+        )
+    return height, width
 
 
 def _video_boxes(table: AnnotTable) -> NDArray[np.float64]:
-    """Return (4, N) the extents of all boxes in the space of their videos."""
-    import kwimage
-
+    """Return (4, N) left, top, right, bottom of all boxes in the space of their videos."""
     ltrb = table.ltrb
     if table.images.warps:
         ltrb = ltrb.copy()
     for gid, warp in table.images.warps.items():
-        matrix = kwimage.Affine.coerce(warp).matrix
+        try:
+            matrix = warp_matrix(warp)
+        except ValueError as ex:
+            raise ArgumentError(f"image {gid}: {ex}") from None
         first, stop = table.span(gid)
         if matrix is not None and stop > first:
             left, top, right, bottom = ltrb[:, first:stop]
@@ -420,7 +488,7 @@ def _video_boxes(table: AnnotTable) -> NDArray[np.float64]:
 
 
 def _joined_dims(window_dims: Any, space_dims: Any, time_dim: Any) -> Any:
-    """Return (frames, height, width), where the last two arguments replace parts of the first."""
+    """Return (frames, height, width); the last two arguments replace parts of the first."""
     if space_dims is None and time_dim is None:
         return window_dims
     if window_dims is None or isinstance(window_dims, str):
@@ -429,7 +497,13 @@ def _joined_dims(window_dims: Any, space_dims: Any, time_dim: Any) -> Any:
         space_dims = tuple(window_dims)[1:] if space_dims is None else (space_dims,) * 2
     elif isinstance(space_dims, numbers.Integral):
         space_dims = (space_dims, space_dims)
-    return (window_dims[0] if time_dim is None else time_dim, *space_dims)
+    try:
+        return (window_dims[0] if time_dim is None else time_dim, *space_dims)
+    except (TypeError, LookupError):
+        raise ArgumentError(
+            f"got window_dims={window_dims!r} and space_dims={space_dims!r}; expected "
+            "(frames, height, width) and (height, width)"
+        ) from None
 
 
 # --- results ----------------------------------------------------------------
@@ -438,7 +512,7 @@ def _joined_dims(window_dims: Any, space_dims: Any, time_dim: Any) -> Any:
 def _result(
     dset: Any, table: AnnotTable, grid: WindowGrid, frames: PlacedBoxes, options: _Options, build: Any
 ) -> dict[str, Any]:
-    """Return the dictionary that a grid is given out as."""
+    """Return the dictionary that describes a grid to the user."""
     positive = np.zeros(len(grid), dtype=bool)
     keep = np.ones(len(grid), dtype=bool)
     aids, bounds = None, np.zeros(len(grid) + 1, np.int64)
@@ -472,13 +546,13 @@ def _result(
     return result
 
 
-def _class_ids(dset: Any, names: Iterable[str]) -> list[int]:
-    wanted = set(names)
-    return [cat["id"] for cat in dset.dataset.get("categories", []) if cat["name"] in wanted]
+def _class_ids(dset: Any, names: Collection[str]) -> list[int]:
+    """Return the ids of the categories with these names, which are in lower case."""
+    return [cat["id"] for cat in dset.dataset.get("categories", []) if cat["name"].lower() in names]
 
 
 def _makes_positive(dset: Any, table: AnnotTable, options: _Options) -> NDArray[np.bool_]:
-    """Return which annotations make the windows they touch positive."""
+    """Return which annotations make the windows that they touch positive."""
     if options.classes_of_interest:
         return np.isin(table.cids, _class_ids(dset, options.classes_of_interest))
     return ~np.isin(table.cids, _class_ids(dset, options.negative_classes or ()))
@@ -493,7 +567,7 @@ def _ignored(
     window: NDArray[np.int64],
     row: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Return which windows annotations of the category ``ignore`` cover too much of."""
+    """Return which windows are covered too much by annotations of the category ``ignore``."""
     ignored = np.zeros(len(grid), dtype=bool)
     relevant = np.isin(table.cids[row], _class_ids(dset, ["ignore"]))
     if not options.ignore_coverage_thresh or not relevant.any():

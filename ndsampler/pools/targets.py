@@ -1,16 +1,19 @@
 """
-What a pool of targets is, and the negatives of one.
+The interface of pools of targets, and the pool of negatives.
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.dataset.annot_table import NO_ID
+from ndsampler.dataset.columns import NO_ID
 from ndsampler.errors import ArgumentError
+from ndsampler.pools.arguments import as_amount, as_count, as_position
+from ndsampler.utils.random_state import ProcessMark, ensure_rng, ensure_worker_rng
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,18 +23,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.isect_indexer import FrameIntersectionIndex
+    from ndsampler.utils.random_state import Rng
 
-    Rng = int | np.random.RandomState | None
+__all__ = [
+    "NegativePool",
+    "NegativeSource",
+    "Targets",
+    "checked_rows",
+    "pool_sizes",
+    "random_index",
+    "relative_sizes",
+]
 
-__all__ = ["NegativePool", "NegativeSource", "Targets", "check_sizes", "checked_rows", "random_index"]
+#: Largest number of targets whose sizes negatives imitate.
+_MAX_ANCHORS = 1000
 
-#: Share of its own area that annotations may cover of a negative, when there are too few without any.
+#: Largest fraction of a negative's area that annotations may cover if there are too few without overlap.
 _THRESH = 0.3
+
+#: Most negatives that a worker process draws at a time.
+_WORKER_BATCH = 256
 
 
 class Targets:
     """
-    The interface of pools of targets; this one holds none.
+    The interface of pools of targets. This pool is empty.
 
     Example:
         >>> Targets().get_positive() is None
@@ -39,30 +55,30 @@ class Targets:
     """
 
     def get_negative(self, index: int | None = None, rng: Rng = None) -> dict[str, Any] | None:
-        """Return a negative target: none here.
+        """Return a negative target; None from an empty pool.
 
         Args:
-            index: position in the pool; a random one when None.
-            rng: decides which, when ``index`` is None.
+            index: position in the pool; a random target when None.
+            rng: seed or random state, used if ``index`` is None.
         """
 
     def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any] | None:
-        """Return a positive target: none here.
+        """Return a positive target; None from an empty pool.
 
         Args:
-            index: position in the pool; a random one when None.
-            rng: decides which, when ``index`` is None.
+            index: position in the pool; a random target when None.
+            rng: seed or random state, used if ``index`` is None.
         """
 
     def overlapping_aids(self, gid: int, box: kwimage.Boxes) -> list[int]:
-        """Return the annotations of an image that a box touches.
+        """Return the annotations of an image that touch a box.
 
         Args:
-            gid: an image id.
-            box: the box, in image pixels.
+            gid: image id.
+            box: the box in image pixels.
 
         Raises:
-            NotImplementedError: unless the pool overrides it.
+            NotImplementedError: unless a derived class overrides the method.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement overlapping_aids")
 
@@ -75,18 +91,18 @@ class Targets:
         rng: Rng = None,
         verbose: int = 0,
     ) -> tuple[int, int]:
-        """Choose the positives and negatives that make up the pool.
+        """Choose the positives and negatives of the pool.
 
         Args:
             n_pos: number of positives; all when None.
             n_neg: number of negatives; none when None.
             neg_to_pos_ratio: number of negatives for each positive, instead of ``n_neg``.
             window_dims: height and width of the windows.
-            rng: decides what is left to chance.
-            verbose: whether to log what was chosen.
+            rng: seed or random state.
+            verbose: whether to log the numbers of chosen targets.
 
         Raises:
-            NotImplementedError: unless the pool overrides it.
+            NotImplementedError: unless a derived class overrides the method.
         """
         raise NotImplementedError(f"{type(self).__name__} does not implement preselect")
 
@@ -94,7 +110,7 @@ class Targets:
 @dataclass(frozen=True, eq=False)
 class NegativeSource:
     """
-    Where negatives come from, and how large they are.
+    Draws negatives of certain sizes from the images of an index.
 
     Example:
         >>> from ndsampler.isect_indexer import FrameIntersectionIndex
@@ -104,60 +120,58 @@ class NegativeSource:
     """
 
     index: FrameIntersectionIndex
-    """The annotations to keep off."""
+    """The annotations to avoid."""
 
     sizes: dict[str, Any]
-    """``window_size`` or ``anchors`` for :meth:`FrameIntersectionIndex.random_negatives`."""
+    """The argument ``window_size`` or ``anchors`` of :meth:`FrameIntersectionIndex.random_negatives`."""
 
     category_id: int
-    """The category of a negative."""
+    """Category of the negatives."""
 
     @classmethod
-    def of(
+    def from_sizes(
         cls,
         index: FrameIntersectionIndex,
         window: tuple[float, float] | None,
         anchors: NDArray[np.float64],
         category_id: int,
     ) -> NegativeSource:
-        """Return a source of negatives of one size, or of sizes like those of annotations.
+        """Return a source of negatives of one size, or of the sizes of annotations.
 
         Args:
-            index: the annotations to keep off.
-            window: height and width in pixels; None to take after ``anchors``.
-            anchors: (A, 2) widths and heights as shares of the image's.
-            category_id: the category of a negative.
+            index: the annotations to avoid.
+            window: height and width in pixels; None to use ``anchors``.
+            anchors: (A, 2) widths and heights as fractions of the image's width and height.
+            category_id: category of the negatives.
 
         Raises:
-            ArgumentError: if there is neither a window nor an anchor of any size.
+            ArgumentError: if there is neither a window nor an anchor with a size above 0.
         """
         if window is not None:
             return cls(index, {"window_size": window[::-1]}, category_id)
         anchors = np.minimum(anchors[(anchors > 0).all(axis=1)], 1.0)
         if not len(anchors):
             raise ArgumentError(
-                "negatives take their sizes from annotations, of which none has a box; "
+                "negatives get their sizes from annotations, but no annotation has a box; "
                 "expected at least one; give window_dims to preselect"
             )
         return cls(index, {"anchors": anchors}, category_id)
 
     def draw(self, num: int, rng: Rng, exact: bool = False) -> kwarray.DataFrameArray:
-        """Return up to ``num`` negatives: off all annotations, and if those are too few, partly on some.
+        """Return up to ``num`` negatives, some of which overlap annotations if there is too little space.
 
         Args:
-            num: how many.
-            rng: decides which.
-            exact: whether to raise an error if there are none.
+            num: number of negatives.
+            rng: seed or random state.
+            exact: whether to raise an error if none are found.
 
         Returns:
-            A table with the columns of a negative target, ascending by image.
+            A table with the columns of a negative target, sorted by image.
 
         Raises:
-            ArgumentError: if ``exact`` and there are none.
+            ArgumentError: if ``exact`` is True and none are found.
         """
-        import kwarray
-
-        rng = kwarray.ensure_rng(rng)
+        rng = ensure_worker_rng(rng)
         gids, boxes = self.index.random_negatives(num, rng=rng, exact=False, **self.sizes)
         ltrb = boxes.data
         missing = num - len(gids)
@@ -182,9 +196,8 @@ class NegativeSource:
                 "aid": np.full(len(gids), NO_ID),
                 "cx": (left + right) / 2,
                 "cy": (top + bottom) / 2,
-                # A difference of coordinates is a hair off the size that was asked for.
-                "width": np.round(right - left, 6),
-                "height": np.round(bottom - top, 6),
+                "width": right - left,
+                "height": bottom - top,
                 "img_width": images.widths[rows],
                 "img_height": images.heights[rows],
                 "category_id": np.full(len(gids), self.category_id),
@@ -194,13 +207,17 @@ class NegativeSource:
 
 class NegativePool:
     """
-    A number of negatives to count, and after those as many again whenever they are used up.
+    Preselected negatives, followed by new batches of the same size.
+
+    A copy of the pool in a worker process, to which it was forked or pickled, draws batches of its own, so
+    no two workers give the same negatives. What it draws follows from the preselected negatives and from
+    the number of the worker.
 
     Args:
-        source: where more come from; None when none are wanted.
-        num: how many.
-        rng: decides which.
-        exact: whether to raise an error if there are none.
+        source: draws the negatives; None for an empty pool.
+        num: number of negatives.
+        rng: seed or random state.
+        exact: whether to raise an error if none are found.
 
     Example:
         >>> from ndsampler.isect_indexer import FrameIntersectionIndex
@@ -213,40 +230,60 @@ class NegativePool:
     def __init__(self, source: NegativeSource | None, num: int, rng: Rng = None, exact: bool = False) -> None:
         self._source = source
         self._table: Any = () if source is None else source.draw(num, rng, exact)
-        self._stream = self._table
-        self._given = 0
+        self._batch = self._table
+        self._position = 0
+        self._origin = ProcessMark.here()
+        self._own_state: np.random.RandomState | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._origin = self._origin.moved()
 
     def __len__(self) -> int:
         return len(self._table)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of bounds for {len(self)} preselected negatives")
-        return _row(self._table, index)
+        return _row(self._table, as_position(index, len(self), "preselected negatives"))
 
     def next(self, rng: Rng) -> dict[str, Any]:
-        """Return the next negative; once all were given, the first of a fresh lot of as many.
+        """Return the next negative. After the last one a new batch is drawn.
 
         Args:
-            rng: decides what is in a fresh lot.
+            rng: seed or random state for a new batch. With None, a copy in a worker process gives negatives
+                of its own.
 
         Raises:
             ArgumentError: if the pool is empty.
         """
         if self._source is None or not len(self):
             raise ArgumentError(
-                "the pool holds no negatives; expected room for one in some image; "
-                "preselect(n_neg=...) some, with smaller window_dims if there was no room"
+                "the pool has no negatives; expected at least one; call preselect(n_neg=...), "
+                "with smaller window_dims if no image has space for one"
             )
-        if self._given == len(self._stream):
-            self._stream = self._source.draw(len(self), rng, exact=True)
-            self._given = 0
-        self._given += 1
-        return _row(self._stream, self._given - 1)
+        if rng is None:
+            self._part_from_siblings()
+        # Threads that share the pool may get the same negative, but never one beyond the end of the batch.
+        batch, position = self._batch, self._position
+        if position >= len(batch):
+            own = self._own_state if rng is None else None
+            num = len(self) if own is None else min(len(self), _WORKER_BATCH)
+            batch, position = self._source.draw(num, rng if own is None else own, exact=True), 0
+            self._batch = batch
+        self._position = position + 1
+        return _row(batch, position)
+
+    def _part_from_siblings(self) -> None:
+        """In a process that the pool was copied to, drop the batch and seed a random state."""
+        here = ProcessMark.here()
+        if here != self._origin:
+            places = np.stack([self._table[key] for key in ("gid", "cx", "cy")]).tobytes()
+            shared = self._own_state or np.random.RandomState(zlib.crc32(places))
+            self._own_state = here.own_state(shared, self._origin)
+            self._origin, self._batch, self._position = here, (), 0
 
 
-def check_sizes(n_pos: int | None, n_neg: int | None, neg_to_pos_ratio: float | None) -> None:
-    """Raise an error unless a pool can have these sizes.
+def pool_sizes(n_pos: Any, n_neg: Any, neg_to_pos_ratio: Any) -> tuple[int | None, int | None, float | None]:
+    """Return the sizes of a pool as plain numbers.
 
     Args:
         n_pos: number of positives; all when None.
@@ -254,29 +291,36 @@ def check_sizes(n_pos: int | None, n_neg: int | None, neg_to_pos_ratio: float | 
         neg_to_pos_ratio: number of negatives for each positive, instead of ``n_neg``.
 
     Raises:
-        ArgumentError: if one of them is below 0, or if there are two sizes for the negatives.
+        ArgumentError: if one of them is below 0, infinite or not a number, if there is a fraction of a
+            target, or if both ``n_neg`` and ``neg_to_pos_ratio`` are given.
+
+    Example:
+        >>> pool_sizes(3.0, None, 0.5)
+        (3, None, 0.5)
     """
     if n_neg is not None and neg_to_pos_ratio is not None:
         raise ArgumentError(
             f"Cannot specify both neg_to_pos_ratio={neg_to_pos_ratio} and n_neg={n_neg}; "
             "expected one of them; leave out the other"
         )
-    if min(n_pos or 0, n_neg or 0, neg_to_pos_ratio or 0) < 0:
-        raise ArgumentError(
-            f"got n_pos={n_pos}, n_neg={n_neg}, neg_to_pos_ratio={neg_to_pos_ratio}; "
-            "expected none of them below 0; leave out what should have its default"
-        )
+    return (
+        None if n_pos is None else as_count(n_pos, "n_pos"),
+        None if n_neg is None else as_count(n_neg, "n_neg"),
+        None
+        if neg_to_pos_ratio is None
+        else as_amount(neg_to_pos_ratio, "neg_to_pos_ratio", "the number of negatives for each positive"),
+    )
 
 
 def checked_rows(chosen: Any, total: int) -> NDArray[np.int64]:
-    """Return rows of a table that a user's function has chosen.
+    """Return the rows of a table that a user's function has chosen.
 
     Args:
-        chosen: what it returned.
-        total: rows of the table.
+        chosen: what the function returned.
+        total: number of rows of the table.
 
     Raises:
-        ArgumentError: if that is no list of rows.
+        ArgumentError: if it is not a list of rows of the table.
 
     Example:
         >>> checked_rows([2, 0], total=3)
@@ -295,29 +339,42 @@ def checked_rows(chosen: Any, total: int) -> NDArray[np.int64]:
     return rows.astype(np.int64)
 
 
-def random_index(num: int, rng: Rng, what: str) -> int:
-    """Return a random position among ``num``.
+def relative_sizes(targets: kwarray.DataFrameArray) -> NDArray[np.float64]:
+    """Return the sizes of at most 1000 targets relative to their images, in random order.
 
     Args:
-        num: how many there are.
-        rng: decides which.
-        what: what they are, said when there are none.
+        targets: a table as :func:`ndsampler.tabular_coco_targets` returns.
+
+    Returns:
+        (A, 2) widths and heights as fractions of the smaller side of the image.
+    """
+    smaller = np.minimum(targets["img_width"], targets["img_height"])
+    sizes = np.stack([targets["width"] / smaller, targets["height"] / smaller], axis=1)
+    shuffled = ensure_rng(0).permutation(len(sizes))
+    return sizes[shuffled[:_MAX_ANCHORS]]
+
+
+def random_index(num: int, rng: Rng, what: str) -> int:
+    """Return a random index into a list.
+
+    Args:
+        num: length of the list.
+        rng: seed or random state.
+        what: name of the items for the error message.
 
     Raises:
-        ArgumentError: if there are none.
+        ArgumentError: if the list is empty.
 
     Example:
         >>> random_index(1, 0, "positives")
         0
     """
-    import kwarray
-
     if num == 0:
         raise ArgumentError(
-            f"a random one of the {what} is asked for and there are none; expected at least one; "
+            f"cannot choose one of the {what} at random, because there are none; expected at least one; "
             "add annotations with boxes, or preselect some"
         )
-    return int(kwarray.ensure_rng(rng).randint(0, num))
+    return int(ensure_rng(rng).randint(0, num))
 
 
 def _row(table: Any, index: int) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """
-A regular grid of windows over images or videos, and what touches each window.
+A regular grid of windows over images or videos, and the annotations that touch each window.
 
-Windows form a regular grid, so the ones that a box touches are a range on each axis: they are found by
-binary search, for all boxes at once, rather than by a query for each window.
+In a regular grid the windows that a box touches form a range on each axis. These ranges are found by binary
+search for all boxes at once, instead of by a query for each window.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
 __all__ = ["PlacedBoxes", "Slider", "WindowGrid", "union_area"]
 
-#: Annotations compared with a grid at a time: few enough for the cache of a processor.
+#: Annotations that are compared with a grid at a time; few enough to stay in the processor cache.
 _ROWS_AT_ONCE = 8_192
 
 
 @dataclass(frozen=True)
 class Slider:
-    """The size of a window, and how far it moves: one entry per axis."""
+    """The size of a sliding window and its overlap with the next one, for each axis."""
 
     window: tuple[int | None, ...]
-    """Size along each axis, None for all there is."""
+    """Size along each axis; None for the whole length of the axis."""
 
     overlap: tuple[float, ...]
-    """Share of the window that the next one repeats."""
+    """Fraction of the window that overlaps with the next one."""
 
     @classmethod
-    def checked(cls, window_dims: Any, overlap: Any, axes: tuple[str, ...]) -> Slider:
+    def from_arguments(cls, window_dims: Any, overlap: Any, axes: tuple[str, ...]) -> Slider:
         """Return the slider that two arguments describe.
 
         Args:
-            window_dims: one entry per axis; or None or ``'full'`` for all of them.
-            overlap: one number, or one per axis.
-            axes: what the axes are called.
+            window_dims: an item for each axis, or None or ``'full'`` for the whole length of all axes.
+            overlap: a number for all axes, or a number for each.
+            axes: names of the axes for error messages.
 
         Raises:
-            ArgumentError: if an entry is missing or out of range.
+            ArgumentError: if an item is missing or out of range.
         """
         one_for_all = window_dims is None or isinstance(window_dims, str)
         dims = (
@@ -68,14 +68,14 @@ class Slider:
         return cls(tuple(None if dim is None else int(dim) for dim in window), tuple(overlaps))
 
     def starts(self, axis: int, length: int) -> tuple[NDArray[np.int64], int]:
-        """Return where windows start along an axis, and how long they are.
+        """Return the positions at which windows start along an axis, and their size.
 
         Args:
-            axis: which.
-            length: of what the windows are to cover.
+            axis: number of the axis.
+            length: length of the image or video along the axis.
 
         Raises:
-            ArgumentError: if the overlap leaves no step to the next window.
+            ArgumentError: if the step to the next window would be less than a pixel.
         """
         size = self.window[axis]
         if size is None:
@@ -95,19 +95,19 @@ class Slider:
 @dataclass(frozen=True, eq=False)
 class WindowGrid:
     """
-    Windows over a number of sources, images or videos, on three axes: time, rows and columns.
+    Windows over several sources, which are images or videos, along the axes time, rows and columns.
 
-    Windows are numbered source by source, and within one along columns, then rows, then time.
+    The windows are numbered source by source, and within a source along columns first, then rows, then time.
     """
 
     shape_of: NDArray[np.int64]
-    """(sources,) which of the distinct shapes each source has."""
+    """(sources,) index of each source's size among the distinct sizes, called shapes."""
 
     sizes: NDArray[np.int64]
-    """(sources, 3) how large each source is."""
+    """(sources, 3) size of each source."""
 
     starts: list[tuple[NDArray[np.int64], ...]]
-    """Of each shape: where windows start along each axis."""
+    """For each shape, the positions at which windows start along each axis."""
 
     window: NDArray[np.int64]
     """(shapes, 3) size of the windows."""
@@ -119,8 +119,13 @@ class WindowGrid:
     """(sources + 1) number of the first window of each source."""
 
     @classmethod
-    def laid(cls, sizes: NDArray[np.int64], slider: Slider) -> WindowGrid:
-        """Return the windows over sources of these sizes, (sources, 3)."""
+    def from_sizes(cls, sizes: NDArray[np.int64], slider: Slider) -> WindowGrid:
+        """Return the windows that cover sources.
+
+        Args:
+            sizes: (sources, 3) size of each source.
+            slider: size and overlap of the windows.
+        """
         if len(sizes):
             shapes, shape_of = np.unique(sizes, axis=0, return_inverse=True)
         else:
@@ -139,10 +144,10 @@ class WindowGrid:
         return int(self.base[-1])
 
     def place(self, window: int) -> tuple[int, list[int], list[int]]:
-        """Return the source of a window, and where it starts and ends along each axis.
+        """Return the source of a window, and its start and end along each axis.
 
         Args:
-            window: its number.
+            window: number of the window.
         """
         source = int(self.base.searchsorted(window, side="right")) - 1
         shape = int(self.shape_of[source])
@@ -160,7 +165,11 @@ class WindowGrid:
     def placed(
         self, windows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return the source of each window, and (n, 3) where it starts and ends."""
+        """Return the source of each window, and its (n, 3) start and (n, 3) end along each axis.
+
+        Args:
+            windows: numbers of the windows.
+        """
         source = np.searchsorted(self.base, windows, side="right") - 1
         shape = self.shape_of[source]
         low = np.empty((len(windows), 3), np.int64)
@@ -172,7 +181,11 @@ class WindowGrid:
         return source, low, low + self.window[shape]
 
     def touching(self, frames: PlacedBoxes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return all pairs (window, annotation) that touch, ascending by window, then annotation."""
+        """Return the window and the annotation of every touching pair, sorted by window, then annotation.
+
+        Args:
+            frames: the positions of the annotations.
+        """
         exists = (frames.source >= 0) & ~np.isnan(frames.ltrb).any(axis=0)
         rows = np.nonzero(exists)[0]
         shape = self.shape_of[frames.source[rows]]
@@ -182,7 +195,7 @@ class WindowGrid:
             chunks = (mine[first : first + _ROWS_AT_ONCE] for first in range(0, len(mine), _ROWS_AT_ONCE))
             parts += [self._touching_in_shape(i, frames, chunk) for chunk in chunks]
         window, row = (np.concatenate(part) for part in zip(*parts, strict=True))
-        order = np.argsort(window, kind="stable")  # the rows of a shape, so those of a window, ascend already
+        order = np.argsort(window, kind="stable")  # the rows of each shape, and so of each window, ascend
         return window[order], row[order]
 
     def _touching_in_shape(
@@ -190,7 +203,7 @@ class WindowGrid:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         left, top, right, bottom = frames.ltrb[:, rows]
         frame = frames.position[rows]
-        # A frame lies within [start, start + size), a box may touch either edge.
+        # A frame lies in a window if start <= frame < start + size; a box may touch either edge.
         spans = ((frame + 1, frame), (top, bottom), (left, right))
         first, number = np.empty((3, len(rows)), np.int64), np.empty((3, len(rows)), np.int64)
         for axis, (low, high) in enumerate(spans):
@@ -211,16 +224,16 @@ class WindowGrid:
 
 @dataclass(frozen=True, eq=False)
 class PlacedBoxes:
-    """Where annotations lie among the sources of a grid."""
+    """The positions of annotations in the sources of a grid."""
 
     source: NDArray[np.int64]
-    """(N,) the source, -1 for none."""
+    """(N,) source of each annotation; -1 for none."""
 
     position: NDArray[np.int64]
-    """(N,) the frame within the source."""
+    """(N,) frame within the source."""
 
     ltrb: NDArray[np.float64]
-    """(4, N) the box, in the space of the source."""
+    """(4, N) left, top, right, bottom in the space of the source."""
 
 
 def _is_full(dim: Any) -> bool:
@@ -232,7 +245,11 @@ def _is_count(dim: Any) -> bool:
 
 
 def union_area(ltrb: NDArray[np.float64]) -> float:
-    """Return the area that (4, n) boxes cover together: the plane is cut along all their edges."""
+    """Return the area of the union of boxes, computed by cutting the plane along all their edges.
+
+    Args:
+        ltrb: (4, n) left, top, right, bottom of the boxes.
+    """
     left, top, right, bottom = ltrb
     if ltrb.shape[1] == 1:
         return float((right - left)[0] * (bottom - top)[0])

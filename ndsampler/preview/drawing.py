@@ -1,4 +1,4 @@
-"""What is drawn on a picture: areas, edges, points and names."""
+"""Draws annotations on a picture: areas, edges, points and names."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ if TYPE_CHECKING:
 
 Color = tuple[int, int, int]
 
+#: Color of text on labels, and of the dark edges around lines.
 INK: Color = (18, 18, 20)
 
-#: Annotations of which fewer pixels than this, across or down, are seen remain nameless.
-SLIVER = 6
+#: Pixels of a box that must be visible, across and down, for its name to be written.
+MIN_VISIBLE = 6
 
 #: Fractional bits of the coordinates given to OpenCV.
 _SHIFT = 4
 
 
-class Easel:
-    """Draws on a picture that shows something ``scale`` times larger.
+class Drawing:
+    """Annotations on the picture of a sample that was enlarged by ``scale``.
 
     Args:
-        picture: is drawn on.
-        scale: pixels of the picture for one of the sample.
+        picture: (height, width, 3) uint8, changed in place.
+        scale: pixels of the picture for one pixel of the sample.
     """
 
     def __init__(self, picture: NDArray[np.uint8], scale: float) -> None:
@@ -70,16 +71,16 @@ class Easel:
             cv2.circle(self.picture, (x, y), int(radius * (1 << _SHIFT)), fill, -1, cv2.LINE_AA, _SHIFT)
 
     def label(self, text: str, ltrb: tuple[float, float, float, float], color: Color) -> None:
-        """Write a name beside a box, unless there is no room that another name leaves."""
+        """Write a name beside a box, unless other names leave no room for it."""
         width, height = text_size(text, 0.42)
         width, height = width + 6, height + 7
         rows, cols = self.picture.shape[:2]
         left, top, right, bottom = (round(part * self.scale) for part in ltrb)
         x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, cols), min(bottom, rows)
-        if min(x1 - x0, y1 - y0) < SLIVER:
+        if min(x1 - x0, y1 - y0) < MIN_VISIBLE:
             return
         columns = [min(max(x, 0), cols - width) for x in (x0, x1 - width)]
-        # Above, else below what would be hidden by its own name, else inside.
+        # Above the box; else inside a large box, and below a small one, which the name would hide.
         rows_of_text = (y0 - height, y0, y1) if y1 - y0 > 3 * height else (y0 - height, y1, y0)
         spots = [(x, y) for y in (*rows_of_text, y1 - height) for x in columns]
         for x, y in spots:
@@ -98,7 +99,7 @@ def overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
 
 
 def readable(text: str) -> str:
-    """Return text in the letters that OpenCV's fonts have."""
+    """Return text with the letters that OpenCV's fonts lack replaced."""
     return text.encode("ascii", "replace").decode()
 
 

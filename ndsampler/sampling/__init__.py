@@ -1,14 +1,15 @@
 """
-How a sample is made, one module a step.
+How a sample is made, step by step.
 
-1. ``target``: :func:`~ndsampler.sampling.target.normalize_target` copies the user's dictionary, gives its
-   keys their canonical names and fills in what an annotation id stands for.
-2. ``region``: :func:`~ndsampler.sampling.region.resolve_region` turns it into a frozen
-   :class:`~ndsampler.sampling.region.SampleRegion`: frames, window, margins. An image is a video of one
-   frame.
-3. ``read``: :func:`~ndsampler.sampling.read.read_frames` gets the pixels, and the matrix from each frame
-   to the sample.
-4. ``annots``: :func:`~ndsampler.sampling.annots.find_annots` finds the annotation ids of each frame,
-5. and :func:`~ndsampler.sampling.annots.warp_annots` their geometry in sample coordinates.
-6. ``assemble``: :func:`~ndsampler.sampling.assemble.assemble_sample` builds the dictionary the user sees.
+1. ``target``: :func:`~ndsampler.sampling.target.normalize_target` copies the user's dictionary, renames its
+   keys to the canonical names, and adds what an annotation or a box implies (``keys``, ``implied``).
+2. ``resolve``: :func:`~ndsampler.sampling.resolve.resolve_region` turns it into a frozen
+   :class:`~ndsampler.sampling.region.SampleRegion`: frames, window and margins. An image is treated as a
+   video of one frame.
+3. ``read``: :func:`~ndsampler.sampling.read.read_frames` reads the pixels of each frame, as a
+   :class:`~ndsampler.sampling.region.FrameRequest` asks. ``padding`` fills what lies outside.
+4. ``annots``: :func:`~ndsampler.sampling.annots.find_annots` finds the annotations of each frame.
+5. ``annots``: :func:`~ndsampler.sampling.annots.warp_annots` transforms them to sample coordinates.
+6. ``assemble``: :func:`~ndsampler.sampling.assemble.assemble_sample` builds the dictionary that the user
+   gets. ``finish`` masks, casts and labels the pixels.
 """

@@ -1,7 +1,7 @@
 """
-Step 6: the dictionary that the user sees.
+Step 6: the dictionary that the user gets.
 
-The one module that knows the keys which only programs of earlier releases read.
+Only this module writes the keys that exist for programs written against earlier releases.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.frames.specs import fused_spec
+from ndsampler.sampling.finish import finish_frames
+from ndsampler.sampling.options import read_flag
+from ndsampler.windows import is_sequence
+
 if TYPE_CHECKING:
     import kwimage
 
     from ndsampler.sampling.annots import FrameAnnots
-    from ndsampler.sampling.read import FramePixels
-    from ndsampler.sampling.window import SampleRegion
+    from ndsampler.sampling.finish import FramePixels
+    from ndsampler.sampling.region import SampleRegion
 
 
 def assemble_sample(
@@ -30,10 +35,10 @@ def assemble_sample(
     """Return a sample.
 
     Args:
-        region: what was sampled.
-        target: the resolved target; keys are added to it.
+        region: the region that was sampled.
+        target: the resolved target, to which keys are added.
         frames: pixels of each frame.
-        annots: annotations of each frame; None when they were not asked for.
+        annots: annotations of each frame; None if no annotations were requested.
         classes: tree of the categories.
         kp_classes: tree of the keypoint categories.
 
@@ -43,14 +48,14 @@ def assemble_sample(
     if all(isinstance(target.get(key), Real) for key in ("cx", "cy")):
         _add_relative_center(target, region)
     sample: dict[str, Any] = {
-        "im": _pixels(region, frames),
+        "im": finish_frames(region, frames),
         "target": target,
         "params": _params(region, frames),
     }
-    if target.get("legacy_target", True):
+    if "legacy_target" not in target or read_flag(target, "legacy_target", True):
         sample["tr"] = target
     if annots is not None:
-        sample["annots"] = assemble_annots(annots, target, classes)
+        sample["annots"] = assemble_annots(annots, target, classes, kp_classes)
         if "aids" in sample["annots"]:
             target["annot_idx"] = _annot_idx(target.get("aid"), sample["annots"]["aids"])
     sample["classes"] = classes
@@ -58,67 +63,35 @@ def assemble_sample(
     return sample
 
 
-def assemble_annots(annots: list[FrameAnnots], target: dict[str, Any], classes: Any) -> dict[str, Any]:
-    """Return the annotations of a sample as the user sees them.
+def assemble_annots(
+    annots: list[FrameAnnots], target: dict[str, Any], classes: Any, kp_classes: Any
+) -> dict[str, Any]:
+    """Return the annotations of a sample as the user gets them.
 
     Args:
         annots: annotations of each frame.
-        target: says whether the arrays that older programs read are wanted.
+        target: its key ``legacy_annots`` says whether to add the arrays that older programs read.
         classes: tree of the categories.
+        kp_classes: tree of the keypoint categories.
 
     Returns:
         See :class:`ndsampler.types.Annots`.
     """
-    detections = [_detections(frame, index, classes) for index, frame in enumerate(annots)]
-    if target.get("legacy_annots", True):
-        return _legacy_annots(annots, detections)
+    detections = [_detections(frame, index, classes, kp_classes) for index, frame in enumerate(annots)]
+    if "legacy_annots" not in target or read_flag(target, "legacy_annots", True):
+        return _legacy_annots(annots, detections, kp_classes)
     return {"frame_dets": detections}
 
 
 def _add_relative_center(target: dict[str, Any], region: SampleRegion) -> None:
-    """State where the center of the target lies in the sample."""
+    """Add the center of the target in sample coordinates to the target."""
     box, (scale_x, scale_y) = region.padded_box, region.options.scale
     target["rel_cx"] = (target["cx"] - box.x0) * scale_x
     target["rel_cy"] = (target["cy"] - box.y0) * scale_y
 
 
-def _pixels(region: SampleRegion, frames: list[FramePixels]) -> Any:
-    """Return the pixels of a sample as they were asked for."""
-    if region.is_lazy or region.is_native:
-        return [frame.pixels for frame in frames]
-    pixels = _stack(region, frames) if region.is_video else frames[0].pixels
-    if not region.options.as_xarray:
-        return pixels
-    import xarray
-
-    height, width, _ = pixels.shape[-3:]
-    matrix = region.warp_space_from_sample
-    # Positions of pixel centers, counted so that the first pixel of the image lies at 0.
-    y = (np.arange(height) + 0.5) * matrix[1, 1] + matrix[1, 2] - 0.5
-    x = (np.arange(width) + 0.5) * matrix[0, 0] + matrix[0, 2] - 0.5
-    coords = {"y": y, "x": x, "c": list(frames[0].channels or ())}
-    if region.is_video:
-        coords = {"t": np.arange(len(frames)), **coords}
-    return xarray.DataArray(pixels, dims=tuple(coords), coords=coords)
-
-
-def _stack(region: SampleRegion, frames: list[FramePixels]) -> Any:
-    """Return the frames of a video as one array; a frame outside the video is NaN, or 0."""
-    real = [frame.pixels for frame in frames if frame.pixels is not None]
-    dtype = np.result_type(*(pixels.dtype for pixels in real))
-    out = np.full((len(frames), *real[0].shape), np.nan if dtype.kind == "f" else 0, dtype)
-    masked = any(np.ma.isMaskedArray(pixels) for pixels in real)
-    mask = np.ones(out.shape, dtype=bool) if masked else None
-    for index, frame in enumerate(frames):
-        if frame.pixels is not None:
-            out[index] = np.ma.getdata(frame.pixels)
-            if mask is not None:
-                mask[index] = np.ma.getmaskarray(frame.pixels)
-    return out if mask is None else np.ma.MaskedArray(out, mask)
-
-
 def _params(region: SampleRegion, frames: list[FramePixels]) -> dict[str, Any]:
-    """Return how sample and image coordinates relate."""
+    """Return the values that relate sample and image coordinates."""
     import kwimage
 
     box = region.padded_box
@@ -134,10 +107,9 @@ def _params(region: SampleRegion, frames: list[FramePixels]) -> dict[str, Any]:
         "pad": (top, left) if top == bottom and left == right else region.pad,
     }
     if region.is_video:
-        from delayed_image.channel_spec import FusedChannelSpec
-
         params["pad"] = region.stated_pad
-        params["request_chanspec"] = FusedChannelSpec.coerce("|".join(frames[0].channels or ()))
+        named = region.names_channels and frames[0].channels is not None
+        params["request_chanspec"] = fused_spec(frames[0].channels or ()) if named else None
         sample_from_grid = np.linalg.inv(warp)
         warps = [] if region.is_native else [kwimage.Affine(sample_from_grid.copy()) for _ in frames]
         params["frame_sample_from_grid_warps"] = warps
@@ -146,13 +118,13 @@ def _params(region: SampleRegion, frames: list[FramePixels]) -> dict[str, Any]:
     return params
 
 
-def _detections(frame: FrameAnnots, index: int, classes: Any) -> kwimage.Detections:
-    """Return the annotations of one frame as kwimage has them."""
+def _detections(frame: FrameAnnots, index: int, classes: Any, kp_classes: Any) -> kwimage.Detections:
+    """Return the annotations of a frame as kwimage detections."""
     import kwimage
 
     data = {
         "boxes": kwimage.Boxes(frame.boxes, "xywh", check=False),
-        "keypoints": kwimage.PointsList(frame.keypoints),
+        "keypoints": kwimage.PointsList(frame.keypoints, {"classes": kp_classes}),
         "segmentations": kwimage.SegmentationList(frame.segmentations),
         "aids": frame.aids,
         "cids": frame.cids,
@@ -161,8 +133,10 @@ def _detections(frame: FrameAnnots, index: int, classes: Any) -> kwimage.Detecti
     return kwimage.Detections(data=data, meta=meta, checks=False)
 
 
-def _legacy_annots(annots: list[FrameAnnots], detections: list[kwimage.Detections]) -> dict[str, Any]:
-    """Return the annotations of all frames one after the other, and by frame."""
+def _legacy_annots(
+    annots: list[FrameAnnots], detections: list[kwimage.Detections], kp_classes: Any
+) -> dict[str, Any]:
+    """Return the annotations of all frames concatenated, and for each frame."""
     import kwimage
 
     first = annots[0]
@@ -183,14 +157,14 @@ def _legacy_annots(annots: list[FrameAnnots], detections: list[kwimage.Detection
         "rel_frame_index": index,
         "rel_boxes": kwimage.Boxes(boxes, "xywh", check=False),
         "rel_ssegs": kwimage.PolygonList(ssegs),
-        "rel_kpts": kwimage.PointsList(kpts),
+        "rel_kpts": kwimage.PointsList(kpts, {"classes": kp_classes}),
         "frame_dets": detections,
     }
 
 
 def _annot_idx(aid: Any, aids: Any) -> int:
-    """Return the position of the target's annotation among those of the sample, -1 where it is not."""
-    if aid is None:
+    """Return the index of the target's annotation among those of the sample; -1 if it is not there."""
+    if aid is None or is_sequence(aid):
         return -1
     where = np.flatnonzero(aids == aid)
     return int(where[0]) if len(where) else -1

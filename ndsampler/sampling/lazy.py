@@ -1,43 +1,37 @@
 """
-Step 3 for ``finalize=False``: frames as kwcoco's delayed images, which read when they are finalized.
+Step 3 for ``finalize=False``: frames as delayed images, which read their pixels when they are finalized.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.frames.specs import fused_spec
+
 if TYPE_CHECKING:
     from ndsampler.abstract_frames import Frames
     from ndsampler.frames.layout import Asset, FrameLayout
-    from ndsampler.sampling.window import SampleRegion
+    from ndsampler.sampling.region import FrameRequest
 
 
-def delay_frames(region: SampleRegion, names: tuple[str, ...], frames: Frames) -> list[Any]:
-    """Return the window of every frame of a region as a delayed image.
+def delay_frame(request: FrameRequest, frames: Frames) -> Any:
+    """Return the window of a frame as a delayed image.
 
-    Nothing but the headers of files is read. Each image reads through the cache of ``frames``, the
-    region that its operations ask for.
+    Only the headers of files are read. The image reads through the cache of ``frames``, and only the region
+    that its operations need.
 
     Args:
-        region: frames and window; of its options, channels and scale.
-        names: channels.
-        frames: reads them.
+        request: the frame, its window, channels and scale.
+        frames: reads the files.
 
     Returns:
-        A ``delayed_image.DelayedChannelConcat`` for each frame.
+        A ``delayed_image.DelayedChannelConcat``.
     """
-    return [_delay_frame(layout, warp, names, region, frames) for layout, warp in region.warped_layouts]
-
-
-def _delay_frame(
-    layout: FrameLayout | None, warp: Any, names: tuple[str, ...], region: SampleRegion, frames: Frames
-) -> Any:
-    """Return the window of one frame as a delayed image."""
     import kwimage
     from delayed_image import DelayedChannelConcat, DelayedNans
-    from delayed_image.channel_spec import FusedChannelSpec
 
-    channels = FusedChannelSpec.coerce("|".join(names))
+    region, layout = request.region, request.layout
+    channels = fused_spec(request.channels)
     height, width = region.sample_dims
     if layout is None:
         return DelayedChannelConcat([DelayedNans((width, height), channels)])
@@ -45,24 +39,22 @@ def _delay_frame(
     leaves = [_delay_asset(layout, asset, (cols, rows), frames) for asset in layout.assets]
     image = DelayedChannelConcat(leaves).take_channels(channels)
     space_rows, space_cols = region.data_dims[-2:]
-    if warp is not None:
-        image = image.warp(kwimage.Affine(warp), dsize=(space_cols, space_rows))
-    box = region.padded_box
-    image = image.crop(box.slices, clip=False, wrap=False)
+    if request.warp_space_from_img is not None:
+        image = image.warp(kwimage.Affine(request.warp_space_from_img), dsize=(space_cols, space_rows))
+    image = image.crop(region.padded_box.slices, clip=False, wrap=False)
     if region.options.is_scaled:
         image = image.warp(kwimage.Affine(region.options.scale_matrix), dsize=(width, height))
     return image if isinstance(image, DelayedChannelConcat) else DelayedChannelConcat([image])
 
 
 def _delay_asset(layout: FrameLayout, asset: Asset, dsize: tuple[int, int], frames: Frames) -> Any:
-    """Return one file of a frame, on the frame's grid."""
+    """Return one file of a frame as a delayed image on the grid of the frame."""
     import kwimage
     from delayed_image import DelayedIdentity
-    from delayed_image.channel_spec import FusedChannelSpec
 
     view = frames.reader.view(layout, asset)
     names = frames.reader.asset_channels(layout, asset)
-    leaf = DelayedIdentity(view, FusedChannelSpec.coerce("|".join(names)))
+    leaf = DelayedIdentity(view, fused_spec(names))
     if asset.warp_img_from_asset is None:
         return leaf
     return leaf.warp(kwimage.Affine(asset.warp_img_from_asset), dsize=dsize)

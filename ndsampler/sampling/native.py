@@ -1,8 +1,8 @@
 """
-Step 3 for native scale: the assets of a frame as separate parts, each at its own resolution.
+Step 3 for native scale: the files of a frame as separate parts, each at its own resolution.
 
-The parts of a frame cover the same window with their axes along the video's; only their numbers of
-pixels differ.
+All parts of a frame cover the same window, with axes parallel to those of the video. They differ in the
+number of pixels.
 """
 
 from __future__ import annotations
@@ -16,31 +16,39 @@ import numpy as np
 
 from ndsampler.frames.grid import Grid
 from ndsampler.frames.layout import ALL_CHANNELS, BandRead, ReadPlan
-from ndsampler.sampling.window import scaled_length
+from ndsampler.frames.specs import fused_spec
+from ndsampler.sampling.finish import FramePixels
+from ndsampler.sampling.padding import pad_outside
+from ndsampler.sampling.region import scaled_length
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.abstract_frames import Frames
-    from ndsampler.frames.layout import Asset, FrameLayout
-    from ndsampler.sampling.window import SampleRegion
+    from ndsampler.frames.layout import Asset
+    from ndsampler.sampling.region import FrameRequest, SampleRegion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NativePart:
-    """Neighboring channels of one asset, or channels that the frame lacks."""
+    """Adjacent channels of a sample that come from the same file, or that the frame lacks."""
 
     channels: tuple[str, ...]
-    """Their names."""
+    """Names of the channels."""
     asset: Asset | None
     """The file; None for channels that the frame lacks."""
     bands: tuple[int, ...]
-    """Indexes of its bands."""
+    """Index of the file's band for each channel."""
     scale: tuple[float, float]
-    """(x, y) pixels of the part for one pixel of the video."""
+    """(x, y) pixels of the part per pixel of the video."""
 
     def dims(self, region: SampleRegion, factor: tuple[float, float]) -> tuple[int, int]:
-        """Return (height, width) of the part on a region, enlarged by (x, y) factors."""
+        """Return (height, width) of the part of a region.
+
+        Args:
+            region: the window.
+            factor: (x, y) factors by which the part is enlarged.
+        """
         if self.asset is None:
             return scaled_length(1, factor[1]), scaled_length(1, factor[0])
         height, width = region.padded_box.dims
@@ -49,9 +57,12 @@ class NativePart:
 
 
 def axis_scales(warp: NDArray[Any]) -> tuple[float, float]:
-    """Return the scales along x and y of a 3x3 matrix, its rotation and shear left aside.
+    """Return the scales along x and y of a 3x3 matrix, without its rotation and shear.
 
-    The matrix is taken as rotation times shear times scale, as :meth:`kwimage.Affine.decompose` does.
+    The matrix is factored into rotation times shear times scale, as :meth:`kwimage.Affine.decompose` does.
+
+    Args:
+        warp: 3x3 matrix.
 
     Example:
         >>> axis_scales(np.array([[0, -3.0, 5], [2.0, 0, 5], [0, 0, 1]]))
@@ -63,11 +74,11 @@ def axis_scales(warp: NDArray[Any]) -> tuple[float, float]:
 
 
 def plan_parts(warp: NDArray[Any] | None, plan: ReadPlan) -> list[NativePart]:
-    """Return the parts of a frame, in the order of the channels.
+    """Return the parts of a frame in the order of the channels.
 
     Args:
-        warp: 3x3 matrix from the frame to the video; None when they are the same.
-        plan: says where each channel comes from.
+        warp: 3x3 matrix from the frame to the video; None for the identity.
+        plan: gives the file and band of each channel.
     """
     source: dict[int, tuple[Asset, int]] = {}
     for read in plan.reads:
@@ -77,7 +88,7 @@ def plan_parts(warp: NDArray[Any] | None, plan: ReadPlan) -> list[NativePart]:
         places = list(run)
         names = tuple(plan.channels[place] for place in places)
         if path is None:
-            parts.append(NativePart(names, None, (), (1.0, 1.0)))
+            parts.append(_missing_part(names))
             continue
         asset = source[places[0]][0]
         matrix = np.eye(3) if warp is None else warp
@@ -89,109 +100,120 @@ def plan_parts(warp: NDArray[Any] | None, plan: ReadPlan) -> list[NativePart]:
 
 
 def _path_of(found: tuple[Asset, int] | None) -> str | None:
-    """Return the file that a channel comes from, or None."""
+    """Return the file that a channel comes from; None if there is none."""
     return None if found is None else found[0].path
 
 
-def frame_parts(
-    layout: FrameLayout | None, warp: NDArray[Any] | None, names: tuple[str, ...], frames: Frames
-) -> list[NativePart]:
-    """Return the parts of a frame; a frame outside the video is one part that is missing."""
-    if layout is None:
-        return [NativePart(names, None, (), (1.0, 1.0))]
-    return plan_parts(warp, frames.reader.plan(layout, names, allow_missing=True))
+def _missing_part(channels: tuple[str, ...]) -> NativePart:
+    """Return the part for channels that a frame lacks."""
+    return NativePart(channels, None, (), (1.0, 1.0))
 
 
-def read_parts(
-    layout: FrameLayout | None,
-    warp: NDArray[Any] | None,
-    names: tuple[str, ...],
-    region: SampleRegion,
-    frames: Frames,
-) -> tuple[list[Any], dict[str, Any]]:
-    """Read the window of one frame in native scale.
+def frame_parts(request: FrameRequest, frames: Frames) -> list[NativePart]:
+    """Return the parts of a frame; a frame outside the video has one part, which is missing.
 
     Args:
-        layout: the files of the frame; None for a frame outside the video.
-        warp: 3x3 matrix from the frame to the video.
-        names: channels.
-        region: window and options.
-        frames: reads them.
+        request: the frame and its channels.
+        frames: knows the files.
+    """
+    if request.layout is None:
+        return [_missing_part(request.channels)]
+    plan = frames.reader.plan(request.layout, request.channels, allow_missing=True)
+    return plan_parts(request.warp_space_from_img, plan)
+
+
+def read_parts(request: FrameRequest, frames: Frames) -> tuple[list[FramePixels], dict[str, Any]]:
+    """Read the window of a frame in native scale.
+
+    Args:
+        request: the frame, its window, channels and options.
+        frames: reads the files.
 
     Returns:
-        (height, width, channels) pixels of each part, and for the parts: ``align``, the affine from
-        pixels of the video within the window to the unit square, as far as the part reaches; ``chans``,
-        their channels; and ``grid_to_part_warps``, the affine from the video to the sample.
+        The pixels of each part, and a dictionary of lists with an item for each part: ``align``, the affine
+        transform from pixels of the video within the window to the unit square that the part covers;
+        ``chans``, its channels, or None if the dataset names none; and ``grid_to_part_warps``, the affine
+        transform from the video to the sample.
     """
     import kwimage
-    from delayed_image.channel_spec import FusedChannelSpec
 
-    parts = frame_parts(layout, warp, names, frames)
-    factor = region.options.scale
+    region = request.region
     to_sample = np.linalg.inv(region.warp_space_from_sample)
     height, width = region.padded_box.dims
     pixels, meta = [], {"align": [], "chans": [], "grid_to_part_warps": []}  # type: ignore[var-annotated]
-    for part in parts:
-        dims = part.dims(region, factor)
-        pixels.append(_read_part(layout, part, dims, warp, region, frames))
+    for part in frame_parts(request, frames):
+        pixels.append(_read_part(part, request, frames))
         rows, cols = part.dims(region, (1.0, 1.0)) if part.asset else (height, width)
         meta["align"].append(kwimage.Affine.scale((part.scale[0] / cols, part.scale[1] / rows)))
-        meta["chans"].append(FusedChannelSpec.coerce("|".join(part.channels)))
+        meta["chans"].append(fused_spec(part.channels) if region.names_channels else None)
         meta["grid_to_part_warps"].append(kwimage.Affine(to_sample.copy()))
     return pixels, meta
 
 
-def _read_part(
-    layout: FrameLayout | None,
-    part: NativePart,
-    dims: tuple[int, int],
-    warp: NDArray[Any] | None,
-    region: SampleRegion,
-    frames: Frames,
-) -> NDArray[Any]:
+def _read_part(part: NativePart, request: FrameRequest, frames: Frames) -> FramePixels:
     """Return the pixels of one part; NaN for channels that the frame lacks."""
-    if part.asset is None or layout is None:
-        return np.full((*dims, len(part.channels)), np.nan)
+    region, layout, asset = request.region, request.layout, part.asset
     options = region.options
-    to_part = np.diag([part.scale[0] * options.scale[0], part.scale[1] * options.scale[1], 1.0])
-    grid = Grid(
-        region.padded_box,
-        warp_out_from_box=to_part,
+    dims = part.dims(region, options.scale)
+    if asset is None or layout is None:
+        missing = np.full((*dims, len(part.channels)), np.nan)
+        rows, cols = region.padded_box.dims
+        return FramePixels(missing, part.channels, (dims[1] / cols, dims[0] / rows))
+    plan = ReadPlan((BandRead(asset, part.bands, tuple(range(len(part.bands)))),), part.channels)
+    density = part.scale[0] * options.scale[0], part.scale[1] * options.scale[1]
+    if options.padkw is None or region.lies_inside:
+        pixels = frames.reader.gather(layout, plan, _grid(request, density, dims))
+    else:
+        unscaled = _grid(request, part.scale, part.dims(region, (1.0, 1.0)))
+        pixels = frames.reader.gather(layout, plan, unscaled)
+        pixels = pad_outside(pixels, part.scale, dims, request)
+    dtype = frames.reader.asset_shape(layout, asset).dtype if options.nodata == "ma" else None
+    return FramePixels(pixels, part.channels, density, dtype)
+
+
+def _grid(request: FrameRequest, density: tuple[float, float], dims: tuple[int, int]) -> Grid:
+    """Return the grid of a part with some number of pixels per pixel of the video."""
+    options = request.region.options
+    return Grid(
+        request.region.padded_box,
+        warp_out_from_box=np.diag([*density, 1.0]),
         dims=dims,
         resampling=options.resampling,
-        nodata=options.missing,
-        warp_space_from_img=warp,
+        nodata=options.nodata,
+        warp_space_from_img=request.warp_space_from_img,
         nan_outside=True,
     )
-    places = tuple(range(len(part.bands)))
-    plan = ReadPlan((BandRead(part.asset, part.bands, places),), part.channels)
-    pixels = frames.reader.gather(layout, plan, grid)
-    return pixels if options.dtype is None else pixels.astype(options.dtype)
 
 
 def video_channels(region: SampleRegion, frames: Frames) -> tuple[str, ...]:
-    """Return the channels of a sample of a video: those asked for, else all of any frame, sorted."""
+    """Return the channels of a video sample: those of the target, else all channels of all frames.
+
+    The latter are sorted. Where the dataset names no channels they keep the order of the file.
+
+    Args:
+        region: the frames and the reading options.
+        frames: knows the channels of the files.
+    """
     asked = region.options.channels
     if isinstance(asked, tuple):
         return asked
-    names: set[str] = set()
+    names: dict[str, None] = {}
     for layout in region.layouts:
         if layout is not None:
-            names.update(frames.reader.plan(layout, ALL_CHANNELS).channels)
-    return tuple(sorted(names))
+            names.update(dict.fromkeys(frames.reader.plan(layout, ALL_CHANNELS).channels))
+    return tuple(sorted(names)) if region.names_channels else tuple(names)
 
 
 def realign_largest(region: SampleRegion, frames: Frames) -> SampleRegion:
-    """Return the region scaled so that no part of any of its frames is shrunk, with the parts joined.
+    """Return the region with its parts joined, at a scale at which no part of any frame is shrunk.
 
     Args:
-        region: of a video, in native scale.
-        frames: knows the resolutions.
+        region: region of a video in native scale.
+        frames: knows the resolutions of the files.
     """
-    names = video_channels(region, frames)
     dims = [(1, 1)]
-    for layout, warp in region.warped_layouts:
-        parts = frame_parts(layout, warp, names, frames)
+    for request in region.frame_requests(video_channels(region, frames)):
+        parts = frame_parts(request, frames)
         dims += [part.dims(region, region.options.scale) for part in parts if part.asset is not None]
     height, width = region.padded_box.dims
     scale = max(cols for _, cols in dims) / width, max(rows for rows, _ in dims) / height

@@ -1,5 +1,5 @@
 """
-The part of a target that says how pixels are read.
+The keys of a target that say how pixels are read.
 """
 
 from __future__ import annotations
@@ -11,59 +11,63 @@ import numpy as np
 
 from ndsampler.errors import TargetError
 from ndsampler.frames.layout import parse_channels
+from ndsampler.frames.nodata import DECLARED
 from ndsampler.frames.resample import Resampling
-from ndsampler.windows import is_sequence
+from ndsampler.windows import is_sequence, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: The largest factor by which a sample is enlarged, and the inverse of the smallest.
+#: The largest scale factor; its inverse is the smallest.
 MAX_SCALE = 1e6
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How pixels are read, apart from where."""
+    """How the pixels of a window are read."""
 
     channels: Any = None
-    """As :func:`ndsampler.frames.layout.parse_channels` returns them."""
+    """The channels, as :func:`ndsampler.frames.layout.parse_channels` returns them."""
     scale: tuple[float, float] = (1.0, 1.0)
-    """Factors for (x, y)."""
+    """Scale factors for (x, y)."""
     resampling: Resampling = field(default_factory=Resampling)
-    """How values between pixels are found."""
+    """How pixels are interpolated."""
     nodata: Any = None
-    """None, ``'float'``, ``'ma'`` or the value that means "no measurement"."""
+    """None, one of :data:`ndsampler.frames.nodata.DECLARED`, or the value that marks pixels without a
+    measurement."""
     dtype: np.dtype[Any] | None = None
-    """Type that the pixels are cast to; None leaves it."""
+    """Type to which the pixels are cast; None leaves their type."""
     padkw: dict[str, Any] | None = None
-    """Arguments of :func:`numpy.pad` for what lies outside; None is zeros."""
+    """Arguments of :func:`numpy.pad` for pixels outside the image; None means zeros."""
     as_xarray: bool = False
-    """Whether pixels come with named coordinates."""
+    """Whether the pixels are returned as an xarray with named coordinates."""
     native: bool = False
-    """Whether the assets of a video's frames come as separate parts, each at its own resolution."""
+    """Whether the assets of a video's frames are returned as separate parts at their own resolutions."""
     realign: str | None = None
     """``'largest'`` resizes the parts of native scale to the largest of them and joins them."""
     lazy: bool = False
-    """Whether the frames of a video come as delayed images."""
+    """Whether the frames of a video are returned as delayed images."""
 
     @property
-    def missing(self) -> Any:
-        """What of the pixels is to become NaN while they are read: a mask is made of NaN afterwards."""
-        return "float" if self.nodata == "ma" else self.nodata
+    def changes_values(self) -> bool:
+        """Whether pixels are masked, cast or labelled after they were read."""
+        return self.nodata == "ma" or self.dtype is not None or self.as_xarray
 
     @property
     def is_scaled(self) -> bool:
-        """Whether samples have other pixels than the window."""
+        """Whether the pixels of the window are resampled."""
         return self.scale != (1.0, 1.0)
 
     @property
     def scale_matrix(self) -> NDArray[np.float64] | None:
-        """3x3 matrix of the scale; None when it changes nothing."""
+        """3x3 matrix of the scale; None for the identity."""
         return np.diag([*self.scale, 1.0]) if self.is_scaled else None
 
 
+#: The options of a target that states none.
 DEFAULT_OPTIONS = ReadOptions()
 
+#: The keys of a target that are reading options.
 OPTION_KEYS = (
     "channels",
     "scale",
@@ -80,10 +84,13 @@ OPTION_KEYS = (
 
 
 def read_options(target: dict[str, Any]) -> ReadOptions:
-    """Return the reading options that a target states.
+    """Return the reading options of a target.
+
+    Args:
+        target: the user's dictionary.
 
     Raises:
-        TargetError: for a value that is not understood.
+        TargetError: for an invalid value.
 
     Example:
         >>> read_options({'scale': (2, 0.5)}).scale
@@ -98,22 +105,49 @@ def read_options(target: dict[str, Any]) -> ReadOptions:
         nodata=_nodata(target.get("nodata")),
         dtype=_dtype(target.get("dtype")),
         padkw=_padkw(target.get("padkw")),
-        as_xarray=bool(target.get("as_xarray", False)),
-        native=bool(target.get("use_native_scale", False)),
+        as_xarray=read_flag(target, "as_xarray", False),
+        native=read_flag(target, "use_native_scale", False),
         realign=_realign(target.get("realign_native")),
-        lazy=target.get("finalize", True) is False,
+        lazy=not read_flag(target, "finalize", True),
     )
 
 
+def read_flag(target: dict[str, Any], key: str, default: bool) -> bool:
+    """Return a key of a target that is on or off.
+
+    Args:
+        target: the user's dictionary.
+        key: name of the flag.
+        default: its value if the target does not state it, or states None.
+
+    Raises:
+        TargetError: for an array, or another value that is neither true nor false.
+
+    Example:
+        >>> read_flag({'as_xarray': 1}, 'as_xarray', False), read_flag({}, 'finalize', True)
+        (True, True)
+    """
+    value = target.get(key)
+    if value is None:
+        return default
+    try:
+        flag = None if getattr(value, "ndim", 0) else bool(value)
+    except (TypeError, ValueError):
+        flag = None
+    if flag is None:
+        raise TargetError(f"{key} is {value!r}; expected True or False")
+    return flag
+
+
 def _realign(value: Any) -> str | None:
-    """Return how the parts of native scale are brought together."""
-    if value is None or value is False or value == "largest":
+    """Return how the parts of native scale are joined."""
+    if value is None or value is False or (isinstance(value, str) and value == "largest"):
         return value or None
     raise TargetError(f"realign_native is {value!r}; expected None or 'largest'")
 
 
 def _scale(value: Any) -> tuple[float, float]:
-    """Return a scale as (x, y) factors."""
+    """Return the (x, y) scale factors."""
     pair = tuple(value) if is_sequence(value) else (value, value)
     if value is None:
         return 1.0, 1.0
@@ -129,39 +163,50 @@ def _scale(value: Any) -> tuple[float, float]:
 
 
 def _resampling(target: dict[str, Any]) -> Resampling:
-    """Return how values between pixels are found."""
+    """Return how pixels are interpolated."""
     interpolation = target.get("interpolation")
     antialias = target.get("antialias")
-    if antialias is not None and not isinstance(antialias, (bool, np.bool_, int)) and antialias != "auto":
+    is_auto = antialias is None or (isinstance(antialias, str) and antialias == "auto")
+    if not is_auto and not isinstance(antialias, (bool, np.bool_, int)):
         raise TargetError(f"antialias is {antialias!r}; expected True, False or 'auto'")
+    if interpolation is not None and not isinstance(interpolation, str):
+        raise TargetError(f"interpolation is {interpolation!r}; expected the name of a method, or 'auto'")
     return Resampling(
         "auto" if interpolation is None else interpolation, bool(antialias) or antialias is None
     )
 
 
 def _nodata(value: Any) -> Any:
-    """Return what to do about missing measurements."""
-    if value is None or (isinstance(value, str) and value in ("float", "ma")):
+    """Return how pixels without a measurement are treated."""
+    if value is None or (isinstance(value, str) and value in DECLARED):
         return value
     if isinstance(value, str) and value == "auto":
         return "float"
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise TargetError(f"nodata is {shown(value)}; expected a number that pixels of 64 bits can have")
         return value
-    raise TargetError(f"nodata is {value!r}; expected None, 'float', 'auto', 'ma' or a number")
+    raise TargetError(
+        f"nodata is {value!r}; expected None, 'float', 'auto', 'ma' or a number; or 'alpha', which also "
+        "counts transparent pixels"
+    )
 
 
 def _dtype(value: Any) -> np.dtype[Any] | None:
-    """Return the type to cast to."""
+    """Return the type to which pixels are cast."""
     if value is None:
         return None
     try:
-        return np.dtype(value)
-    except TypeError as ex:
+        dtype = np.dtype(value)
+    except (TypeError, ValueError, SyntaxError) as ex:
         raise TargetError(f"dtype is {value!r}; expected a numpy type: {ex}") from ex
+    if dtype.kind not in "biufc":
+        raise TargetError(f"dtype is {value!r}; expected a numpy type of single numbers, such as 'float32'")
+    return dtype
 
 
 def _padkw(value: Any) -> dict[str, Any] | None:
-    """Return arguments of :func:`numpy.pad`, or None where they mean zeros."""
+    """Return the arguments of :func:`numpy.pad`; None if they mean padding with zeros."""
     if value is None:
         return None
     if not isinstance(value, dict):

@@ -1,51 +1,158 @@
 """
-Step 2: which frames, which window, read how.
-
-After this step nobody looks into the user's dictionary any more.
+What a target asks for, as a value: a placed window on one or more frames.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.sampling.options import read_options
-from ndsampler.sampling.video import is_video_target, resolve_video_region
-from ndsampler.sampling.window import SampleRegion, check_size, place_window
-from ndsampler.windows import normalize_pad
+import numpy as np
+
+from ndsampler.errors import WindowError
+from ndsampler.sampling.options import DEFAULT_OPTIONS, ReadOptions
+from ndsampler.windows import MAX_SAMPLE_BYTES, PixelBox
 
 if TYPE_CHECKING:
-    from ndsampler.coco_frames import CocoFrames
+    from numpy.typing import NDArray
 
-__all__ = ["SampleRegion", "resolve_region"]
+    from ndsampler.frames.layout import FrameLayout
+
+__all__ = ["NO_MARGIN", "FrameRequest", "SampleRegion", "check_size", "scaled_length"]
+
+#: ((top, bottom), (left, right)) of a window without margins.
+NO_MARGIN = ((0, 0), (0, 0))
 
 
-def resolve_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRegion, dict[str, Any]]:
-    """Decide what a target asks for.
+@dataclass(frozen=True, eq=False)
+class SampleRegion:
+    """A placed window on one or more frames."""
+
+    layouts: tuple[FrameLayout | None, ...]
+    """The files of each frame, in order; None for a frame outside the video."""
+    is_video: bool
+    """Whether the sample has a time axis."""
+    box: PixelBox
+    """The window without margins, in pixels of the image or video; may reach outside it."""
+    pad: tuple[tuple[int, int], tuple[int, int]]
+    """((top, bottom), (left, right)) margins in pixels."""
+    data_dims: tuple[int, ...]
+    """(height, width) of the image, or (frames, height, width) of the video."""
+    options: ReadOptions = DEFAULT_OPTIONS
+    """How the pixels are read."""
+    warps_space_from_img: tuple[NDArray[Any] | None, ...] = (None,)
+    """For each frame the 3x3 matrix from its image to the space of the window; None for the identity."""
+    stated_pad: Any = None
+    """The key ``pad`` of a video target, as the user wrote it."""
+    positions: tuple[int, ...] = ()
+    """Position of each frame in the video, or in the list of images of the target."""
+
+    @property
+    def names_channels(self) -> bool:
+        """Whether the target, or the dataset for any of the frames, names channels."""
+        if isinstance(self.options.channels, tuple):
+            return True
+        assets = (asset for layout in self.layouts if layout is not None for asset in layout.assets)
+        return any(asset.channels is not None for asset in assets)
+
+    @property
+    def gids(self) -> tuple[Any, ...]:
+        """Image id of each frame; None for a frame outside the video."""
+        return tuple(None if layout is None else layout.gid for layout in self.layouts)
+
+    @property
+    def padded_box(self) -> PixelBox:
+        """The window with its margins."""
+        return self.box if self.pad == NO_MARGIN else self.box.padded(self.pad)
+
+    @property
+    def lies_inside(self) -> bool:
+        """Whether the window with its margins lies inside the image or video."""
+        height, width = self.data_dims[-2:]
+        return self.padded_box == self.padded_box.clipped(height, width)
+
+    @property
+    def sample_dims(self) -> tuple[int, int]:
+        """(height, width) of the sample: the padded window times the scale, rounded up."""
+        height, width = self.padded_box.dims
+        if not self.options.is_scaled:
+            return height, width
+        scale_x, scale_y = self.options.scale
+        return scaled_length(height, scale_y), scaled_length(width, scale_x)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether each frame is returned as parts of different resolution."""
+        return self.is_video and self.options.native and not self.options.lazy
+
+    @property
+    def is_lazy(self) -> bool:
+        """Whether each frame is returned as a delayed image."""
+        return self.is_video and self.options.lazy
+
+    @property
+    def warp_space_from_sample(self) -> NDArray[np.float64]:
+        """3x3 matrix from sample coordinates to the space of the window."""
+        box, (scale_x, scale_y) = self.padded_box, self.options.scale
+        return np.array([[1 / scale_x, 0.0, box.x0], [0.0, 1 / scale_y, box.y0], [0.0, 0.0, 1.0]])
+
+    def frame_requests(self, channels: Any) -> list[FrameRequest]:
+        """Return what to read of each frame.
+
+        Args:
+            channels: see :attr:`FrameRequest.channels`.
+        """
+        return [
+            FrameRequest(layout, warp, channels, self)
+            for layout, warp in zip(self.layouts, self.warps_space_from_img)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRequest:
+    """What to read of one frame of a region."""
+
+    layout: FrameLayout | None
+    """The files of the frame; None for a frame outside the video."""
+    warp_space_from_img: NDArray[Any] | None
+    """3x3 matrix from the image to the space of the window; None for the identity."""
+    channels: Any
+    """Names of the channels; for an image whatever :func:`ndsampler.frames.layout.parse_channels` returns."""
+    region: SampleRegion
+    """The window and the reading options."""
+
+
+def scaled_length(length: int, factor: float) -> int:
+    """Return a length times a factor, rounded up with a tolerance for rounding errors of the factor.
 
     Args:
-        target: as :func:`ndsampler.sampling.target.normalize_target` returns it.
-        frames: knows the sizes of images and videos.
+        length: pixels.
+        factor: scale.
 
     Returns:
-        The region, and the target with the keys that say what was decided: ``space_dims``,
-        ``data_dims``, ``window_dims`` for centered windows, ``space_slice`` and ``slices``; for a video
-        also ``vidid``, ``gids``, ``time_slice`` and ``real_frames``, which tells the frames that exist from
-        those before the first and after the last.
+        The scaled length, at least 1.
+
+    Example:
+        >>> scaled_length(10, 1.1), scaled_length(9, 0.5), scaled_length(10, 0.01)
+        (11, 5, 1)
+    """
+    return max(1, math.ceil(length * factor - 1e-2))
+
+
+def check_size(region: SampleRegion) -> None:
+    """Refuse a sample that is far too large, before any file is opened.
+
+    Args:
+        region: the region of the sample.
 
     Raises:
-        TargetError: if the target contradicts itself or lacks something.
-        WindowError: if its window is malformed or absurdly large.
-        UnknownIdError: if there is no such image or video.
+        WindowError: if it has more pixels than :data:`ndsampler.windows.MAX_SAMPLE_BYTES`.
     """
-    if is_video_target(target):
-        return resolve_video_region(target, frames)
-    gid = target["gid"]
-    layout = frames.layout(gid)
-    dims = frames.reader.dims(layout)
-    inferred: dict[str, Any] = {"space_dims": dims, "data_dims": dims}
-    box = place_window(target, dims, inferred)
-    (top, bottom), (left, right) = normalize_pad(target.get("pad"))
-    pad = ((top, bottom), (left, right))
-    region = SampleRegion((layout,), False, box, pad, dims, read_options(target))
-    check_size(region)
-    return region, {**target, **inferred}
+    height, width = region.sample_dims
+    if height * width * len(region.layouts) > MAX_SAMPLE_BYTES:
+        raise WindowError(
+            f"the sample would have {len(region.layouts)} frames of (height, width) {(height, width)}, "
+            f"more than {MAX_SAMPLE_BYTES} pixels. "
+            "Ask for a smaller window, or a smaller scale"
+        )

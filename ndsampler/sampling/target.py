@@ -1,8 +1,8 @@
 """
-Step 1: the user's dictionary, copied and under canonical names.
+Step 1: a copy of the user's dictionary with canonical keys.
 
-The one module that knows aliases of keys and arguments that have moved into
-the target.
+Aliases of keys, and arguments of earlier releases that are keys of the target now, are handled here and in no
+later step. ``keys`` lists the keys, and ``implied`` adds what a box implies about the window.
 """
 
 from __future__ import annotations
@@ -10,36 +10,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.errors import TargetError, UnknownTargetError
+from ndsampler.errors import TargetError
+from ndsampler.sampling.implied import add_annotation, add_own_box, is_placeholder
+from ndsampler.sampling.keys import ALIASES, READ_KEYS, check_keys
 from ndsampler.utils.deprecation import warn_once, warn_user
 
 if TYPE_CHECKING:
     import kwcoco
 
-#: Other names of keys of a target; the canonical one wins when both are given.
-ALIASES = {"image_id": "gid", "video_id": "vidid", "image_ids": "gids"}
-
 #: Arguments of earlier releases that are keys of the target now.
 MOVED_ARGUMENTS = ("pad", "padkw", "dtype", "nodata")
 
-#: What an annotation gives to a target that names it, where the target does not say otherwise.
-SIZE_KEYS = ("cx", "cy", "width", "height")
-
 
 def normalize_target(target: Any, dset: kwcoco.CocoDataset) -> dict[str, Any]:
-    """Return a copy of a target with canonical keys and its annotation expanded.
+    """Return a copy of a target with canonical keys, and with the keys that its annotation implies.
 
     Args:
-        target: the user's dictionary, which is never written to.
-        dset: knows the annotations.
+        target: the user's dictionary, which is not changed.
+        dset: the dataset with the annotations.
 
     Returns:
-        A new dictionary: the given keys in their order, then what was inferred.
+        A new dictionary: the given keys in their order, followed by the inferred keys.
 
     Raises:
-        TargetError: if it is no dictionary, names no image, or names an annotation without a box and
-            no window.
-        UnknownTargetError: if there is no such annotation.
+        TargetError: if the target is not a dictionary, names no image, or states no window and names an
+            annotation without a box or of another image.
+        UnknownTargetError: if there is no such annotation, and the target needs one.
+
+    Warns:
+        UserWarning: for keys that are probably misspelled, each once in a process.
 
     Example:
         >>> import kwcoco
@@ -47,67 +46,60 @@ def normalize_target(target: Any, dset: kwcoco.CocoDataset) -> dict[str, Any]:
         >>> normalize_target({'image_id': 3, 'cx': 5}, dset)
         {'image_id': 3, 'cx': 5, 'gid': 3}
     """
-    if not isinstance(target, Mapping):
-        raise TargetError(f"target is {target!r}; expected a dictionary such as {{'gid': 1, 'slices': ...}}")
-    normal = dict(target)
+    normal = copy_target(target)
+    check_keys(normal)
+    if not normal.keys().isdisjoint(ALIASES):
+        _add_canonical_keys(normal)
     aid = normal.get("aid")
-    if aid is not None and not _is_placeholder(aid):
-        _expand_annotation(normal, aid, dset)
-    for alias, key in ALIASES.items():
-        if alias in normal and normal.get(key) is None:
-            normal[key] = normal[alias]
-    if all(normal.get(key) is None for key in ("gid", "vidid", "gids")):
+    if aid is not None and not is_placeholder(aid):
+        add_annotation(normal, aid, dset)
+    elif "bbox" in normal:
+        add_own_box(normal)
+    if normal.get("gid") is None and normal.get("vidid") is None and normal.get("gids") is None:
         raise TargetError(
             f"target {_brief(normal)} names no image; expected a key 'gid', 'vidid', 'gids' or 'aid'"
         )
     return normal
 
 
-def _is_placeholder(aid: Any) -> bool:
-    """Whether an annotation id is the -1 that negatives carry."""
-    return bool(isinstance(aid, int) or hasattr(aid, "__index__")) and int(aid) < 0
+def _add_canonical_keys(target: dict[str, Any]) -> None:
+    """Add the keys that aliases stand for, unless they are stated."""
+    for alias, key in ALIASES.items():
+        if alias in target and target.get(key) is None:
+            target[key] = target[alias]
 
 
-def _expand_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset) -> None:
-    """Fill in the image and the box of an annotation where the target does not state them."""
-    has_window = any(target.get(key) is not None for key in ("slices", "space_slice"))
-    needed = () if has_window else SIZE_KEYS
-    if all(target.get(key) is not None for key in ("gid", "category_id", *needed)):
-        return
-    try:
-        ann = dset.anns[aid]
-    except (KeyError, TypeError):
-        raise UnknownTargetError(f"aid is {aid!r}; expected an annotation id of the dataset") from None
-    if all(target.get(key) is None for key in ("gid", "image_id")):
-        target["gid"] = ann["image_id"]
-    missing = [key for key in needed if target.get(key) is None]
-    box = ann.get("bbox")
-    if missing and box is None:
-        raise TargetError(
-            f"annotation {aid} of image {ann['image_id']} has no 'bbox', so the target does not say where "
-            f"its window lies; give {', '.join(missing)}, or 'slices'"
-        )
-    if missing:
-        x, y, width, height = (float(value) for value in box)
-        stated = {"cx": x + width / 2, "cy": y + height / 2, "width": width, "height": height}
-        target.update((key, stated[key]) for key in missing)
-    if target.get("category_id") is None:
-        target["category_id"] = ann.get("category_id")
+def copy_target(target: Any) -> dict[str, Any]:
+    """Return a new dictionary with the keys of a target.
+
+    Args:
+        target: the user's dictionary.
+
+    Raises:
+        TargetError: if it is no dictionary.
+    """
+    if type(target) is not dict and not isinstance(target, Mapping):
+        raise TargetError(f"target is {target!r}; expected a dictionary such as {{'gid': 1, 'slices': ...}}")
+    return dict(target)
 
 
 def take_arguments(target: Any, kwargs: dict[str, Any]) -> Any:
-    """Return the target with arguments of earlier releases laid into it.
+    """Return the target with the arguments of earlier releases as keys.
 
     Args:
         target: the user's dictionary, or None.
-        kwargs: keyword arguments that are not in today's signature.
+        kwargs: keyword arguments that are not in the signature of ``load_sample``.
 
     Returns:
-        The target itself when there are none, else a new dictionary. An argument beats a key.
+        The target itself if there are no such arguments, otherwise a new dictionary, in which an argument
+        replaces a key of the same name.
+
+    Raises:
+        TargetError: if there are such arguments and the target is no dictionary.
 
     Warns:
-        FutureWarning: once a process for each such argument, naming its replacement.
-        UserWarning: for an argument that never existed; it is ignored.
+        FutureWarning: for each such argument once per process; it names the replacement.
+        UserWarning: for an unknown argument, which is ignored.
     """
     if "tr" in kwargs:
         warn_once("the argument tr is now called target")
@@ -117,11 +109,18 @@ def take_arguments(target: Any, kwargs: dict[str, Any]) -> Any:
         warn_once(f"the argument {key} is now the key {key!r} of the target")
     unknown = sorted(set(kwargs) - set(MOVED_ARGUMENTS) - {"tr"})
     if unknown:
-        warn_user(f"unknown arguments are ignored: {', '.join(unknown)}", UserWarning)
-    return {**(target or {}), **moved} if moved else target
+        warn_user(f"unknown arguments are ignored: {', '.join(map(_with_hint, unknown))}", UserWarning)
+    if not moved:
+        return target
+    return {**({} if target is None else copy_target(target)), **moved}
+
+
+def _with_hint(argument: str) -> str:
+    """Return the name of an unknown argument; if it is a key of targets, with what to write instead."""
+    return f"{argument} (write {{**target, {argument!r}: ...}})" if argument in READ_KEYS else argument
 
 
 def _brief(target: dict[str, Any]) -> str:
-    """Return a target for an error message."""
+    """Return the representation of a target for an error message, shortened if necessary."""
     text = repr(target)
     return text if len(text) <= 200 else text[:200] + "…"

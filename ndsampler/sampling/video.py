@@ -1,23 +1,24 @@
 """
-Step 2 for videos: which frames, and how each lies in the space of the video.
+Step 2 for videos: which frames, and the transform from each frame to the video.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, KeysView, ValuesView
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.errors import TargetError, WindowError
+from ndsampler.errors import TargetError, UnknownTargetError, WindowError
 from ndsampler.sampling.native import realign_largest
 from ndsampler.sampling.options import read_options
-from ndsampler.sampling.window import SampleRegion, check_size, place_window
+from ndsampler.sampling.region import SampleRegion, check_size
+from ndsampler.sampling.window import place_window
 from ndsampler.windows import as_int, floor_slices, normalize_pad
 
 if TYPE_CHECKING:
     from ndsampler.coco_frames import CocoFrames
 
-#: The largest number of frames of one sample.
+#: Maximum number of frames of a sample.
 MAX_FRAMES = 100_000
 
 
@@ -26,41 +27,45 @@ class FrameChoice:
     """The frames of a sample, in order."""
 
     vidid: Any
-    """Id of the video; None when the images belong to none."""
+    """Id of the video; None if the images belong to no video."""
     gids: tuple[Any, ...]
-    """Image id of each frame, None for one before the first or after the last."""
+    """Image id of each frame; None for a frame before the first or after the last of the video."""
     n_frames: int
-    """Frames of the whole video, or of the given list."""
+    """Number of frames of the whole video, or of the list in the target."""
     time_slice: slice
-    """As the target states it; all frames when it states none."""
+    """The time slice of the target; all frames if it states none."""
+    positions: range
+    """Position of each frame in the video, or in the list of the target."""
 
 
 def is_video_target(target: dict[str, Any]) -> bool:
-    """Whether a target asks for a sample with a time axis."""
+    """Whether a target describes a sample with a time axis."""
     return target.get("vidid") is not None or target.get("gids") is not None
 
 
 def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRegion, dict[str, Any]]:
-    """Decide what a target in a video asks for: see :func:`ndsampler.sampling.region.resolve_region`.
+    """Resolve a target in a video: see :func:`ndsampler.sampling.resolve.resolve_region`.
 
     Raises:
-        TargetError: if no frame is touched.
+        TargetError: if the target contains no frame of the video.
         UnknownTargetError: if there is no such video.
         UnknownIdError: if there is no such image.
-        WindowError: if the window, or its margin, is malformed or absurdly large.
+        WindowError: if the window or its margin is malformed or far too large.
     """
     time_pad, *space_pad = normalize_pad(target.get("pad"), 3)
     slices = target.get("slices")
     has_time = isinstance(slices, (tuple, list)) and len(slices) == 3 and target.get("space_slice") is None
     time_slice = slices[0] if has_time else target.get("time_slice")  # type: ignore[index]
+    target = _with_listed_gids(target)
     choice = choose_frames(target, time_slice, time_pad, frames)
     real = [gid for gid in choice.gids if gid is not None]
     dims = frames.video_dims(choice.vidid, real[0])
     layouts = tuple(None if gid is None else frames.layout(gid) for gid in choice.gids)
     warps = tuple(None if layout is None else layout.warp_vid_from_img for layout in layouts)
-    inferred: dict[str, Any] = {} if choice.vidid is None else {"vidid": choice.vidid}
+    inferred: dict[str, Any] = {} if target.get("vidid") is not None else {"vidid": choice.vidid}
     inferred.update(space_dims=dims, data_dims=(choice.n_frames, *dims))
-    # Programs center windows on annotations, with half pixels; the pixels are those of the floors.
+    # Programs compute slices from the centers of annotations, which may have half pixels; these are rounded
+    # down.
     space_slice = floor_slices(slices[1:] if has_time else target.get("space_slice"))  # type: ignore[index]
     box = place_window({**target, "space_slice": space_slice, "slices": floor_slices(slices)}, dims, inferred)
     _state_frames(target, choice, real, inferred)
@@ -73,6 +78,7 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
         options=read_options(target),
         warps_space_from_img=warps,
         stated_pad=target.get("pad"),
+        positions=tuple(choice.positions),
     )
     if region.is_native and region.options.realign:
         region = realign_largest(region, frames)
@@ -80,10 +86,18 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
     return region, {**target, **inferred}
 
 
+def _with_listed_gids(target: dict[str, Any]) -> dict[str, Any]:
+    """Return a target whose ``gids`` can be read twice and pickled: a list instead of an iterator or view."""
+    gids = target.get("gids")
+    if isinstance(gids, (Iterator, KeysView, ValuesView)):
+        return {**target, "gids": list(gids)}
+    return target
+
+
 def _state_frames(
     target: dict[str, Any], choice: FrameChoice, real: list[Any], inferred: dict[str, Any]
 ) -> None:
-    """Say in the returned target which frames were chosen."""
+    """Add the keys that describe the chosen frames to the inferred keys of a target."""
     if target.get("gids") is None:
         inferred["gids"] = real
     if target.get("time_slice") is None:
@@ -95,37 +109,31 @@ def _state_frames(
 def choose_frames(
     target: dict[str, Any], time_slice: Any, time_pad: tuple[int, int], frames: CocoFrames
 ) -> FrameChoice:
-    """Return the frames that a target names.
+    """Return the frames of a target.
 
     Args:
-        target: names a video (``vidid``) or images (``gids``), which win.
-        time_slice: frames of the video by position; a negative start lies before the first.
-        time_pad: frames to add before and after.
-        frames: knows the videos.
+        target: states a video (``vidid``) or images (``gids``); ``gids`` takes precedence.
+        time_slice: positions of frames in the video; a negative start lies before the first frame.
+        time_pad: number of frames to add before and after.
+        frames: gives the frames of a video.
 
     Returns:
         The frames; positions outside the video have no image.
 
     Raises:
-        TargetError: if no frame is touched, or ``gids`` is no list.
+        TargetError: if the target contains no frame of the video, or ``gids`` is not a list.
         UnknownTargetError: if there is no such video.
         WindowError: for a malformed time slice.
     """
-    given = None if _were_inferred(target, time_slice, time_pad, frames) else target.get("gids")
-    if given is not None:
-        if isinstance(given, str) or not isinstance(given, Iterable):
-            raise TargetError(f"gids is {given!r}; expected a list of image ids")
-        gids = list(given)
-        if not gids:
-            raise TargetError("the target touches no frame: gids is empty; expected at least one image id")
-        vidid = target.get("vidid")
-        vidid = frames.video_of(gids[0]) if vidid is None else vidid
-        total = len(frames.video_gids(vidid)) if vidid is not None else len(gids)
-        time_slice = slice(0, len(gids))
+    stated = target.get("vidid")
+    known = None if stated is None else _frames_of(stated, frames, target)
+    given = None if _were_inferred(target, known, time_slice, time_pad) else target.get("gids")
+    if given is None:
+        gids, vidid, total = known or [], stated, len(known or ())
     else:
-        vidid = target["vidid"]
-        gids = frames.video_gids(vidid)
-        total = len(gids)
+        gids, time_slice = _as_gids(given), None
+        vidid, known = (stated, known) if known is not None else _video_of(gids[0], frames)
+        total = len(gids) if known is None else len(known)
     positions = _positions(time_slice, len(gids), time_pad)
     chosen = tuple(gids[place] if 0 <= place < len(gids) else None for place in positions)
     if all(gid is None for gid in chosen):
@@ -133,26 +141,55 @@ def choose_frames(
             f"the target touches no frame: gids is {given!r}, the time slice {time_slice!r}, and "
             f"there are {len(gids)} frames"
         )
-    stated = slice(0, len(gids)) if time_slice is None else time_slice
-    return FrameChoice(vidid, chosen, total, stated)
+    stated_slice = slice(0, len(gids)) if time_slice is None else time_slice
+    return FrameChoice(vidid, chosen, total, stated_slice, positions)
+
+
+def _as_gids(given: Any) -> list[Any]:
+    """Return the image ids that a target lists."""
+    if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0:
+        raise TargetError(f"gids is {given!r}; expected a list of image ids")
+    gids = list(given)
+    if not gids:
+        raise TargetError("the target touches no frame: gids is empty; expected at least one image id")
+    return gids
+
+
+def _frames_of(vidid: Any, frames: CocoFrames, target: dict[str, Any]) -> list[Any] | None:
+    """Return the frames of the video that a target states.
+
+    Beside ``gids`` an unknown video is a key of the program's own, and the result is None.
+    """
+    try:
+        return frames.video_gids(vidid)
+    except UnknownTargetError:
+        if target.get("gids") is None:
+            raise
+        return None
+
+
+def _video_of(gid: Any, frames: CocoFrames) -> tuple[Any, list[Any] | None]:
+    """Return the video of an image and its frames; None for both if it belongs to no video of the dataset."""
+    vidid = frames.video_of(gid)
+    known = None if vidid is None else _frames_of(vidid, frames, {"gids": [gid]})
+    return (None if known is None else vidid), known
 
 
 def _were_inferred(
-    target: dict[str, Any], time_slice: Any, time_pad: tuple[int, int], frames: CocoFrames
+    target: dict[str, Any], known: list[Any] | None, time_slice: Any, time_pad: tuple[int, int]
 ) -> bool:
-    """Whether the ``gids`` of a target come from its having been resolved before.
+    """Whether the key ``gids`` of a target was added when the target was resolved earlier.
 
-    They lack the frames outside the video then, which its time slice still names.
+    In that case it lacks the frames outside the video, which the time slice still includes.
     """
-    if any(target.get(key) is None for key in ("real_frames", "vidid", "gids")):
+    if known is None or target.get("real_frames") is None or target.get("gids") is None:
         return False
-    gids = frames.video_gids(target["vidid"])
-    positions = _positions(time_slice, len(gids), time_pad)
-    return [gids[place] for place in positions if 0 <= place < len(gids)] == list(target["gids"])
+    positions = _positions(time_slice, len(known), time_pad)
+    return [known[place] for place in positions if 0 <= place < len(known)] == list(target["gids"])
 
 
 def _positions(time_slice: Any, count: int, pad: tuple[int, int]) -> range:
-    """Return the positions of frames, perhaps outside the video."""
+    """Return the positions of frames in the video; some may lie outside it."""
     part = slice(None) if time_slice is None else time_slice
     if not isinstance(part, slice):
         raise WindowError(f"time_slice is {time_slice!r}; expected a slice of frames")

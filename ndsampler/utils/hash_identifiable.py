@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
+from ndsampler.utils.fork_safety import fork_safe
+
 __all__ = ["HashIdentifiable"]
 
 
@@ -71,6 +73,7 @@ class HashIdentifiable:
         return ub.hash_data(parts), parts
 
     @property
+    @fork_safe
     def hashid(self) -> str:
         """Hex id of the dependencies, computed when first asked for and then kept.
 

@@ -9,6 +9,6 @@ from __future__ import annotations
 from concurrent.futures import as_completed
 
 from ubelt import Executor, JobPool
-from ubelt.util_futures import SerialExecutor
+from ubelt.util_futures import SerialExecutor, SerialFuture
 
-__all__ = ["Executor", "JobPool", "SerialExecutor", "as_completed"]
+__all__ = ["Executor", "JobPool", "SerialExecutor", "SerialFuture", "as_completed"]

@@ -3,7 +3,7 @@ Cloud-optimized GeoTIFFs, under their old name. ``osgeo`` is neither needed nor 
 
 Today :meth:`ndsampler.Frames.load_frame` gives an image that is read when it is sliced,
 :class:`ndsampler.backends.cog.CogBackend` writes the files, :meth:`ndsampler.Frames.prepare` converts
-all images of a dataset, and the package rio-cogeo validates.
+all images of a dataset, and :mod:`ndsampler.utils.validate_cog` validates one file.
 """
 
 from __future__ import annotations
@@ -166,11 +166,9 @@ def batch_validate_cog(
         max_workers: how many at a time; 0 works in this process.
 
     Yields:
-        ``fpath``, ``status`` (``'pass'`` or ``'fail'``), ``errors``, ``warnings`` and ``details``, as
-        :func:`ndsampler.utils.validate_cog.validate` finds them; a file that cannot be read fails.
-
-    Raises:
-        MissingDependencyError: if rio-cogeo is not installed.
+        ``fpath``, ``orig_fpath`` (None), ``status`` (``'pass'`` or ``'fail'``), and the ``errors``,
+        ``warnings`` and ``details`` of :func:`ndsampler.utils.validate_cog.validate`. A file that cannot be
+        read fails.
 
     Example:
         >>> [report] = batch_validate_cog(["/no/such/file.tif"])
@@ -201,7 +199,8 @@ def _validate_cog(path: str) -> dict[str, Any]:
     except SourceError as ex:
         warnings, errors, details = [], [str(ex)], {}
     status = "fail" if errors else "pass"
-    return {"fpath": path, "status": status, "errors": errors, "warnings": warnings, "details": details}
+    report = {"errors": errors, "warnings": warnings, "details": details}
+    return {**report, "fpath": path, "orig_fpath": None, "status": status}
 
 
 def _write_whole(backend: CogBackend, source: SourceReader, dst: str) -> None:

@@ -100,9 +100,24 @@ class LRUDict(MutableMapping[Any, Any]):
     def __contains__(self, key: object) -> bool:
         return key in self._cache
 
+    def __repr__(self) -> str:
+        return f"LRUDict({dict(self._cache)})"
+
     def has_key(self, key: Any) -> bool:
-        """Say whether an item is there."""
+        """Return whether there is an item with this key."""
         return key in self._cache
+
+    def iteritems(self) -> Iterator[tuple[Any, Any]]:
+        """Iterate over keys and values, as ``items()`` does."""
+        return iter(self.items())
+
+    def iterkeys(self) -> Iterator[Any]:
+        """Iterate over keys, as ``keys()`` does."""
+        return iter(self)
+
+    def itervalues(self) -> Iterator[Any]:
+        """Iterate over values, as ``values()`` does."""
+        return iter(self.values())
 
     def clear(self) -> None:
         """Forget all items."""

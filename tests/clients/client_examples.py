@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import pathlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from xdoctest.core import parse_doctestables
 from xdoctest.doctest_example import DocTest
@@ -67,32 +68,61 @@ INDIRECT = {
     "netharn/examples/segmentation.py": ["SegmentationDataset.__getitem__:0"],
 }
 
-#: The detector's examples call an option of it by another name than its configuration does.
-BSIZE = (KeyError, "calls batch_size bsize, which its own configuration does not know")
 
-#: Examples that fail whatever release of this library they run on: the error, and what the client does.
-FAULTS: dict[str, tuple[type[Exception], str]] = {
-    "netharn/examples/object_detection.py::DetectDataset.make_loader:0": (
+@dataclass(frozen=True)
+class Fault:
+    """What an example does wrong by itself, whatever release of this library it runs on."""
+
+    error: type[Exception]
+    """The exact type of its error."""
+    words: str
+    """A part of the error's message."""
+    reason: str
+    """What the client does."""
+
+
+#: The detector's examples use another name for an option than its configuration does.
+BSIZE = Fault(KeyError, "'bsize'", "calls batch_size bsize, which its own configuration does not know")
+
+#: Examples that fail by themselves.
+FAULTS: dict[str, Fault] = {
+    "netharn/examples/object_detection.py::DetectDataset.make_loader:0": Fault(
         AttributeError,
-        "takes the parts of its own batch for tensors, and one is a string",
+        "'str' object has no attribute 'shape'",
+        "takes all parts of its own batch for tensors, and one is a string",
     ),
     "netharn/examples/object_detection.py::DetectHarn.run_batch:0": BSIZE,
     "netharn/examples/object_detection.py::DetectHarn.on_batch:0": BSIZE,
     "netharn/examples/object_detection.py::DetectHarn.on_epoch:0": BSIZE,
     "netharn/examples/object_detection.py::DetectHarn.draw_batch:0": BSIZE,
-    "kwcoco_dataloader/tasks/fusion/datamodules/kwcoco_dataset.py::BalanceMixin:1": (
-        Exception,
+    "kwcoco_dataloader/tasks/fusion/datamodules/kwcoco_dataset.py::BalanceMixin:1": Fault(
+        Exception,  # kwcoco raises this very class
+        "from a non-existing file: fpath='/media/joncrall/",
         "reads a file from its author's own disk",
     ),
-    "kwimage/structs/detections.py::Detections.from_coco_annots:0": (
+    "kwimage/structs/detections.py::Detections.from_coco_annots:0": Fault(
         NotImplementedError,
+        "pure python version",
         "wants masks that kwimage's compiled companion draws, without asking for it",
     ),
-    "kwimage/structs/detections.py::Detections.from_coco_annots:3": (NameError, "forgets to import kwcoco"),
+    "kwimage/structs/detections.py::Detections.from_coco_annots:3": Fault(
+        NameError, "name 'kwcoco' is not defined", "forgets to import kwcoco"
+    ),
 }
 
 #: What examples ask for on the command line, and can be had without a network or a screen.
 FLAGS = ("--mask", "--bench", "--module:ndsampler")
+
+#: Examples that ask for ``--download`` and download nothing.
+WITHOUT_DOWNLOAD = frozenset(
+    f"netharn/models/yolo2/yolo2.py::{call}"
+    for call in ("Yolo2:0", "YoloCoder.decode_batch:0", "YoloLoss.forward:1", "YoloLoss.build_targets:1")
+)
+
+#: Environment variables that examples ask for.
+ENVIRONMENT = {
+    "kwcoco_dataloader/tasks/fusion/datamodules/spacetime_grid_builder.py::__doc__:0": {"LINE_PROFILE": "1"},
+}
 
 
 def client_sources() -> Iterator[tuple[str, pathlib.Path]]:

@@ -87,6 +87,20 @@ class Context:
 
         return self.sampler(release_data.simple_video(self.dpath))
 
+    @functools.cached_property
+    def nameless_video(self) -> Any:
+        """The same, its images without names for their channels."""
+        import release_data
+
+        return self.sampler(release_data.simple_video(self.dpath, channels=None))
+
+    @functools.cache  # noqa: B019 -- the context lives as long as the program
+    def unsized(self, backend: Any) -> Any:
+        """A sampler with a backend of three stills whose sizes the dataset does not state."""
+        import release_data
+
+        return self.sampler(release_data.unsized(self.dpath), backend=backend)
+
     @functools.cache  # noqa: B019 -- the context lives as long as the program
     def frames(self, backend: Any) -> Any:
         """The frames of the three stills with a backend."""
@@ -107,6 +121,8 @@ class Context:
 
 def all_cases(ctx: Context) -> Iterator[Any]:
     """Every case of every group."""
+    import release_cases_doors as doors
+    import release_cases_names as names
     import release_cases_pools as pools
     import release_cases_stills as stills
     import release_cases_video as videos
@@ -122,6 +138,12 @@ def all_cases(ctx: Context) -> Iterator[Any]:
         pools.selection_cases,
         pools.grid_cases,
         videos.video_cases,
+        doors.door_cases,
+        names.name_cases,
+        names.format_cases,
+        names.tree_cases,
+        names.seed_cases,
+        names.mistake_cases,
     ]
     for group in groups:
         try:

@@ -98,7 +98,8 @@ def _geometry(value: Any, path: str) -> dict[str, str]:
 
 
 def _object_list(value: Any, path: str) -> dict[str, str]:
-    return _describe_items(dict(enumerate(value.data)), path, f"{type(value).__name__} of {len(value)}")
+    items = _describe_items(dict(enumerate(value.data)), path, f"{type(value).__name__} of {len(value)}")
+    return {**items, **describe(dict(value.meta or {}), f"{path}/meta")}
 
 
 def _mask(value: Any, path: str) -> dict[str, str]:
@@ -115,6 +116,7 @@ def _xarray(value: Any, path: str) -> dict[str, str]:
         path: f"DataArray {_array(np.asarray(value.values))}",
         f"{path}/dims": str(value.dims),
         f"{path}/coords": str({k: (v if len(v) <= MAX_SHOWN else [v[0], v[-1]]) for k, v in coords.items()}),
+        f"{path}/indexes": str(list(value.indexes)),
         f"{path}/attrs": str(sorted(value.attrs)),
     }
 

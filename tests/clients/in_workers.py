@@ -15,6 +15,9 @@ import ndsampler
 #: Backends that the clients are run on.
 BACKENDS = (None, "npy", "cog")
 
+#: Seconds that a batch of a worker is waited for.
+PATIENCE = 300
+
 #: Ways to start a worker process.
 STARTS = ("fork", "spawn")
 
@@ -83,6 +86,7 @@ def loaded(dataset: torch.utils.data.Dataset, start: str, workers: int, **option
         num_workers=workers,
         collate_fn=as_they_are,
         multiprocessing_context=start if workers else None,
+        timeout=PATIENCE if workers else 0,
         **options,
     )
     return [item for batch in loader for item in batch]

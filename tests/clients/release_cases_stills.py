@@ -70,7 +70,8 @@ TARGETS: dict[str, dict[str, Any]] = {
     "slices step": {"gid": 1, "slices": (slice(10, 30, 2), slice(20, 60))},
     "slices step one": {"gid": 1, "slices": (slice(10, 30, 1), slice(20, 60, 1))},
     "slices one": {"gid": 1, "slices": (slice(10, 30),)},
-    "slices three": {"gid": 1, "slices": (slice(0, 1), slice(10, 30), slice(20, 60))},
+    "slices three": {"gid": 1, "slices": (slice(10, 30), slice(20, 60), slice(0, 2))},
+    "slices three open": {"gid": 1, "slices": (slice(10, 30), slice(20, 60), slice(None))},
     "slices bare": {"gid": 1, "slices": slice(10, 30)},
     "slices none": {"gid": 1, "slices": None},
     "space slice": {"gid": 1, "space_slice": (slice(10, 30), slice(20, 60))},
@@ -97,6 +98,15 @@ TARGETS: dict[str, dict[str, Any]] = {
     "aid float box": {"aid": 10},
     "aid numpy": {"aid": np.int64(3)},
     "aid minus one": {**CENTRE, "aid": -1},
+    "aid unknown with centre": {**CENTRE, "aid": 99},
+    "aid unknown with window": {"gid": 1, "aid": 99, "cx": 50, "cy": 40, "window_dims": (20, 30)},
+    "aid unknown with slices": {"gid": 1, "aid": 99, "slices": (slice(10, 34), slice(8, 40))},
+    "aid text with slices": {"gid": 1, "aid": "x", "slices": (slice(10, 34), slice(8, 40))},
+    "aid with other gid and centre": {"aid": 3, "gid": 3, "cx": 20, "cy": 20},
+    "aid minus one alone": {"gid": 3, "aid": -1},
+    "bbox with centre": {**CENTRE, "bbox": [1, 2, 3, 4]},
+    "bbox with aid": {"aid": 3, "bbox": [1, 2, 3, 4]},
+    "bbox": {"gid": 1, "bbox": [10, 12, 20, 16]},
     "aid none": {**CENTRE, "aid": None},
     "image_id": {"image_id": 1, "cx": 50, "cy": 40, "width": 30, "height": 20},
     "annot_id": {"annot_id": 3},
@@ -107,6 +117,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "legacy target off": {**CENTRE, "legacy_target": False},
     "legacy annots off": {**CENTRE, "legacy_annots": False},
     "legacy both off": {"aid": 3, "legacy_annots": False, "legacy_target": False},
+    "legacy none": {"aid": 3, "legacy_annots": None, "legacy_target": None},
     "pad scalar": {**CENTRE, "pad": 3},
     "pad pair": {**CENTRE, "pad": (3, 5)},
     "pad list": {**CENTRE, "pad": [3, 5]},
@@ -287,6 +298,11 @@ def call_cases(ctx: Any) -> Iterator[Case]:
     yield "call/load_annotations none", lambda: s.load_annotations(2)
     yield "call/load_annotations unknown", lambda: s.load_annotations(99)
     yield "call/load_target_annots", lambda: s.load_target_annots(dict(old))
+    for name in ("load_item", "load_positive"):
+        yield f"call/{name} unknown keyword", lambda n=name: getattr(s, n)(0, colour="red")
+        yield f"call/{name} pad", lambda n=name: getattr(s, n)(0, pad=(2, 3))
+    yield from _target_annots(s)
+    yield from _flat_boxes(ctx)
     yield "call/infer", lambda: s._infer_target_attributes(dict(old))
     yield from _property_cases(ctx, s)
 
@@ -294,6 +310,38 @@ def call_cases(ctx: Any) -> Iterator[Case]:
 def _after(func: Callable[[Any], Any], target: dict[str, Any]) -> Any:
     func(target)
     return target
+
+
+TARGET_ANNOTS: dict[str, dict[str, Any]] = {
+    "one": {"gids": [1], "space_slice": (slice(10, 34), slice(8, 40))},
+    "two": {"gids": [1, 3], "space_slice": (slice(0, 90), slice(0, 120))},
+    "reversed": {"gids": (3, 1), "space_slice": (slice(0, 90), slice(0, 120))},
+    "repeated": {"gids": [1, 1], "space_slice": (slice(0, 30), slice(0, 30))},
+    "array": {"gids": np.array([1, 3]), "space_slice": (slice(0, 90), slice(0, 120))},
+    "none": {"gids": [1, 2], "space_slice": (slice(0, 2), slice(0, 2))},
+    "no images": {"gids": [], "space_slice": (slice(0, 2), slice(0, 2))},
+    "negative": {"gids": [1], "space_slice": (slice(-5, 30), slice(-5, 30))},
+    "halves": {"gids": [1], "space_slice": (slice(10.5, 34.5), slice(8, 40))},
+    "pad": {"gids": [1], "space_slice": (slice(0, 5), slice(0, 5)), "pad": (20, 20)},
+    "unknown": {"gids": [1, 99], "space_slice": (slice(0, 90), slice(0, 120))},
+    "one image": {"gids": 1, "space_slice": (slice(0, 90), slice(0, 120))},
+}
+
+
+def _target_annots(s: Any) -> Iterator[Case]:
+    for name, target in TARGET_ANNOTS.items():
+        yield f"target annots/{name}", lambda t=target: s.load_target_annots(dict(t))
+    yield "target annots/no target", lambda: s.load_target_annots(None)
+    yield "target annots/unchanged", lambda: _after(s.load_target_annots, dict(TARGET_ANNOTS["one"]))
+
+
+def _flat_boxes(ctx: Any) -> Iterator[Case]:
+    for aid, pad in itertools.product((1, 2, 3), ((0, 0), (2, 3))):
+        target = {"aid": aid, "pad": pad}
+        yield (
+            f"flat box/{aid} pad {pad}",
+            lambda t=target: ctx.sampler(release_data.flat_boxes(ctx.dpath)).load_sample(dict(t)),
+        )
 
 
 def _property_cases(ctx: Any, s: Any) -> Iterator[Case]:
@@ -413,6 +461,7 @@ def frame_cases(ctx: Any) -> Iterator[Case]:
         yield f"frames {backend}/ids", lambda b=backend: ctx.frames(b).image_ids
         yield f"frames {backend}/type", lambda b=backend: type(ctx.frames(b).load_image(1)).__name__
         yield f"frames {backend}/load_image", lambda b=backend: np.asarray(ctx.frames(b).load_image(1)[:])
+        yield f"frames {backend}/no param", lambda b=backend: _no_param(ctx.frames(b), full)
         yield f"frames {backend}/channels", lambda b=backend: ctx.frames(b).load_region(1, full, channels="r")
         yield f"frames {backend}/dpath", lambda b=backend: type(ctx.frames(b).cache_dpath).__name__
         yield (
@@ -425,3 +474,11 @@ def frame_cases(ctx: Any) -> Iterator[Case]:
                 {"gid": 2, "slices": (slice(-2, 5), slice(0, 4))}
             ),
         )
+
+
+def _no_param(frames: Any, region: Any) -> Any:
+    """What regions and images are with the documented default of their channels."""
+    import ubelt as ub
+
+    window = frames.load_region(1, (slice(3, 9), slice(4, 12)), channels=ub.NoParam)
+    return window, np.asarray(frames.load_image(1, channels=ub.NoParam)[region])

@@ -25,6 +25,11 @@ TARGETS: dict[str, dict[str, Any]] = {
     "gids and vidid": {"vidid": 1, "gids": [1, 3], "space_slice": SPACE},
     "gids empty": {"gids": [], "space_slice": SPACE},
     "gids unknown": {"gids": [99], "space_slice": SPACE},
+    "gids and unknown vidid": {"vidid": 99, "gids": [1, 3], "space_slice": SPACE},
+    "gids and vidid in words": {"vidid": "mine", "gids": [1, 3], "space_slice": SPACE},
+    "gids and unknown aid": {"gids": [1, 3], "aid": 99, "space_slice": SPACE},
+    "gids and aid of another": {"gids": [1, 2], "aid": 3, "window_dims": (16, 16)},
+    "vidid none": {"vidid": None, "gids": [1, 3], "space_slice": SPACE},
     "video_id": {"video_id": 1, "time_slice": slice(0, 2), "space_slice": SPACE},
     "image_ids": {"image_ids": [1, 2], "space_slice": SPACE},
     "gid and vidid": {"gid": 1, "vidid": 1, "space_slice": SPACE},
@@ -65,6 +70,8 @@ TARGETS: dict[str, dict[str, Any]] = {
     "scale pad": {**BASE, "scale": 2, "pad": (0, 3, 5)},
     "native": {**BASE, "use_native_scale": True},
     "native scale": {**BASE, "use_native_scale": True, "scale": 2},
+    "native xarray": {**BASE, "use_native_scale": True, "as_xarray": True},
+    "native masked": {**BASE, "use_native_scale": True, "nodata": "ma"},
     "native largest": {**BASE, "use_native_scale": True, "realign_native": "largest"},
     "xarray": {**BASE, "as_xarray": True},
     "xarray scale": {**BASE, "as_xarray": True, "scale": 2},
@@ -85,6 +92,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "interpolation nearest": {**BASE, "scale": 2, "interpolation": "nearest", "antialias": False},
     "interpolation unknown": {**BASE, "scale": 2, "interpolation": "magic"},
     "finalize off": {**BASE, "finalize": False},
+    "finalize zero": {**BASE, "finalize": 0},
     "legacy target off": {**BASE, "legacy_target": False},
     "legacy annots off": {**BASE, "legacy_annots": False},
     "foreign keys": {**BASE, "main_idx": 3},
@@ -93,11 +101,25 @@ TARGETS: dict[str, dict[str, Any]] = {
 }
 
 
+#: Targets of frames that name no channels, and what they ask for beside the frames.
+NAMELESS: dict[str, dict[str, Any]] = {
+    "gids": {"space_slice": SPACE},
+    "base": {"space_slice": SPACE, "vidid": None},
+    "channels all": {"space_slice": SPACE, "channels": "<all>"},
+    "native": {"space_slice": SPACE, "use_native_scale": True},
+    "xarray": {"space_slice": SPACE, "as_xarray": True},
+    "finalize off": {"space_slice": SPACE, "finalize": False},
+}
+
+
 def video_cases(ctx: Any) -> Iterator[Case]:
     """Every form of a video target, over two files a frame and over one."""
     for name, target in TARGETS.items():
         yield f"video/{name}", lambda t=target: ctx.video.load_sample(dict(t))
         yield f"simple video/{name}", lambda t=target: ctx.simple_video.load_sample(dict(t))
+    for key in NAMELESS:
+        yield f"nameless video/{key}", lambda k=key: ctx.nameless_video.load_sample(dict(TARGETS[k]))
+        yield f"stills as frames/{key}", lambda k=key: ctx.stills.load_sample({"gids": [1], **NAMELESS[k]})
     for key in ("base", "still of video"):
         yield f"auxiliary video/{key}", lambda k=key: ctx.auxiliary_video.load_sample(dict(TARGETS[k]))
     for kinds in (False, "boxes", [], "keypoints"):

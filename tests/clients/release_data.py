@@ -163,6 +163,18 @@ def odd_stills(dpath: Path, *without: str) -> Any:
     return kwcoco.CocoDataset({"images": [image], "annotations": anns, "categories": _categories()})
 
 
+def flat_boxes(dpath: Path) -> Any:
+    """One still whose boxes lack width, height, or both."""
+    import kwcoco
+
+    width, height = STILL_SIZE
+    boxes = [[10, 12, 0, 16], [10, 12, 5, 0], [40.5, 42.25, 0, 0]]
+    anns = [{"id": n, "image_id": 1, "category_id": 1, "bbox": box} for n, box in enumerate(boxes, 1)]
+    fname = write_image(dpath / "rgb.png", texture(height, width))
+    image = {"id": 1, "width": width, "height": height, "file_name": fname}
+    return kwcoco.CocoDataset({"images": [image], "annotations": anns, "categories": _categories()})
+
+
 def many_stills(dpath: Path, n_images: int = 4, n_annots: int = 12) -> Any:
     """Stills of 200 x 160 with random boxes, for pools, negatives and grids."""
     import kwcoco
@@ -235,8 +247,13 @@ def video(dpath: Path, key: str = "assets") -> Any:
     )
 
 
-def simple_video(dpath: Path) -> Any:
-    """A video of three frames, one RGB file each, that were never resized."""
+def simple_video(dpath: Path, channels: str | None = "red|green|blue") -> Any:
+    """A video of three frames, one RGB file each, that were never resized.
+
+    Args:
+        dpath: where the files lie.
+        channels: the code of each file; None leaves the key out.
+    """
     import kwcoco
 
     images, anns = [], []
@@ -251,7 +268,7 @@ def simple_video(dpath: Path) -> Any:
                 "width": 80,
                 "height": 60,
                 "file_name": fname,
-                "channels": "red|green|blue",
+                **({} if channels is None else {"channels": channels}),
             }
         )
         anns.append(
@@ -271,3 +288,19 @@ def simple_video(dpath: Path) -> Any:
             "videos": [{"id": 1, "name": "vid", "width": 80, "height": 60}],
         }
     )
+
+
+def unsized(dpath: Path) -> Any:
+    """Three stills whose ids are not in order and whose sizes the dataset does not state."""
+    import kwcoco
+
+    sizes = {3: (20, 30), 1: (12, 16), 7: (40, 50)}
+    images = [
+        {"id": gid, "file_name": write_image(dpath / f"unsized{gid}.png", texture(*dims, seed=gid))}
+        for gid, dims in sizes.items()
+    ]
+    annots = [
+        {"id": aid, "image_id": gid, "category_id": 1, "bbox": [1, 2, 5, 6]} for aid, gid in ((1, 3), (2, 1))
+    ]
+    categories = [{"id": 1, "name": "star", "supercategory": "shape"}]
+    return kwcoco.CocoDataset({"images": images, "annotations": annots, "categories": categories})

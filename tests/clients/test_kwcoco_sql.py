@@ -34,14 +34,14 @@ def kwcoco_tests() -> list[str]:
 
 def test_the_tests_of_kwcoco_pass():
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *kwcoco_tests()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
 
 
 def test_the_examples_of_kwcoco_pass():
     command = [sys.executable, "-m", "xdoctest", kwcoco_sql.__file__, "all"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stdout
     assert " passed" in done.stdout
 

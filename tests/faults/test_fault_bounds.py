@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import pathlib
-import resource
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from helpers_faults import Scene, draw_scene, each_backend, needs_fork, read_both, read_windows, run_child
+from helpers_faults import Scene, draw_scene, each_backend, read_both, read_windows
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_processes import needs_fork, run_child
+from helpers_threads import in_threads
+
+resource = pytest.importorskip("resource", reason="needs limits on what a process may take")
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 
-#: Images and reads: by default, and at full length.
-IMAGES, SOAK_IMAGES = 400, 5000
-READS, SOAK_READS = 3000, 100_000
+#: Images that one sampler reads, windows read while memory must not grow, and changes of a source.
+IMAGES = {"short": 300, "whole": 400, "soak": 5000}
+READS = {"short": 2000, "whole": 3000, "soak": 100_000}
+CHANGES = {"short": 40, "whole": 60, "soak": 1420}
 
 #: Descriptors that a process may have.
 DESCRIPTORS = 256
@@ -28,12 +32,11 @@ GROWTH = 8 * 2**20
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory, request) -> Scene:
+def many(tmp_path_factory, amount) -> Scene:
     """Return many tiny images of all formats."""
     folder = tmp_path_factory.mktemp("many")
     scene = Scene({}, {})
-    count = SOAK_IMAGES if request.config.getoption("--soak", default=False) else IMAGES
-    for gid in range(1, count + 1):
+    for gid in range(1, amount(**IMAGES) + 1):
         pixels = random_pixels("uint8", 3, (20, 30), seed=gid)
         if gid % 4 == 0:
             path = write_tiff(folder / f"{gid}.tif", pixels, tiled=True, blockxsize=16, blockysize=16)
@@ -62,7 +65,7 @@ def resident() -> int:
 @needs_fork
 @on_linux
 @each_backend
-def test_few_descriptors_do_for_many_images_and_samples(backend, many, tmp_path):
+def test_few_descriptors_do_for_many_images_and_samples(backend, many, tmp_path, patience):
     def work() -> int:
         os.closerange(100, 20_000)
         resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
@@ -75,12 +78,12 @@ def test_few_descriptors_do_for_many_images_and_samples(backend, many, tmp_path)
             held = [*held[-600:], (gid, sample)]
             most = max(most, descriptors())
         assert all(np.array_equal(sample, many.pixels[gid]) for gid, sample in held)
-        with ThreadPoolExecutor(16) as pool:
-            assert sum(pool.map(lambda seed: read_windows(sampler.frames, many, seed, 50), range(32))) == 0
+        read = functools.partial(read_windows, sampler.frames, many, count=50)
+        assert sum(in_threads(read, range(32), threads=16)) == 0
         assert read_both(sampler.frames, sampler, many, 5, 200) == 0
         return most
 
-    assert int(run_child(work, 1200)) < DESCRIPTORS * 3 // 4
+    assert int(run_child(work, patience)) < DESCRIPTORS * 3 // 4
 
 
 @needs_fork
@@ -125,9 +128,9 @@ def test_a_process_that_ran_out_of_descriptors_says_so_and_goes_on(backend, many
 @needs_fork
 @on_linux
 @each_backend
-def test_memory_and_descriptors_stay_flat(backend, tmp_path, soak):
+def test_memory_and_descriptors_stay_flat(backend, tmp_path, amount, patience):
     scene = draw_scene(tmp_path / "images", 9)
-    count = SOAK_READS if soak else READS
+    count = amount(**READS)
 
     def work() -> str:
         frames, sampler = scene.frames(tmp_path, backend), scene.sampler(tmp_path, backend)
@@ -140,13 +143,13 @@ def test_memory_and_descriptors_stay_flat(backend, tmp_path, soak):
         assert growth < GROWTH, f"{growth / 2**20:.1f} MiB more after {count} reads"
         return str(growth)
 
-    run_child(work, 3600)
+    run_child(work, patience)
 
 
 @needs_fork
 @on_linux
 @each_backend
-def test_memory_stays_flat_while_threads_come_and_go_and_sources_change(backend, tmp_path, soak):
+def test_memory_stays_flat_while_threads_come_and_go_and_sources_change(backend, tmp_path, amount, patience):
     path = write_tiff(
         tmp_path / "1.tif", random_pixels("uint8", 3, (64, 64)), tiled=True, blockxsize=16, blockysize=16
     )
@@ -159,17 +162,17 @@ def test_memory_stays_flat_while_threads_come_and_go_and_sources_change(backend,
         def round_of(number: int) -> None:
             stamp = (1_600_000_000 + number) * 10**9
             os.utime(path, ns=(stamp, stamp))
-            with ThreadPoolExecutor(4) as pool:
-                assert sum(pool.map(lambda seed: read_windows(frames, scene, seed, 5), range(8))) == 0
+            read = functools.partial(read_windows, frames, scene, count=5)
+            assert sum(in_threads(read, range(8), threads=4)) == 0
 
         # The pool of open files fills up first.
         for number in range(80):
             round_of(number)
         before = resident()
-        for number in range(80, 1500 if soak else 140):
+        for number in range(80, 80 + amount(**CHANGES)):
             round_of(number)
         assert descriptors() < 330
         growth = resident() - before
         assert growth < 4 * GROWTH, f"{growth / 2**20:.1f} MiB more"
 
-    run_child(work, 3600)
+    run_child(work, patience)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from helpers_faults import (
     DAMAGES,
-    as_nobody,
     copy_without_times,
     differing,
     draw_scene,
@@ -20,19 +19,25 @@ from helpers_faults import (
     entry_of,
     files,
     in_the_way,
-    needs_fork,
     public_folder,
     read_windows,
-    run_child,
     whole,
 )
+from helpers_processes import as_nobody, needs_fork, run_child
+from helpers_systems import needs_locks, removes_open_files
+from helpers_threads import PATIENCE, in_threads, results, start_thread
 
 from ndsampler.backends.label import verify_entry
 from ndsampler.errors import CacheError
 
 each_damage = pytest.mark.parametrize("damage", DAMAGES)
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody without rights")
+#: Damages that entries take while they are read.
+WHILE_READ = ["removed", "replaced by garbage", "replaced by text", "an empty folder", "a dangling link"]
+
+as_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to become somebody without rights"
+)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,18 @@ def count_conversions(frames) -> list[str]:
     return made
 
 
+def destroy_one(frames, rng) -> bool:
+    """Damage a random entry that exists, and return whether that could be done."""
+    found = [entry for entry in entries(frames) if entry.is_file()]
+    if not found:
+        return False
+    # A reader may remove or make an entry in between.
+    with contextlib.suppress(FileExistsError, FileNotFoundError):
+        DAMAGES[rng.choice(WHILE_READ)](found[rng.integers(len(found))])
+        return True
+    return False
+
+
 @each_caching
 class TestDamage:
     @each_damage
@@ -78,6 +95,7 @@ class TestDamage:
         verify_entry(str(entry_of(frames)))
         assert in_the_way(frames) == []
 
+    @removes_open_files
     @each_damage
     def test_an_entry_damaged_while_it_is_open_is_made_anew_once(self, backend, damage, prepared, scene):
         frames = prepared(backend)
@@ -101,6 +119,7 @@ class TestDamage:
         for entry in found:
             verify_entry(str(entry))
 
+    @needs_locks
     def test_threads_that_meet_a_damaged_entry_make_it_once(self, backend, prepared, scene, tmp_path):
         for damage in ("a bit of its pixels flipped", "cut in the middle", "replaced by garbage"):
             frames = prepared(backend)
@@ -110,41 +129,49 @@ class TestDamage:
             barrier = threading.Barrier(12)
 
             def read(_, frames=frames, barrier=barrier) -> bool:
-                barrier.wait()
+                barrier.wait(PATIENCE)
                 return np.array_equal(whole(frames, 1), scene.pixels[1])
 
-            with ThreadPoolExecutor(12) as pool:
-                assert all(pool.map(read, range(12)))
+            assert all(in_threads(read, range(12)))
             assert len(made) == 1
 
-    def test_readers_go_on_while_entries_are_replaced_removed_and_made(self, backend, prepared, scene, soak):
+    @removes_open_files
+    def test_readers_go_on_while_entries_are_replaced_removed_and_made(
+        self, backend, prepared, scene, amount, patience
+    ):
         frames = prepared(backend)
+        count = amount(short=120, whole=120, soak=2000)
+        done = [0] * 8
         stop = threading.Event()
-        damages = ["removed", "replaced by garbage", "replaced by text", "an empty folder", "a dangling link"]
+
+        def read(reader: int) -> int:
+            wrong = 0
+            try:
+                for number in range(count):
+                    wrong += read_windows(frames, scene, reader * count + number, 1)
+                    done[reader] += 1
+            finally:
+                done[reader] = count
+            return wrong
 
         def destroy() -> int:
             rng = np.random.default_rng(3)
-            count = 0
+            destroyed = 0
             while not stop.is_set():
-                found = [entry for entry in entries(frames) if entry.is_file()]
-                if found:
-                    entry = found[rng.integers(len(found))]
-                    try:
-                        DAMAGES[damages[rng.integers(len(damages))]](entry)
-                    except FileExistsError:
-                        continue  # a reader made it anew meanwhile
-                    count += 1
-                stop.wait(0.02)
-            return count
+                destroyed += destroy_one(frames, rng)
+                before = list(done)
+                # A window is read again a few times only, so each reader gets one in between.
+                while not stop.is_set() and any(new == old < count for new, old in zip(done, before)):
+                    stop.wait(0.001)
+            return destroyed
 
-        with ThreadPoolExecutor(9) as pool:
-            destroyer = pool.submit(destroy)
-            wrong = list(
-                pool.map(lambda seed: read_windows(frames, scene, seed, 2000 if soak else 60), range(8))
-            )
+        destroyer = start_thread(destroy)
+        try:
+            wrong = in_threads(read, range(8), timeout=patience)
+        finally:
             stop.set()
-            assert wrong == [0] * 8
-            assert destroyer.result() > 0
+        assert wrong == [0] * 8
+        assert results([destroyer])[0] > 0
 
     def test_an_entry_that_cannot_be_made_anew_is_one_error_naming_both(self, backend, prepared, scene):
         frames = prepared(backend)
@@ -197,8 +224,8 @@ class TestDamage:
             os.mkfifo(place)
         else:
             os.makedirs(os.path.join(place, "notes", "deep"))
-        run_child(lambda: frames.prepare(), timeout=30)
-        assert run_child(lambda: differing(frames, scene), timeout=30) == "[]"
+        run_child(frames.prepare)
+        assert run_child(lambda: differing(frames, scene)) == "[]"
         if kind == "folder of strangers":
             assert os.path.isdir(os.path.join(place, "notes", "deep"))
 
@@ -208,7 +235,7 @@ class TestDamage:
         entry = entry_of(frames)
         entry.unlink()
         os.mkfifo(entry)
-        assert run_child(lambda: differing(frames, scene), timeout=30) == "[]"
+        assert run_child(lambda: differing(frames, scene)) == "[]"
         verify_entry(str(entry))
 
     def test_the_entry_of_another_image_is_not_taken_for_ones_own(self, backend, prepared, scene, tmp_path):

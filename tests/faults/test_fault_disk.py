@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import pathlib
 import re
-import resource
 import shutil
-import signal
 import subprocess
 
 import numpy as np
 import pytest
-from helpers_faults import (
-    Child,
-    Scene,
-    differing,
-    draw_scene,
-    each_caching,
-    entries,
-    files,
-    needs_fork,
-    run_child,
-    run_children,
-    whole,
-)
+from helpers_faults import Scene, differing, draw_scene, each_caching, entries, files, whole
 from helpers_images import random_pixels, write_tiff
+from helpers_processes import Child, needs_fork, run_child, run_children
 
-from ndsampler.backends import gdal
+from ndsampler.backends import gdal_write
 from ndsampler.errors import CacheError
 
 #: What a message of a full disk must say: the path, and megabytes.
@@ -51,15 +39,16 @@ def scene(tmp_path_factory) -> Scene:
 @pytest.fixture
 def small_disk(tmp_path):
     """Return a factory of small disks, which are gone after the test."""
+    run = functools.partial(subprocess.run, capture_output=True, timeout=60)
     with contextlib.ExitStack() as stack:
 
         def make(options: str = "size=2m") -> pathlib.Path:
             folder = tmp_path / f"disk-{options}"
             folder.mkdir()
             command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-            if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+            if shutil.which("mount") is None or run(command).returncode:
                 pytest.skip("no disk can be mounted here")
-            stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
+            stack.callback(run, ["umount", "-l", str(folder)], check=True)
             return folder
 
         yield make
@@ -88,11 +77,13 @@ def check_nothing_half(scene: Scene, workdir: pathlib.Path, backend: str) -> Non
 
 
 @each_caching
-@pytest.mark.parametrize("memory", [0, gdal.IN_MEMORY_BYTES], ids=["streamed", "in memory"])
+@pytest.mark.parametrize("memory", [0, gdal_write.IN_MEMORY_BYTES], ids=["streamed", "in memory"])
 class TestFullDisk:
     @needs_fork
     def test_files_that_may_not_grow(self, backend, memory, scene, tmp_path, monkeypatch):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", memory)
+        import resource
+
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", memory)
 
         def work() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -103,19 +94,19 @@ class TestFullDisk:
         assert differing(scene.frames(tmp_path, backend), scene) == []
 
     def test_a_disk_with_too_little_room(self, backend, memory, scene, small_disk, monkeypatch):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", memory)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", memory)
         disk = small_disk("size=1m")
         check_refused(scene, disk, backend)
         check_nothing_half(scene, disk, backend)
 
     def test_a_disk_that_others_fill_meanwhile(self, backend, memory, scene, small_disk, monkeypatch):
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", memory)
-        disk = small_disk("size=3m")
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", memory)
+        disk = small_disk("size=6m")  # for all entries, and a file without compression beside the last
         frames = scene.frames(disk, backend)
         convert = frames._cache.backend.convert
 
         def crowd(source, dest) -> None:
-            (disk / "others").write_bytes(bytes(2_500_000))
+            (disk / "others").write_bytes(bytes(5_500_000))
             convert(source, dest)
 
         frames._cache.backend.convert = crowd
@@ -168,12 +159,12 @@ def test_processes_that_fill_a_disk_together(backend, scene, small_disk):
 
 @needs_fork
 @each_caching
-def test_a_disk_that_is_full_for_moments_holds_nobody_up(backend, scene, small_disk, soak):
+def test_a_disk_that_is_full_for_moments_holds_nobody_up(backend, scene, small_disk, amount, patience):
     disk = small_disk("size=1200k")
     alone = Scene({2: scene.paths[2]}, {2: scene.pixels[2]})
 
     def convert() -> None:
-        for _ in range(400 if soak else 40):
+        for _ in range(amount(short=20, whole=40, soak=400)):
             frames = alone.frames(disk, backend)
             with contextlib.suppress(CacheError):
                 assert differing(frames, alone) == []
@@ -189,10 +180,9 @@ def test_a_disk_that_is_full_for_moments_holds_nobody_up(backend, scene, small_d
 
     filler = Child(fill)
     try:
-        assert Child(convert).join(60)[0] == 0
+        run_child(convert, patience)
     finally:
-        os.kill(filler.pid, signal.SIGKILL)
-        filler.join()
+        filler.kill()
     (disk / "others").unlink()
     assert differing(alone.frames(disk, backend), alone) == []
     assert files(disk) == entries(alone.frames(disk, backend))

@@ -5,45 +5,29 @@ from __future__ import annotations
 import copy
 import os
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any
 
 import kwcoco
 import numpy as np
 import pytest
-from helpers_faults import (
-    Scene,
-    draw_scene,
-    each_backend,
-    each_caching,
-    entries,
-    entry_of,
-    in_the_way,
-    needs_fork,
-    run_child,
-    whole,
-)
+from helpers_faults import Scene, draw_scene, each_backend, each_caching, entries, entry_of, in_the_way, whole
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_processes import needs_fork, run_child
 
 from ndsampler import CocoFrames, CocoSampler
 from ndsampler.errors import NDSamplerError
 
 pytestmark = needs_fork
 
-#: Mutations of each kind: by default, and seconds of them at full length.
-ROUNDS, SOAK_SECONDS = 150, 20
+#: Mutations of each kind.
+ROUNDS = {"short": 60, "whole": 150, "soak": 2000}
 
 
-def rounds(soak: bool) -> Any:
-    """Yield numbers for as long as it should take; each seeds one mutation."""
-    if not soak:
-        yield from range(ROUNDS)
-        return
-    seed, end = 10_000, time.monotonic() + SOAK_SECONDS
-    while time.monotonic() < end:
-        yield seed
-        seed += 1
+@pytest.fixture
+def rounds(amount) -> range:
+    """Return the seeds of the mutations."""
+    return range(amount(**ROUNDS))
 
 
 # Bytes
@@ -119,7 +103,7 @@ def mutate(path: pathlib.Path, rng, *, keep_times: bool = False) -> None:
 
 @each_caching
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed"])
-def test_mutated_entries_never_give_a_wrong_pixel(backend, is_open, tmp_path, soak):
+def test_mutated_entries_never_give_a_wrong_pixel(backend, is_open, tmp_path, rounds, patience):
     scene = draw_scene(tmp_path / "images", 4)
     frames = scene.frames(tmp_path / "work", backend)
     frames.prepare()
@@ -127,7 +111,7 @@ def test_mutated_entries_never_give_a_wrong_pixel(backend, is_open, tmp_path, so
 
     def work() -> int:
         seed = 0
-        for seed in rounds(soak):
+        for seed in rounds:
             rng = np.random.default_rng(seed)
             gid = int(rng.choice([gid for gid in scene.paths if entry_of(frames, gid).exists()]))
             mutate(entry_of(frames, gid), rng)
@@ -137,11 +121,11 @@ def test_mutated_entries_never_give_a_wrong_pixel(backend, is_open, tmp_path, so
             assert in_the_way(frames) == [], seed
         return seed
 
-    run_child(work, 3600)
+    run_child(work, patience)
 
 
 @each_caching
-def test_entries_that_rot_under_their_seal_crash_nothing(backend, tmp_path, soak):
+def test_entries_that_rot_under_their_seal_crash_nothing(backend, tmp_path, rounds, patience):
     """Nothing tells that these were changed; what is damaged beyond reading is still noticed."""
     scene = draw_scene(tmp_path / "images", 4)
     frames = scene.frames(tmp_path / "work", backend)
@@ -149,7 +133,7 @@ def test_entries_that_rot_under_their_seal_crash_nothing(backend, tmp_path, soak
     good = {gid: entry_of(frames, gid).read_bytes() for gid in scene.paths if entry_of(frames, gid).exists()}
 
     def work() -> None:
-        for seed in rounds(soak):
+        for seed in rounds:
             rng = np.random.default_rng(seed)
             gid = int(rng.choice(list(good)))
             mutate(entry_of(frames, gid), rng, keep_times=True)
@@ -161,12 +145,12 @@ def test_entries_that_rot_under_their_seal_crash_nothing(backend, tmp_path, soak
                     continue
             entry_of(frames, gid).write_bytes(good[gid])
 
-    run_child(work, 3600)
+    run_child(work, patience)
 
 
 @each_backend
 @pytest.mark.parametrize("ending", [".png", ".jpg", ".tif", ".npy", ".bmp"])
-def test_mutated_sources_are_pixels_or_errors(backend, ending, tmp_path, soak):
+def test_mutated_sources_are_pixels_or_errors(backend, ending, tmp_path, rounds, patience):
     path = tmp_path / f"image{ending}"
     pixels = random_pixels("uint8", 3, (40, 50))
     if ending == ".npy":
@@ -182,7 +166,7 @@ def test_mutated_sources_are_pixels_or_errors(backend, ending, tmp_path, soak):
     whole(scene.frames(tmp_path / "work", backend), 1)
 
     def work() -> None:
-        for seed in rounds(soak):
+        for seed in rounds:
             rng = np.random.default_rng(seed)
             path.write_bytes(good)
             mutate(path, rng)
@@ -195,7 +179,7 @@ def test_mutated_sources_are_pixels_or_errors(backend, ending, tmp_path, soak):
             # A cache never changes what the source says.
             assert np.array_equal(found, whole(scene.frames(None, None), 1), equal_nan=True), seed
 
-    run_child(work, 3600)
+    run_child(work, patience)
 
 
 # Datasets
@@ -371,7 +355,7 @@ def read_somehow(sampler: CocoSampler, gid: int, rng) -> tuple[Any, tuple[slice,
 
 @each_backend
 @pytest.mark.parametrize("mode", ["PATH", "PIXELS"])
-def test_garbled_datasets_give_right_pixels_or_errors(backend, mode, mixed, tmp_path, soak):
+def test_garbled_datasets_give_right_pixels_or_errors(backend, mode, mixed, tmp_path, rounds, patience):
     dset, pixels = mixed
     good = copy.deepcopy(dset.imgs)
     sampler = CocoSampler(dset, workdir=tmp_path / "work", backend=backend)
@@ -380,7 +364,7 @@ def test_garbled_datasets_give_right_pixels_or_errors(backend, mode, mixed, tmp_
         read_somehow(sampler, seed % 5 + 1, np.random.default_rng(seed))
 
     def work() -> None:
-        for seed in rounds(soak):
+        for seed in rounds:
             rng = np.random.default_rng(seed)
             gid = int(rng.integers(1, 6))
             dset.imgs[gid].clear()
@@ -402,6 +386,6 @@ def test_garbled_datasets_give_right_pixels_or_errors(backend, mode, mixed, tmp_
         for gid, expected in pixels.items():
             assert np.array_equal(sampler.frames.load_region(gid), expected)
 
-    run_child(work, 3600)
+    run_child(work, patience)
     outside = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert all(path.parent == tmp_path / "images" or tmp_path / "work" in path.parents for path in outside)

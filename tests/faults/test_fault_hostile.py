@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import pickle
-import resource
 import struct
 import sys
 import zlib
@@ -13,18 +12,9 @@ import zlib
 import kwcoco
 import numpy as np
 import pytest
-from helpers_faults import (
-    differing,
-    draw_scene,
-    each_backend,
-    each_caching,
-    entries,
-    files,
-    needs_fork,
-    run_child,
-    whole,
-)
+from helpers_faults import differing, draw_scene, each_backend, each_caching, entries, files, whole
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_processes import needs_fork, run_child
 
 from ndsampler import CocoFrames, CocoSampler
 from ndsampler.abstract_frames import SimpleFrames
@@ -254,6 +244,17 @@ def bmp_header(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IHHI", 999, 0, 0, 54) + head + bytes(900)
 
 
+def avif_header(width: int, height: int) -> bytes:
+    import cv2
+
+    if not cv2.haveImageWriter("a.avif"):
+        return b"\0\0\0\x18ftypavif\0\0\0\0avifmif1" + struct.pack(">I4sIII", 20, b"ispe", 0, width, height)
+    data = bytearray(cv2.imencode(".avif", PIXELS)[1].tobytes())
+    place = data.index(b"ispe") + 8
+    data[place : place + 8] = struct.pack(">II", width, height)
+    return bytes(data)
+
+
 #: Small files that claim to be large, by name.
 ABSURD = {
     "a.png": png_header(2**31 - 1, 2**31 - 1),
@@ -285,6 +286,13 @@ ABSURD = {
     "a.ppm": b"P6 60000 60000 255\n" + bytes(99),
     "b.ppm": b"P6 30000 30000 255\n" + bytes(99),
     "a.pgm": b"P5 4000000000 4000000000 255\n" + bytes(99),
+    "a.pbm": b"P4 60000 60000\n" + bytes(99),
+    "a.pam": b"P7\nWIDTH 30000\nHEIGHT 30000\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + bytes(99),
+    "a.pfm": b"PF\n20000 20000\n-1\n" + bytes(99),
+    "a.ras": struct.pack(">8I", 0x59A66A95, 60_000, 60_000, 24, 99, 1, 0, 0) + bytes(99),
+    "b.ras": struct.pack(">8I", 0x59A66A95, 60_000, 60_000, 8, 99, 2, 1, 3) + bytes(99),
+    "a.hdr": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 20000 +X 20000\n" + bytes(99),
+    "a.avif": avif_header(16_000, 16_000),
 }
 
 #: Files of which GDAL reads single rows, so that only who asks for all of them needs the memory.
@@ -299,6 +307,8 @@ ROOM = 200 * 2**20
 @each_backend
 @pytest.mark.parametrize("name", ABSURD)
 def test_a_file_that_claims_absurd_dimensions_fails_before_memory_is_taken(backend, name, tmp_path):
+    import resource
+
     path = tmp_path / name
     path.write_bytes(ABSURD[name])
     good = draw_scene(tmp_path / "good", 3)

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import os
-import resource
-import select
 import signal
 import sys
-import threading
+import time
 
 import numpy as np
 import pytest
-from helpers_faults import (
-    Child,
-    differing,
-    draw_scene,
-    each_caching,
-    entries,
-    files,
-    forks_beside_threads,
-    in_the_way,
-    needs_fork,
-)
+from helpers_faults import differing, draw_scene, each_caching, entries, files, in_the_way
+from helpers_processes import Child, SharedEvent, forks_beside_threads, needs_fork
+from helpers_threads import PATIENCE, start_thread
 
-from ndsampler.backends import base, gdal
+from ndsampler.backends import base, gdal_write
 from ndsampler.backends.label import verify_entry
 from ndsampler.cache.identity import Source
 
+resource = pytest.importorskip("resource", reason="needs limits on what a process may take")
+
 pytestmark = needs_fork
 
-#: Deaths of each kind, backend and size: by default, and at full length.
-ROUNDS, SOAK_ROUNDS = 3, 9
+#: Work folders in which writers die, for each kind of death, backend and size.
+ROUNDS = {"short": 2, "whole": 3, "soak": 9}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +34,7 @@ def scene(tmp_path_factory):
 def way(request, monkeypatch):
     """Convert images as if they were small, or as if they did not fit into memory."""
     if request.param == "streamed":
-        monkeypatch.setattr(gdal, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", 0)
         monkeypatch.setattr(base, "BLOCK_BYTES", 1000)
 
 
@@ -70,7 +62,7 @@ def die_after_calls(rng, frames) -> None:
 
 
 def die_at_any_time(rng, frames) -> None:
-    """Convert for ever; the parent kills this process meanwhile."""
+    """Convert again and again until the parent kills this process."""
     while True:
         frames.prepare()
         for entry in entries(frames):
@@ -82,20 +74,19 @@ DEATHS = [die_after_bytes, die_after_calls, die_at_any_time]
 
 def run_victim(death, rng, frames) -> int:
     """Start a converting process that dies, and return its exit status."""
-    ready, begun = os.pipe()
+    begun = SharedEvent()
 
     def work() -> None:
-        os.write(begun, b"x")
+        begun.set()
         death(rng, frames)
 
     child = Child(work)
-    os.read(ready, 1)
+    begun.wait(PATIENCE)
     if death is die_at_any_time:
-        select.select([], [], [], rng.uniform(0, 0.1))
+        time.sleep(rng.uniform(0, 0.1))
         os.kill(child.pid, signal.SIGKILL)
-    code, told = child.join()
-    for end in (ready, begun):
-        os.close(end)
+    code, told = child.join(PATIENCE)
+    begun.close()
     assert code <= 0, told
     return code
 
@@ -103,10 +94,10 @@ def run_victim(death, rng, frames) -> int:
 @each_caching
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.__name__)
 def test_after_writers_were_killed_all_pixels_are_right_and_nothing_is_left(
-    backend, death, way, scene, tmp_path, soak
+    backend, death, way, scene, tmp_path, amount
 ):
     killed = 0
-    for seed in range(SOAK_ROUNDS if soak else ROUNDS):
+    for seed in range(amount(**ROUNDS)):
         rng = np.random.default_rng([seed, 5])
         workdir = tmp_path / str(seed)
         for _ in range(3):
@@ -131,10 +122,10 @@ def test_after_writers_were_killed_all_pixels_are_right_and_nothing_is_left(
 @each_caching
 def test_a_writer_killed_while_others_wait_for_it_holds_nobody_up(backend, scene, tmp_path):
     frames = scene.frames(tmp_path, backend)
-    ready, begun = os.pipe()
+    converting = SharedEvent()
 
     def stop(source, dest) -> None:
-        os.write(begun, b"x")
+        converting.set()
         signal.pause()
 
     def stall() -> None:
@@ -142,13 +133,11 @@ def test_a_writer_killed_while_others_wait_for_it_holds_nobody_up(backend, scene
         frames.prepare()
 
     stalled = Child(stall)
-    os.read(ready, 1)
+    converting.wait(PATIENCE)
     waiting = [Child(lambda: differing(scene.frames(tmp_path, backend), scene)) for _ in range(2)]
-    os.kill(stalled.pid, signal.SIGKILL)
-    assert stalled.join()[0] == -signal.SIGKILL
-    assert [child.join() for child in waiting] == [(0, "[]")] * 2
-    for end in (ready, begun):
-        os.close(end)
+    assert stalled.kill() == -signal.SIGKILL
+    assert [child.join(PATIENCE) for child in waiting] == [(0, "[]")] * 2
+    converting.close()
     assert in_the_way(frames) == []
 
 
@@ -163,7 +152,7 @@ def test_reading_alone_clears_up_too_where_something_is_missing(backend, scene, 
         frames._cache.backend.convert = lambda source, dest: os.kill(os.getpid(), signal.SIGKILL)
         frames.prepare()
 
-    assert Child(stall).join()[0] == -signal.SIGKILL
+    assert Child(stall).join(PATIENCE)[0] == -signal.SIGKILL
     assert in_the_way(frames) != []
     assert differing(scene.frames(tmp_path, backend), scene) == []
     assert in_the_way(frames) == []
@@ -174,32 +163,27 @@ def test_reading_alone_clears_up_too_where_something_is_missing(backend, scene, 
 @each_caching
 def test_a_fork_of_a_killed_writer_holds_nobody_up(backend, scene, tmp_path):
     frames = scene.frames(tmp_path, backend)
-    ready, begun = os.pipe()
-    end, hold = os.pipe()
+    converting, forked, end = SharedEvent(), SharedEvent(), SharedEvent()
 
     def stop(source, dest) -> None:
-        os.write(begun, b"x")
+        converting.set()
         signal.pause()
 
     def stall() -> None:
         frames._cache.backend.convert = stop
-        threading.Thread(target=frames.prepare, daemon=True).start()
-        os.read(ready, 1)
-        if os.fork() == 0:
-            os.close(hold)
-            os.read(end, 1)
-            os._exit(0)
-        os.write(begun, b"y")
+        start_thread(frames.prepare)
+        converting.wait(PATIENCE)
+        Child(lambda: end.wait(PATIENCE))
+        forked.set()
         signal.pause()
 
     writer = Child(stall)
-    while os.read(ready, 1) != b"y":
-        os.write(begun, b"x")
-    os.kill(writer.pid, signal.SIGKILL)
-    # The child of the killed process lives on.
-    assert os.waitpid(writer.pid, 0)[1] == signal.SIGKILL
+    forked.wait(PATIENCE)
+    # The fork of the killed process lives on until the end of this test.
+    assert writer.kill() == -signal.SIGKILL
     reader = Child(lambda: differing(scene.frames(tmp_path, backend), scene))
-    assert reader.join(30) == (0, "[]")
+    assert reader.join(PATIENCE) == (0, "[]")
     assert in_the_way(frames) == []
-    for pipe in (ready, begun, end, hold):
-        os.close(pipe)
+    end.set()
+    for event in (converting, forked, end):
+        event.close()

@@ -6,34 +6,29 @@ import multiprocessing
 import os
 import pickle
 import threading
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from helpers_faults import (
-    Child,
     differing,
     draw_scene,
     each_backend,
     each_caching,
     entries,
-    forks_beside_threads,
     in_the_way,
-    needs_fork,
     read_both,
     read_samples,
     read_windows,
-    run_child,
-    run_children,
 )
+from helpers_processes import Child, forks_beside_threads, needs_fork, process_pool, run_child, run_children
+from helpers_threads import PATIENCE, in_threads, results, start_thread
 
 from ndsampler.backends.label import verify_entry
-from ndsampler.cache import partial
 from ndsampler.cache.identity import Source
 
-#: Readers of a storm, and what each reads: by default, and at full length.
+#: Forks and threads that read at once, and the windows that each reads.
 FORKS, THREADS = 8, 16
-WINDOWS, SOAK_WINDOWS = 60, 2000
+WINDOWS = {"short": 30, "whole": 60, "soak": 2000}
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +39,10 @@ def scene(tmp_path_factory):
 @needs_fork
 @each_caching
 @pytest.mark.parametrize("locks", ["locks", "no locks"])
-def test_eight_processes_convert_the_same_images(backend, locks, scene, tmp_path, monkeypatch, soak):
+def test_eight_processes_convert_the_same_images(backend, locks, scene, tmp_path, monkeypatch, amount):
     if locks == "no locks":
-        monkeypatch.setattr(partial, "fcntl", None)
-    for n in range(20 if soak else 2):
+        monkeypatch.setattr("ndsampler.cache.locks.fcntl", None)
+    for n in range(amount(short=1, whole=2, soak=20)):
         workdir = tmp_path / str(n)
         works = [lambda workdir=workdir: differing(scene.frames(workdir, backend), scene)] * FORKS
         assert run_children(works) == ["[]"] * FORKS
@@ -91,8 +86,8 @@ def test_one_of_eight_processes_converts_and_the_others_wait(backend, scene, tmp
     ("forks", "threads"), [(FORKS, 0), (0, THREADS), (FORKS, THREADS)], ids=["forks", "threads", "both"]
 )
 @pytest.mark.parametrize("prepared", [True, False], ids=["prepared", "from nothing"])
-def test_a_storm_of_readers_reads_right(backend, forks, threads, prepared, scene, tmp_path, soak):
-    count = SOAK_WINDOWS if soak else WINDOWS
+def test_a_storm_of_readers_reads_right(backend, forks, threads, prepared, scene, tmp_path, amount, patience):
+    count = amount(**WINDOWS)
     frames, sampler = scene.frames(tmp_path, backend), scene.sampler(tmp_path, backend)
     if prepared:
         frames.prepare()
@@ -101,19 +96,18 @@ def test_a_storm_of_readers_reads_right(backend, forks, threads, prepared, scene
     begun = threading.Barrier(threads + 1)
 
     def read(seed: int) -> int:
-        begun.wait()
+        begun.wait(PATIENCE)
         return read_both(frames, sampler, scene, seed, count)
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        tasks = [pool.submit(read, seed) for seed in range(threads)]
-        begun.wait()
-        children = [
-            Child(lambda seed=seed: read_both(frames, sampler, scene, 1000 + seed, count))
-            for seed in range(forks)
-        ]
-        assert read_both(frames, sampler, scene, 77, count) == 0
-        assert [task.result() for task in tasks] == [0] * threads
-        assert [child.join(3600 if soak else 120) for child in children] == [(0, "0")] * forks
+    tasks = [start_thread(read, seed) for seed in range(threads)]
+    begun.wait(PATIENCE)
+    children = [
+        Child(lambda seed=seed: read_both(frames, sampler, scene, 1000 + seed, count))
+        for seed in range(forks)
+    ]
+    assert read_both(frames, sampler, scene, 77, count) == 0
+    assert results(tasks, patience) == [0] * threads
+    assert [child.join(patience) for child in children] == [(0, "0")] * forks
     if backend:
         assert in_the_way(frames) == []
 
@@ -146,26 +140,27 @@ def test_a_fork_reads_what_another_thread_of_its_parent_is_converting(backend, s
     def stalled(source, dest) -> None:
         if os.getpid() == parent:
             begun.set()
-            go.wait()
+            assert go.wait(PATIENCE)
         convert(source, dest)
 
     frames._cache.backend.convert = stalled
-    with ThreadPoolExecutor(1) as pool:
-        task = pool.submit(differing, frames, scene)
-        begun.wait()
-        children = [Child(lambda: differing(frames, scene)) for _ in range(2)]
-        go.set()
-        assert task.result() == []
-        assert [child.join() for child in children] == [(0, "[]")] * 2
+    task = start_thread(differing, frames, scene)
+    assert begun.wait(PATIENCE), task
+    children = [Child(lambda: differing(frames, scene)) for _ in range(2)]
+    go.set()
+    assert results([task]) == [[]]
+    assert [child.join(PATIENCE) for child in children] == [(0, "[]")] * 2
     assert in_the_way(frames) == []
 
 
 @each_backend
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_workers_started_afresh_read_what_is_pickled_mid_use(backend, method, scene, tmp_path, soak):
+def test_workers_started_afresh_read_what_is_pickled_mid_use(
+    backend, method, scene, tmp_path, amount, patience
+):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} here")
-    count = SOAK_WINDOWS if soak else WINDOWS
+    count = amount(**WINDOWS)
     frames, sampler = scene.frames(tmp_path, backend), scene.sampler(tmp_path, backend)
     stop = threading.Event()
 
@@ -175,15 +170,14 @@ def test_workers_started_afresh_read_what_is_pickled_mid_use(backend, method, sc
             wrong += read_both(frames, sampler, scene, seed, 10)
         return wrong
 
-    with ThreadPoolExecutor(2) as readers:
-        reading = [readers.submit(read_on, seed) for seed in range(2)]
-        try:
-            with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
-                tasks = [pool.submit(read_both, frames, sampler, scene, seed, count) for seed in range(4)]
-                assert [task.result() for task in tasks] == [0] * 4
-        finally:
-            stop.set()
-        assert [task.result() for task in reading] == [0, 0]
+    reading = [start_thread(read_on, seed) for seed in range(2)]
+    try:
+        with process_pool(method, 2) as pool:
+            tasks = [pool.submit(read_both, frames, sampler, scene, seed, count) for seed in range(4)]
+            assert results(tasks, patience) == [0] * 4
+    finally:
+        stop.set()
+    assert results(reading) == [0, 0]
 
 
 @each_backend
@@ -196,13 +190,12 @@ def test_copies_made_while_others_read_are_right_and_small(backend, scene, tmp_p
         assert len(state) < 5000
         return wrong + read_windows(pickle.loads(state), scene, seed + 100, 20)
 
-    with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(read, range(24))) == 0
+    assert sum(in_threads(read, range(24), threads=8)) == 0
 
 
 @needs_fork
 @each_backend
-def test_a_fork_resamples_right_after_its_parent_did(backend, scene, tmp_path, soak):
+def test_a_fork_resamples_right_after_its_parent_did(backend, scene, tmp_path, amount):
     sampler = scene.sampler(tmp_path, backend)
     # Large enough for OpenCV to share the work among threads of its own.
     target = {"gid": 1, "scale": 14, "slices": (slice(0, 60), slice(0, 50))}
@@ -211,11 +204,10 @@ def test_a_fork_resamples_right_after_its_parent_did(backend, scene, tmp_path, s
         return sampler.load_sample(target, with_annots=False)["im"]
 
     expected = read()
-    for _ in range(1000 if soak else 60):
+    for _ in range(amount(short=20, whole=60, soak=1000)):
         assert np.array_equal(read(), expected)
         # These threads are about to go to sleep when the fork comes.
-        child = Child(lambda: np.array_equal(read(), expected))
-        assert child.join(60) == (0, "True")
+        assert run_child(lambda: np.array_equal(read(), expected)) == "True"
 
 
 @each_backend

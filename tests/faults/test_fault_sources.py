@@ -6,13 +6,14 @@ import itertools
 import os
 import pathlib
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import kwcoco
 import numpy as np
 import pytest
 from helpers_faults import each_backend, each_caching, entries, in_the_way, whole
 from helpers_images import random_pixels, write_png, write_tiff
+from helpers_systems import removes_open_files
+from helpers_threads import results, start_thread
 
 from ndsampler import CocoFrames
 from ndsampler.abstract_frames import SimpleFrames
@@ -79,7 +80,12 @@ def relink(path: pathlib.Path, seed: int) -> None:
 @each_format
 class TestChanges:
     @pytest.mark.parametrize(
-        "change", [write, replace, relink], ids=["edited in place", "replaced", "linked"]
+        "change",
+        [
+            pytest.param(write, id="edited in place"),
+            pytest.param(replace, id="replaced", marks=removes_open_files),
+            pytest.param(relink, id="linked", marks=removes_open_files),
+        ],
     )
     @pytest.mark.parametrize("mode", ["PATH", "PIXELS"])
     def test_changed_sources_are_read_anew(self, backend, ending, change, mode, tmp_path):
@@ -99,6 +105,7 @@ class TestChanges:
             assert np.array_equal(whole(frames, 1), draw(1))
             touch(path)
 
+    @removes_open_files
     def test_two_files_that_swap_their_names_swap_their_pixels(self, backend, ending, tmp_path):
         paths = {gid: write(tmp_path / f"{gid}{ending}", gid) for gid in (1, 2)}
         frames = SimpleFrames(paths, tmp_path / "work", backend)
@@ -110,6 +117,7 @@ class TestChanges:
             assert np.array_equal(whole(frames, 1), draw(first))
             assert np.array_equal(whole(frames, 2), draw(second))
 
+    @removes_open_files
     def test_a_removed_source_is_missing_and_may_come_back(self, backend, ending, tmp_path):
         path = write(tmp_path / f"image{ending}", 1)
         frames = SimpleFrames({1: path}, tmp_path / "work", backend)
@@ -131,30 +139,36 @@ class TestChanges:
         with pytest.raises(SourceError, match=r"has .* \(30, 70\); the dataset states \(50, 70\)"):
             whole(frames, 1)
 
+    @removes_open_files
     def test_threads_see_only_whole_states_of_a_source_that_is_replaced(self, backend, ending, tmp_path):
         path = write(tmp_path / f"image{ending}", 0)
         frames = SimpleFrames({1: path}, tmp_path / "work", backend)
         states = [draw(seed) for seed in range(6)]
 
-        def read(_) -> bool:
+        def read() -> bool:
             try:
                 found = whole(frames, 1)
             except SourceError as ex:
-                # It was replaced while it was being converted.
+                # The source was replaced while it was being converted.
                 return "was changed while" in str(ex)
             return any(np.array_equal(found, state) for state in states)
 
-        with ThreadPoolExecutor(4) as pool:
-            for seed in range(1, 6):
-                results = [pool.submit(read, n) for n in range(12)]
-                replace(path, seed)
-                assert all(result.result() for result in results)
-                assert np.array_equal(whole(frames, 1), states[seed])
+        for seed in range(1, 6):
+            readers = [start_thread(lambda: [read() for _ in range(3)]) for _ in range(4)]
+            replace(path, seed)
+            assert all(map(all, results(readers)))
+            assert np.array_equal(whole(frames, 1), states[seed])
 
 
 @each_caching
 class TestChangedMeanwhile:
-    @pytest.mark.parametrize("change", [write, replace], ids=["edited in place", "replaced"])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param(write, id="edited in place"),
+            pytest.param(replace, id="replaced", marks=removes_open_files),
+        ],
+    )
     @pytest.mark.parametrize("when", ["before", "after"])
     @pytest.mark.parametrize("ending", [".png", ".tiff"])
     def test_a_source_that_changes_while_it_is_converted_makes_no_entry(

@@ -1,16 +1,16 @@
 """
-A made-up landscape seen from above: what the demo has in place of your images.
+A synthetic landscape seen from above.
 
-``layout`` plans where things lie, ``things`` knows their shapes, ``canvas``
-puts them into pixels, and :func:`ndsampler.demo.landscape.scene.make_scene`
-returns a landscape of any size, of which any rows can be painted at a time.
-``film`` moves traffic through one and a camera over it.
+``layout`` plans where its objects are, ``objects`` knows their shapes, ``canvas`` turns them into
+pixels, and :func:`make_scene` returns a landscape of any size, which is painted a block of rows at
+a time. ``film`` adds moving traffic and a moving camera; ``spectrum`` turns a painting into what
+multispectral sensors measure.
 """
 
 from __future__ import annotations
 
-from ndsampler.demo.landscape.film import Film, Seen
+from ndsampler.demo.landscape.film import Film, Seen, Shot
 from ndsampler.demo.landscape.objects import CATEGORIES, KEYPOINTS, Thing
-from ndsampler.demo.landscape.scene import Scene, make_scene
+from ndsampler.demo.landscape.scene import Painting, Scene, make_scene
 
-__all__ = ["CATEGORIES", "KEYPOINTS", "Film", "Scene", "Seen", "Thing", "make_scene"]
+__all__ = ["CATEGORIES", "KEYPOINTS", "Film", "Painting", "Scene", "Seen", "Shot", "Thing", "make_scene"]

@@ -1,15 +1,16 @@
 """
-One tile of a landscape while it is painted.
+Paints one tile of a landscape.
 
-A tile has three planes: plain colors, which material each pixel is made of,
-and how much light falls on it. :meth:`Canvas.develop` turns them into a picture.
+A tile has three planes: flat colors, the material of each pixel, and the light that falls on it.
+:meth:`Canvas.develop` combines them into a picture.
 
-Points are (x, y) pixels of the whole landscape, (0, 0) being the outer corner
-of its first pixel, as in annotations. OpenCV counts from that pixel's centre.
+Points are (x, y) in pixels of the whole landscape. As in annotations, (0, 0) is the outer corner
+of the first pixel; OpenCV counts from the centre of that pixel.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -26,23 +27,23 @@ Color = tuple[int, int, int]
 #: Side of a tile, and the period of every texture, in pixels.
 TILE = 1024
 
-#: What is painted around a tile and cut off, since lines that leave a picture end in odd ways.
+#: Pixels that are painted around a tile and cut off, since OpenCV draws the ends of clipped lines wrongly.
 RIM = 16
 
 #: Fractional bits of the coordinates given to OpenCV.
 SHIFT = 4
 
-# Materials, by the number that stands in a canvas's plane.
+# Materials: the values of the plane ``Canvas.material``.
 PLAIN, GRASS, SOIL, ASPHALT, WATER, SAND, ROOF, FOREST = range(8)
 
-#: The first of the materials with furrows, each in another direction.
+#: The first of the materials with furrows, and their number; each has its own direction.
 FURROWS = 8
 DIRECTIONS = 8
 
-#: The color of the grass where nothing is painted.
+#: Color of the grass where nothing else is painted.
 VERGE: Color = (118, 124, 90)
 
-#: A light of 255 leaves a color as it is; shadows lie below.
+#: Light in the shadow of an object; 255 is full light.
 SHADOW = 135
 
 
@@ -55,7 +56,7 @@ def octave(rng: np.random.Generator, size: int, cell: int) -> NDArray[np.float32
         cell: pixels from one random value to the next.
 
     Returns:
-        A (size, size) array, which continues seamlessly when laid side by side.
+        A (size, size) array that repeats without a seam.
     """
     import cv2
 
@@ -67,30 +68,31 @@ def octave(rng: np.random.Generator, size: int, cell: int) -> NDArray[np.float32
 
 
 def _mix(rng: np.random.Generator, *layers: tuple[float, int]) -> NDArray[np.float32]:
-    """Return a texture from octaves given as (strength in grey levels, cell)."""
-    return sum(
-        (strength * octave(rng, TILE, cell) for strength, cell in layers), np.full((TILE, TILE), 128.0)
-    )
+    """Return the sum of octaves, each given as (strength in grey levels, cell)."""
+    texture = np.full((TILE, TILE), 128, np.float32)
+    for strength, cell in layers:
+        texture += np.float32(strength) * octave(rng, TILE, cell)
+    return texture
 
 
 def _furrows(rng: np.random.Generator, direction: int) -> NDArray[np.float32]:
-    """Return rows of a crop. Whole numbers of waves in x and y keep them periodic."""
-    angle = np.pi * direction / DIRECTIONS
-    waves = 1024 / (11 + 3 * (direction % 3))
-    kx, ky = np.rint(waves * np.cos(angle)), np.rint(waves * np.sin(angle))
-    y, x = np.mgrid[:TILE, :TILE].astype(np.float32) * (2 * np.pi / TILE)
-    return 11 * np.sin(kx * x + ky * y + 0.7 * octave(rng, TILE, 32)) + _mix(rng, (4, 4), (4, 32), (4, 128))
+    """Return the furrows of a field. Whole numbers of waves in x and y make them periodic."""
+    angle = math.pi * direction / DIRECTIONS
+    waves = TILE / (11 + 3 * (direction % 3))
+    ramp = np.arange(TILE, dtype=np.float32) * np.float32(2 * math.pi / TILE)
+    phase = np.add.outer(round(waves * math.sin(angle)) * ramp, round(waves * math.cos(angle)) * ramp)
+    return 11 * np.sin(phase + 0.7 * octave(rng, TILE, 32)) + _mix(rng, (4, 4), (4, 32), (4, 128))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Textures:
-    """What materials look like, as factors of a color (128 leaves it as it is)."""
+    """The textures of all materials."""
 
     tones: tuple[NDArray[np.uint8], ...]
-    """One array for each material, as large as a tile with its rim."""
+    """An array for each material, as large as a tile with its rim: factors of the color, 128 for 1."""
 
     canopy: NDArray[np.uint8]
-    """The colors of a forest, of that size too, with three channels."""
+    """(rows, columns, 3) colors of a forest, of the same size."""
 
     @classmethod
     def make(cls, rng: np.random.Generator) -> Textures:
@@ -99,15 +101,16 @@ class Textures:
         Args:
             rng: the source of randomness.
         """
+        # No noise from pixel to pixel: it would make the compressed files half as large again.
         tones = [
-            _mix(rng, (1.5, 2)),
-            _mix(rng, (5, 2), (5, 4), (4, 16), (5, 64)),
-            _mix(rng, (4, 2), (5, 8), (6, 64)),
-            _mix(rng, (2.5, 2), (2, 16), (3, 64)),
-            _mix(rng, (1.5, 4), (2.5, 8), (2, 32)),
-            _mix(rng, (2.5, 2), (2, 8), (3, 64)),
-            _mix(rng, (4, 2), (2, 8)),
-            _mix(rng, (2, 2), (6, 64), (6, 128)),
+            _mix(rng, (1.0, 4)),
+            _mix(rng, (2.5, 4), (5, 16), (5, 64)),
+            _mix(rng, (3, 4), (4, 16), (6, 64)),
+            _mix(rng, (1, 8), (3, 64)),
+            _mix(rng, (2, 16), (1, 64)),
+            _mix(rng, (1.5, 4), (2, 8), (3, 64)),
+            _mix(rng, (1.5, 4), (2, 8)),
+            _mix(rng, (2, 8), (6, 64), (6, 128)),
             *(_furrows(rng, direction) for direction in range(DIRECTIONS)),
         ]
         as_bytes = tuple(_with_rim(np.clip(np.rint(tone), 40, 250).astype(np.uint8)) for tone in tones)
@@ -120,19 +123,29 @@ def _with_rim(texture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _draw_canopy(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return tree tops side by side, seamless at the edges."""
+    """Return tree tops side by side, without a seam at the edges."""
     canvas = Canvas(0, 0, TILE)
     canvas.colors[:] = (38, 58, 34)
     for _ in range(4200):
         sprite = crown(int(rng.integers(CROWNS)), int(rng.integers(11, 25)))
-        x, y = rng.integers(0, TILE, 2)
-        for dx in (-TILE, 0, TILE):
-            for dy in (-TILE, 0, TILE):
-                canvas.stamp(sprite, x + dx, y + dy)
+        x, y = (int(part) for part in rng.integers(0, TILE, 2))
+        for column in _repeats(x, sprite.half):
+            for row in _repeats(y, sprite.half):
+                canvas.stamp(sprite, column, row)
     return canvas.colors
 
 
-@dataclass(frozen=True)
+def _repeats(position: int, half: int) -> list[int]:
+    """Return the positions, a tile apart, at which something of that half width touches the tile."""
+    near = [position]
+    if position < half:
+        near.append(position + TILE)
+    if position >= TILE - half:
+        near.append(position - TILE)
+    return near
+
+
+@dataclass(frozen=True, eq=False)
 class Sprite:
     """A small picture with soft edges."""
 
@@ -140,18 +153,26 @@ class Sprite:
     """(n, n, 3), n odd."""
 
     cover: NDArray[np.float32]
-    """(n, n), from 0 (nothing) to 1 (opaque)."""
+    """(n, n) opacity, from 0 to 1."""
+
+    @property
+    def half(self) -> int:
+        """Pixels from its middle to its edges."""
+        return len(self.cover) // 2
 
 
-#: How many shapes of tree tops there are.
+#: Number of shapes of tree tops.
 CROWNS = 24
+
+#: Side of the noise that the leaves of tree tops are cut from.
+LEAVES = 512
 
 
 def crown_radius(variant: int, angles: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the radius of a tree top in each direction, relative to its mean.
+    """Return the radius of a tree top in each direction, in units of its mean radius.
 
     Args:
-        variant: which of the ``CROWNS`` shapes.
+        variant: number of the shape, below ``CROWNS``.
         angles: directions in radians.
     """
     radius = np.ones(angles.shape)
@@ -166,12 +187,19 @@ def _crown_waves(variant: int) -> list[tuple[int, float, float]]:
     return [(k, rng.uniform(0.02, 0.16 / k**0.5), rng.uniform(0, 2 * np.pi)) for k in range(2, 7)]
 
 
+@lru_cache(maxsize=1)
+def _leaves() -> NDArray[np.float32]:
+    """Return the noise that the leaves of all tree tops are cut from."""
+    rng = np.random.default_rng(5)
+    return 0.13 * octave(rng, LEAVES, 4) + 0.09 * octave(rng, LEAVES, 8)
+
+
 @lru_cache(maxsize=2048)
 def crown(variant: int, radius: int) -> Sprite:
     """Return a tree top as seen from above, lit from the upper left.
 
     Args:
-        variant: which of the ``CROWNS`` shapes; it determines the color too.
+        variant: number of the shape, below ``CROWNS``; it determines the color too.
         radius: in pixels.
     """
     rng = np.random.default_rng((variant, 1))
@@ -179,8 +207,8 @@ def crown(variant: int, radius: int) -> Sprite:
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float64) / radius
     reach = np.hypot(x, y) / crown_radius(variant, np.arctan2(y, x))
     cover = np.clip((1 - reach) * radius + 0.5, 0, 1).astype(np.float32)
-    window = np.s_[: 2 * half + 1, : 2 * half + 1]
-    leaves = 0.13 * octave(rng, 128, 4)[window] + 0.09 * octave(rng, 128, 8)[window]
+    top, left = rng.integers(0, LEAVES - 2 * half, 2)
+    leaves = _leaves()[top : top + 2 * half + 1, left : left + 2 * half + 1]
     light = 0.98 - 0.30 * (x + y) * 0.7 - 0.22 * reach**3 + leaves
     tint = np.array([(74, 104, 52), (92, 116, 58), (60, 92, 56), (104, 120, 66)][variant % 4]) * rng.uniform(
         0.9, 1.1
@@ -189,14 +217,20 @@ def crown(variant: int, radius: int) -> Sprite:
     return Sprite(colors, cover)
 
 
-@dataclass
+@lru_cache(maxsize=2)
+def _meadow(size: int) -> NDArray[np.uint8]:
+    """Return the colors of a canvas before anything is painted; copying them is faster than filling."""
+    return np.tile(np.array(VERGE, np.uint8), (size, size, 1))
+
+
+@dataclass(eq=False)
 class Canvas:
-    """A tile to paint on.
+    """The pixels of a tile and its rim.
 
     Args:
         x0: left edge of the canvas in the landscape, in pixels.
         y0: upper edge.
-        size: its side in pixels, that of a tile with its rim.
+        size: its side in pixels.
     """
 
     x0: int
@@ -207,21 +241,26 @@ class Canvas:
     light: NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.colors = np.empty((self.size, self.size, 3), np.uint8)
-        self.colors[:] = VERGE
+        self.colors = _meadow(self.size).copy()
         self.material = np.full((self.size, self.size), GRASS, np.uint8)
         self.light = np.full((self.size, self.size), 255, np.uint8)
+        self._used = {GRASS, PLAIN}
+
+    @property
+    def inner_material(self) -> NDArray[np.uint8]:
+        """The (TILE, TILE) materials without the rim."""
+        return self.material[RIM:-RIM, RIM:-RIM]
 
     def _place(self, points: NDArray[Any]) -> NDArray[np.int32]:
         return np.rint((points - (self.x0 + 0.5, self.y0 + 0.5)) * (1 << SHIFT)).astype(np.int32)
 
     def fill(self, color: Color, *rings: NDArray[Any], material: int = PLAIN) -> None:
-        """Fill a polygon, and let the light fall on it.
+        """Fill a polygon, and put it into full light.
 
         Args:
             color: red, green, blue.
-            rings: the outline, (n, 2), and holes in it.
-            material: what it is made of.
+            rings: the outline, (n, 2), and its holes.
+            material: of the polygon.
         """
         import cv2
 
@@ -229,18 +268,19 @@ class Canvas:
         cv2.fillPoly(self.colors, placed, color, cv2.LINE_AA, SHIFT)
         cv2.fillPoly(self.material, placed, material, cv2.LINE_8, SHIFT)
         cv2.fillPoly(self.light, placed, 255, cv2.LINE_8, SHIFT)
+        self._used.add(material)
 
     def stroke(
         self, color: Color, points: NDArray[Any], width: float, material: int = PLAIN, closed: bool = False
     ) -> None:
-        """Draw a line of some width through points.
+        """Draw a line through points.
 
         Args:
             color: red, green, blue.
             points: (n, 2).
             width: in pixels.
-            material: what it is made of.
-            closed: whether the last point is joined to the first.
+            material: of the line.
+            closed: whether to join the last point to the first.
         """
         import cv2
 
@@ -248,9 +288,10 @@ class Canvas:
         thickness = max(1, round(width))
         cv2.polylines(self.colors, placed, closed, color, thickness, cv2.LINE_AA, SHIFT)
         cv2.polylines(self.material, placed, closed, material, thickness, cv2.LINE_8, SHIFT)
+        self._used.add(material)
 
     def dash(self, color: Color, points: NDArray[Any], width: float) -> None:
-        """Draw the given pairs of points, (n, 2, 2), as separate lines."""
+        """Draw separate lines between pairs of points, (n, 2, 2)."""
         import cv2
 
         cv2.polylines(
@@ -258,12 +299,12 @@ class Canvas:
         )
 
     def shade(self, outline: NDArray[Any], reach: tuple[float, float], light: int = SHADOW) -> None:
-        """Darken what lies in the shadow of something.
+        """Darken the shadow of an object.
 
         Args:
-            outline: what casts the shadow, (n, 2).
-            reach: where the shadow of its top falls, (x, y) from there.
-            light: what is left of the light, of 255.
+            outline: of the object, (n, 2).
+            reach: (x, y) from the object's top to the shadow of its top.
+            light: in the shadow, at most 255.
         """
         import cv2
 
@@ -273,11 +314,11 @@ class Canvas:
             cv2.fillPoly(self.light, [self._place(moved)], light, cv2.LINE_8, SHIFT)
 
     def stamp(self, sprite: Sprite, x: int, y: int) -> None:
-        """Put a sprite with its middle on the pixel (x, y) of the landscape."""
+        """Draw a sprite with its middle on the pixel (x, y) of the landscape."""
         import cv2
 
-        half = len(sprite.cover) // 2
-        left, top = int(x) - self.x0 - half, int(y) - self.y0 - half
+        half = sprite.half
+        left, top = x - self.x0 - half, y - self.y0 - half
         x0, y0 = max(left, 0), max(top, 0)
         x1, y1 = min(left + 2 * half + 1, self.size), min(top + 2 * half + 1, self.size)
         if x0 >= x1 or y0 >= y1:
@@ -294,21 +335,20 @@ class Canvas:
         self.light[here][opaque] = 255
 
     def develop(self, textures: Textures, tint: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the tile as a picture.
+        """Return the picture of the tile.
 
         Args:
             textures: of the materials.
-            tint: (size, size, 3) factors of the color, 128 leaving it as it is.
+            tint: (size, size, 3) factors of the color, 128 for 1.
 
         Returns:
-            (TILE, TILE, 3) uint8, red first: the canvas without its rim.
+            (TILE, TILE, 3) uint8 RGB: the canvas without its rim.
         """
         import cv2
 
         tone = np.empty_like(self.material)
-        present = np.flatnonzero(cv2.calcHist([self.material], [0], None, [256], [0, 256]))
-        for material in present:
-            mask = cv2.compare(self.material, int(material), cv2.CMP_EQ)
+        for material in self._used:
+            mask = cv2.compare(self.material, material, cv2.CMP_EQ)
             cv2.copyTo(textures.tones[material], mask, tone)
             if material == FOREST:
                 cv2.copyTo(textures.canopy, mask, self.colors)
@@ -320,7 +360,7 @@ class Canvas:
 
 
 def bounds_of(points: Sequence[NDArray[Any]], margin: float = 0) -> tuple[float, float, float, float]:
-    """Return (left, top, right, bottom) around some points and a margin.
+    """Return (left, top, right, bottom) of points, extended by a margin.
 
     Args:
         points: arrays of (x, y).

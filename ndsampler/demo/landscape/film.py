@@ -1,8 +1,8 @@
 """
-A short film of a landscape: traffic on a main road, seen by a camera that drifts.
+A short film of a landscape: traffic on a main road, under a camera that drifts.
 
-All frames are cut from one landscape at whole pixels, so that they lie on each
-other exactly once they are moved by the way the camera has gone.
+All frames are cut from one landscape at whole pixels, so they match exactly after the movement of
+the camera is undone.
 """
 
 from __future__ import annotations
@@ -17,27 +17,30 @@ from ndsampler.demo.landscape import layout
 from ndsampler.demo.landscape.canvas import TILE
 from ndsampler.demo.landscape.ground import Dashes, Lane, Rect, dense
 from ndsampler.demo.landscape.objects import Car, Thing, Truck
-from ndsampler.demo.landscape.scene import Scene
+from ndsampler.demo.landscape.scene import Painting, Scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: How many frames a film has.
-FRAMES = 8
+#: Numbers of frames that a film may have: the camera would leave the landscape in a longer one.
+FRAMES = (1, 32)
 
-#: Pixels that the camera drifts from frame to frame, (x, y), and how much more or less.
+#: Largest side of a frame, in pixels.
+LARGEST_SIDE = 512
+
+#: Pixels (x, y) that the camera moves from frame to frame, and how much each step varies.
 DRIFT = (9, 5)
 SHAKE = 3
 
-#: The least of a thing, across and down in pixels, that must be in a frame to be annotated.
-VISIBLE = 6
+#: Pixels of an object, across and down, that must be in a frame for it to be annotated.
+MIN_VISIBLE = 6
 
 
 class Seen(NamedTuple):
-    """What a frame shows of a thing, in pixels of the frame."""
+    """The visible part of an object, in pixels of the frame."""
 
     track: int
-    """Which thing it is, the same in all frames, from 0 up."""
+    """Number of the object, the same in all frames, from 0 up."""
     category: str
     outline: NDArray[np.float64]
     holes: list[NDArray[np.float64]]
@@ -47,58 +50,59 @@ class Seen(NamedTuple):
 class Shot(NamedTuple):
     """One frame of a film."""
 
-    pixels: NDArray[np.uint8]
-    """(side, side, 3), red first."""
+    painting: Painting
+    """Its pixels and materials."""
     offset: tuple[int, int]
-    """The pixel (x, y) of the film that the frame's first pixel lies on."""
+    """The pixel (x, y) of the film where the frame's first pixel lies."""
     seen: list[Seen]
+    """The objects in it."""
 
 
 @dataclass(frozen=True)
 class Mover:
-    """A vehicle that keeps to its lane."""
+    """A vehicle that drives along its lane."""
 
     thing: Thing
-    """At rest, anywhere."""
+    """The vehicle, at any position."""
     uv: tuple[float, float]
-    """Where it is in the first frame, on the map before it is bent."""
+    """Its position in the first frame, on the map before it is bent."""
     step: float
-    """Pixels along u from frame to frame."""
+    """Pixels that it moves along u from frame to frame."""
 
     def at(self, plan: layout.Layout, frame: int) -> Thing:
-        """Return the vehicle where it is in a frame."""
+        """Return the vehicle at its position in a frame."""
         u, v = self.uv[0] + frame * self.step, self.uv[1]
-        x, y = plan.bend([(u, v)])[0]
-        angle = plan.bend.heading(u, v, 0.0 if self.step > 0 else np.pi)
-        return replace(self.thing, x=float(x), y=float(y), angle=angle)
+        x, y = plan.bend.point(u, v)
+        return replace(self.thing, x=x, y=y, angle=plan.bend.heading(u, v, 0.0 if self.step > 0 else np.pi))
 
 
 class Film:
-    """A film, of which nothing is painted yet.
+    """A film, which is painted frame by frame.
 
     Args:
-        side: of each frame in pixels, at most half a ``TILE`` more than what the camera drifts.
+        side: of each frame in pixels, at most ``LARGEST_SIDE``.
+        frames: how many, within ``FRAMES``.
         seed: equal seeds give equal films.
 
     Example:
-        >>> film = Film(64, seed=1)
-        >>> [shot.pixels.shape for shot in film.shots()] == [(64, 64, 3)] * FRAMES
-        True
+        >>> film = Film(64, frames=3, seed=1)
+        >>> [shot.painting.pixels.shape for shot in film.shots()]
+        [(64, 64, 3), (64, 64, 3), (64, 64, 3)]
     """
 
-    def __init__(self, side: int, seed: int | tuple[int, ...] = 0) -> None:
+    def __init__(self, side: int, frames: int = 8, seed: int | tuple[int, ...] = 0) -> None:
         rng = np.random.default_rng(seed)
         self.side = side
         self._tint = int(rng.integers(1 << 31))
         self._plan = layout.Layout(rng, TILE, TILE)
-        self._movers = _plan_road(self._plan)
-        steps = rng.integers(-SHAKE, SHAKE + 1, (FRAMES, 2)) + DRIFT
+        self._movers = _plan_road(self._plan, frames)
+        steps = rng.integers(-SHAKE, SHAKE + 1, (frames, 2)) + DRIFT
         self.offsets: NDArray[np.int64] = np.cumsum(steps, 0) - steps[0]
         self.offsets -= self.offsets.min(0)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of what all frames together show, in pixels."""
+        """(width, height) of the area that all frames together show, in pixels."""
         width, height = self.offsets.max(0) + self.side
         return int(width), int(height)
 
@@ -107,17 +111,19 @@ class Film:
         plan = self._plan
         corner = (TILE - np.array(self.size)) // 2
         for frame, offset in enumerate(self.offsets):
-            things = [*plan.things, *(mover.at(plan, frame) for mover in self._movers)]
-            scene = Scene(TILE, TILE, plan.ground, things, np.random.default_rng(self._tint))
+            objects = [*plan.objects, *(mover.at(plan, frame) for mover in self._movers)]
+            scene = Scene(TILE, TILE, plan.ground, objects, np.random.default_rng(self._tint))
             x, y = (int(part) for part in corner + offset)
-            pixels = scene.rows(0, TILE)[y : y + self.side, x : x + self.side]
-            yield Shot(pixels, (int(offset[0]), int(offset[1])), self._look(things, (x, y)))
+            window = np.s_[y : y + self.side, x : x + self.side]
+            painting = Painting(*(part[window] for part in scene.paint(0, TILE)))
+            yield Shot(painting, (int(offset[0]), int(offset[1])), self._look(objects, (x, y)))
 
-    def _look(self, things: list[Thing], origin: tuple[int, int]) -> list[Seen]:
+    def _look(self, objects: list[Thing], origin: tuple[int, int]) -> list[Seen]:
+        """Return the visible parts of objects in a frame whose first pixel is at the origin."""
         seen = []
-        for track, thing in enumerate(things):
+        for track, thing in enumerate(objects):
             outline = clip(thing.outline - origin, self.side)
-            if not thing.annotated or not len(outline) or np.ptp(outline, axis=0).min() < VISIBLE:
+            if not thing.annotated or not len(outline) or np.ptp(outline, axis=0).min() < MIN_VISIBLE:
                 continue
             holes = [hole for ring in thing.holes if len(hole := clip(ring - origin, self.side))]
             points = {name: xy - origin for name, xy in thing.keypoints.items()}
@@ -126,8 +132,8 @@ class Film:
         return seen
 
 
-def _plan_road(plan: layout.Layout) -> list[Mover]:
-    """Lay a main road through the middle, a town at both sides, and return the traffic."""
+def _plan_road(plan: layout.Layout, frames: int) -> list[Mover]:
+    """Add a main road through the middle and a town at both sides, and return the traffic."""
     reach, half = 0.75 * TILE, layout.ROAD_WIDTH / 2
     x, y = TILE - plan.bend([(0, 0)])[0]
     plan.bend.middle = (float(x), float(y))
@@ -138,14 +144,15 @@ def _plan_road(plan: layout.Layout) -> list[Mover]:
     plan.pave([road])
     fine = plan.bend(dense(road.start, road.end, 17))
     plan.ground.append(Dashes((206, 204, 196), np.stack([fine[:-1], fine[1:]], 1)[::2], 3))
-    return [mover for lane in (-1, 1) for mover in _traffic(plan.rng, lane, reach)]
+    return [mover for lane in (-1, 1) for mover in _traffic(plan.rng, lane, reach, frames)]
 
 
-def _traffic(rng: np.random.Generator, lane: int, reach: float) -> list[Mover]:
-    """Return the vehicles of a lane, all of one speed, with room between them."""
+def _traffic(rng: np.random.Generator, lane: int, reach: float, frames: int) -> list[Mover]:
+    """Return the vehicles of a lane, which have the same speed and keep a distance."""
     step = lane * float(rng.uniform(18, 26))
+    way = step * (frames - 1)
     movers = []
-    for u in np.arange(-reach, reach, 150):
+    for u in np.arange(-reach - max(way, 0), reach - min(way, 0), 150):
         kind, size = (Truck, (96.0, 26.0)) if rng.random() < 0.2 else (Car, (43.0, 19.0))
         thing = kind(0.0, 0.0, 0.0, *size, int(rng.integers(1 << 20)))
         movers.append(Mover(thing, (float(u + rng.uniform(0, 45)), lane * 0.24 * layout.ROAD_WIDTH), step))

@@ -1,7 +1,8 @@
-"""What lies flat on the ground of a landscape: fields, streets, water, and where they bend."""
+"""The ground of a landscape: fields, streets and water, and the bend that maps them to pixels."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Rect(NamedTuple):
-    """A rectangle of the map before it is bent."""
+    """A rectangle of the map, before the map is bent."""
 
     u0: float
     v0: float
@@ -35,7 +36,7 @@ class Rect(NamedTuple):
         return (self.u0 + self.u1) / 2, (self.v0 + self.v1) / 2
 
     def inset(self, margin: float) -> Rect:
-        """Return a rectangle smaller by a margin on every side."""
+        """Return the rectangle without a margin on every side."""
         return Rect(self.u0 + margin, self.v0 + margin, self.u1 - margin, self.v1 - margin)
 
     def point(self, a: float, b: float) -> tuple[float, float]:
@@ -44,7 +45,7 @@ class Rect(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """The middle line of a street, on the map before it is bent."""
+    """The middle line of a street on the map, before the map is bent."""
 
     start: tuple[float, float]
     end: tuple[float, float]
@@ -52,16 +53,16 @@ class Lane(NamedTuple):
 
 
 def split(rect: Rect, rng: np.random.Generator, largest: float, gap: float) -> tuple[list[Rect], list[Lane]]:
-    """Cut a rectangle across its longer side, again and again.
+    """Cut a rectangle across its longer side until all parts are small.
 
     Args:
-        rect: what is cut.
+        rect: the rectangle.
         rng: the source of randomness.
-        largest: the longest side, in pixels, that a part may keep.
-        gap: the width of what is left free between two parts.
+        largest: the longest side that a part may have, in pixels.
+        gap: pixels between two parts.
 
     Returns:
-        The parts, and the lines between them.
+        The parts, and the lanes between them.
 
     Example:
         >>> parts, lanes = split(Rect(0, 0, 100, 10), np.random.default_rng(0), 60, 2)
@@ -89,53 +90,72 @@ def split(rect: Rect, rng: np.random.Generator, largest: float, gap: float) -> t
 
 
 class Bend:
-    """Turns and bends the map, so that nothing is parallel to the pixels.
+    """Turns and bends the map, so that nothing is parallel to the edges of the image.
 
     Args:
         rng: the source of randomness.
-        middle: the point of the landscape that the middle (0, 0) of the map goes to.
+        middle: (x, y) of the landscape where the middle (0, 0) of the map lies.
     """
 
     def __init__(self, rng: np.random.Generator, middle: tuple[float, float]) -> None:
-        self.turn = float(rng.uniform(0.15, 0.6))
+        turn = float(rng.uniform(0.15, 0.6))
         self.middle = middle
-        self._waves = [
-            (
-                rng.normal(size=2) * 2 * np.pi / length,
-                rng.uniform(0, 7),
-                rng.uniform(-1, 1, 2) * 0.02 * length,
-            )
-            for length in (4200, 6100, 9000)
+        self._cos, self._sin = math.cos(turn), math.sin(turn)
+        waves, phases, reaches = [], [], []
+        for length in (4200, 6100, 9000):
+            waves.append(rng.normal(size=2) * 2 * np.pi / length)
+            phases.append(rng.uniform(0, 7))
+            reaches.append(rng.uniform(-1, 1, 2) * 0.02 * length)
+        self._waves, self._phases, self._reaches = np.array(waves).T, np.array(phases), np.array(reaches)
+        # As plain numbers too: for a single point, Python's arithmetic is much faster than numpy's.
+        self._terms = [
+            tuple(map(float, (*wave, phase, *reach))) for wave, phase, reach in zip(waves, phases, reaches)
         ]
 
     def __call__(self, points: Any) -> NDArray[np.float64]:
         """Return the (n, 2) pixels of the landscape for (u, v) points of the map."""
         uv = np.asarray(points, float).reshape(-1, 2)
-        bent = uv + sum(np.sin(uv @ wave + phase)[:, None] * reach for wave, phase, reach in self._waves)
-        cos, sin = np.cos(self.turn), np.sin(self.turn)
-        return np.asarray(bent @ [[cos, sin], [-sin, cos]] + self.middle)
+        bent = uv + np.sin(uv @ self._waves + self._phases) @ self._reaches
+        return np.asarray(bent @ [[self._cos, self._sin], [-self._sin, self._cos]] + self.middle)
 
-    def outline(self, rect: Rect, step: float = 120) -> NDArray[np.float64]:
-        """Return the bent edges of a rectangle as one ring of pixels."""
-        corners = np.array([(rect.u0, rect.v0), (rect.u1, rect.v0), (rect.u1, rect.v1), (rect.u0, rect.v1)])
-        sides = [dense(a, b, step)[:-1] for a, b in zip(corners, np.roll(corners, -1, 0))]
-        return self(np.concatenate(sides))
+    def point(self, u: float, v: float) -> tuple[float, float]:
+        """Return the (x, y) of the landscape for one point of the map."""
+        bent_u, bent_v = u, v
+        for wave_u, wave_v, phase, reach_u, reach_v in self._terms:
+            part = math.sin(u * wave_u + v * wave_v + phase)
+            bent_u += part * reach_u
+            bent_v += part * reach_v
+        x = bent_u * self._cos - bent_v * self._sin + self.middle[0]
+        return x, bent_u * self._sin + bent_v * self._cos + self.middle[1]
 
     def heading(self, u: float, v: float, direction: float = 0.0) -> float:
         """Return the angle, in the landscape, of a direction on the map."""
-        ends = self([(u, v), (u + np.cos(direction), v + np.sin(direction))])
-        dx, dy = ends[1] - ends[0]
-        return float(np.arctan2(dy, dx))
+        x0, y0 = self.point(u, v)
+        x1, y1 = self.point(u + math.cos(direction), v + math.sin(direction))
+        return math.atan2(y1 - y0, x1 - x0)
+
+    def outline(self, rect: Rect, step: float = 120) -> NDArray[np.float64]:
+        """Return the bent edges of a rectangle as one ring of pixels."""
+        us = dense(rect.u0, rect.u1, step)
+        vs = dense(rect.v0, rect.v1, step)
+        ring = np.empty((2 * (len(us) + len(vs) - 2), 2))
+        top, right, bottom, left = np.split(ring, np.cumsum([len(us) - 1, len(vs) - 1, len(us) - 1]))
+        top[:, 0], top[:, 1] = us[:-1], rect.v0
+        right[:, 0], right[:, 1] = rect.u1, vs[:-1]
+        bottom[:, 0], bottom[:, 1] = us[:0:-1], rect.v1
+        left[:, 0], left[:, 1] = rect.u0, vs[:0:-1]
+        return self(ring)
 
 
 def dense(start: Any, end: Any, step: float = 120) -> NDArray[np.float64]:
-    """Return points from one to another, no further apart than a step."""
-    count = max(2, int(np.hypot(*np.subtract(end, start)) / step) + 2)
+    """Return evenly spaced points or numbers from one to another, no further apart than a step."""
+    way = np.subtract(end, start)
+    count = int((abs(way) if way.ndim == 0 else np.hypot(*way)) / step) + 2
     return np.linspace(start, end, count)
 
 
 def blob(rng: np.random.Generator, middle: NDArray[Any], radii: tuple[float, float]) -> NDArray[np.float64]:
-    """Return the rounded outline of a pond or a lake.
+    """Return the outline of a pond or a lake.
 
     Args:
         rng: the source of randomness.
@@ -150,7 +170,7 @@ def blob(rng: np.random.Generator, middle: NDArray[Any], radii: tuple[float, flo
     )
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Area:
     """A filled polygon on the ground."""
 
@@ -160,17 +180,17 @@ class Area:
 
     @cached_property
     def bounds(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom."""
+        """(left, top, right, bottom) of its pixels."""
         return bounds_of([self.points], 1)
 
     def paint(self, canvas: Canvas) -> None:
-        """Paint it."""
+        """Paint it on a tile."""
         canvas.fill(self.color, self.points, material=self.material)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Line:
-    """A line of some width on the ground."""
+    """A wide line on the ground."""
 
     color: Color
     points: NDArray[np.float64]
@@ -180,15 +200,15 @@ class Line:
 
     @cached_property
     def bounds(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom."""
+        """(left, top, right, bottom) of its pixels."""
         return bounds_of([self.points], self.width / 2 + 1)
 
     def paint(self, canvas: Canvas) -> None:
-        """Paint it."""
+        """Paint it on a tile."""
         canvas.stroke(self.color, self.points, self.width, self.material, self.closed)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Dashes:
     """Lane markings: short lines, (n, 2, 2)."""
 
@@ -198,11 +218,11 @@ class Dashes:
 
     @cached_property
     def bounds(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom."""
+        """(left, top, right, bottom) of its pixels."""
         return bounds_of(list(self.pairs), self.width)
 
     def paint(self, canvas: Canvas) -> None:
-        """Paint them."""
+        """Paint them on a tile."""
         canvas.dash(self.color, self.pairs, self.width)
 
 

@@ -1,13 +1,13 @@
 """
-Where things lie in a landscape.
+Plans where the objects of a landscape are.
 
-The map is cut into blocks by main roads. A block is a quarter of a town, farm
-land, a forest, a park, a yard with warehouses, or a lake, each with what
-belongs there. A river may cross all of it.
+Main roads cut the map into blocks. A block is a part of a town, farm land, a forest, a park, a
+yard with warehouses, or a lake. A river may cross all blocks.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,15 +51,18 @@ CROPS: tuple[Color, ...] = (
     (186, 168, 104),
 )
 
-#: Marks in the coarse map of what is taken: by a thing, by a main road, by water.
-THING, ROAD, WET = 1, 2, 4
+#: Bits of the coarse map of what is occupied: by an object, by a main road, by water.
+OBJECT, ROAD, WET = 1, 2, 4
 
 #: Pixels of the landscape along one cell of that map.
 CELL = 8
 
+#: What most objects must not lie on.
+ANYTHING = OBJECT | ROAD | WET
+
 
 class Layout:
-    """A landscape while it is planned.
+    """The plan of a landscape, to which ground and objects are added.
 
     Args:
         rng: the source of randomness.
@@ -72,11 +75,11 @@ class Layout:
         self.width, self.height = width, height
         self.bend = Bend(rng, (width / 2, height / 2))
         self.ground: list[Ground] = []
-        self.things: list[Thing] = []
+        self.objects: list[Thing] = []
         self._taken = np.zeros((height // CELL + 2, width // CELL + 2), np.uint8)
 
     def mark(self, points: NDArray[Any], mark: int, width: float = 0) -> None:
-        """Note that something lies inside an outline or, with a width, along a line."""
+        """Mark the cells inside an outline or, if a width is given, along a line."""
         import cv2
 
         placed = [np.rint(points / CELL).astype(np.int32)]
@@ -88,7 +91,7 @@ class Layout:
         self._taken |= layer
 
     def marks(self, *rings: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Return a view of the marks around a polygon, and which of them lie inside it."""
+        """Return a view of the marks around a polygon, and a mask of those inside it."""
         import cv2
 
         low = np.maximum(np.floor(rings[0].min(0) / CELL), 0).astype(int)
@@ -99,69 +102,76 @@ class Layout:
             cv2.fillPoly(inside, [np.rint(ring / CELL - low).astype(np.int32) for ring in rings], 1)
         return view, inside.astype(bool)
 
-    def inside(self, points: NDArray[Any], margin: float = 4) -> bool:
-        """Whether all points lie inside the landscape."""
-        low, high = points.min(0), points.max(0)
-        return bool((low >= margin).all() and (high <= (self.width - margin, self.height - margin)).all())
+    def inside(self, thing: Thing, margin: float = 4) -> bool:
+        """Whether the outline of an object lies inside the landscape."""
+        left, top, right, bottom = thing.extent
+        return min(left, top) >= margin and right <= self.width - margin and bottom <= self.height - margin
 
-    def add(self, thing: Thing, avoid: int = THING | ROAD | WET, within: int = 0) -> bool:
-        """Place a thing unless it would leave the landscape or lie on something else.
+    def add(self, thing: Thing, avoid: int = ANYTHING, within: int = 0) -> bool:
+        """Place an object, if it fits.
 
         Args:
-            thing: what is to be placed.
-            avoid: the marks it must not lie on.
+            thing: the object.
+            avoid: the marks that it must not lie on.
             within: a mark that all of it must lie on.
 
         Returns:
-            Whether it was placed.
+            Whether it was placed; not if it leaves the landscape or lies on what it must avoid.
         """
-        if not self.inside(thing.outline):
+        if not self.inside(thing):
             return False
         view, here = self.marks(thing.outline, *thing.holes)
         marks = view[here]
         if (marks & avoid).any() or (within and not (marks & within).all()):
             return False
-        view[here] = marks | THING
-        self.things.append(thing)
+        view[here] = marks | OBJECT
+        self.objects.append(thing)
         return True
 
     def put(
-        self, kind: type[Thing], uv: tuple[float, float], size: tuple[float, float], **options: Any
+        self,
+        kind: type[Thing],
+        uv: tuple[float, float],
+        size: tuple[float, float],
+        direction: float = 0.0,
+        avoid: int = ANYTHING,
     ) -> bool:
-        """Place a thing by its position and direction on the map. See :meth:`add`."""
-        x, y = self.bend([uv])[0]
+        """Place an object by its position and direction on the map. See :meth:`add`."""
+        x, y = self.bend.point(*uv)
+        look = int(self.rng.integers(1 << 20))
         if not (0 < x < self.width and 0 < y < self.height):
             return False
-        angle = self.bend.heading(*uv, options.pop("direction", 0.0))
-        thing = kind(x, y, angle, *size, int(self.rng.integers(1 << 20)))
-        return self.add(thing, **options)
+        # Most objects that do not fit have an occupied middle, which is faster to find than their outline.
+        if kind.solid and self._taken[int(y / CELL), int(x / CELL)] & avoid:
+            return False
+        return self.add(kind(x, y, self.bend.heading(*uv, direction), *size, look), avoid)
 
     def tree(self, uv: tuple[float, float], smallest: int = 12, largest: int = 27) -> None:
         """Place a tree, if there is room for it."""
         size = 2 * int(self.rng.integers(smallest, largest))
         self.put(Tree, uv, (size, size))
 
-    def car(self, uv: tuple[float, float], direction: float, avoid: int = THING | ROAD | WET) -> None:
+    def car(self, uv: tuple[float, float], direction: float, avoid: int = ANYTHING) -> None:
         """Place a car, if there is room for it."""
         size = (float(self.rng.uniform(40, 46)), float(self.rng.uniform(18, 20)))
         self.put(Car, uv, size, direction=direction + float(self.rng.normal(0, 0.02)), avoid=avoid)
 
-    def truck(self, uv: tuple[float, float], direction: float, avoid: int = THING | ROAD | WET) -> None:
-        """Place a lorry, if there is room for it."""
+    def truck(self, uv: tuple[float, float], direction: float, avoid: int = ANYTHING) -> None:
+        """Place a truck, if there is room for it."""
         self.put(Truck, uv, (float(self.rng.uniform(84, 104)), 26.0), direction=direction, avoid=avoid)
 
     def area(self, color: Color, rect: Rect, material: int) -> None:
-        """Lay a rectangle of the map on the ground."""
+        """Add a rectangle of the map to the ground."""
         self.ground.append(Area(self.vary(color), self.bend.outline(rect), material))
 
     def vary(self, color: Color, by: float = 0.06) -> Color:
-        """Return a color made a little lighter or darker."""
+        """Return a color, a little lighter or darker."""
         factor = 1 + float(self.rng.uniform(-by, by))
         red, green, blue = (int(min(255, part * factor)) for part in color)
         return red, green, blue
 
     def water(self, outline: NDArray[Any], beach: float = 26) -> None:
-        """Lay a pond or a lake on the ground, its shore sandy and its middle deep."""
+        """Add a pond or a lake with a sandy shore and a deep middle."""
         middle = outline.mean(0)
         self.ground.append(Line(MEADOW, outline, beach + 22, GRASS, closed=True))
         self.ground.append(Line(BEACH, outline, beach, SAND, closed=True))
@@ -181,29 +191,29 @@ class Layout:
             self.boat(float(x), float(y), float(self.rng.uniform(0, 2 * np.pi)))
 
     def boat(self, x: float, y: float, angle: float) -> None:
-        """Place a boat, if there is water all around."""
+        """Place a boat, if all of it is on water."""
         length = float(self.rng.uniform(46, 86))
         boat = Boat(
             x, y, angle, length, length * float(self.rng.uniform(0.3, 0.36)), int(self.rng.integers(1 << 20))
         )
-        if self.add(boat, avoid=THING | ROAD, within=WET) and self.rng.random() < 0.3:
+        if self.add(boat, avoid=OBJECT | ROAD, within=WET) and self.rng.random() < 0.3:
             self._wake(boat)
 
     def _wake(self, boat: Boat) -> None:
-        """Lay the wake of a boat on the water, if there is room for it."""
+        """Add the wake of a boat, if all of it is on water."""
         marks, here = self.marks(boat.wake[0])
         if (marks[here] & WET).all():
             self.ground.append(Area(FOAM, boat.wake[0], WATER))
             self.ground += [Line(FOAM, side, 2, WATER) for side in boat.wake[1:]]
 
     def pave(self, lanes: list[Lane]) -> None:
-        """Lay main roads on the ground, so that they join where they meet."""
+        """Add main roads to the ground, so that they join at crossings."""
         lines = [self.bend(dense(lane.start, lane.end)) for lane in lanes]
         for color, less in ((PAVEMENT, 0), (STREET, 18)):
             self.ground += [Line(color, line, lane.width - less, ASPHALT) for line, lane in zip(lines, lanes)]
 
     def street(self, lane: Lane, main: bool) -> None:
-        """Mark the lanes of a street, and put cars on it."""
+        """Add lane markings and vehicles to a street."""
         fine = self.bend(dense(lane.start, lane.end, 17))
         pairs = np.stack([fine[:-1], fine[1:]], 1)[::2]
         self.ground.append(Dashes((206, 204, 196), pairs, 3 if main else 2))
@@ -212,14 +222,14 @@ class Layout:
     def _traffic(self, lane: Lane, main: bool) -> None:
         (u0, v0), (u1, v1) = lane.start, lane.end
         length = float(np.hypot(u1 - u0, v1 - v0))
-        direction = float(np.arctan2(v1 - v0, u1 - u0))
+        direction = math.atan2(v1 - v0, u1 - u0)
         side = lane.width * (0.24 if main else 0.3)
-        avoid = THING if main else THING | ROAD | WET
+        avoid = OBJECT if main else ANYTHING
         for _ in range(int(length / (300 if main else 150))):
             at, lane_side = self.rng.uniform(0.02, 0.98), self.rng.choice([-1, 1])
             uv = (
-                u0 + at * (u1 - u0) - np.sin(direction) * side * lane_side,
-                v0 + at * (v1 - v0) + np.cos(direction) * side * lane_side,
+                u0 + at * (u1 - u0) - math.sin(direction) * side * lane_side,
+                v0 + at * (v1 - v0) + math.cos(direction) * side * lane_side,
             )
             heading = direction if lane_side > 0 else direction + np.pi
             place = self.truck if main and self.rng.random() < 0.22 else self.car
@@ -227,7 +237,7 @@ class Layout:
 
 
 def town(plan: Layout, block: Rect) -> None:
-    """Fill a block with streets, lots, houses, gardens and parked cars."""
+    """Fill a block with streets and houses."""
     plan.area(STREET, block, ASPHALT)
     cells, lanes = split(block, plan.rng, 820, STREET_WIDTH)
     for lane in lanes:
@@ -258,12 +268,12 @@ def lots(plan: Layout, cell: Rect) -> None:
 
 
 def lot(plan: Layout, rect: Rect, front: int) -> None:
-    """Fill a lot: a lawn and a hedge, a drive with a car, a house, perhaps a pool, trees.
+    """Fill a lot with a lawn, a hedge, a drive with a car, a house, trees and sometimes a pool.
 
     Args:
         plan: the landscape.
         rect: the lot.
-        front: -1 if the street lies at its upper side, 1 if at its lower.
+        front: -1 if the street is at its upper side, 1 if it is at its lower side.
     """
     rng = plan.rng
     plan.area(LAWN if rng.random() < 0.7 else DRY_LAWN, rect, GRASS)
@@ -293,7 +303,7 @@ def lot(plan: Layout, rect: Rect, front: int) -> None:
 
 
 def courts(plan: Layout, cell: Rect) -> None:
-    """Fill a cell with one block of flats around a courtyard."""
+    """Fill a cell with a block of flats around a courtyard."""
     plan.area(LAWN, cell, GRASS)
     du, dv = cell.size
     plan.put(Court, cell.middle, (min(du, 560) - 70, min(dv, 560) - 70))
@@ -324,7 +334,7 @@ def park(plan: Layout, cell: Rect) -> None:
 
 
 def farm(plan: Layout, block: Rect) -> None:
-    """Fill a block with fields, hedges of single trees, and a farmhouse."""
+    """Fill a block with fields, rows of trees and a farmhouse."""
     rng = plan.rng
     plan.area(MEADOW, block, GRASS)
     fields, lanes = split(block.inset(14), rng, 900, 16)
@@ -354,7 +364,7 @@ def farm(plan: Layout, block: Rect) -> None:
 
 
 def forest(plan: Layout, block: Rect) -> None:
-    """Fill a block with trees that nobody counts, its edge frayed."""
+    """Fill a block with trees that are not annotated."""
     plan.area(MEADOW, block, GRASS)
     edge = plan.bend.outline(block.inset(34), step=26)
     plan.ground.append(Area((60, 80, 48), edge, FOREST))
@@ -363,12 +373,12 @@ def forest(plan: Layout, block: Rect) -> None:
         tree = Tree(x, y, 0.0, size, size, int(plan.rng.integers(1 << 20)), annotated=False)
         marks, here = plan.marks(tree.outline)
         if not (marks[here] & WET).any():
-            plan.things.append(tree)
-    plan.mark(edge, THING)
+            plan.objects.append(tree)
+    plan.mark(edge, OBJECT)
 
 
 def yard(plan: Layout, block: Rect) -> None:
-    """Fill a block with warehouses, lorries at their doors, and a car park."""
+    """Fill a block with warehouses, trucks at their doors, and car parks."""
     rng = plan.rng
     plan.area((140, 138, 134), block, ASPHALT)
     parts, _ = split(block.inset(20), rng, 700, 60)
@@ -387,7 +397,7 @@ def yard(plan: Layout, block: Rect) -> None:
 
 
 def car_park(plan: Layout, part: Rect) -> None:
-    """Fill a part of a block with rows of stalls, most of them taken."""
+    """Fill a part of a block with rows of stalls, most of them occupied."""
     du, _ = part.size
     plan.area((118, 118, 120), part, ASPHALT)
     for v in np.arange(part.v0 + 30, part.v1 - 60, 158):
@@ -402,7 +412,7 @@ def car_park(plan: Layout, part: Rect) -> None:
 
 
 def lake(plan: Layout, block: Rect) -> None:
-    """Fill a block with a lake, boats on it and trees around; by a river, with fields."""
+    """Fill a block with a lake, boats and trees; if a river crosses it, with fields."""
     marks, here = plan.marks(plan.bend.outline(block))
     if (marks[here] & WET).any():
         return farm(plan, block)
@@ -423,7 +433,7 @@ class River(NamedTuple):
 
 
 def river(plan: Layout) -> River:
-    """Choose the course of a river, and keep it free."""
+    """Choose the course of a river, and mark it as water."""
     rng = plan.rng
     width = 460.0 if max(plan.width, plan.height) > 4000 else 240.0
     t = np.linspace(-0.05, 1.05, 160)
@@ -435,7 +445,7 @@ def river(plan: Layout) -> River:
 
 
 def flood(plan: Layout, river: River) -> None:
-    """Lay a river over the blocks it crosses, and put boats on it."""
+    """Add a river, over the blocks that it crosses, and its boats."""
     rng, (course, width) = plan.rng, river
     for color, more, material in (
         (MEADOW, 70, GRASS),

@@ -1,15 +1,16 @@
 """
-The annotated objects of a landscape: their outlines, their keypoints, and how they are painted.
+The objects of a landscape: their outlines, their keypoints, and how they are painted.
 
-A thing lies at (x, y), is ``length`` long and ``width`` wide, and points in the
-direction ``angle``. Its own coordinates run from -1 to 1 along both axes.
-The outline that is painted is the outline that is annotated.
+An object lies at (x, y), is ``length`` long and ``width`` wide, and points in the direction
+``angle``. Its own coordinates run from -1 to 1 along both axes. The outline that is painted is the
+outline that is annotated.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
 
     from ndsampler.demo.landscape.canvas import Canvas
 
-#: Where the shadow of something one pixel high falls.
+#: (x, y) from the foot of an object of height 1 to the end of its shadow.
 SUN = (0.62, 0.78)
 
-#: The names of the keypoints that things have.
+#: Names of all keypoints.
 KEYPOINTS = ("front", "rear", "bow", "stern", "chimney")
 
 
 def box(a0: float, a1: float, b0: float, b1: float) -> list[tuple[float, float]]:
-    """Return the corners of a rectangle, in a thing's own coordinates."""
+    """Return the corners of a rectangle, in an object's own coordinates."""
     return [(a0, b0), (a1, b0), (a1, b1), (a0, b1)]
 
 
 def rounded(a: float, b: float, cut_a: float, cut_b: float) -> list[tuple[float, float]]:
-    """Return a rectangle with its corners cut off, in a thing's own coordinates."""
+    """Return a rectangle with its corners cut off, in an object's own coordinates."""
     quarter = [(a, b - cut_b), (a - 0.3 * cut_a, b - 0.3 * cut_b), (a - cut_a, b)]
     mirrored = [(-x, y) for x, y in reversed(quarter)]
     return [*quarter, *mirrored, *((-x, -y) for x, y in quarter), *((-x, -y) for x, y in mirrored)]
@@ -46,40 +47,44 @@ def brighten(color: Color, factor: float) -> Color:
     return red, green, blue
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Thing:
-    """Something that can be annotated.
-
-    Raises:
-        NotImplementedError: by the methods that each kind of thing has of its own.
-    """
+    """An object of a landscape. Each kind is a subclass."""
 
     x: float
     y: float
-    """Its middle, in pixels of the landscape."""
+    """(x, y): its middle, in pixels of the landscape."""
 
     angle: float
-    """The direction of its length, in radians from x towards y."""
+    """Direction of its length, in radians from x towards y."""
 
     length: float
     width: float
-    """Its extent, in pixels."""
+    """Length and width in pixels."""
 
     look: int
-    """Chooses among colors and shapes."""
+    """A number that selects its color and shape."""
 
     annotated: bool = True
-    """False for what belongs to the scenery, such as the trees of a forest."""
+    """Whether the dataset has an annotation of it; the trees of a forest have none."""
 
     category: ClassVar[str] = ""
+
     height: ClassVar[float] = 0.0
+    """In pixels; decides the length of its shadow."""
+
+    solid: ClassVar[bool] = True
+    """Whether its middle is part of it."""
+
     shape: ClassVar[list[tuple[float, float]]] = []
+    """Its outline, in its own coordinates."""
 
     def at(self, points: list[tuple[float, float]]) -> NDArray[np.float64]:
-        """Return pixels of the landscape for points in the thing's own coordinates."""
-        along, across = (np.asarray(points, float) * (self.length / 2, self.width / 2)).T
-        cos, sin = np.cos(self.angle), np.sin(self.angle)
-        return np.stack([self.x + along * cos - across * sin, self.y + along * sin + across * cos], 1)
+        """Return the (n, 2) pixels of the landscape for points in the object's own coordinates."""
+        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        half_length, half_width = self.length / 2, self.width / 2
+        axes = [[half_length * cos, half_length * sin], [-half_width * sin, half_width * cos]]
+        return np.asarray(np.asarray(points, float) @ axes + (self.x, self.y))
 
     @cached_property
     def outline(self) -> NDArray[np.float64]:
@@ -88,7 +93,7 @@ class Thing:
 
     @property
     def holes(self) -> list[NDArray[np.float64]]:
-        """Outlines of what is inside the outer edge and yet not part of it."""
+        """The (n, 2) outlines of the holes in it."""
         return []
 
     @property
@@ -97,12 +102,19 @@ class Thing:
         return {}
 
     @cached_property
+    def extent(self) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) of its outline."""
+        return bounds_of([self.outline])
+
+    @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of all it paints, its shadow included."""
-        return bounds_of([self.outline], margin=8 + self.height)
+        """(left, top, right, bottom) of its pixels and of its shadow."""
+        left, top, right, bottom = self.extent
+        margin = 8 + self.height
+        return left - margin, top - margin, right + margin, bottom + margin
 
     def pick(self, choices: tuple[Any, ...]) -> Any:
-        """Return one of several choices, always the same for this thing."""
+        """Return one of several choices, always the same for this object."""
         return choices[self.look % len(choices)]
 
     def cast(self, canvas: Canvas) -> None:
@@ -111,13 +123,17 @@ class Thing:
             canvas.shade(self.outline, (SUN[0] * self.height, SUN[1] * self.height))
 
     def paint(self, canvas: Canvas) -> None:
-        """Paint it."""
+        """Paint it.
+
+        Raises:
+            NotImplementedError: unless a subclass overrides this.
+        """
         raise NotImplementedError(type(self).__name__)
 
     def part(
         self, canvas: Canvas, color: Color, points: list[tuple[float, float]], material: int = 0
     ) -> None:
-        """Fill a polygon given in the thing's own coordinates."""
+        """Fill a polygon given in the object's own coordinates."""
         canvas.fill(color, self.at(points), material=material)
 
 
@@ -161,7 +177,7 @@ class Car(Thing):
 
 
 class Truck(Thing):
-    """A lorry with its trailer."""
+    """A truck with its trailer."""
 
     category = "truck"
     height = 15.0
@@ -209,7 +225,7 @@ class Boat(Thing):
 
     @property
     def wake(self) -> list[NDArray[np.float64]]:
-        """The water stirred up behind it, and the waves at both sides, if it is under way."""
+        """Outlines of its wake, and the waves at both sides."""
         stirred = self.at([(-0.9, -0.5), (-0.9, 0.5), (-4.2, 0.16), (-4.2, -0.16)])
         waves = [self.at([(-0.9, 0.6 * side), (-3.2, 1.7 * side), (-5.0, 3.0 * side)]) for side in (-1, 1)]
         return [stirred, *waves]
@@ -251,7 +267,7 @@ class House(Thing):
         return {"chimney": self.at([self.CHIMNEY])[0]}
 
     def faces(self) -> list[tuple[list[tuple[float, float]], float]]:
-        """Return the faces of the roof, each with the angle it is turned towards."""
+        """Return the faces of the roof, each with the direction that it slopes towards."""
         run = 1 - self.width / self.length if self.look % 2 else 1.0
         return [
             ([(-1, -1), (1, -1), (run, 0), (-run, 0)], -np.pi / 2),
@@ -261,7 +277,7 @@ class House(Thing):
         ]
 
     def paint(self, canvas: Canvas) -> None:
-        """Paint the faces of the roof by how they meet the sun, then ridge and chimney."""
+        """Paint the faces of the roof as the sun lights them, then the ridge and the chimney."""
         color = ROOFS[(self.look // 2) % len(ROOFS)]
         canvas.fill(color, self.outline, material=ROOF)
         towards_sun = np.arctan2(-SUN[1], -SUN[0])
@@ -309,6 +325,7 @@ class Court(Thing):
 
     category = "building"
     height = 30.0
+    solid = False
     shape = box(-1, 1, -1, 1)
     DEPTH: ClassVar = 74.0
 
@@ -332,7 +349,7 @@ class Court(Thing):
             canvas.shade(np.stack([start, end, end + reach, start + reach]), (0, 0))
 
     def paint(self, canvas: Canvas) -> None:
-        """Paint four wings, each with a roof that slopes to both sides."""
+        """Paint four wings, whose roofs slope to both sides."""
         color = ROOFS[(self.look // 2) % len(ROOFS)]
         towards_sun = np.arctan2(-SUN[1], -SUN[0])
         rings = [self.at(self.ring(self.DEPTH * part)) for part in (0, 0.5, 1)]
@@ -361,30 +378,35 @@ class Pool(Thing):
 
 
 class Tree(Thing):
-    """A single tree: its crown, seen from above. ``length`` is the mean diameter."""
+    """The crown of a tree, seen from above. ``length`` is its mean diameter."""
 
     category = "tree"
     height = 15.0
 
     @property
     def variant(self) -> int:
-        """Which of the shapes of tree tops it has."""
+        """Number of the shape of its crown."""
         return self.look % CROWNS
 
     @cached_property
     def outline(self) -> NDArray[np.float64]:
         """Sixteen points around the crown."""
-        angles = np.arange(16) * (2 * np.pi / 16)
-        radius = crown_radius(self.variant, angles) * round(self.length / 2)
-        middle = np.floor([self.x, self.y]) + 0.5
-        return middle + np.stack([radius * np.cos(angles), radius * np.sin(angles)], 1)
+        middle = (math.floor(self.x) + 0.5, math.floor(self.y) + 0.5)
+        return _crown_outline(self.variant) * round(self.length / 2) + middle
 
     def paint(self, canvas: Canvas) -> None:
         """Paint the crown."""
-        canvas.stamp(
-            crown(self.variant, round(self.length / 2)), int(np.floor(self.x)), int(np.floor(self.y))
-        )
+        sprite = crown(self.variant, round(self.length / 2))
+        canvas.stamp(sprite, math.floor(self.x), math.floor(self.y))
 
 
-#: Every category, in the order of its id.
+@lru_cache(maxsize=CROWNS)
+def _crown_outline(variant: int) -> NDArray[np.float64]:
+    """Return sixteen points around a crown of radius 1."""
+    angles = np.arange(16) * (2 * np.pi / 16)
+    radius = crown_radius(variant, angles)
+    return np.stack([radius * np.cos(angles), radius * np.sin(angles)], 1)
+
+
+#: Names of all categories, in the order of their ids.
 CATEGORIES = ("building", "car", "truck", "boat", "tree", "pool")

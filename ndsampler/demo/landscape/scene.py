@@ -1,9 +1,9 @@
-"""A whole landscape: planned once, painted some rows at a time."""
+"""A whole landscape, which is planned once and painted a block of rows at a time."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Longest side of a block between main roads, in pixels.
 BLOCK = 1900
 
-#: How often each kind of block occurs in a large landscape.
+#: Share of each kind of block in a large landscape.
 SHARES = {
     layout.town: 0.45,
     layout.farm: 0.22,
@@ -38,15 +38,25 @@ def _textures() -> Textures:
     return Textures.make(np.random.default_rng(11))
 
 
+class Painting(NamedTuple):
+    """Painted rows of a landscape."""
+
+    pixels: NDArray[np.uint8]
+    """(rows, columns, 3) RGB."""
+
+    materials: NDArray[np.uint8]
+    """(rows, columns) materials, as in :mod:`ndsampler.demo.landscape.canvas`."""
+
+
 class Scene:
     """A landscape that can be painted.
 
     Args:
         width: in pixels.
         height: in pixels.
-        ground: what lies flat, in the order of painting.
-        things: what stands on it.
-        rng: draws how the colors shift from place to place.
+        ground: what is painted first, in this order.
+        objects: what is painted on the ground.
+        rng: draws how the colors vary over the landscape.
     """
 
     def __init__(
@@ -54,50 +64,63 @@ class Scene:
         width: int,
         height: int,
         ground: Sequence[Ground],
-        things: Sequence[Thing],
+        objects: Sequence[Thing],
         rng: np.random.Generator,
     ) -> None:
         self.width, self.height = width, height
-        self.ground, self.things = list(ground), list(things)
+        self.ground, self.objects = list(ground), list(objects)
         self._ground_bounds = np.array([item.bounds for item in self.ground]).reshape(-1, 4)
-        self._thing_bounds = np.array([item.bounds for item in self.things]).reshape(-1, 4)
+        self._object_bounds = np.array([item.bounds for item in self.objects]).reshape(-1, 4)
         lattice = (height // 256 + 10, width // 256 + 10, 1)
         hue = rng.normal(0, 2.5, (*lattice[:2], 3)) + rng.normal(0, 7, lattice)
         self._tint = np.clip(128 + hue, 96, 160).astype(np.float32)
 
     @property
     def annotated(self) -> list[Thing]:
-        """The things that annotations are made of."""
-        return [thing for thing in self.things if thing.annotated]
+        """The objects that have annotations."""
+        return [thing for thing in self.objects if thing.annotated]
 
     def rows(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Paint some rows.
+        """Paint a block of rows.
 
         Args:
             start: the first row, a multiple of ``TILE``.
-            stop: the row behind the last one, at most ``TILE`` further.
+            stop: the row after the last one, at most ``TILE`` rows further.
 
         Returns:
-            (stop - start, width, 3) uint8, red first.
+            (stop - start, width, 3) uint8 RGB.
         """
-        tiles = [self._tile(x0, start) for x0 in range(0, self.width, TILE)]
-        return np.ascontiguousarray(np.concatenate(tiles, 1)[: stop - start, : self.width])
+        return self._join([tile.pixels for tile in self._paint_tiles(start)], stop - start)
 
-    def _tile(self, x0: int, y0: int) -> NDArray[np.uint8]:
+    def paint(self, start: int, stop: int) -> Painting:
+        """Paint a block of rows, and return their materials too. The arguments are those of :meth:`rows`."""
+        planes = zip(*self._paint_tiles(start))
+        return Painting(*(self._join(plane, stop - start) for plane in planes))
+
+    def _paint_tiles(self, y0: int) -> list[Painting]:
+        """Paint the tiles of a block of rows, from left to right."""
+        return [self._paint_tile(x0, y0) for x0 in range(0, self.width, TILE)]
+
+    def _join(self, parts: Sequence[NDArray[np.uint8]], rows: int) -> NDArray[np.uint8]:
+        """Put tiles side by side, without what lies outside the landscape."""
+        return np.ascontiguousarray(np.concatenate(parts, 1)[:rows, : self.width])
+
+    def _paint_tile(self, x0: int, y0: int) -> Painting:
         canvas = Canvas(x0 - RIM, y0 - RIM)
         for index in _touching(self._ground_bounds, canvas):
             self.ground[index].paint(canvas)
-        here = [self.things[index] for index in _touching(self._thing_bounds, canvas)]
+        here = [self.objects[index] for index in _touching(self._object_bounds, canvas)]
         for thing in here:
             thing.cast(canvas)
         for thing in here:
             thing.paint(canvas)
-        return canvas.develop(_textures(), self._tint_of(x0, y0))
+        pixels = canvas.develop(_textures(), self._tint_of(x0, y0))
+        return Painting(pixels, canvas.inner_material)
 
     def _tint_of(self, x0: int, y0: int) -> NDArray[np.uint8]:
         import cv2
 
-        # Two steps, since the large one is much faster on bytes and by straight lines.
+        # In two steps: the larger enlargement is much faster on bytes and with linear interpolation.
         i, j, n = y0 // 256, x0 // 256, TILE // 256
         part = self._tint[i : i + n + 4, j : j + n + 4]
         medium = cv2.resize(part, None, fx=16, fy=16, interpolation=cv2.INTER_CUBIC)
@@ -108,7 +131,7 @@ class Scene:
 
 
 def _touching(bounds: NDArray[np.float64], canvas: Canvas) -> NDArray[np.intp]:
-    """Return the indexes of the bounds that meet a tile, in their order."""
+    """Return the indexes of the bounds that touch a tile, in their order."""
     left, top, right, bottom = bounds.T
     x1, y1 = canvas.x0 + canvas.size, canvas.y0 + canvas.size
     return np.flatnonzero((left < x1) & (right > canvas.x0) & (top < y1) & (bottom > canvas.y0))
@@ -123,7 +146,7 @@ def make_scene(width: int, height: int, seed: int | tuple[int, ...] = 0) -> Scen
         seed: equal seeds and sizes give equal landscapes.
 
     Returns:
-        The landscape. Nothing of it is painted yet.
+        The landscape, which is not painted yet.
 
     Example:
         >>> scene = make_scene(300, 200, seed=1)
@@ -143,7 +166,7 @@ def make_scene(width: int, height: int, seed: int | tuple[int, ...] = 0) -> Scen
     plan.pave(roads)
     for road in roads:
         plan.street(road, main=True)
-    return Scene(width, height, plan.ground, plan.things, rng)
+    return Scene(width, height, plan.ground, plan.objects, rng)
 
 
 def _in_view(plan: layout.Layout, block: Rect) -> bool:
@@ -158,7 +181,7 @@ def _mark_roads(plan: layout.Layout, roads: list[Lane]) -> None:
 
 
 def _draw_blocks(plan: layout.Layout, blocks: list[Rect], rng: np.random.Generator) -> None:
-    """Give every kind of block its share of them, in random places."""
+    """Draw the kind of each block at random."""
     kinds = list(SHARES)
     shares = np.array(list(SHARES.values()))
     for block in blocks:

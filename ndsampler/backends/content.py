@@ -1,0 +1,254 @@
+"""
+What a file holds according to its first bytes, and which of GDAL's drivers may open it.
+
+GDAL itself tries every driver that it has, and some of them follow what a file says to other files, to hosts
+on the network, or to code. So only drivers that read pixels from local files are allowed, and of a file of a
+known format only those of that format.
+
+References:
+    https://gdal.org/en/stable/drivers/raster/index.html
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from stat import S_ISREG
+
+from ndsampler.backends.formats.png_check import SIGNATURE as PNG_SIGNATURE
+from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.utils.logs import get_logger
+
+logger = get_logger(__name__)
+
+#: Bytes at the start of a file that tell its format.
+HEAD_BYTES = 1024
+
+#: Most files for which it is remembered that a mismatch was logged.
+MAX_WARNED = 10_000
+
+#: Drivers of formats without a known signature. All read local files, and none reads another format than its
+#: own, over the network, or by means of code. GDAL ignores the names of drivers that it lacks.
+LOCAL_DRIVERS = (
+    *("HFA", "ENVI", "EHdr", "GenBin", "ISCE", "netCDF", "HDF5", "HDF5Image", "HDF4", "HDF4Image"),
+    *("BAG", "S102", "S104", "S111", "GRIB", "FITS", "FIT", "SAR_CEOS", "CEOS", "JAXAPALSAR", "GFF"),
+    *("ELAS", "AIG", "AAIGrid", "GRASSASCIIGrid", "ISG", "SDTS", "DTED", "JDEM", "GIF", "BIGGIF"),
+    *("ESAT", "BSB", "XPM", "BMP", "AirSAR", "PCIDSK", "PCRaster", "ILWIS", "SGI", "SRTMHGT"),
+    *("Leveller", "Terragen", "ISIS3", "ISIS2", "PDS", "VICAR", "ERS", "L1B", "RMF", "MSGN", "RST"),
+    *("GSAG", "GSBG", "GS7BG", "COSAR", "COASP", "R", "WEBP", "CALS", "PNM", "DOQ1", "DOQ2", "PAux"),
+    *("MFF", "MFF2", "GSC", "FAST", "BT", "LAN", "CPG", "NDF", "EIR", "DIPEx", "LCP", "GTX", "LOSLAS"),
+    *("NTv2", "CTable2", "ACE2", "SNODAS", "KRO", "ROI_PAC", "RRASTER", "BYN", "NOAA_B", "NSIDCbin"),
+    *("RIK", "USGSDEM", "GXF", "NWT_GRD", "NWT_GRC", "ADRG", "SRP", "BLX", "SAGA", "XYZ", "HF2", "CTG"),
+    *("ZMap", "NGSGEOID", "IRIS", "SIGDEM", "TGA", "RPFTOC", "JPEG", "JPEGXL", "EXR", "DDS", "KTX2"),
+    *("BASISU"),
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """A format that is told by the first bytes of a file."""
+
+    name: str
+    """What messages call it."""
+    drivers: tuple[str, ...] = ()
+    """The drivers of GDAL that read it; none for texts and for formats that GDAL does not read."""
+    endings: tuple[str, ...] = ()
+    """The file endings that stand for it."""
+    is_whole: bool = False
+    """Whether OpenCV decodes it as a whole image."""
+    is_text: bool = False
+    """Whether it is text, which may refer to anything."""
+    is_certain: bool = True
+    """Whether its signature is too long to occur in raw pixels by chance."""
+
+
+TIFF = Content("TIFF", ("GTiff",), (".tif", ".tiff", ".ptif", ".gtiff"))
+JPEG2000 = Content("JPEG 2000", ("JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID"), (".jp2", ".j2k"))
+NITF = Content("NITF", ("NITF", "RPFTOC"), (".ntf", ".nitf"))
+ERDAS = Content("Erdas Imagine", ("HFA",))
+PNG = Content("PNG", ("PNG",), (".png", ".apng"), is_whole=True)
+GIF = Content("GIF", ("GIF", "BIGGIF"), (".gif",), is_whole=True)
+JPEG = Content("JPEG", ("JPEG",), (".jpg", ".jpeg", ".jpe", ".jfif"), is_whole=True, is_certain=False)
+BMP = Content("BMP", ("BMP",), (".bmp", ".dib"), is_whole=True, is_certain=False)
+WEBP = Content("WebP", ("WEBP",), (".webp",), is_whole=True)
+AVIF = Content("AVIF", ("AVIF",), (".avif",), is_whole=True)
+NETPBM = Content(
+    "netpbm or PFM image",
+    ("PNM",),
+    (".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".pfm"),
+    is_whole=True,
+    is_certain=False,
+)
+SUN = Content("Sun raster", (), (".ras", ".sr"), is_whole=True)
+RADIANCE = Content("Radiance image", (), (".hdr",), is_whole=True)
+VRT = Content("VRT", ("VRT",), (".vrt",), is_text=True)
+XML = Content("XML", is_text=True)
+JSON = Content("JSON", is_text=True)
+TEXT = Content("text", LOCAL_DRIVERS, is_text=True)
+
+#: The first bytes of files, and what they hold.
+SIGNATURES = (
+    *((magic, TIFF) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    *((magic, JPEG2000) for magic in (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
+    *((magic, NITF) for magic in (b"NITF0", b"NSIF0")),
+    (b"EHFA_HEADER_TAG", ERDAS),
+    (PNG_SIGNATURE, PNG),
+    *((magic, GIF) for magic in (b"GIF87a", b"GIF89a")),
+    (b"\xff\xd8\xff", JPEG),
+    (b"BM", BMP),
+    (b"\x59\xa6\x6a\x95", SUN),
+    *((magic, RADIANCE) for magic in (b"#?RADIANCE", b"#?RGBE")),
+)
+
+#: Formats whose files have an ending of their own.
+_KNOWN = (TIFF, JPEG2000, NITF, PNG, GIF, JPEG, BMP, WEBP, AVIF, NETPBM, SUN, VRT)
+
+#: What each file ending stands for.
+BY_ENDING = {ending: content for content in _KNOWN for ending in content.endings}
+
+#: Paths of files whose mismatch was logged.
+_warned: dict[str, None] = {}
+
+
+def find_content(head: bytes) -> Content | None:
+    r"""Return what a file holds; None for a format that is not told by its first bytes.
+
+    Args:
+        head: the first :data:`HEAD_BYTES` of the file.
+
+    Example:
+        >>> find_content(b"II*\0").name, find_content(b"<VRTDataset>").name, find_content(b"\0\1\2")
+        ('TIFF', 'VRT', None)
+    """
+    for magic, content in SIGNATURES:
+        if head.startswith(magic):
+            return content
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return WEBP
+    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
+        return AVIF
+    if head[:1] == b"P" and head[1:2] in b"123456fF7" and head[2:3].isspace():
+        return NETPBM
+    return _find_text(head)
+
+
+def _find_text(head: bytes) -> Content | None:
+    """Return which kind of text a file starts with; None for binary data."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    # GDAL takes a file for a VRT wherever its head names the root.
+    if b"<VRTDataset" in head:
+        return VRT
+    if start.startswith((b"<", b"\xff\xfe<", b"\xfe\xff\0<")):
+        return XML
+    if start.startswith((b"{", b"[")) and _is_text(head):
+        return JSON
+    return TEXT if _is_text(head) else None
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether bytes are printable ASCII."""
+    return bool(head) and all(32 <= byte < 127 or byte in b"\t\n\r\f" for byte in head)
+
+
+def read_head(path: str) -> bytes:
+    """Return the first :data:`HEAD_BYTES` of a file.
+
+    Args:
+        path: a local file.
+
+    Raises:
+        MissingSourceError: if there is no such file.
+        SourceError: if it cannot be read, or is a folder, a pipe or a device.
+    """
+    try:
+        if not S_ISREG(os.stat(path).st_mode):
+            raise SourceError(f"{path} is a folder, a pipe or a device; expected an image file")
+        with open(path, "rb", buffering=0) as file:
+            return file.read(HEAD_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as ex:
+        raise MissingSourceError(f"{path} does not exist") from ex
+    except (OSError, ValueError) as ex:
+        raise SourceError(f"{path!r} cannot be read: {ex}") from ex
+
+
+def ending_of(path: str) -> str:
+    """Return the ending of a file name in lower case.
+
+    Example:
+        >>> ending_of('/data/a.b.TIF')
+        '.tif'
+    """
+    return os.path.splitext(path)[1].lower()
+
+
+def inspect_content(path: str) -> Content | None:
+    """Return what a source holds, and log once if its ending stands for another format.
+
+    Args:
+        path: a local file.
+
+    Returns:
+        The content; None for a format that is not told by its first bytes.
+
+    Raises:
+        MissingSourceError: if there is no such file.
+        SourceError: if it cannot be read, or is a text or refers to other files where its ending stands for
+            something else.
+    """
+    content = find_content(read_head(path))
+    expected = BY_ENDING.get(ending_of(path))
+    if content is None or content is expected:
+        return content
+    if content is VRT:
+        raise SourceError(
+            f"{path} cannot be opened as an image: it is a VRT, which refers to other files, and "
+            "those are read only if their names end in .vrt. Rename it, or store its pixels"
+        )
+    if content in (XML, JSON):
+        raise SourceError(
+            f"{path} cannot be opened as an image: it holds {content.name}, which may refer to other files "
+            "or hosts. Store its pixels, such as with gdal_translate"
+        )
+    if expected is not None:
+        _note_mismatch(path, content, expected)
+    return content
+
+
+def _note_mismatch(path: str, content: Content, expected: Content) -> None:
+    """Log that a file has the ending of another format; refuse a text."""
+    if content.is_text:
+        raise SourceError(
+            f"{path} cannot be opened as an image: it holds {content.name}; expected {expected.name}, which "
+            "its ending stands for"
+        )
+    if path in _warned:
+        return
+    if len(_warned) >= MAX_WARNED:
+        _warned.clear()
+    _warned[path] = None
+    logger.warning(
+        "%s holds a %s, which is read as such; its ending stands for %s", path, content.name, expected.name
+    )
+
+
+def choose_drivers(path: str) -> tuple[str, ...]:
+    """Return the drivers of GDAL that may open a source.
+
+    Args:
+        path: a local file.
+
+    Raises:
+        MissingSourceError: if there is no such file.
+        SourceError: if no driver may open it.
+    """
+    from ndsampler.backends.references import check_side_files, check_vrt
+
+    content = inspect_content(path)
+    check_side_files(path)
+    if content is None:
+        return LOCAL_DRIVERS
+    if content is VRT:
+        check_vrt(path)
+    if not content.drivers:
+        raise SourceError(f"{path} cannot be opened as an image by GDAL: it holds a {content.name}")
+    return content.drivers if content.is_certain else (*content.drivers, *LOCAL_DRIVERS)

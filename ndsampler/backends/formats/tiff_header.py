@@ -1,0 +1,269 @@
+"""
+The pages of a TIFF, read from its header without decoding pixels.
+
+A TIFF is a chain of image file directories (IFDs). Each directory describes one page. Pages that are reduced
+versions of another may also hang below it, as sub-directories.
+
+References:
+    Adobe, TIFF revision 6.0, section 2 (image file directory) and the list of tags. Adobe PageMaker 6.0 TIFF
+    technical notes, note 1 (SubIFDs). BigTIFF: https://www.awaresystems.be/imaging/tiff/bigtiff.html
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+__all__ = ["Page", "has_color_map", "is_tiff", "read_pages"]
+
+#: The most pages that are read of one file.
+MAX_PAGES = 65_536
+
+#: The most bytes of a description, which holds an XML document in an OME-TIFF.
+MAX_TEXT = 2**24
+
+#: The most entries of an image file directory.
+MAX_ENTRIES = 4096
+
+#: The tags that are read, by their number.
+TAGS = {
+    254: "subfile_type",
+    255: "old_subfile_type",
+    256: "width",
+    257: "height",
+    258: "bits",
+    262: "photometric",
+    270: "description",
+    277: "samples",
+    284: "planar",
+    320: "color_map",
+    322: "tile_width",
+    330: "sub_offsets",
+    339: "sample_format",
+}
+
+#: Format characters of ``struct`` for the types of values that are read: texts and unsigned integers.
+TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+
+#: Bits of the tag NewSubfileType: a reduced version of another page, and a transparency mask.
+REDUCED, MASK = 1, 4
+
+#: The value of the older tag SubfileType that marks a reduced version.
+OLD_REDUCED = 2
+
+#: Photometric interpretations. The first two are decoded to red, green and blue.
+RGB, YCBCR, PALETTE = 2, 6, 3
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one image file directory states."""
+
+    number: int
+    """Position in the file, from 1."""
+    offset: int
+    """Position of the directory in the file, in bytes."""
+    height: int
+    """Height in pixels."""
+    width: int
+    """Width in pixels."""
+    samples: int = 1
+    """Values of a pixel."""
+    kind: tuple[int, int, int] = (1, 1, 1)
+    """Bits of a value, its format (1 unsigned, 2 signed, 3 float), and the photometric interpretation."""
+    subfile_type: int = 0
+    """Bits that say whether the page is a reduced version (1) or a mask (4)."""
+    planar: bool = False
+    """Whether the samples are stored as planes."""
+    tiled: bool = False
+    """Whether the page is stored in tiles."""
+    has_color_map: bool = False
+    """Whether the page has a color map."""
+    description: str = ""
+    """What the writer says of the page."""
+    subpages: tuple[Page, ...] = ()
+    """The pages below this one."""
+
+    @property
+    def dims(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the file marks the page as a reduced version of another."""
+        return bool(self.subfile_type & REDUCED) and not self.is_mask
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether the page is a transparency mask."""
+        return bool(self.subfile_type & MASK)
+
+    def is_like(self, other: Page) -> bool:
+        """Whether another page stores pixels of the same type, whatever its size."""
+        return (self.samples, *self.kind) == (other.samples, *other.kind)
+
+
+def read_pages(path: str) -> tuple[Page, ...]:
+    """Return the pages of a TIFF in the order of the file.
+
+    Args:
+        path: a local file.
+
+    Returns:
+        The pages up to the first directory that cannot be read; none for a file that is not a TIFF or cannot
+        be opened.
+
+    Example:
+        >>> read_pages('/no/such/file')
+        ()
+    """
+    try:
+        with open(path, "rb") as file:
+            parser = _Parser.begin(file)
+            return () if parser is None else tuple(parser.pages())
+    except (OSError, ValueError):
+        return ()
+
+
+def is_tiff(head: bytes) -> bool:
+    r"""Whether a file starts as a TIFF or BigTIFF.
+
+    Args:
+        head: the first bytes of the file.
+
+    Example:
+        >>> is_tiff(b"II*\0\x08\0\0\0"), is_tiff(b"GIF89a")
+        (True, False)
+    """
+    return head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def has_color_map(file: BinaryIO) -> bool:
+    """Whether the pixels of the first page are indexes into a color map that the file has.
+
+    Args:
+        file: an open TIFF.
+    """
+    file.seek(0)
+    parser = _Parser.begin(file)
+    page = None if parser is None else next(parser.pages(), None)
+    return page is not None and page.kind[2] == PALETTE and page.has_color_map
+
+
+@dataclass
+class _Parser:
+    """Reads the directories of one open file."""
+
+    file: BinaryIO
+    order: str
+    """``'<'`` or ``'>'``."""
+    big: bool
+    """Whether it is a BigTIFF, with offsets of 8 bytes."""
+    size: int
+    """Bytes of the file."""
+
+    @classmethod
+    def begin(cls, file: BinaryIO) -> _Parser | None:
+        """Return a parser that stands at the offset of the first directory; None if the file is no TIFF."""
+        order = {b"II": "<", b"MM": ">"}.get(file.read(2))
+        if order is None:
+            return None
+        version = int.from_bytes(file.read(2), "little" if order == "<" else "big")
+        if version not in (42, 43):
+            return None
+        if version == 43:
+            file.read(4)  # the size of an offset, which is always 8, and a zero
+        return cls(file, order, version == 43, os.fstat(file.fileno()).st_size)
+
+    def pages(self) -> Iterator[Page]:
+        """Yield the pages of the chain, each with those below it."""
+        seen: set[int] = set()
+        offset = self._number(self.file.read(8 if self.big else 4))
+        while offset and offset not in seen and len(seen) < MAX_PAGES:
+            seen.add(offset)
+            found = self._page(offset, len(seen))
+            if found is None:
+                return
+            page, offset = found
+            yield page
+
+    def _page(self, offset: int, number: int, below: bool = False) -> tuple[Page, int] | None:
+        """Return the page of a directory, and the offset of the next one; None if it cannot be read."""
+        directory = self._directory(offset)
+        if directory is None:
+            return None
+        tags, following = directory
+        height, width = (_first(tags, name, 0) for name in ("height", "width"))
+        if not height or not width:
+            return None
+        flags = _first(tags, "subfile_type", 0)
+        if not flags and _first(tags, "old_subfile_type", 0) == OLD_REDUCED:
+            flags = REDUCED
+        color = _first(tags, "photometric", 1)
+        kind = (_first(tags, "bits", 1), _first(tags, "sample_format", 1), RGB if color == YCBCR else color)
+        subpages = () if below else (self._page(at, number, True) for at in tags.get("sub_offsets", ()))
+        page = Page(
+            number,
+            offset,
+            height,
+            width,
+            _first(tags, "samples", 1),
+            kind,
+            flags,
+            _first(tags, "planar", 1) == 2,
+            "tile_width" in tags,
+            "color_map" in tags,
+            tags.get("description", ""),
+            tuple(found[0] for found in subpages if found is not None),
+        )
+        return page, following
+
+    def _directory(self, offset: int) -> tuple[dict[str, Any], int] | None:
+        """Return the tags of a directory, and the offset of the next directory."""
+        if offset >= self.size:
+            return None
+        count_size, entry = (8, 20) if self.big else (2, 12)
+        self.file.seek(offset)
+        count = self._number(self.file.read(count_size))
+        if not 0 < count <= MAX_ENTRIES:
+            return None
+        data = self.file.read(count * entry)
+        following = self._number(self.file.read(8 if self.big else 4))
+        if len(data) < count * entry:
+            return None
+        pattern = self.order + ("HHQ8s" if self.big else "HHI4s")
+        tags = {}
+        for tag, kind, length, value in struct.iter_unpack(pattern, data):
+            if tag in TAGS and kind in TYPES and length:
+                tags[TAGS[tag]] = self._values(kind, length, value)
+        return tags, following
+
+    def _values(self, kind: int, length: int, stored: bytes) -> Any:
+        """Return the values of a tag: a text, or a tuple of integers; of a long list only the start."""
+        character = TYPES[kind]
+        length = min(length, MAX_TEXT if character == "s" else MAX_ENTRIES)
+        size = length * struct.calcsize(self.order + character)
+        if size > len(stored):
+            self.file.seek(min(self._number(stored), self.size))
+            stored = self.file.read(size)
+        if character == "s":
+            return stored[:length].split(b"\0")[0].decode("utf-8", "replace")
+        whole = len(stored[:size]) // struct.calcsize(self.order + character)
+        return struct.unpack_from(f"{self.order}{whole}{character}", stored)
+
+    def _number(self, data: bytes) -> int:
+        """Return an unsigned integer of the file's byte order; 0 for no bytes."""
+        return int.from_bytes(data, "little" if self.order == "<" else "big")
+
+
+def _first(tags: dict[str, Any], name: str, default: int) -> int:
+    """Return the first value of a tag of integers."""
+    values = tags.get(name)
+    return int(values[0]) if isinstance(values, tuple) and values else default

@@ -1,0 +1,198 @@
+"""
+What a file refers to: the sources of a VRT, and the files beside an image.
+
+GDAL opens these with any of its drivers when they are needed. So they are checked when the file is opened.
+
+References:
+    https://gdal.org/en/stable/drivers/raster/vrt.html
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from ndsampler.backends.content import ERDAS, TIFF, VRT, choose_drivers, find_content, read_head
+from ndsampler.errors import MissingSourceError, SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rasterio.io import DatasetReader
+
+__all__ = ["check_overview_file", "check_side_files", "check_vrt"]
+
+#: The largest VRT in bytes that is read.
+MAX_VRT_BYTES = 64 * 2**20
+
+#: The most levels of VRTs that refer to VRTs.
+MAX_DEPTH = 8
+
+#: What GDAL appends to the name of an image for the files with its overviews and masks.
+SIDE_ENDINGS = (".ovr", ".msk", ".msk.ovr", ".ovr.msk", ".OVR", ".MSK")
+
+#: Elements of a VRT, and of its bands, that hold free text, which GDAL does not open.
+FREE_TEXTS = frozenset({"Metadata", "Description", "CategoryNames", "SRS", "GCPList"})
+
+#: Elements of a VRT that name a file.
+FILE_ELEMENTS = frozenset({"SourceFilename", "SourceDataset", "DEMPath"})
+
+# A subdataset of a local file, such as NETCDF:"a.nc":band. The file is in the second group.
+_SUBDATASET = re.compile(
+    r"(GTIFF_DIR:(?:off:)?\d+|NETCDF|HDF5|HDF4_SDS|NITF_IM:\d+):\"?([^\"]+?)\"?(?::.*)?$"
+)
+
+# A protocol or a driver's prefix; a drive letter of Windows has one character.
+_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_+.-]+:")
+
+# A host, or one of GDAL's virtual file systems: archives and parts of files are not looked into.
+_NOT_LOCAL = re.compile(r"://|(?:^|[:\"'])/vsi", re.IGNORECASE)
+
+
+def check_side_files(path: str) -> None:
+    """Refuse files of overviews or masks beside an image that are not what GDAL writes there.
+
+    Args:
+        path: a local image file.
+
+    Raises:
+        SourceError: if such a file is neither a TIFF nor an Erdas Imagine file.
+    """
+    for ending in SIDE_ENDINGS:
+        beside = path + ending
+        if os.path.lexists(beside) and find_content(_read_beside(beside)) not in (TIFF, ERDAS):
+            raise SourceError(
+                f"{path} cannot be opened as an image: {beside} is neither a TIFF nor an Erdas Imagine file. "
+                "Remove it, or build it again"
+            )
+
+
+def _read_beside(path: str) -> bytes:
+    """Return the head of a file beside an image; that of a TIFF for a broken link, which GDAL passes over."""
+    try:
+        return read_head(path)
+    except MissingSourceError:
+        return b"II*\0"
+
+
+def check_overview_file(path: str, dataset: DatasetReader) -> None:
+    """Refuse an open file whose metadata names another file for its overviews.
+
+    Args:
+        path: the file.
+        dataset: the open file. None of its overviews may have been read yet.
+
+    Raises:
+        SourceError: if another file is named.
+    """
+    named = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
+    if named:
+        raise SourceError(
+            f"{path} cannot be opened as an image: it names {named!r} as the file of its overviews, and "
+            "overviews are read from the image or from the .ovr file beside it only"
+        )
+
+
+def check_vrt(path: str, depth: int = 1) -> None:
+    """Refuse a VRT that reaches the network, runs Python, or refers to a file that may not be read.
+
+    Args:
+        path: the VRT.
+        depth: 1 for a source, n + 1 for a VRT that one of depth n refers to.
+
+    Raises:
+        SourceError: if it does, or cannot be parsed.
+    """
+    if depth > MAX_DEPTH:
+        raise SourceError(f"{path} cannot be opened as an image: VRTs refer to VRTs on {depth} levels")
+    names = set()
+    for element, text in _list_texts(_parse(path)):
+        if element.tag == "PixelFunctionCode" or (
+            element.tag == "PixelFunctionLanguage" and text.lower() != "c"
+        ):
+            raise SourceError(f"{path} cannot be opened as an image: its pixel function is code")
+        if _NOT_LOCAL.search(text):
+            raise _not_local(path, text)
+        if _names_file(element):
+            names.add(text)
+    for name in sorted(names):
+        _check_target(path, name, depth)
+
+
+def _not_local(path: str, name: str) -> SourceError:
+    """Return the error for a VRT that refers to something else than a local file."""
+    return SourceError(
+        f"{path} cannot be opened as an image: it refers to {name[:200]!r}; a VRT may refer to local "
+        "files only"
+    )
+
+
+def _names_file(element: ElementTree.Element) -> bool:
+    """Whether the text of an element of a VRT is the name of a file."""
+    if element.tag in FILE_ELEMENTS:
+        return True
+    stated = element.get("key", element.get("name", "")).lower()
+    return element.tag in ("MDI", "Argument", "Option", "OOI") and stated.endswith(
+        ("dataset", "filename", "dem")
+    )
+
+
+def _parse(path: str) -> ElementTree.Element:
+    """Return the root of a VRT, without resolving entities that it defines."""
+    try:
+        if os.path.getsize(path) > MAX_VRT_BYTES:
+            raise SourceError(f"{path} is a VRT of more than {MAX_VRT_BYTES} bytes")
+        with open(path, "rb") as file:
+            text = file.read(MAX_VRT_BYTES)
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text or b"\0" in text:
+            raise SourceError(f"{path} cannot be opened as an image: it defines entities")
+        root = ElementTree.fromstring(text)
+    except (OSError, ElementTree.ParseError) as ex:
+        raise SourceError(f"{path} cannot be opened as an image: it is a damaged VRT: {ex}") from ex
+    if root.tag != "VRTDataset":
+        raise SourceError(f"{path} cannot be opened as an image: its root is {root.tag}; expected VRTDataset")
+    return root
+
+
+def _list_texts(root: ElementTree.Element) -> Iterator[tuple[ElementTree.Element, str]]:
+    """Yield each element with its text, and with the value of each attribute, except those of free texts."""
+    waiting = [root]
+    while waiting:
+        element = waiting.pop()
+        has_free = element.tag in ("VRTDataset", "VRTRasterBand")
+        waiting.extend(child for child in element if not (has_free and child.tag in FREE_TEXTS))
+        if element.text and element.text.strip():
+            yield element, element.text.strip()
+        for value in element.attrib.values():
+            yield ElementTree.Element("attribute"), value.strip()
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether a text is the name of a local file, and not a text that GDAL interprets.
+
+    Example:
+        >>> [_is_file_name(name) for name in ('C:/a.tif', 'WMS:a', '<GDAL_WMS>', '{"a": 1}')]
+        [True, False, False, False]
+    """
+    return not text.startswith(("<", "{")) and _PREFIX.match(text) is None
+
+
+def _check_target(path: str, name: str, depth: int) -> None:
+    """Check the file that a VRT refers to, if there is one."""
+    part = _SUBDATASET.match(name)
+    stated = part[2] if part else name
+    folder = os.path.dirname(os.path.abspath(path))
+    # Both are checked, because releases of GDAL differ in when a name is relative to the VRT.
+    places = {os.path.normpath(os.path.join(folder, stated)), os.path.abspath(stated)}
+    if not _is_file_name(stated) or any(place.startswith("/vsi") for place in places):
+        raise _not_local(path, name)
+    for place in sorted(places):
+        if not os.path.exists(place):
+            continue
+        if find_content(read_head(place)) is VRT and place.lower().endswith(".vrt"):
+            check_side_files(place)
+            check_vrt(place, depth + 1)
+        else:
+            choose_drivers(place)

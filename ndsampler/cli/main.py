@@ -1,0 +1,88 @@
+"""
+The command line: ``python -m ndsampler COMMAND``.
+
+Each command is a module with a function ``add_parser``, which describes its options to argparse
+and names the function that runs it. :data:`COMMANDS` lists them. An error that the user can
+correct is printed as one line, with exit code 2. Packages that take long to load are imported
+inside the functions that need them, so that ``--help`` is fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Sequence
+
+import ndsampler
+from ndsampler.cli import demo, info, prepare, prune, verify
+from ndsampler.cli.arguments import KeyParser
+from ndsampler.cli.console import BAD_INPUT, INTERRUPTED, PIPE_CLOSED, complain, escaped_output
+from ndsampler.errors import NDSamplerError
+from ndsampler.utils.formatting import printable
+
+#: The modules of the commands, in the order of the help page.
+COMMANDS = (demo, prepare, info, verify, prune)
+
+EPILOG = """\
+prepare converts the images of a dataset into the cache of a workdir; info, verify and prune
+maintain that cache. Each command has its own help page: python -m ndsampler COMMAND --help
+
+exit codes: 0 success; 1 something failed or was found, as the help page of the command says;
+2 wrong arguments, or input that cannot be used; 130 stopped by Ctrl-C
+"""
+
+
+def build_parser() -> KeyParser:
+    """Return the parser of the whole command line.
+
+    Example:
+        >>> build_parser().parse_args(['demo', '--samples', '6']).samples
+        6
+    """
+    parser = KeyParser(
+        prog="python -m ndsampler",
+        description="Fast sampling of windows, with their annotations, from large images.",
+        epilog=EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ndsampler {ndsampler.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for command in COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: the arguments after the name of the program; by default those of this process.
+
+    Returns:
+        The exit code: 0 for success, 1 if a command failed or found something, 2 for an error that the
+        user can correct, which is printed as one line on stderr.
+    """
+    with escaped_output():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run a command, and return its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    try:
+        return int(args.run(args))
+    except BrokenPipeError:
+        # The reader has closed the pipe, as `| head` does; Python would report it again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except (NDSamplerError, OSError) as ex:
+        complain(f"ndsampler: error: {printable(' '.join(str(ex).split()))}")
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        complain("ndsampler: stopped")
+        return INTERRUPTED

@@ -1,0 +1,210 @@
+"""
+The sizes of images that the dataset does not state, read from the headers of their files.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ndsampler.backends.base import Stated
+from ndsampler.backends.dims import read_dims
+from ndsampler.dataset.kwcoco_adapter import UNSIZED_QUERY, is_view, list_parts
+from ndsampler.dataset.missing_file import describe_missing
+from ndsampler.dataset.sql_view import fetch
+from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import TypeAlias
+
+    Dims: TypeAlias = tuple[int, int]
+    Failure: TypeAlias = tuple[str, SourceError]
+    FileKey: TypeAlias = tuple[str, int | None]
+
+__all__ = ["SizeSource"]
+
+logger = get_logger(__name__)
+
+#: Files whose headers are read at once; most of the time is spent waiting for the disk or the network.
+THREADS = 16
+
+#: A progress bar is shown for this many files and more.
+MANY_FILES = 100
+
+
+@dataclass(frozen=True)
+class _Unsized:
+    """A file whose size the dataset does not state."""
+
+    gid: Any
+    """Id of the image it belongs to."""
+
+    path: str
+    """Absolute path."""
+
+    is_image: bool
+    """False for an asset or auxiliary file."""
+
+    entry: dict[str, Any] | None
+    """The dictionary to write the size into; None for a view of a database, which is read-only."""
+
+    @property
+    def key(self) -> tuple[str, int | None]:
+        """The path, and the number of channels that the dataset states: it decides how pages are read."""
+        channels = None if self.entry is None else self.entry.get("channels")
+        return self.path, _count_channels(channels)
+
+
+@dataclass
+class SizeSource:
+    """The files of a dataset, from which the sizes of images are read that the dataset does not state.
+
+    Args:
+        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+        folder: where relative file names start from; None for the folder of the dataset.
+        verbose: whether to show a progress bar for many files; on a terminal it is shown in any case.
+
+    Example:
+        >>> import tempfile
+        >>> import kwcoco, numpy as np
+        >>> path = f'{tempfile.mkdtemp()}/a.npy'
+        >>> np.save(path, np.zeros((3, 4)))
+        >>> dset = kwcoco.CocoDataset({'images': [{'id': 1, 'file_name': path}]})
+        >>> SizeSource(dset).fill([1])
+        ({1: (3, 4)}, {})
+        >>> dset.imgs[1]['width']
+        4
+    """
+
+    dset: Any
+    folder: str | None = None
+    verbose: int = 0
+
+    @property
+    def root(self) -> str:
+        """The folder that relative file names start from."""
+        return os.path.abspath(self.dset.bundle_dpath if self.folder is None else self.folder)
+
+    def fill(self, gids: Iterable[Any]) -> tuple[dict[Any, Dims], dict[Any, Failure]]:
+        """Read all sizes that are missing, and write them into the dataset unless it is a view.
+
+        If an image has no size, those of assets are read and written too, as earlier releases do.
+
+        Args:
+            gids: ids of the images whose sizes are returned.
+
+        Returns:
+            The (height, width) of each image that has a size now; and for each file of an image that cannot
+            be read its path and the reason. Both by image id.
+        """
+        wanted = list(self._unsized())
+        found = self._read({file.key for file in wanted})
+        sizes: dict[Any, Dims] = {}
+        failures: dict[Any, Failure] = {}
+        for file in wanted:
+            dims = found[file.key]
+            if isinstance(dims, SourceError):
+                if file.is_image:
+                    failures[file.gid] = (file.path, dims)
+            elif file.entry is not None:
+                file.entry["width"], file.entry["height"] = dims[1], dims[0]
+            else:
+                sizes[file.gid] = dims
+        if not is_view(self.dset):
+            # Not only what was read: the program may have written sizes itself in the meantime.
+            stated = ((gid, _stated_dims(self.dset.imgs.get(gid, {}))) for gid in gids)
+            sizes = {gid: dims for gid, dims in stated if dims}
+        return sizes, failures
+
+    def explain(self, gid: Any, failure: Failure | None, count: int = 1) -> SourceError:
+        """Return the error for an image without a size.
+
+        Args:
+            gid: the image.
+            failure: its path and the reason why the size cannot be read; None for an image without a file.
+            count: number of images without a size, this one included.
+        """
+        which = f"image {gid} and {count - 1} more have" if count > 1 else f"image {gid} has"
+        text = f"{which} no width and height in the dataset, and "
+        if failure is None:
+            return SourceError(f"{text}no file of its own; add both to the dataset, in pixels")
+        path, error = failure
+        if isinstance(error, MissingSourceError):
+            return MissingSourceError(text + describe_missing(path, self.root))
+        return SourceError(f"{text}{error}; add both to the dataset, or remove the image")
+
+    def _unsized(self) -> Iterator[_Unsized]:
+        """Yield the files whose size is not stated; none if the size of every image is."""
+        root = self.root
+        if is_view(self.dset):
+            for rows in fetch(self.dset, UNSIZED_QUERY):
+                for gid, name in rows:
+                    yield _Unsized(gid, os.path.abspath(os.path.join(root, name)), True, None)
+            return
+        images = self.dset.imgs
+        if all(map(_stated_dims, images.values())):
+            return
+        for gid, img in images.items():
+            for entry in (img, *list_parts(img)):
+                name = entry.get("file_name")
+                if name and not _stated_dims(entry):
+                    path = os.path.abspath(os.path.join(root, os.fspath(name)))
+                    yield _Unsized(gid, path, entry is img, entry)
+
+    def _read(self, keys: set[FileKey]) -> dict[FileKey, Dims | SourceError]:
+        """Return the size of each file, or what is wrong with the file."""
+        import ubelt as ub
+
+        if not keys:
+            return {}
+        ordered = sorted(keys, key=str)
+        shows = len(ordered) >= MANY_FILES and (self.verbose or sys.stderr.isatty())
+        logger.info("reading the sizes of %d images from their files", len(ordered))
+        progress = ub.ProgIter(
+            total=len(ordered), desc="read image sizes", stream=sys.stderr, verbose=int(bool(shows))
+        )
+        found: dict[FileKey, Dims | SourceError] = {}
+        # Forks need not wait for all of the files.
+        with progress, GATE.step_out():
+            threads = ThreadPoolExecutor(min(THREADS, len(ordered)))
+            try:
+                for key, dims in zip(ordered, threads.map(_dims_or_error, ordered)):
+                    found[key] = dims
+                    progress.step()
+            finally:
+                threads.shutdown(cancel_futures=True)
+        return found
+
+
+def _count_channels(code: Any) -> int | None:
+    """Return the number of channels of a code such as ``'r|g|b'``; None if it is missing or malformed."""
+    if code is None:
+        return None
+    from delayed_image.channel_spec import FusedChannelSpec
+
+    try:
+        return int(FusedChannelSpec.coerce(code).numel())
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+        # The layout of the image reports what is wrong with it.
+        return None
+
+
+def _dims_or_error(key: FileKey) -> Dims | SourceError:
+    """Return the size of a file, or the error."""
+    path, channels = key
+    try:
+        return read_dims(path, Stated(channels))
+    except SourceError as ex:
+        return ex
+
+
+def _stated_dims(entry: dict[str, Any]) -> Dims | None:
+    """Return the (height, width) that the entry of an image or asset states; None unless it states both."""
+    height, width = entry.get("height"), entry.get("width")
+    return None if height is None or width is None else (height, width)

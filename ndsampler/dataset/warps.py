@@ -1,0 +1,40 @@
+"""Transforms that a dataset states, as matrices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["warp_matrix"]
+
+
+def warp_matrix(warp: Any) -> NDArray[np.float64] | None:
+    """Return a warp of a dataset as a 3x3 matrix, or None when it changes nothing.
+
+    Args:
+        warp: a dictionary as kwcoco writes it, or a 2x3 or 3x3 matrix as lists or an array.
+
+    Raises:
+        ValueError: if it is no affine matrix that can be inverted.
+
+    Example:
+        >>> warp_matrix({'type': 'affine', 'offset': (1, 2)}).tolist()
+        [[1.0, 0.0, 1.0], [0.0, 1.0, 2.0], [0.0, 0.0, 1.0]]
+    """
+    if warp is None:
+        return None
+    import kwimage
+
+    try:
+        given = np.asarray(warp, dtype=float) if isinstance(warp, (list, tuple)) else warp
+        matrix = np.asarray(kwimage.Affine.coerce(given).matrix, dtype=float)
+    except Exception as ex:  # kwimage raises errors of many kinds
+        raise ValueError(f"the warp {warp!r} cannot be understood: {type(ex).__name__}: {ex}") from ex
+    matrix = np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape == (2, 3) else matrix
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
+        raise ValueError(f"the warp {warp!r} is no affine matrix that can be inverted")
+    return None if np.allclose(matrix, np.eye(3), rtol=0, atol=1e-12) else matrix

@@ -1,0 +1,164 @@
+"""Chooses the images of a dataset, and the samples that the demo draws and measures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.dataset.kwcoco_adapter import annots_of_image, frames_of_video
+
+if TYPE_CHECKING:
+    from ndsampler.coco_sampler import CocoSampler
+
+#: Fraction of the samples on the sheet that are positives.
+POSITIVES = 0.75
+
+#: Most frames of a video on the sheet.
+STRIP_FRAMES = 5
+
+#: Targets for the measurement of speed; few computers load all of them in the time given.
+MOST_TARGETS = 30_000
+
+
+def choose_images(dset: Any, most: int, rng: np.random.Generator) -> Any:
+    """Return a dataset with at most a number of images; images with annotations come first.
+
+    Args:
+        dset: a kwcoco dataset.
+        most: number of images; 0 for all.
+        rng: the source of randomness.
+    """
+    gids = sorted(dset.imgs)
+    if not most or len(gids) <= most:
+        return dset
+    shuffled = [gids[index] for index in rng.permutation(len(gids))]
+    chosen = sorted(shuffled, key=lambda gid: not annots_of_image(dset, gid))[:most]
+    return dset.subset(sorted(chosen))
+
+
+def load_samples(sampler: CocoSampler, count: int, window: int, rng: np.random.Generator) -> list[Any]:
+    """Return random positives, of each category in turn, followed by random negatives.
+
+    Args:
+        sampler: of the dataset.
+        count: number of samples. If there are no annotations, or no room for negatives, the others are
+            more; if there are neither, the samples are anywhere.
+        window: side of a sample in pixels.
+        rng: the source of randomness.
+    """
+    dims = (window, window)
+    wished = round(count * POSITIVES) if sampler.n_positives else 0
+    _, n_neg = sampler.preselect(n_neg=count - wished, window_dims=dims, rng=int(rng.integers(1 << 31)))
+    n_pos = count - n_neg if sampler.n_positives else 0
+    rows = in_turn(sampler.regions.targets["category_id"], n_pos, rng)
+    samples = [sampler.load_positive(row, target={"window_dims": dims}) for row in rows]
+    samples += [sampler.load_negative(index) for index in range(n_neg)]
+    return samples or [sampler.load_sample(target) for target in random_windows(sampler, count, window, rng)]
+
+
+def in_turn(kinds: Any, count: int, rng: np.random.Generator) -> list[int]:
+    """Return random rows such that every kind occurs before one occurs again.
+
+    Args:
+        kinds: the kind of each row.
+        count: number of rows to return; all of them, if there are fewer.
+        rng: the source of randomness.
+
+    Example:
+        >>> rows = in_turn(['car', 'car', 'car', 'boat'], 2, np.random.default_rng(0))
+        >>> 3 in rows
+        True
+    """
+    order = rng.permutation(len(kinds))
+    shuffled = np.asarray(kinds)[order]
+    turn = np.empty(len(order), np.int64)
+    for kind in np.unique(shuffled):
+        (where,) = np.nonzero(shuffled == kind)
+        turn[where] = np.arange(len(where))
+    return [int(row) for row in order[np.argsort(turn, kind="stable")[:count]]]
+
+
+def random_windows(
+    sampler: CocoSampler, count: int, window: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return targets of random windows. An image is chosen in proportion to its area.
+
+    Args:
+        sampler: of the dataset.
+        count: number of targets.
+        window: side of each in pixels.
+        rng: the source of randomness.
+    """
+    gids = sampler.image_ids
+    sizes = np.array([sampler.frames.image_dims(gid)[::-1] for gid in gids], float)
+    area = sizes.prod(1)
+    chosen = rng.choice(len(gids), count, p=area / area.sum())
+    margin = np.minimum(window, sizes[chosen]) / 2
+    centers = rng.uniform(margin, sizes[chosen] - margin)
+    return [
+        {"gid": int(gids[index]), "cx": float(x), "cy": float(y), "window_dims": [window, window]}
+        for index, (x, y) in zip(chosen, centers)
+    ]
+
+
+def speed_targets(sampler: CocoSampler, window: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Return targets in random order: one half on annotations, the other half anywhere.
+
+    The first one is on an annotation, so that its time includes all that happens only once.
+
+    Args:
+        sampler: of the dataset.
+        window: side of each in pixels.
+        rng: the source of randomness.
+    """
+    count = MOST_TARGETS // 2
+    targets = random_windows(sampler, count, window, rng)
+    table = sampler.regions.targets
+    if len(table):
+        rows = rng.integers(len(table), size=count)
+        columns = (table["gid"][rows], table["cx"][rows], table["cy"][rows])
+        targets += [
+            {"gid": int(gid), "cx": float(x), "cy": float(y), "window_dims": [window, window]}
+            for gid, x, y in zip(*columns)
+        ]
+    return [targets[-1], *(targets[index] for index in rng.permutation(len(targets) - 1))]
+
+
+def largest_image(sampler: CocoSampler) -> tuple[int, tuple[int, int]]:
+    """Return id and (height, width) of the image with the most pixels."""
+    dims = {int(gid): sampler.frames.image_dims(gid) for gid in sampler.image_ids}
+    gid = max(dims, key=lambda gid: dims[gid][0] * dims[gid][1])
+    return gid, dims[gid]
+
+
+def overview_target(sampler: CocoSampler, side: int) -> dict[str, Any] | None:
+    """Return a target that shows all of the largest image; None if the image is smaller than that.
+
+    Args:
+        sampler: of the dataset.
+        side: of the sample in pixels; the image is scaled down to it.
+    """
+    gid, dims = largest_image(sampler)
+    scale = side / max(dims)
+    return {"gid": gid, "scale": scale} if scale < 1 else None
+
+
+def load_strip(sampler: CocoSampler, window: int) -> Any:
+    """Return a sample of the middle of the video with the most frames; None without a video.
+
+    Args:
+        sampler: of the dataset.
+        window: side of the sample in pixels; less if the video is smaller.
+    """
+    videos = sampler.dset.videos().objs
+    frames = {video["id"]: len(frames_of_video(sampler.dset, video["id"])) for video in videos}
+    video: dict[str, Any] = max(videos, key=lambda video: frames[video["id"]], default={})
+    count = min(frames.get(video.get("id"), 0), STRIP_FRAMES)
+    if count < 2 or not (video.get("width") and video.get("height")):
+        return None
+    first = (frames[video["id"]] - count) // 2
+    sides = [(extent // 2, min(window, extent)) for extent in (video["height"], video["width"])]
+    rows, columns = (slice(middle - side // 2, middle - side // 2 + side) for middle, side in sides)
+    target = {"vidid": video["id"], "time_slice": slice(first, first + count), "space_slice": (rows, columns)}
+    return sampler.load_sample(target)

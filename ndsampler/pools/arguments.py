@@ -1,0 +1,174 @@
+"""
+Checks of the arguments of pools and grids, so that a mistake is reported where it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError
+
+__all__ = [
+    "as_amount",
+    "as_count",
+    "as_flag",
+    "as_index",
+    "as_names",
+    "as_position",
+    "check_fraction",
+]
+
+#: The most targets that a pool is asked for. The numbers and boxes of more do not fit into memory.
+MOST_TARGETS = 10**9
+
+_NUMBERS = (int, float, np.integer, np.floating)
+
+
+def as_count(value: Any, name: str) -> int:
+    """Return a number of targets.
+
+    Args:
+        value: a whole number; a float without a fraction will do.
+        name: name of the argument, for the error message.
+
+    Raises:
+        ArgumentError: if it is not a whole number from 0 to :data:`MOST_TARGETS`.
+
+    Example:
+        >>> as_count(3.0, "n_pos")
+        3
+    """
+    if isinstance(value, _NUMBERS) and 0 <= value <= MOST_TARGETS and float(value).is_integer():
+        return int(value)
+    raise ArgumentError(f"{name}={value!r}; expected a whole number from 0 to {MOST_TARGETS:,}")
+
+
+def as_amount(value: Any, name: str, expected: str) -> float:
+    """Return a number that is not below 0.
+
+    Args:
+        value: the number.
+        name: name of the argument, for the error message.
+        expected: what it means, for the error message.
+
+    Raises:
+        ArgumentError: if it is not a number, below 0, or infinite.
+
+    Example:
+        >>> as_amount(0.25, "thresh", "a fraction")
+        0.25
+    """
+    if isinstance(value, _NUMBERS) and 0 <= value < np.inf:
+        return float(value)
+    raise ArgumentError(f"{name}={value!r}; expected {expected}, a number that is not below 0")
+
+
+def check_fraction(value: Any, name: str) -> None:
+    """Check a fraction.
+
+    Args:
+        value: a number from 0 to 1.
+        name: name of the argument, for the error message.
+
+    Raises:
+        ArgumentError: if it is not a number from 0 to 1.
+
+    Example:
+        >>> check_fraction(0.5, "visible_thresh")
+    """
+    if not (isinstance(value, _NUMBERS) and 0 <= value <= 1):
+        raise ArgumentError(f"{name} is {value!r}; expected a fraction from 0 to 1")
+
+
+def as_index(index: Any, what: str) -> int:
+    """Return a position as a plain number, which may be negative.
+
+    Args:
+        index: the position.
+        what: name of the targets, for the error message.
+
+    Raises:
+        ArgumentTypeError: if it is not a whole number.
+
+    Example:
+        >>> as_index(np.int64(-1), "positives")
+        -1
+    """
+    if isinstance(index, np.ndarray) and not index.ndim:
+        index = index[()]
+    if not isinstance(index, (int, np.integer)) or isinstance(index, bool):
+        raise ArgumentTypeError(
+            f"index is {index!r}; expected a whole number, the position of one of the {what}, "
+            "or None for a random one"
+        )
+    return int(index)
+
+
+def as_position(index: Any, total: int, what: str) -> int:
+    """Return a position in a pool, counted from 0.
+
+    Args:
+        index: the position; a negative one counts from the end.
+        total: number of targets in the pool.
+        what: name of the targets, for the error message.
+
+    Raises:
+        ArgumentTypeError: if it is not a whole number.
+        OutOfRangeError: if the pool is not that long.
+
+    Example:
+        >>> as_position(-1, 3, "positives")
+        2
+    """
+    position = as_index(index, what)
+    if not -total <= position < total:
+        raise OutOfRangeError(
+            f"index {position} is out of bounds for {total} {what}; expected a position "
+            + (f"from {-total} to {total - 1}" if total else "in a pool that is not empty")
+        )
+    return position % total
+
+
+def as_flag(value: Any, name: str) -> bool:
+    """Return whether an option is switched on.
+
+    Args:
+        value: True or False, or anything that Python takes as one of them.
+        name: name of the argument, for the error message.
+
+    Raises:
+        ArgumentError: for an array of several values.
+
+    Example:
+        >>> as_flag(0, "legacy")
+        False
+    """
+    try:
+        return bool(value)
+    except ValueError:
+        raise ArgumentError(f"{name} is {value!r}; expected True or False") from None
+
+
+def as_names(value: Any, name: str) -> frozenset[str]:
+    """Return names of categories in lower case.
+
+    Args:
+        value: a collection of names, or a single name; None for no names.
+        name: name of the argument, for the error message.
+
+    Raises:
+        ArgumentError: if something else is among them, such as ids of categories.
+
+    Example:
+        >>> sorted(as_names(["Star", "eff"], "classes_of_interest"))
+        ['eff', 'star']
+    """
+    listed = [value] if isinstance(value, str) else value if isinstance(value, Iterable) else [value]
+    names = [] if value is None else list(listed)
+    foreign = [item for item in names if not isinstance(item, str)]
+    if foreign:
+        raise ArgumentError(f"{name} holds {foreign[0]!r}; expected names of categories")
+    return frozenset(item.lower() for item in names)

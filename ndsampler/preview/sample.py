@@ -1,0 +1,347 @@
+"""One sample as a picture: its pixels as RGB, with boxes, polygons, keypoints and category names."""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError
+from ndsampler.preview.drawing import Color, Drawing
+from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.require import require_opencv
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ndsampler.types import Sample
+
+#: Colors of the first categories, easy to tell apart on photographs.
+PALETTE: tuple[Color, ...] = (
+    (255, 138, 76),
+    (64, 196, 255),
+    (255, 222, 64),
+    (255, 112, 178),
+    (124, 244, 124),
+    (190, 132, 255),
+    (92, 246, 222),
+    (255, 92, 92),
+    (206, 255, 92),
+    (142, 166, 255),
+)
+
+#: Color of an annotation without a category.
+NO_CATEGORY: Color = (210, 210, 210)
+
+#: Percentiles of the values that a contrast stretch maps to black and to white.
+STRETCH = (1.0, 99.0)
+
+#: The keypoints of an annotation that has none.
+NO_POINTS = np.zeros((0, 2))
+
+#: Names of channels that are shown as red, green and blue when a sample has all three.
+RGB_CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
+
+
+def to_rgb(im: Any) -> NDArray[np.uint8]:
+    """Return pixels of any type and any number of channels as an RGB picture.
+
+    8-bit pixels are not changed. Others are stretched: the values between the 1st and the 99th
+    percentile spread over 0 to 255. One or two channels are shown as grey; of more than three
+    channels, the first three are shown. Pixels without a value (NaN, infinite) are checkered.
+
+    Args:
+        im: (height, width) or (height, width, channels).
+
+    Returns:
+        (height, width, 3) uint8, a copy.
+
+    Raises:
+        ArgumentError: if it has other axes, or is empty.
+
+    Example:
+        >>> to_rgb(np.array([[0.0, 0.5, 1.0]]))[0, :, 0]
+        array([  0, 127, 255], dtype=uint8)
+    """
+    pixels = np.asarray(im)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or not pixels.size:
+        raise ArgumentError(
+            f"the pixels have shape {np.shape(im)}; expected (height, width) or (height, width, channels), "
+            "none of them 0. Of a video sample, pass one frame: sample['im'][0]"
+        )
+    shown = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
+    as_bytes = shown if shown.dtype == np.uint8 else _stretch(shown)
+    return np.array(np.broadcast_to(as_bytes, (*as_bytes.shape[:2], 3)), order="C")
+
+
+def _stretch(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    values = np.abs(pixels) if np.iscomplexobj(pixels) else pixels.astype(np.float64)
+    known = np.isfinite(values)
+    low, high = np.percentile(values[known], STRETCH) if known.any() else (0.0, 0.0)
+    share = (np.where(known, values, low) - low) / (high - low) if high > low else np.full(values.shape, 0.5)
+    result = (np.clip(share, 0, 1) * 255).astype(np.uint8)
+    missing = ~known.all(2)
+    y, x = np.nonzero(missing)
+    result[missing] = np.where((y // 8 + x // 8) % 2, 96, 136)[:, None]
+    return result
+
+
+def category_color(index: int | None) -> Color:
+    """Return the color of a category, the same in every picture.
+
+    Args:
+        index: position of the category in the dataset; None for an annotation without one.
+
+    Example:
+        >>> category_color(0), category_color(None)
+        ((255, 138, 76), (210, 210, 210))
+    """
+    if index is None:
+        return NO_CATEGORY
+    if index < len(PALETTE):
+        return PALETTE[index]
+    # Steps of the golden ratio never come close to an earlier hue for long.
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.62, 1.0)
+    return int(255 * red), int(255 * green), int(255 * blue)
+
+
+@dataclass(frozen=True)
+class CategoryNames:
+    """Category ids with their positions and names."""
+
+    positions: Mapping[int, tuple[int, str]]
+
+    @classmethod
+    def coerce(cls, classes: Any) -> CategoryNames:
+        """Accept a category tree, a mapping of ids to names, a list of names, or None."""
+        if classes is None:
+            return cls({})
+        if hasattr(classes, "id_to_node"):
+            classes = {cid: name for cid, name in classes.id_to_node.items() if cid is not None}
+        pairs = classes.items() if isinstance(classes, Mapping) else enumerate(classes)
+        return cls({int(cid): (index, str(name)) for index, (cid, name) in enumerate(pairs)})
+
+    def look_up(self, cid: Any) -> tuple[int | None, str]:
+        """Return position and name of a category; None and ``''`` for no category."""
+        if cid is None or int(cid) < 0:
+            return None, ""
+        return self.positions.get(int(cid), (int(cid), f"category {int(cid)}"))
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """One annotation, ready to be drawn."""
+
+    index: int | None
+    """Position of its category; None without a category."""
+    name: str
+    """Name of its category, or empty."""
+    box: tuple[float, float, float, float] | None
+    """Left, top, right, bottom in pixels of the sample."""
+    rings: list[list[NDArray[np.float64]]]
+    """A list for each polygon: its outline, then its holes."""
+    points: NDArray[np.float64]
+    """(n, 2) keypoints."""
+
+    @property
+    def color(self) -> Color:
+        """The color of its category."""
+        return category_color(self.index)
+
+
+def marks_of(sample: Sample | Mapping[str, Any], classes: Any = None, frame: int = 0) -> list[Mark]:
+    """Return the annotations of a sample, ready to be drawn.
+
+    Args:
+        sample: as ``load_sample`` returns it.
+        classes: names of the categories, as for :func:`draw_sample`.
+        frame: which frame of a video sample.
+    """
+    annots = sample.get("annots")
+    if not annots:
+        return []
+    dets = annots["frame_dets"][frame]
+    boxes = dets.data.get("boxes")
+    ltrb = np.zeros((0, 4)) if boxes is None else np.asarray(boxes.to_ltrb().data, float).reshape(-1, 4)
+    count = len(ltrb) if boxes is not None else dets.num_boxes()
+    corners = [tuple(box) if all(map(math.isfinite, box)) else None for box in ltrb.tolist()]
+    columns = (
+        _category_column(dets, classes, count),
+        corners if boxes is not None else [None] * count,
+        _column(dets.data.get("segmentations"), count),
+        _column(dets.data.get("keypoints"), count),
+    )
+    return [
+        Mark(*category, box, _rings(segmentation), _points(points))
+        for category, box, segmentation, points in zip(*columns)
+    ]
+
+
+def categories_of(
+    sample: Sample | Mapping[str, Any], classes: Any = None, frame: int = 0
+) -> set[tuple[int, str]]:
+    """Return position and name of each category that occurs in a sample.
+
+    Args:
+        sample: as ``load_sample`` returns it.
+        classes: names of the categories, as for :func:`draw_sample`.
+        frame: which frame of a video sample.
+    """
+    annots = sample.get("annots")
+    if not annots:
+        return set()
+    dets = annots["frame_dets"][frame]
+    found = set(_category_column(dets, classes, dets.num_boxes()))
+    return {(index, name) for index, name in found if index is not None}
+
+
+def _category_column(dets: Any, classes: Any, count: int) -> list[tuple[int | None, str]]:
+    """Return position and name of the category of each detection."""
+    names = CategoryNames.coerce(classes if classes is not None else dets.meta.get("classes"))
+    cids = _column(dets.data.get("cids", dets.data.get("class_idxs")), count)
+    return [names.look_up(cid) for cid in cids]
+
+
+def _column(values: Any, count: int) -> Sequence[Any]:
+    return [None] * count if values is None else list(values)
+
+
+def _rings(segmentation: Any) -> list[list[NDArray[np.float64]]]:
+    """Return the polygons of a kwimage segmentation of any kind."""
+    if segmentation is None:
+        return []
+    polygons = segmentation.to_multi_polygon().data
+    return [
+        [
+            np.asarray(ring.data, float)
+            for ring in (polygon.data["exterior"], *polygon.data.get("interiors", ()))
+        ]
+        for polygon in polygons
+        if polygon is not None
+    ]
+
+
+def _points(points: Any) -> NDArray[np.float64]:
+    """Return the positions of keypoints that are labelled."""
+    if points is None:
+        return NO_POINTS
+    coords = np.asarray(points.xy, float).reshape(-1, 2)
+    visible = points.data.get("visible")
+    labelled = np.isfinite(coords).all(1)
+    if visible is not None:
+        labelled &= np.asarray(visible) > 0
+    return coords[labelled]
+
+
+@fork_safe
+def draw_sample(
+    sample: Sample | Mapping[str, Any], classes: Any = None, side: int | None = None, frame: int = 0
+) -> NDArray[np.uint8]:
+    """Draw the pixels of a sample with boxes, polygons, keypoints and category names.
+
+    Args:
+        sample: as ``load_sample`` returns it; without ``annots`` only its pixels are drawn.
+        classes: names of the categories: a category tree, a mapping from ids, or a list. By
+            default, the names that the sample's detections hold.
+        side: length of the longer side of the picture in pixels; by default that of the sample.
+        frame: which frame of a video sample to draw.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+
+    Raises:
+        ArgumentError: if the sample has no pixels, or ``side`` is below 1.
+
+    Example:
+        >>> sample = {'im': np.zeros((20, 30, 1), np.float32)}
+        >>> draw_sample(sample, side=60).shape
+        (40, 60, 3)
+    """
+    require_opencv()
+    rgb = rgb_of(sample, frame)
+    if side is not None and side < 1:
+        raise ArgumentError(f"side is {side}; expected the pixels of the longer side of a picture, 1 or more")
+    scale = 1.0 if side is None else side / max(rgb.shape[:2])
+    rgb = resize(rgb, scale)
+    _draw_marks(Drawing(rgb, scale), marks_of(sample, classes, frame))
+    return rgb
+
+
+def rgb_of(sample: Sample | Mapping[str, Any], frame: int = 0) -> NDArray[np.uint8]:
+    """Return the pixels of a sample, or of one frame of a video sample, as an RGB picture.
+
+    Args:
+        sample: as ``load_sample`` returns it. Channels named red, green and blue (or r, g, b) are
+            shown as such; otherwise :func:`to_rgb` chooses.
+        frame: which frame of a video sample.
+
+    Raises:
+        ArgumentError: if the sample has no pixels.
+    """
+    pixels = sample["im"]
+    pixels = pixels[frame] if np.ndim(pixels) == 4 else pixels
+    spec = sample.get("params", {}).get("request_chanspec")
+    names = [] if spec is None else spec.as_list()
+    for wanted in RGB_CHANNELS:
+        if set(wanted) <= set(names):
+            return to_rgb(np.asarray(pixels)[..., [names.index(name) for name in wanted]])
+    return to_rgb(pixels)
+
+
+def resize(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Return a picture made larger or smaller by a factor; at 1, the picture itself."""
+    import cv2
+
+    if scale == 1:
+        return rgb
+    size = [max(1, round(part * scale)) for part in rgb.shape[1::-1]]
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))
+
+
+def _draw_marks(drawing: Drawing, marks: list[Mark]) -> None:
+    """Draw areas first, then edges, points and names, so that fine details stay on top."""
+    for mark in marks:
+        for rings in mark.rings:
+            drawing.polygon(rings, mark.color)
+    for mark in marks:
+        if mark.box is not None:
+            drawing.box(mark.box, mark.color)
+    for mark in marks:
+        for point in mark.points:
+            drawing.dot(point, mark.color)
+    boxed = [(mark, mark.box) for mark in marks if mark.box is not None and mark.name]
+    for mark, box in sorted(boxed, key=lambda pair: (pair[1][0] - pair[1][2]) * (pair[1][3] - pair[1][1])):
+        drawing.label(mark.name, box, mark.color)
+
+
+@fork_safe
+def caption_of(sample: Sample | Mapping[str, Any], classes: Any = None) -> str:
+    """Return a line that describes a sample: positive or negative, category, image, size.
+
+    Args:
+        sample: as ``load_sample`` returns it.
+        classes: names of the categories, as for :func:`draw_sample`.
+
+    Example:
+        >>> caption_of({'im': np.zeros((5, 7, 3)), 'target': {'gid': 4, 'aid': -1}})
+        'negative | image 4 | 7 x 5'
+    """
+    target = sample.get("target", sample.get("tr", {}))
+    aid = target.get("aid")
+    parts = []
+    if aid is not None:
+        positive = int(aid) >= 0
+        name = CategoryNames.coerce(classes).look_up(target.get("category_id"))[1] if positive else ""
+        parts.append(" ".join(filter(None, ["positive" if positive else "negative", name])))
+    if "vidid" in target:
+        parts.append(f"video {target['vidid']}")
+    elif "gid" in target:
+        parts.append(f"image {target['gid']}")
+    height, width = np.shape(sample["im"])[-3:-1] if np.ndim(sample["im"]) > 2 else np.shape(sample["im"])
+    return " | ".join([*parts, f"{width} x {height}"])

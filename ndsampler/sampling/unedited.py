@@ -1,0 +1,51 @@
+"""
+One sample sees one state of the dataset, though another thread may edit it.
+
+A target is resolved against the dataset as it is, and its annotations come from an index of the dataset. Both
+are of the same state if the dataset shows no edit between the two. Otherwise the target is resolved anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ndsampler.sampling.resolve import resolve_region
+from ndsampler.sampling.target import normalize_target
+
+if TYPE_CHECKING:
+    from ndsampler.coco_frames import CocoFrames
+    from ndsampler.coco_regions import CocoRegions
+    from ndsampler.isect_indexer import FrameIntersectionIndex
+    from ndsampler.sampling.region import SampleRegion
+
+__all__ = ["resolve_unedited"]
+
+#: How often a target is resolved while another thread edits the dataset. The last result is used in any case.
+_TRIES = 20
+
+
+def resolve_unedited(
+    target: Any, dset: Any, frames: CocoFrames, regions: CocoRegions
+) -> tuple[FrameIntersectionIndex, SampleRegion, dict[str, Any]]:
+    """Resolve a target together with an index of the same state of the dataset.
+
+    Args:
+        target: the user's dictionary.
+        dset: the dataset.
+        frames: gives the files and sizes of images and videos.
+        regions: gives the index, and notices edits.
+
+    Returns:
+        The annotations, the region, and the target with the inferred keys.
+
+    Raises:
+        TargetError, UnknownIdError: see :func:`ndsampler.sampling.resolve.resolve_region`.
+        ArgumentError: if the annotation of the target has a malformed box.
+    """
+    for _ in range(_TRIES):
+        present = regions.present()
+        region, resolved = resolve_region(normalize_target(target, dset), frames)
+        index = regions.index_of(present, resolved.get("aid"))
+        if index is not None:
+            return index, region, resolved
+    return regions.isect_index, region, resolved

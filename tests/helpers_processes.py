@@ -1,0 +1,233 @@
+"""Processes that a test starts and waits for within a limit: forks, pools of workers and programs."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import os
+import pathlib
+import select
+import selectors
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import pytest
+from helpers_threads import PATIENCE
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+#: Python warns about what these tests are for: forks while other threads run.
+forks_beside_threads = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+#: The user id of somebody without rights.
+NOBODY = 65534
+
+#: Seconds within which a process ends that has done its work or was killed.
+DYING_SECONDS = 30.0
+
+#: Seconds after which the system ends a fork whose parent no longer waits for it.
+LIFETIME = 2 * 3600
+
+
+class SharedEvent:
+    """An event that one process sets and forks of it, or its parent, wait for."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def set(self) -> None:
+        """Let all processes that wait go on."""
+        os.write(self._write, b"x")
+
+    def wait(self, timeout: float) -> None:
+        """Return when the event is set.
+
+        Raises:
+            TimeoutError: if no process sets it within ``timeout`` seconds.
+        """
+        if not select.select([self._read], [], [], timeout)[0]:
+            raise TimeoutError(f"no process set the event within {timeout:g} s")
+
+    def close(self) -> None:
+        """Free the descriptors of this process."""
+        os.close(self._read)
+        os.close(self._write)
+
+
+class Child:
+    """A fork that runs a function.
+
+    Args:
+        work: the function; its result, or the traceback of its error, is sent to the parent as text.
+    """
+
+    running: ClassVar[set[Child]] = set()
+    """Children of this process that have not been waited for."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._read, write = os.pipe()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(write)
+            self.running.add(self)
+            return
+        self.running.clear()
+        os.close(self._read)
+        code = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(LIFETIME)
+            told = work()
+            os.write(write, b"" if told is None else str(told).encode())
+            code = 0
+        except BaseException:
+            os.write(write, traceback.format_exc()[-30_000:].encode())
+        finally:
+            os._exit(code)
+
+    def join(self, timeout: float) -> tuple[int, str]:
+        """Return the exit status, negative for a signal, and what the child sent.
+
+        A child that hangs is aborted.
+        """
+        told = b""
+        deadline = time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector, os.fdopen(self._read, "rb", buffering=0) as pipe:
+            selector.register(pipe, selectors.EVENT_READ)
+            while selector.select(max(0.0, deadline - time.monotonic())):
+                block = pipe.read(65_536)
+                if not block:
+                    break
+                told += block
+            else:
+                os.kill(self.pid, signal.SIGABRT)
+                told += b" [the child hung]"
+        return self.reap(), told.decode(errors="replace")
+
+    def kill(self) -> int:
+        """Kill the child, whatever it has sent, and return its exit status."""
+        os.close(self._read)
+        os.kill(self.pid, signal.SIGKILL)
+        return self.reap()
+
+    def reap(self) -> int:
+        """Return the exit status of a child that is about to end; one that does not end is killed."""
+        self.running.discard(self)
+        for _ in range(2):
+            deadline = time.monotonic() + DYING_SECONDS
+            while time.monotonic() < deadline:
+                ended, status = os.waitpid(self.pid, os.WNOHANG)
+                if ended:
+                    return os.waitstatus_to_exitcode(status)
+                time.sleep(0.002)
+            os.kill(self.pid, signal.SIGKILL)
+        raise TimeoutError(f"process {self.pid} was killed and does not end")
+
+
+def run_child(work: Callable[[], Any], timeout: float = PATIENCE) -> str:
+    """Run a function in a fork and return what it sent.
+
+    Raises:
+        AssertionError: if it failed.
+    """
+    code, told = Child(work).join(timeout)
+    assert code == 0, f"exit status {code}: {told}"
+    return told
+
+
+def run_children(works: list[Callable[[], Any]], timeout: float = PATIENCE) -> list[str]:
+    """Run functions in forks that all start at once, and return what each sent."""
+    gate = SharedEvent()
+
+    def begin(work: Callable[[], Any]) -> Any:
+        gate.wait(PATIENCE)
+        return work()
+
+    children = [Child(lambda work=work: begin(work)) for work in works]
+    gate.set()
+    outcomes = [child.join(timeout) for child in children]
+    gate.close()
+    failures = [f"child {n}: exit status {code}: {told}" for n, (code, told) in enumerate(outcomes) if code]
+    assert not failures, "\n".join(failures)
+    return [told for _, told in outcomes]
+
+
+def as_nobody(work: Callable[[], Any]) -> str:
+    """Run a function in a fork that has no rights, and return what it sent.
+
+    What it imports must be loaded already: it may not be allowed to read the installation.
+    """
+    if os.geteuid() != 0:
+        return run_child(work)
+
+    def drop() -> Any:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        return work()
+
+    return run_child(drop)
+
+
+@contextlib.contextmanager
+def process_pool(method: str, workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+    """Provide an executor of processes, which are killed if the block fails, so that none is waited for.
+
+    Args:
+        method: how they start, ``'fork'``, ``'spawn'`` or ``'forkserver'``.
+        workers: their number.
+    """
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context(method)
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        try:
+            yield pool
+        except BaseException:
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
+
+
+def run_python(
+    *args: object, timeout: float = PATIENCE, env: dict[str, str] | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run this interpreter in a process of its own, which can import the helpers of tests.
+
+    Args:
+        args: arguments of the interpreter.
+        timeout: seconds after which it is killed.
+        env: environment variables beside those of this process.
+        options: further arguments of ``subprocess.run``.
+
+    Returns:
+        The process with its output as text, whatever its exit status.
+
+    Raises:
+        subprocess.TimeoutExpired: if the process did not end in time.
+    """
+    path = os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path])
+    return subprocess.run(
+        [sys.executable, *map(str, args)],
+        env={**os.environ, "PYTHONPATH": path, **(env or {})},
+        timeout=timeout,
+        **{"capture_output": True, "text": True, "check": False, **options},
+    )
+
+
+def run_script(script: str, *args: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program that is given as text, as ``run_python`` does."""
+    return run_python("-c", textwrap.dedent(script), *args, **options)
+
+
+def check_script(script: str, *args: object, **options: Any) -> str:
+    """Run a program that is given as text and must succeed, and return what it printed."""
+    done = run_script(script, *args, **options)
+    assert done.returncode == 0, f"exit status {done.returncode}: {done.stdout}{done.stderr}"
+    return done.stdout
