@@ -7,7 +7,7 @@ Each is a pure function of epoch and position, and holds no more than what was p
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ndsampler.training.permutation import make_key, permute
 from ndsampler.training.quotas import Quotas
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,8 +24,32 @@ if TYPE_CHECKING:
 #: What the keys of permutations are for, so that two of them never share a key.
 _ITEMS, _SLOTS, _OFFSET, _BLOCKS, _CLASSES, _IMAGES, _CHUNKS = range(7)
 
-#: Epochs of which the order of images is remembered.
-MAX_EPOCHS = 4
+Key = TypeVar("Key", bound=tuple[int, ...])
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Key, Value]):
+    """Remembers the values that were computed last; a pickled copy is empty.
+
+    Args:
+        size: number of values that are kept.
+    """
+
+    def __init__(self, size: int = 4) -> None:
+        self.size = size
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+
+    def get(self, key: Key, compute: Callable[..., Value]) -> Value:
+        """Return the value of a key, computed from the parts of the key unless it is known."""
+        value = self._values.get(key)
+        if value is None:
+            value = self._values[key] = compute(*key)
+            while len(self._values) > self.size:
+                self._values.popitem(last=False)
+        return value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.size,)
 
 
 class Draws(Protocol):
@@ -33,6 +57,9 @@ class Draws(Protocol):
 
     def items(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the items at some positions of an epoch."""
+
+    def parts(self) -> Iterable[Any]:
+        """Return what the draws depend on besides seed, length and number of items, as arrays or text."""
 
 
 class Shuffle:
@@ -46,6 +73,10 @@ class Shuffle:
         return continue_passes(
             positions, epoch * self.length, self.n, (self.seed, _ITEMS), shuffle=self.shuffle
         )
+
+    def parts(self) -> Iterable[Any]:
+        """Return nothing: the draws depend on no more."""
+        return ()
 
 
 def continue_passes(
@@ -62,13 +93,25 @@ def continue_passes(
     """
     first, offset = divmod(done, n)
     turns, places = np.divmod(ranks + offset, n)
-    if not shuffle:
+    if not shuffle or n == 1:
         return places
     found = np.empty(len(ranks), np.int64)
-    for turn in np.unique(turns).tolist():
-        here = turns == turn
+    for turn, here in split_by(turns):
         found[here] = permute(places[here], n, make_key(*key, first + turn))
     return found
+
+
+def split_by(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Yield each value that occurs in an array, ascending, with the places where it occurs.
+
+    Example:
+        >>> [(value, places.tolist()) for value, places in split_by(np.array([7, 3, 7]))]
+        [(3, [1]), (7, [0, 2])]
+    """
+    order = np.argsort(values, kind="stable")
+    ascending = values[order]
+    starts = np.flatnonzero(np.diff(ascending, prepend=ascending[:1] - 1))
+    yield from zip(ascending[starts].tolist(), np.split(order, starts[1:]))
 
 
 class WeightedItems:
@@ -92,6 +135,10 @@ class WeightedItems:
         last = int(np.searchsorted(self.ends, self.ends[-1]))
         return np.minimum(np.searchsorted(self.ends, points, side="right"), last)
 
+    def parts(self) -> Iterable[Any]:
+        """Return the weights, as sums."""
+        return ("weights", self.ends)
+
 
 class ClassDraws:
     """Draws items by the quotas of their classes; each class goes through its items before it repeats one.
@@ -110,29 +157,47 @@ class ClassDraws:
         self.classes, self.quotas, self.negatives = classes, quotas, negatives
         self.seed, self.shuffle = seed, shuffle
         self._per_epoch = quotas.drawn_before(quotas.length)
+        self._blocks: Recent[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = Recent()
 
     def items(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the items at some positions of an epoch; -1 - k is the k-th negative of the epoch."""
         kinds, ranks = self._draws(epoch, positions)
         found = np.empty(len(positions), np.int64)
-        for kind in np.unique(kinds).tolist():
-            here = kinds == kind
+        for kind, here in split_by(kinds):
             found[here] = self._of_class(kind, epoch, ranks[here])
         return found
+
+    def parts(self) -> Iterable[Any]:
+        """Return the shares of the classes, and their items."""
+        return (
+            "classes",
+            str(self.quotas.bounds),
+            *(str(found.label) for found in self.classes),
+            *(found.items for found in self.classes),
+        )
 
     def _draws(self, epoch: int, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the class of the draw at each position, and its rank within the class and the epoch."""
         quotas = self.quotas
         blocks = np.minimum(positions // quotas.block, quotas.n_blocks - 1)
         kinds, ranks = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
-        for number in np.unique(blocks).tolist():
-            here = blocks == number
-            start, stop = quotas.span(number)
-            slots = positions[here] - start
-            if self.shuffle:
-                slots = permute(slots, stop - start, make_key(self.seed, _BLOCKS, epoch, number))
-            of_block = quotas.draws_in(number)
-            kinds[here], ranks[here] = of_block[0][slots], of_block[1][slots]
+        for number, here in split_by(blocks):
+            places = positions[here] - quotas.span(number)[0]
+            of_block = self._blocks.get((epoch, number), self._block)
+            kinds[here], ranks[here] = of_block[0][places], of_block[1][places]
+        return kinds, ranks
+
+    def _block(self, epoch: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the classes of a block in their order, and the rank of each draw within its class."""
+        start, stop = self.quotas.span(number)
+        kinds, ranks = self.quotas.draws_in(number)
+        if not self.shuffle:
+            return kinds, ranks
+        slots = permute(np.arange(stop - start), stop - start, make_key(self.seed, _BLOCKS, epoch, number))
+        kinds, ascending = kinds[slots], ranks
+        # Of a class, lower ranks come first, or an item could come again before others came at all.
+        ranks = np.empty_like(ascending)
+        ranks[np.argsort(kinds, kind="stable")] = ascending
         return kinds, ranks
 
     def _of_class(self, kind: int, epoch: int, ranks: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -162,18 +227,17 @@ class LocalDraws:
         _, inverse, self._counts = np.unique(images, return_inverse=True, return_counts=True)
         self._by_image = np.argsort(inverse, kind="stable")
         self._starts = np.cumsum(self._counts) - self._counts
-        self._known: OrderedDict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = OrderedDict()
+        self._orders: Recent[tuple[int], tuple[NDArray[np.int64], NDArray[np.int64]]] = Recent()
 
     def items(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the items at some positions of an epoch."""
-        order, ends = self._image_order(epoch)
+        order, ends = self._orders.get((epoch,), self._image_order)
         bounds = np.concatenate([[0], ends[self.in_play - 1 :: self.in_play]])
         if bounds[-1] != ends[-1]:
             bounds = np.append(bounds, ends[-1])
         chunks = np.searchsorted(bounds, positions, side="right") - 1
         places = np.empty(len(positions), np.int64)
-        for chunk in np.unique(chunks).tolist():
-            here = chunks == chunk
+        for chunk, here in split_by(chunks):
             start, stop = bounds[chunk], bounds[chunk + 1]
             key = make_key(self.seed, _CHUNKS, epoch, chunk)
             places[here] = start + permute(positions[here] - start, int(stop - start), key)
@@ -181,16 +245,12 @@ class LocalDraws:
         inner = places - (ends[rows] - self._counts[order[rows]])
         return self._by_image[self._starts[order[rows]] + inner]
 
+    def parts(self) -> Iterable[Any]:
+        """Return the number of images in play, and the items of each image."""
+        return ("images", str(self.in_play), self._counts, self._by_image)
+
     def _image_order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the images in the order of an epoch, and the position after the last item of each."""
-        known = self._known.get(epoch)
-        if known is None:
-            n = len(self._counts)
-            order = permute(np.arange(n), n, make_key(self.seed, _IMAGES, epoch))
-            known = self._known[epoch] = order, np.cumsum(self._counts[order])
-            while len(self._known) > MAX_EPOCHS:
-                self._known.popitem(last=False)
-        return known
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_known": OrderedDict()}
+        n = len(self._counts)
+        order = permute(np.arange(n), n, make_key(self.seed, _IMAGES, epoch))
+        return order, np.cumsum(self._counts[order])

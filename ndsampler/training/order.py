@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import cached_property
+from hashlib import blake2b
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -42,15 +44,14 @@ class EpochOrder:
         n: number of items.
         seed: another seed gives another order.
         shuffle: False keeps the order of the items.
-        groups: class label of each item.
+        groups: class label of each item; with ``locality``, the image of each item.
         weights: with groups, the shares of the classes: ``'equal'``, ``'inverse'``, ``'sqrt'``, a dictionary
             of shares or an array: see :func:`ndsampler.training.shares.class_shares`. Without groups,
             an array with the weight of each item.
         length: positions in an epoch; by default as many as there are items, and negatives besides.
         negatives: share of the positions, from 0 up to 1, that hold negatives instead of items. The k-th
             negative of an epoch is the number -1 - k.
-        locality: number of images that are in play at a time; needs ``images``.
-        images: image of each item.
+        locality: number of images that are in play at a time; ``groups`` states the image of each item.
         tree: hierarchy of the labels, whose levels multiply the shares.
 
     Raises:
@@ -61,7 +62,7 @@ class EpochOrder:
         >>> order = EpochOrder(6, seed=1)
         >>> sorted(order.items(0, 0, 6).tolist())
         [0, 1, 2, 3, 4, 5]
-        >>> order.item(3, 2) == order.items(3, 0, 6)[2]
+        >>> order.item(3, 2) == int(order.items(3, 0, 6)[2])
         True
         >>> balanced = EpochOrder(4, groups=['a', 'b', 'b', 'b'], weights='equal', length=100)
         >>> int((balanced.items(0, 0, 100) == 0).sum())
@@ -79,7 +80,6 @@ class EpochOrder:
         length: int | None = None,
         negatives: float = 0,
         locality: int | None = None,
-        images: ArrayLike | None = None,
         tree: CategoryTree | None = None,
     ) -> None:
         self.n = _whole("n", n, 1)
@@ -88,7 +88,7 @@ class EpochOrder:
         share = _share_of_negatives(negatives)
         default = self.n if not share else round(self.n / (1 - float(share)))
         self.length = default if length is None else _whole("length", length, 1)
-        self._draws = self._choose(groups, weights, share, locality, images, tree)
+        self._draws = self._choose(groups, weights, share, locality, tree)
 
     def _choose(
         self,
@@ -96,26 +96,28 @@ class EpochOrder:
         weights: Weights,
         negatives: Fraction,
         locality: int | None,
-        images: ArrayLike | None,
         tree: CategoryTree | None,
     ) -> Draws:
         """Return the way to draw items that the arguments ask for."""
-        balanced = groups is not None or weights is not None or tree is not None or negatives > 0
-        if (locality is None) != (images is None):
-            raise ArgumentError("locality needs images, the image of each item, and images needs locality")
         if locality is not None:
-            if balanced or not self.shuffle or self.length != self.n:
+            if weights is not None or tree is not None or not self.shuffle or self.length != self.n:
                 raise ArgumentError(
-                    "locality goes with shuffle=True, and with neither groups, weights, tree, negatives nor "
-                    "length; leave out one or the other"
+                    "locality goes with shuffle=True, and with neither weights, tree, negatives nor length; "
+                    "leave out one or the other"
                 )
-            return LocalDraws(self._one_each("images", images), _whole("locality", locality, 1), self.seed)
-        if not balanced:
+            return self._local_draws(groups, locality)
+        if groups is None and weights is None and tree is None and not negatives:
             return Shuffle(self.n, self.length, self.seed, self.shuffle)
         if groups is None:
             return self._choose_ungrouped(weights, negatives, tree)
         classes = class_shares(self._one_each("groups", groups), weights, tree)
         return self._class_draws(classes, negatives)
+
+    def _local_draws(self, groups: ArrayLike | None, locality: int) -> Draws:
+        """Return the way to draw from a few images at a time."""
+        if groups is None:
+            raise ArgumentError("locality needs groups, the image of each item")
+        return LocalDraws(self._one_each("groups", groups), _whole("locality", locality, 1), self.seed)
 
     def _choose_ungrouped(self, weights: Weights, negatives: Fraction, tree: CategoryTree | None) -> Draws:
         """Return the way to draw items that have weights of their own, or negatives between them."""
@@ -152,6 +154,16 @@ class EpochOrder:
 
     def __len__(self) -> int:
         return self.length
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that differ for orders of other items, classes or shares."""
+        digest = blake2b(digest_size=8)
+        for part in (f"{self.n} {self.length} {self.shuffle}", *self._draws.parts()):
+            data = part.encode() if isinstance(part, str) else np.ascontiguousarray(part).data
+            digest.update(len(data).to_bytes(8, "little"))
+            digest.update(data)
+        return digest.hexdigest()
 
     def items(self, epoch: int, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
         """Return the items at the positions of a range.
@@ -218,6 +230,6 @@ def _whole(name: str, value: Any, least: int | None) -> int:
 
 def _share_of_negatives(value: Any) -> Fraction:
     """Return the share of negatives as an exact number."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise ArgumentError(f"negatives is {value!r}; expected a share of all draws, from 0 up to 1")
     return Fraction(float(value))

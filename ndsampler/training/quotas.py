@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,7 +68,7 @@ class Quotas:
             ArgumentError: if a share is below :data:`MIN_SHARE`, or they do not sum to 1.
         """
         exact = [Fraction(share) for share in shares]
-        if not exact or min(exact) < MIN_SHARE or abs(sum(exact) - 1) > Fraction(1, 10**6):
+        if not exact or float(min(exact)) < MIN_SHARE or abs(sum(exact) - 1) > Fraction(1, 10**6):
             shown = ", ".join(f"{float(share):g}" for share in exact[:10])
             raise ArgumentError(f"the shares are {shown}; expected numbers above {MIN_SHARE} that sum to 1")
         total = sum(exact)
@@ -97,7 +98,7 @@ class Quotas:
         """Return the draws of each class before a position, which is the start of a block or the end."""
         half = 2 ** (SHARE_BITS - 1)
         edges = [(bound * position + half) >> SHARE_BITS for bound in self.bounds]
-        return [after - before for before, after in zip(edges, edges[1:])]
+        return [after - before for before, after in pairwise(edges)]
 
     def draws_in(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the classes of the draws in a block, unshuffled, and the rank of each within its class.
@@ -109,9 +110,7 @@ class Quotas:
             Index of the class of each draw, ascending, and the number of draws of that class before it in
             the epoch.
         """
-        start, stop = self.span(number)
-        before, after = (np.array(self.drawn_before(position)) for position in (start, stop))
-        counts = after - before
-        classes = np.repeat(np.arange(len(counts)), counts)
-        first = np.repeat(np.cumsum(counts) - counts, counts)
-        return classes, before[classes] + np.arange(len(classes)) - first
+        before, after = (np.array(self.drawn_before(position)) for position in self.span(number))
+        ends = np.cumsum(after - before)
+        classes = np.repeat(np.arange(len(ends)), after - before)
+        return classes, np.arange(len(classes)) + (after - ends)[classes]

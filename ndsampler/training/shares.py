@@ -43,7 +43,7 @@ class ClassShare:
 
 
 def class_shares(groups: ArrayLike, weights: Weights, tree: CategoryTree | None = None) -> list[ClassShare]:
-    """Return the classes of items with their shares, in an order that keeps the classes of a subtree together.
+    """Return the classes of items with their shares, the classes of a subtree side by side.
 
     Args:
         groups: label of each item.
@@ -66,7 +66,7 @@ def class_shares(groups: ArrayLike, weights: Weights, tree: CategoryTree | None 
         raise ArgumentError("groups is empty; expected a label for each item")
     order = np.argsort(inverse, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
-    members = {label: part for label, part in zip(labels.tolist(), parts)}
+    members = dict(zip(labels.tolist(), parts))
     counts = {label: len(part) for label, part in members.items()}
     if tree is None:
         shares = _divide(counts, weights)
@@ -120,8 +120,8 @@ def _stated(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any
     slack = Fraction(1, 10**6)
     if len(shares) < len(weights) or min(shares.values(), default=0) < 0 or total > 1 + slack:
         raise ArgumentError(
-            f"weights states the shares {dict(weights)}, {float(total):g} in all; expected shares from 0 to 1 "
-            "that sum to 1 at most"
+            f"weights states the shares {dict(weights)}, {float(total):g} in all; expected shares from 0 to 1 that "
+            "sum to 1 at most"
         )
     rest = {label: count for label, count in counts.items() if label not in weights}
     if not rest:
