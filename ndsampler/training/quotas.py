@@ -68,7 +68,7 @@ class Quotas:
             ArgumentError: if a share is below :data:`MIN_SHARE`, or they do not sum to 1.
         """
         exact = [Fraction(share) for share in shares]
-        if not exact or float(min(exact)) < MIN_SHARE or abs(sum(exact) - 1) > Fraction(1, 10**6):
+        if not exact or float(min(exact)) < MIN_SHARE or abs(float(sum(exact)) - 1) > 1e-6:
             shown = ", ".join(f"{float(share):g}" for share in exact[:10])
             raise ArgumentError(f"the shares are {shown}; expected numbers above {MIN_SHARE} that sum to 1")
         total = sum(exact)

@@ -120,8 +120,8 @@ def _stated(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any
     slack = Fraction(1, 10**6)
     if len(shares) < len(weights) or min(shares.values(), default=0) < 0 or total > 1 + slack:
         raise ArgumentError(
-            f"weights states the shares {dict(weights)}, {float(total):g} in all; expected shares from 0 to 1 that "
-            "sum to 1 at most"
+            f"weights states the shares {dict(weights)}, {float(total):g} in all; expected shares from 0 to 1"
+            " that sum to 1 at most"
         )
     rest = {label: count for label, count in counts.items() if label not in weights}
     if not rest:
