@@ -1,9 +1,33 @@
-"""The training loop: the order of samples, datasets, batches, splits, statistics and prediction."""
+"""
+The training loop: the order of samples, datasets, batches, splits, statistics and prediction.
+
+Names that need torch are loaded when first used.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ndsampler.training.labels import label_names, label_numbers
 from ndsampler.training.masks import rasterize
 from ndsampler.training.order import EpochOrder
+from ndsampler.training.sample_index import SampleIndex
 
-__all__ = ["EpochOrder", "label_names", "label_numbers", "rasterize"]
+if TYPE_CHECKING:
+    from ndsampler.training.target_sampler import TargetSampler
+
+__all__ = ["EpochOrder", "SampleIndex", "TargetSampler", "label_names", "label_numbers", "rasterize"]
+
+#: Where each name lives that needs torch.
+_HOMES = {"TargetSampler": "target_sampler"}
+
+
+if not TYPE_CHECKING:  # or static checkers would take any name for a good one
+
+    def __getattr__(name: str) -> object:
+        """Load a name that needs torch the first time it is asked for."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value
