@@ -15,12 +15,23 @@ from ndsampler.training.order import EpochOrder
 from ndsampler.training.sample_index import SampleIndex
 
 if TYPE_CHECKING:
+    from ndsampler.training.collate import collate_samples
+    from ndsampler.training.dataset import SampleDataset
     from ndsampler.training.target_sampler import TargetSampler
 
-__all__ = ["EpochOrder", "SampleIndex", "TargetSampler", "label_names", "label_numbers", "rasterize"]
+__all__ = [
+    "EpochOrder",
+    "SampleDataset",
+    "SampleIndex",
+    "TargetSampler",
+    "collate_samples",
+    "label_names",
+    "label_numbers",
+    "rasterize",
+]
 
 #: Where each name lives that needs torch.
-_HOMES = {"TargetSampler": "target_sampler"}
+_HOMES = {"SampleDataset": "dataset", "TargetSampler": "target_sampler", "collate_samples": "collate"}
 
 
 if not TYPE_CHECKING:  # or static checkers would take any name for a good one
