@@ -26,12 +26,14 @@ from helpers_optional import import_optional
 from helpers_processes import Child, check_script, needs_fork, run_child
 from helpers_threads import PATIENCE, wait_until
 
+from ndsampler import CocoSampler
 from ndsampler.errors import ArgumentError, UnsupportedTaskError, WorkerError
-from ndsampler.training import EpochOrder, stack_samples
+from ndsampler.training import EpochOrder
+from ndsampler.training.stacking import stack_samples
 
 torch = import_optional("torch")
 
-from ndsampler.training import TargetSampler, WindowLoader, ring  # noqa: E402
+from ndsampler.training import SampleDataset, TargetSampler, WindowLoader, collate_samples, ring  # noqa: E402
 
 needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
 
@@ -82,6 +84,20 @@ def test_batches_are_those_of_a_data_loader(make_loader, workers, depth, copy):
         sampler.set_epoch(epoch)
         assert len(loader) == len(usual) == 7
         assert_same_batches(loader, usual)
+
+
+def test_batches_of_windows_are_those_of_a_data_loader(make_loader):
+    sampler = CocoSampler.demo("shapes8")
+    dataset = SampleDataset(sampler, "positives", (32, 48), ("image", "boxes", "labels", "mask", "target"))
+    order = EpochOrder(len(dataset), negatives=0.25)
+    indexes = TargetSampler(order, dataset=dataset)
+    usual = torch.utils.data.DataLoader(dataset, 5, sampler=indexes, collate_fn=collate_samples)
+    for ours, theirs in zip(make_loader(dataset, order, 5), usual, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert torch.equal(ours["image"], theirs["image"])
+        assert torch.equal(ours["mask"], theirs["mask"])
+        assert repr([ours["boxes"], ours["labels"]]) == repr([theirs["boxes"], theirs["labels"]])
+        assert [t["slices"] for t in ours["target"]] == [t["slices"] for t in theirs["target"]]
 
 
 def test_spawned_workers_give_the_same_batches(make_loader, monkeypatch):

@@ -13,25 +13,32 @@ from ndsampler.training.labels import label_names, label_numbers
 from ndsampler.training.masks import rasterize
 from ndsampler.training.order import EpochOrder
 from ndsampler.training.sample_index import SampleIndex
-from ndsampler.training.stacking import stack_samples
 
 if TYPE_CHECKING:
+    from ndsampler.training.collate import collate_samples
+    from ndsampler.training.dataset import SampleDataset
     from ndsampler.training.target_sampler import TargetSampler
     from ndsampler.training.window_loader import WindowLoader
 
 __all__ = [
     "EpochOrder",
+    "SampleDataset",
     "SampleIndex",
     "TargetSampler",
     "WindowLoader",
+    "collate_samples",
     "label_names",
     "label_numbers",
     "rasterize",
-    "stack_samples",
 ]
 
 #: Where each name lives that needs torch.
-_HOMES = {"TargetSampler": "target_sampler", "WindowLoader": "window_loader"}
+_HOMES = {
+    "SampleDataset": "dataset",
+    "TargetSampler": "target_sampler",
+    "WindowLoader": "window_loader",
+    "collate_samples": "collate",
+}
 
 
 if not TYPE_CHECKING:  # or static checkers would take any name for a good one

@@ -1,5 +1,5 @@
 """
-Makes a batch of samples, with stacked images where they are to lie.
+Makes the batches of :func:`ndsampler.training.collate_samples` in memory of the caller's choice.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ndsampler.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,11 +26,14 @@ def stack_samples(samples: Sequence[Any], allocate: Allocate = np.empty) -> Any:
     """Return a batch of samples.
 
     Args:
-        samples: dictionaries with the same keys, of arrays or tensors; anything else stays a list.
+        samples: dictionaries of arrays or tensors; anything else stays a list.
         allocate: returns a new array of some shape and type, which a stack is written to.
 
     Returns:
         A dictionary: :data:`STACKED` outputs as one array or tensor, others as lists.
+
+    Raises:
+        ArgumentError: if the samples have different keys.
 
     Example:
         >>> sample = {'image': np.zeros((3, 8, 8)), 'labels': np.zeros(2)}
@@ -38,6 +43,11 @@ def stack_samples(samples: Sequence[Any], allocate: Allocate = np.empty) -> Any:
     """
     if not samples or not all(isinstance(sample, dict) for sample in samples):
         return list(samples)
+    if any(sample.keys() != samples[0].keys() for sample in samples):
+        raise ArgumentError(
+            f"the samples have different outputs, {sorted({tuple(sample) for sample in samples})[:4]}; "
+            "expected the same of all"
+        )
     batch = {key: [sample[key] for sample in samples] for key in samples[0]}
     for key in STACKED & batch.keys():
         batch[key] = _stack(batch[key], allocate)
@@ -46,9 +56,9 @@ def stack_samples(samples: Sequence[Any], allocate: Allocate = np.empty) -> Any:
 
 def _stack(values: list[Any], allocate: Allocate) -> Any:
     """Return arrays, or tensors, of one size and type as one; others as they are."""
-    torch = sys.modules.get("torch")
-    is_tensor = torch is not None and all(type(value) is torch.Tensor for value in values)
-    arrays = [value.numpy() for value in values] if is_tensor else values
+    torch: Any = sys.modules.get("torch")
+    is_tensor = torch is not None and all(isinstance(value, torch.Tensor) for value in values)
+    arrays = [value.as_subclass(torch.Tensor).numpy() for value in values] if is_tensor else values
     if not all(type(array) is np.ndarray for array in arrays):
         return values
     if len({(array.shape, array.dtype) for array in arrays}) > 1:
@@ -60,4 +70,4 @@ def _stack(values: list[Any], allocate: Allocate) -> Any:
     stacked = stored.transpose(0, *(axes.index(axis) + 1 for axis in range(first.ndim)))
     for place, array in zip(stacked, arrays):
         place[...] = array
-    return torch.from_numpy(stacked) if torch is not None and is_tensor else stacked
+    return torch.from_numpy(stacked) if is_tensor else stacked

@@ -50,8 +50,8 @@ class WindowLoader:
         batch_size: samples in a batch; the last batch of an epoch may have fewer.
         workers: number of processes; 0 loads in the training loop.
         depth: number of batches that are loaded ahead.
-        collate_fn: makes a batch of a list of samples; by default
-            :func:`ndsampler.training.stack_samples`.
+        collate_fn: makes a batch of a list of samples; by default as
+            :func:`ndsampler.training.collate_samples`, which also takes arrays of numpy.
         copy: whether batches have memory of their own.
         pin_memory: whether tensors are copied to pinned memory; by default if CUDA is there.
 
