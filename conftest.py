@@ -19,7 +19,8 @@ collect_ignore = ["tests/without_posix.py"]
 
 if importlib.util.find_spec("torch") is None:
     # Modules that import torch, whose doctests need it.
-    collect_ignore += [f"ndsampler/training/{name}.py" for name in ("collate", "dataset", "target_sampler")]
+    needing_torch = ("collate", "dataset", "target_sampler", "window_loader")
+    collect_ignore += [f"ndsampler/training/{name}.py" for name in needing_torch]
 
 #: Demo sets that tests and doctests use.
 DEMO_SETS = (
