@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from ndsampler.training.collate import collate_samples
     from ndsampler.training.dataset import SampleDataset
     from ndsampler.training.target_sampler import TargetSampler
+    from ndsampler.training.window_loader import WindowLoader
 
 __all__ = [
     "EpochOrder",
     "SampleDataset",
     "SampleIndex",
     "TargetSampler",
+    "WindowLoader",
     "collate_samples",
     "label_names",
     "label_numbers",
@@ -31,7 +33,12 @@ __all__ = [
 ]
 
 #: Where each name lives that needs torch.
-_HOMES = {"SampleDataset": "dataset", "TargetSampler": "target_sampler", "collate_samples": "collate"}
+_HOMES = {
+    "SampleDataset": "dataset",
+    "TargetSampler": "target_sampler",
+    "WindowLoader": "window_loader",
+    "collate_samples": "collate",
+}
 
 
 if not TYPE_CHECKING:  # or static checkers would take any name for a good one
