@@ -35,13 +35,23 @@ if TYPE_CHECKING:
 
     from ndsampler.backends.base import Backend
     from ndsampler.cache.handles import HandlePool
-    from ndsampler.types import AssetInfo, BackendConfig, CacheErrorMode, HashidMode, PathInfo, PathLike
+    from ndsampler.types import (
+        AssetInfo,
+        BackendConfig,
+        CacheErrorMode,
+        HashidMode,
+        PathInfo,
+        PathLike,
+        TrustMode,
+    )
 
 #: The ways to tell one source from another in the cache.
 HASHID_MODES = ("PATH", "PIXELS", "GIVEN")
 
 #: What to do when an entry of the cache cannot be made.
 CACHE_ERROR_MODES = ("raise", "bypass")
+
+TRUST_MODES = ("warn", "strict")
 
 
 class Frames:
@@ -60,10 +70,12 @@ class Frames:
             ``blocksize``, ``quality`` and ``overviews``: see :class:`ndsampler.backends.cog.CogBackend`.
         on_cache_error: what to do when an entry cannot be made, on a full disk for example: ``'raise'``, or
             ``'bypass'`` to log a warning and read that source without a cache.
+        trust: what to do about entries that belong to another user than you, root and the owner of
+            ``workdir``: ``'warn'`` logs one warning, ``'strict'`` refuses them.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
-        ArgumentError: for an unknown ``hashid_mode`` or ``on_cache_error``.
+        ArgumentError: for an unknown ``hashid_mode``, ``on_cache_error`` or ``trust``.
 
     Example:
         >>> from ndsampler.abstract_frames import SimpleFrames
@@ -87,14 +99,17 @@ class Frames:
         backend: Any = None,
         *,
         on_cache_error: CacheErrorMode = "raise",
+        trust: TrustMode = "warn",
     ) -> None:
         super().__init__()
         _check_option("hashid_mode", hashid_mode, HASHID_MODES)
         _check_option("on_cache_error", on_cache_error, CACHE_ERROR_MODES)
+        _check_option("trust", trust, TRUST_MODES)
         storage = make_backend(backend)
         self.hashid_mode = hashid_mode
         self.workdir = _default_workdir() if workdir is None and storage.caches else workdir
-        self._cache = FrameCache(storage, _entries_dpath(self.workdir, storage), hashid_mode, on_cache_error)
+        dpath = _entries_dpath(self.workdir, storage)
+        self._cache = FrameCache(storage, dpath, hashid_mode, on_cache_error, trust)
         self._backend: BackendConfig = {
             "type": storage.name if storage.caches else None,
             "config": copy.deepcopy(storage.config),
@@ -445,6 +460,7 @@ class SimpleFrames(Frames):
         workdir: see :class:`Frames`.
         backend: see :class:`Frames`.
         on_cache_error: see :class:`Frames`.
+        trust: see :class:`Frames`.
 
     Example:
         >>> self = SimpleFrames.demo(backend='npy')
@@ -461,8 +477,9 @@ class SimpleFrames(Frames):
         backend: Any = None,
         *,
         on_cache_error: CacheErrorMode = "raise",
+        trust: TrustMode = "warn",
     ) -> None:
-        super().__init__(workdir=workdir, backend=backend, on_cache_error=on_cache_error)
+        super().__init__(workdir=workdir, backend=backend, on_cache_error=on_cache_error, trust=trust)
         self.id_to_path = id_to_path
 
     @property

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import kwcoco
     from numpy.typing import NDArray
 
-    from ndsampler.types import CacheErrorMode, HashidMode, PathLike
+    from ndsampler.types import CacheErrorMode, HashidMode, PathLike, TrustMode
 
 #: The most pixels that a side of an image may have, as no format allows more.
 MAX_SIDE = 2**32
@@ -53,6 +53,7 @@ class CocoFrames(Frames, DatasetHash):
         verbose: whether :meth:`prepare` shows a progress bar.
         backend: None, ``'npy'``, ``'cog'``, ``'auto'`` or a dictionary: see :class:`ndsampler.Frames`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to go on without a cache: see :class:`ndsampler.Frames`.
+        trust: ``'warn'``, or ``'strict'`` to refuse entries of other users: see :class:`ndsampler.Frames`.
         images: folder that relative file names start from; by default the folder of the dataset,
             ``dset.bundle_dpath``.
 
@@ -77,9 +78,10 @@ class CocoFrames(Frames, DatasetHash):
         backend: Any = "auto",
         *,
         on_cache_error: CacheErrorMode = "raise",
+        trust: TrustMode = "warn",
         images: PathLike | None = None,
     ) -> None:
-        super().__init__(hashid_mode, workdir, backend, on_cache_error=on_cache_error)
+        super().__init__(hashid_mode, workdir, backend, on_cache_error=on_cache_error, trust=trust)
         self.dset = dset
         self._images = image_folder(images)
         self.verbose = verbose
@@ -208,19 +210,22 @@ def _not_understood(image_id: Any, error: Exception) -> SourceError:
 def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
     """Return what a layout is made of, so that an edited entry of the dataset is noticed."""
     parts = list_parts(img)
-    return folder, *_asset_marks(img), _warp_mark(img.get("warp_img_to_vid")), *map(_asset_marks, parts)
+    warp = img.get("warp_img_to_vid")
+    mark = None if warp is None else _warp_mark(warp)
+    return folder, *_asset_marks(img), mark, *map(_asset_marks, parts)
 
 
 def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
     """Return what one file's entry says of it."""
     get = obj.get
-    warp = _warp_mark(get("warp_aux_to_img"))
-    return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), warp
+    warp = get("warp_aux_to_img")
+    mark = None if warp is None else _warp_mark(warp)
+    return get("file_name"), get("channels"), get("width"), get("height"), get("hashid"), mark
 
 
-def _warp_mark(warp: Any) -> str | None:
+def _warp_mark(warp: Any) -> str:
     """Return what tells a transform from another one."""
-    return None if warp is None else repr(warp.tolist() if isinstance(warp, np.ndarray) else warp)
+    return repr(warp.tolist() if isinstance(warp, np.ndarray) else warp)
 
 
 @fork_safe

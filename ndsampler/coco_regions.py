@@ -7,7 +7,6 @@ and anew when the dataset shows that it was edited (:mod:`ndsampler.dataset.deri
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from ndsampler.dataset.categories import (
     look_up,
 )
 from ndsampler.dataset.derived import Derived
-from ndsampler.dataset.edits import hash_dataset
+from ndsampler.dataset.edits import dataset_state, hash_dataset
 from ndsampler.dataset.kwcoco_adapter import is_in_memory, is_view
 from ndsampler.dataset.opening import image_folder
 from ndsampler.dataset.sizes import SizeSource
@@ -49,6 +48,7 @@ from ndsampler.pools.targets import (
 )
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
+from ndsampler.utils.logs import get_logger
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.utils.random_state import ensure_worker_rng
 
@@ -72,7 +72,7 @@ __all__ = [
     "tabular_coco_targets",
 ]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
@@ -145,14 +145,17 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
         self.BACKGROUND_CLASS_ID = background_id(self.dset)
         self._derived = before.successor(self.dset)
 
-    def _now(self) -> Derived:
-        """Return what is known of the present state of the dataset."""
-        if not self._derived.is_current(self.dset):
+    @fork_safe
+    def present(self) -> Derived:
+        """Return what is known of the present state of the dataset: the same object until an edit."""
+        derived = self._derived
+        if dataset_state(self.dset) != derived.state:
             self.refresh()
-        return self._derived
+            return self._derived
+        return derived
 
     def __getstate__(self) -> dict[str, Any]:
-        self._now()
+        self.present()
         return dict(self.__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -212,7 +215,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @fork_safe
     def annot_table(self) -> AnnotTable:
         """The annotations and images as columns."""
-        return self._table_of(self._now())
+        return self._table_of(self.present())
 
     def _table_of(self, derived: Derived) -> AnnotTable:
         return derived.get("table", lambda: AnnotTable.from_coco(self.dset, self._size_source()))
@@ -224,28 +227,36 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @fork_safe
     def isect_index(self) -> FrameIntersectionIndex:
         """The spatial index of all annotations; a few milliseconds to make, so never stored on disk."""
-        now = self._now()
-        if self._own_index is not None:
-            return self._own_index
-        return now.get("index", lambda: FrameIntersectionIndex.from_table(self._table_of(now)))
+        return self._index_of(self.present())
 
     @fork_safe
-    def agrees(self, index: FrameIntersectionIndex, aid: Any) -> bool:
-        """Whether an index shows an annotation as it is; if not, the dataset is read anew.
-
-        A box that was changed in place is noticed here.
+    def index_of(self, present: Derived, aid: Any) -> FrameIntersectionIndex | None:
+        """Return the spatial index of one state of the dataset; None if the dataset was edited since then.
 
         Args:
-            index: what :attr:`isect_index` was.
-            aid: id of the annotation; any other value agrees.
+            present: what :meth:`present` returned.
+            aid: id of an annotation. A box of it that was changed in place is an edit, too; the dataset is
+                then read anew. Any value that is no id is ignored.
         """
-        if aid is None or index is self._own_index or not is_in_memory(self.dset.anns):
-            return True
-        ann = self.dset.anns.get(aid) if isinstance(aid, (int, np.integer)) else None
-        if ann is None or index.columns.matches(ann, self.dset.imgs):
-            return True
+        dset = self.dset
+        index = self._index_of(present)
+        if dataset_state(dset) != present.state:
+            return None
+        if aid is None or index is self._own_index or not is_in_memory(dset.anns):
+            return index
+        ann = dset.anns.get(aid) if isinstance(aid, (int, np.integer)) else None
+        if ann is None or index.table.matches(ann, dset.imgs):  # type: ignore[union-attr]
+            return index
         self.refresh()
-        return False
+        return None
+
+    def _index_of(self, derived: Derived) -> FrameIntersectionIndex:
+        if self._own_index is not None:
+            return self._own_index
+        known: FrameIntersectionIndex | None = derived.values.get("index")
+        if known is not None:
+            return known
+        return derived.get("index", lambda: FrameIntersectionIndex.from_table(self._table_of(derived)))
 
     @property
     @fork_safe
@@ -258,7 +269,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
             SourceError: if the dataset does not state the size of an image with annotations, and its file
                 cannot be read.
         """
-        now = self._now()
+        now = self.present()
         return self._targets_of(now) if self._own_targets is None else self._own_targets
 
     def _targets_of(self, derived: Derived) -> kwarray.DataFrameArray:
@@ -279,13 +290,15 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
 
         They are shares of the smaller side of the image, in random order.
         """
-        return self._now().get("anchors", lambda: relative_sizes(self.targets))
+        return self.present().get("anchors", lambda: relative_sizes(self.targets))
 
     @property
     @fork_safe
     def classes(self) -> CategoryTree:
         """The categories of the dataset, with their hierarchy."""
-        return self._now().get("classes", self._make_classes)
+        now = self.present()
+        known: CategoryTree | None = now.values.get("classes")
+        return now.get("classes", self._make_classes) if known is None else known
 
     def _make_classes(self) -> CategoryTree:
         from ndsampler.category_tree import CategoryTree
@@ -332,14 +345,14 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @property
     def n_positives(self) -> int:
         """Number of positives in the pool."""
-        chosen = self._now().values.get("positives")
+        chosen = self.present().values.get("positives")
         # The targets, and sizes that they need, are made before a program starts workers.
         return len(self.targets) if chosen is None else len(chosen)
 
     @property
     def n_negatives(self) -> int:
         """Number of negatives in the pool."""
-        pool = self._now().values.get("negatives")
+        pool = self.present().values.get("negatives")
         return 0 if pool is None else len(pool)
 
     @property
@@ -399,7 +412,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
             >>> self.get_positive(rng=0) == self.get_positive(rng=0)
             True
         """
-        now = self._now()
+        now = self.present()
         targets = self._targets_of(now) if self._own_targets is None else self._own_targets
         chosen = now.values.get("positives")
         total = len(targets) if chosen is None else len(chosen)
@@ -427,7 +440,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
             >>> self.get_negative(rng=0) == self.get_negative(rng=0)
             True
         """
-        pool = self._now().values.get("negatives")
+        pool = self.present().values.get("negatives")
         if index is None:
             if pool:
                 return pool.next(rng)
@@ -479,7 +492,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
         """
         n_pos, n_neg, neg_to_pos_ratio = pool_sizes(n_pos, n_neg, neg_to_pos_ratio)
         state = ensure_worker_rng(rng)
-        now = self._now()
+        now = self.present()
         targets = self.targets
         if isinstance(window_dims, str) and window_dims in {"extent", "square", "full"}:
             window_dims = None  # a window of each target's own size
@@ -548,5 +561,5 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
     @fork_safe
     def hashid(self) -> str:
         """Hex id of the dataset as it is now."""
-        self._now()
+        self.present()
         return super().hashid

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import kwcoco
 
     from ndsampler.category_tree import CategoryTree
-    from ndsampler.types import CacheErrorMode, PathLike, Sample
+    from ndsampler.types import CacheErrorMode, PathLike, Sample, TrustMode
 
 
 class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[misc]
@@ -57,6 +57,8 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         verbose: whether long work shows a progress bar.
         on_cache_error: what to do when a converted image cannot be kept, on a full disk for example:
             ``'raise'``, or ``'bypass'`` to go on without a cache.
+        trust: ``'warn'``, or ``'strict'`` to refuse converted images of other users: see
+            :class:`ndsampler.Frames`.
         images: folder of the images, if that is not the folder of the dataset: relative file names start
             from it.
 
@@ -83,6 +85,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         verbose: int = 0,
         *,
         on_cache_error: CacheErrorMode = "raise",
+        trust: TrustMode = "warn",
         images: PathLike | None = None,
     ) -> None:
         super().__init__()
@@ -92,6 +95,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         self.verbose = verbose
         self._backend = backend
         self._on_cache_error = on_cache_error
+        self._trust = trust
         self.regions: CocoRegions = None  # type: ignore[assignment]
         self.frames: CocoFrames = None  # type: ignore[assignment]
         if autoinit:
@@ -107,6 +111,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             verbose=self.verbose,
             backend=self._backend,
             on_cache_error=self._on_cache_error,
+            trust=self._trust,
             images=self._images,
         )
 
@@ -519,7 +524,9 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             index, region, resolved = resolve_unedited(target, self.dset, self.frames, self.regions)
         frames = read_frames(region, self.frames)
         annots = None if request is None else load_annots(region, index, self._geometries, request)
-        return assemble_sample(region, resolved, frames, annots, self.classes, self.kp_classes)  # type: ignore[return-value]
+        return assemble_sample(
+            region, resolved, frames, annots, self.regions.classes, self._geometries.kp_classes
+        )  # type: ignore[return-value]
 
     @fork_safe
     def load_annots(
@@ -551,7 +558,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         request = parse_request(with_annots, annot_ids, visible_thresh) or AnnotRequest(frozenset())
         index, region, resolved = resolve_unedited(target, self.dset, self.frames, self.regions)
         annots = load_annots(region, index, self._geometries, request)
-        return assemble_annots(annots, resolved, self.classes, self.kp_classes)
+        return assemble_annots(annots, resolved, self.regions.classes, self._geometries.kp_classes)
 
     @fork_safe
     def load_target_annots(self, target: dict[str, Any]) -> list[int]:

@@ -7,7 +7,6 @@ dataset, and :meth:`kwcoco.CocoDataset.subset` returns a part of a dataset.
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import numpy as np
 from ndsampler.dataset.kwcoco_adapter import build_hash
 from ndsampler.errors import ArgumentError, ArgumentTypeError, UnknownOptionError
 from ndsampler.utils.deprecation import warn_user
+from ndsampler.utils.logs import get_logger
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.utils.util_sklearn import StratifiedGroupKFold
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["coerce_datasets"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 TAGS = ("train", "vali", "test")
 

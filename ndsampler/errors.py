@@ -23,9 +23,14 @@ would catch, so old ``except ValueError`` lines keep working::
     ├── CacheError                OSError          a cache entry that cannot be made or read
     ├── MissingDependencyError    ImportError      a package that must be installed
     └── UnsupportedTaskError      NotImplementedError  a task, or a change, that does not exist
+
+Names of files, categories and channels are part of many messages, and whoever made a dataset chose them. A
+message is shown with every character escaped that could control a terminal; ``error.args`` has it as it is.
 """
 
 from __future__ import annotations
+
+import unicodedata
 
 __all__ = [
     "AnnotKindError",
@@ -50,12 +55,55 @@ __all__ = [
 ]
 
 
+#: Characters that are not printable by Python's definition, and that names of files hold in some languages.
+JOINERS = "\u200c\u200d"
+
+
+def escape_controls(text: str, keep: str = "\n\t") -> str:
+    r"""Return text without characters that could control a terminal or reorder what it shows.
+
+    Args:
+        text: any text.
+        keep: control characters that stay.
+
+    Example:
+        >>> escape_controls('a\x1b[2J.png'), escape_controls('Größe \u3000 图.png') == 'Größe \u3000 图.png'
+        ('a\\x1b[2J.png', True)
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if _is_harmless(char) or char in keep else ascii(char)[1:-1] for char in text)
+
+
+def _is_harmless(char: str) -> bool:
+    """Return whether a character is shown as itself, or as a space."""
+    return char.isprintable() or char in JOINERS or unicodedata.category(char) == "Zs"
+
+
+def escape_causes(error: BaseException) -> None:
+    """Escape the messages of the errors that an error was raised from, which a traceback shows too.
+
+    Args:
+        error: one that was raised because another library failed.
+    """
+    cause = error.__cause__ or error.__context__
+    if cause is None:
+        return
+    escaped = tuple(escape_controls(arg) if isinstance(arg, str) else arg for arg in cause.args)
+    if escaped != cause.args:
+        try:
+            cause.args = escaped
+        except AttributeError:  # an error of GDAL, which rasterio repeats in its own
+            error.__cause__ = error.__context__ = None
+    escape_causes(cause)
+
+
 class NDSamplerError(Exception):
     """Base of every error that this library raises on purpose."""
 
     def __str__(self) -> str:
         # KeyError would print the repr of its message, with escaped newlines.
-        return Exception.__str__(self)
+        return escape_controls(Exception.__str__(self))
 
 
 class ArgumentError(NDSamplerError, ValueError):

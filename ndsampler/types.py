@@ -21,6 +21,9 @@ HashidMode = Literal["PATH", "PIXELS", "GIVEN"]
 #: What to do when an entry of the cache cannot be made.
 CacheErrorMode = Literal["raise", "bypass"]
 
+#: What to do about entries of the cache that another user has made.
+TrustMode = Literal["warn", "strict"]
+
 #: Wherever a path is taken.
 PathLike = str | os.PathLike[str]
 

@@ -305,7 +305,7 @@ class TestReadsOnlyWhatItNeeds:
         paths = [str(write_png(tmp_path / f"{n}.png", random_pixels(seed=n))) for n in range(6)]
         for path in paths * 2:
             cache.read(Source(path), (0, 1, 0, 1))
-            assert sum(reader.nbytes for reader in cache.handles._idle.values()) <= 3 * size
+            assert sum(idle.reader.nbytes for idle in cache.handles._idle.values()) <= 3 * size
 
     def test_one_image_larger_than_the_bound_is_held_all_the_same(self, make_cache, tmp_path, monkeypatch):
         decoded = []

@@ -11,11 +11,11 @@ import pytest
 from helpers_images import random_pixels, write_tiff
 
 from ndsampler import SimpleFrames
-from ndsampler.backends.avif_header import read_avif_size
 from ndsampler.backends.dims import read_dims
+from ndsampler.backends.formats.avif_header import read_avif_size
+from ndsampler.backends.formats.plain_headers import read_stated_size
 from ndsampler.backends.gdal import quiet_gdal
 from ndsampler.backends.headers import read_claim
-from ndsampler.backends.plain_headers import read_stated_size
 from ndsampler.backends.source import open_source, spans_files
 from ndsampler.errors import SourceError
 

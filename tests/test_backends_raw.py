@@ -22,12 +22,17 @@ from helpers_images import (
 )
 
 from ndsampler.backends import make_backend
-from ndsampler.backends.headers import jpeg_is_complete
+from ndsampler.backends.formats.jpeg_damage import find_jpeg_damage
 from ndsampler.backends.opencv import decode_image
 from ndsampler.backends.source import open_source
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
 from ndsampler.errors import MissingSourceError, SourceError
+
+
+def jpeg_is_complete(data: bytes) -> bool:
+    """Whether a JPEG is not said to be cut off."""
+    return "cut off" not in find_jpeg_damage(data, np.zeros((8, 8), np.uint8))
 
 
 class TestRaw:

@@ -43,6 +43,7 @@ def test_the_constructor_takes_what_programs_give_it():
     ]
     assert {name: parameters[name].kind.name for name in list(defaults)[5:]} == {
         "on_cache_error": "KEYWORD_ONLY",
+        "trust": "KEYWORD_ONLY",
         "images": "KEYWORD_ONLY",
     }
     assert next(iter(defaults)) == "dset"

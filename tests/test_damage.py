@@ -16,8 +16,8 @@ from PIL import Image
 
 from ndsampler import SimpleFrames
 from ndsampler.backends import large_image
+from ndsampler.backends.formats.png_check import find_png_damage
 from ndsampler.backends.opencv import decode_image
-from ndsampler.backends.png_check import find_png_damage
 from ndsampler.backends.source import open_source
 from ndsampler.errors import SourceError
 

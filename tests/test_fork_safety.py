@@ -70,7 +70,6 @@ PLAIN = {
         "class_ids",
         "class_index",
         "find_aids",
-        "find_rows",
         "image_ids",
         "lookup_class_id",
         "lookup_class_name",

@@ -12,6 +12,7 @@ from helpers_processes import Child, check_script, needs_fork
 from helpers_threads import PATIENCE, results, start_thread
 
 from ndsampler.backends import gdal
+from ndsampler.cache import handles
 from ndsampler.cache.handles import HandlePool
 from ndsampler.cache.identity import Source
 
@@ -117,7 +118,7 @@ class TestHandles:
             return [inherited, *(reader.closed for reader in readers)]
 
         # As if another thread of the parent were using the pool just now.
-        with pool._lock:
+        with handles._lock:
             child = Child(work)
         assert child.join(PATIENCE) == (0, "[0, 0, 0, 0]")
         assert len(pool) == 3

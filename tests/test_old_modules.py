@@ -315,8 +315,8 @@ def test_a_gray_array_is_written_as_one_band_with_tiles_as_asked(tmp_path):
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path, pixels):
     old = _imwrite_cloud_optimized_geotiff(tmp_path / "a.tif", pixels)
     before = old.read_bytes()
-    with pytest.raises(CacheError, match="cannot store bool"):
-        _imwrite_cloud_optimized_geotiff(old, pixels > 3)
+    with pytest.raises(CacheError, match="cannot store (longdouble|float)"):
+        _imwrite_cloud_optimized_geotiff(old, pixels.astype(np.longdouble))
     with pytest.raises(BackendError, match="compress is 'NOSUCH'"):
         _imwrite_cloud_optimized_geotiff(old, pixels, compress="NOSUCH")
     with pytest.raises(CacheError, match=r"no_folder"):
@@ -374,7 +374,7 @@ def test_files_are_converted_by_worker_processes(tmp_path, pixels, monkeypatch):
 
 def test_a_batch_stops_at_a_source_that_cannot_be_read(tmp_path):
     (tmp_path / "bad.png").write_text("no image")
-    with pytest.raises(SourceError, match=r"bad.png cannot be decoded"):
+    with pytest.raises(SourceError, match=r"bad.png cannot be opened as an image"):
         util_gdal.batch_convert_to_cog([tmp_path / "bad.png"], [tmp_path / "bad.tif"])
     with pytest.raises(MissingSourceError, match=r"absent.png does not exist"):
         util_gdal.batch_convert_to_cog([tmp_path / "absent.png"], [tmp_path / "bad.tif"])

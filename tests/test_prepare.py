@@ -203,7 +203,7 @@ def test_preparing_removes_what_dead_writers_left(paths, tmp_path):
     frames = SimpleFrames(paths, workdir=tmp_path / "work", backend="npy")
     frames.prepare()
     expected = contents(tmp_path / "work")
-    for name in ("0" * 32, "1" * 32 + ".abcdef"):
+    for name in ("0" * 32, "1" * 32 + ".abcdef12"):
         left = pathlib.Path(frames.cache_dpath) / "_partial" / name
         left.mkdir(parents=True)
         (left / "lock").touch()

@@ -14,10 +14,10 @@ from helpers_optional import import_optional
 
 from ndsampler import CocoSampler
 from ndsampler.backends.base import UNSTATED, Stated
+from ndsampler.backends.formats.tiff_header import read_pages
+from ndsampler.backends.formats.tiff_writers import read_stack
 from ndsampler.backends.pages import is_reduced_size
 from ndsampler.backends.source import open_form, open_source
-from ndsampler.backends.tiff_header import read_pages
-from ndsampler.backends.tiff_writers import read_stack
 from ndsampler.backends.values import choose_form
 from ndsampler.dataset.sizes import SizeSource
 from ndsampler.errors import DatasetMismatchError, NDSamplerError, SourceError

@@ -291,6 +291,17 @@ class TestIndexesBeyondTheTable:
         frames = make_coco({"file_name": "a.png", "channels": "classes"}, backend=backend)
         assert_same(frames.load_region(1), indexes(paletted(20))[..., None])
 
+    @each_backend
+    def test_a_bmp_with_one_is_damaged(self, backend, bundle, make_coco):
+        values = random_pixels("uint8", 1)
+        image = Image.fromarray(values[..., 0]).convert("P")
+        image.putpalette([*range(255), *range(255), *range(255), 1, 2, 3])
+        data = bytearray(write_pillow(bundle / "a.bmp", image).read_bytes())
+        struct.pack_into("<I", data, 46, 250)  # the entries that the header states
+        (bundle / "a.bmp").write_bytes(data)
+        with pytest.raises(SourceError, match="image 1: .*color table has 250"):
+            make_coco({"file_name": "a.bmp"}, backend=backend).load_region(1)
+
 
 @each_backend
 def test_fewer_bands_than_stated_are_a_mismatch_whatever_is_read(backend, bundle, make_coco):

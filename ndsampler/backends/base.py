@@ -108,6 +108,25 @@ def as_masked(reader: RegionReader) -> MaskedReader | None:
     return reader if getattr(reader, "has_mask", False) else None  # type: ignore[return-value]
 
 
+def valid_pixels(
+    mask: NDArray[Any] | None, dims: tuple[int, int], bands: Sequence[int] | None
+) -> NDArray[np.bool_]:
+    """Return which pixels of a window are valid, as :meth:`MaskedReader.read_mask` does.
+
+    Args:
+        mask: (height, width, masks) of the window, not 0 where a pixel is valid; None if there is no mask.
+        dims: (height, width) of the window.
+        bands: indexes of the wanted bands; None for all. One mask holds for all bands.
+
+    Returns:
+        A new array of shape (height, width, masks).
+    """
+    if mask is None:
+        return np.ones((*dims, 1), bool)
+    chosen = mask if bands is None or mask.shape[2] == 1 else mask[:, :, bands]
+    return np.not_equal(chosen, 0, order="C")
+
+
 class SourceReader(RegionReader, Protocol):
     """An open source file that can be converted."""
 

@@ -11,14 +11,15 @@ References:
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass
 from stat import S_ISREG
 
+from ndsampler.backends.formats.png_check import SIGNATURE as PNG_SIGNATURE
 from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.utils.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Bytes at the start of a file that tell its format.
 HEAD_BYTES = 1024
@@ -91,7 +92,7 @@ SIGNATURES = (
     *((magic, JPEG2000) for magic in (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
     *((magic, NITF) for magic in (b"NITF0", b"NSIF0")),
     (b"EHFA_HEADER_TAG", ERDAS),
-    (b"\x89PNG\r\n\x1a\n", PNG),
+    (PNG_SIGNATURE, PNG),
     *((magic, GIF) for magic in (b"GIF87a", b"GIF89a")),
     (b"\xff\xd8\xff", JPEG),
     (b"BM", BMP),

@@ -2,7 +2,7 @@
 Height and width of an image file, without decoding its pixels.
 
 The headers of the formats that OpenCV decodes as whole images are parsed by
-:mod:`ndsampler.backends.header_dims`. GDAL reads those of TIFF,
+:mod:`ndsampler.backends.formats.header_dims`. GDAL reads those of TIFF,
 JPEG 2000 and the like. Only the few formats that neither of the two knows are decoded.
 """
 
@@ -13,7 +13,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.base import UNSTATED, Stated
-from ndsampler.backends.header_dims import HEAD_BYTES, parse_dims
+from ndsampler.backends.formats.header_dims import HEAD_BYTES, parse_dims
 from ndsampler.backends.headers import KWIMAGE_ENDINGS
 from ndsampler.backends.pages import choose_plan
 from ndsampler.backends.source import open_source, stat_source

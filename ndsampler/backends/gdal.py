@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
 import struct
 import threading
@@ -22,14 +21,15 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from ndsampler.backends.claims import check_blocks, check_size, check_window
+from ndsampler.backends.formats.tiff_header import has_color_map
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
 from ndsampler.backends.gdal_open import open_allowed
 from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
 from ndsampler.backends.pages import Arrangement, choose_plan
-from ndsampler.backends.tiff_header import has_color_map
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
     from rasterio.windows import Window
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Size of GDAL's block cache in bytes per process, unless the user has set one. GDAL's default is 5 % of the
 #: machine's memory, which every data loader worker would take.
@@ -229,7 +229,6 @@ class RasterReader:
         is_palette = self.has_table and is_indexed(self.dataset)
         self._palette = self._color_table() if is_palette and not self._stored else None
         check_blocks(self.path, self.dataset, self.dtype.itemsize, self._is_entry)
-        self.has_colors = self._palette is not None
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
         if not self._is_entry:

@@ -2,7 +2,8 @@
 Writing cloud-optimized GeoTIFFs with GDAL.
 
 An image of ordinary size is assembled in a GDAL dataset in memory, gets its overviews there, and is encoded
-to a memory file that Python writes to the disk. Larger images are copied through an uncompressed file.
+to a memory file that Python writes to the disk. Larger images are copied through an uncompressed file, which
+a process of its own encodes: see :mod:`ndsampler.backends.gdal_process`.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from ndsampler.backends.gdal import (
     quiet_gdal,
 )
 from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
+from ndsampler.backends.gdal_process import encode_apart
 from ndsampler.backends.recording import RecordedSource
 from ndsampler.backends.source import ArrayReader
-from ndsampler.errors import CacheError
+from ndsampler.errors import CacheError, SourceError
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
@@ -126,22 +128,20 @@ def _copy_from_disk(source: RecordedSource, dest: str, options: dict[str, str]) 
 
     The source is decoded once, and the overviews can be read before they are encoded.
     """
-    import rasterio.shutil
-
     raw = f"{dest}.raw.tif"
     with GATE:
         options = _write_raw(raw, source, options)
-        with open_dataset(raw, driver="GTiff") as dataset:
-            rasterio.shutil.copy(dataset, dest, driver="COG", **options)
-        os.unlink(raw)
+    encode_apart(raw, dest, options)
+    try:
+        with GATE:
+            _record_overviews(raw, source, options)
+    except SourceError as ex:  # of the temporary file, on a full disk for example
+        raise CacheError(f"{dest} cannot be written: {ex}") from ex
+    os.unlink(raw)
 
 
-def _write_raw(path: str, source: RecordedSource, options: dict[str, str]) -> dict[str, str]:
-    """Write the pixels of a source and their overviews to an uncompressed file, and record the overviews.
-
-    Returns:
-        The options that make GDAL copy the overviews.
-    """
+def _write_raw(path: str, source: SourceReader, options: dict[str, str]) -> dict[str, str]:
+    """Write the pixels of a source to an uncompressed file, and return the creation options of the entry."""
     import rasterio
 
     configure_gdal()
@@ -149,13 +149,40 @@ def _write_raw(path: str, source: RecordedSource, options: dict[str, str]) -> di
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
         _create(path, source, driver="GTiff", **TEMPORARY_PROFILE) as dataset,
     ):
-        options = _copy_rows(source, dataset, options)
+        return _copy_rows(source, dataset, options)
+
+
+def encode_raw(raw: str, dest: str, options: dict[str, str]) -> None:
+    """Build the overviews of an uncompressed file, and let GDAL encode it.
+
+    Args:
+        raw: path of the file, which gets the overviews.
+        dest: path of the new file.
+        options: creation options of GDAL's COG driver.
+    """
+    import rasterio.shutil
+
+    with GATE:
+        configure_gdal()
+        options = _add_overviews(raw, options)
+        with open_dataset(raw, driver="GTiff") as dataset:
+            rasterio.shutil.copy(dataset, dest, driver="COG", **options)
+
+
+def _add_overviews(path: str, options: dict[str, str]) -> dict[str, str]:
+    """Build the overviews of a file, and return the options that make GDAL copy them."""
+    import rasterio
+
     with quiet_gdal(), rasterio.open(path, "r+") as dataset:
-        levels, options = _build_overviews(dataset, options)
+        return _build_overviews(dataset, options)[1]
+
+
+def _record_overviews(path: str, source: RecordedSource, options: dict[str, str]) -> None:
+    """Record the overviews of a file."""
+    levels = [] if options["OVERVIEWS"] == "NONE" else _overview_factors(source.shape)
     for level in range(1, len(levels) + 1):
         with contextlib.closing(RasterReader(path, level, is_entry=True)) as overview:
             source.record_overview(overview)
-    return options
 
 
 def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]) -> None:
@@ -165,7 +192,8 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
     if _is_thin(source, options):
         # The overviews of a dataset in memory cannot be opened, only found by their size.
         with GATE, MemoryFile(ext=".tif") as raw:
-            options = _write_raw(raw.name, source, options)
+            options = _add_overviews(raw.name, _write_raw(raw.name, source, options))
+            _record_overviews(raw.name, source, options)
             with open_dataset(raw.name, driver="GTiff") as dataset:
                 _encode(dataset, dest, options)
             return
@@ -181,7 +209,7 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
 
 
 def _is_thin(source: SourceReader, options: dict[str, str]) -> bool:
-    """Whether an image has overviews of which a side is too small to find them by their size."""
+    """Whether a side of some overview is too small to find the overview by its size."""
     factor = _overview_factors(source.shape)[-1]
     return options["OVERVIEWS"] != "NONE" and min(source.shape[:2]) <= factor * THIN
 

@@ -12,9 +12,10 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ndsampler.backends.avif_header import is_avif, read_avif_size
-from ndsampler.backends.header_dims import bmp_dims, webp_dims
-from ndsampler.backends.plain_headers import read_stated_size
+from ndsampler.backends.formats.avif_header import is_avif, read_avif_size
+from ndsampler.backends.formats.header_dims import bmp_dims, webp_dims
+from ndsampler.backends.formats.plain_headers import read_stated_size
+from ndsampler.backends.formats.png_check import SIGNATURE as PNG_SIGNATURE
 from ndsampler.errors import SourceError
 from ndsampler.utils.limits import get_limits
 
@@ -104,7 +105,7 @@ def read_claim(data: bytes) -> Claim:
         >>> read_claim(b'no image').pixel_bytes
         0
     """
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 26:
+    if data.startswith(PNG_SIGNATURE) and len(data) >= 26:
         width, height, depth, color = struct.unpack(">IIBB", data[16:26])
         return Claim(width * height * PNG_SAMPLES.get(color, 4) * (2 if depth == 16 else 1), DEFLATE_RATIO)
     if data.startswith((b"GIF87a", b"GIF89a")) and len(data) >= 10:
@@ -153,21 +154,6 @@ def is_whole_image(head: bytes) -> bool:
         return is_avif(head) or read_stated_size(head) is not None
     except ValueError:  # the header goes on after these bytes, or is malformed
         return True
-
-
-def jpeg_is_complete(data: bytes) -> bool:
-    """Whether a JPEG file reaches its end-of-image marker; True for a file that is not a JPEG.
-
-    Segments are skipped by their length, so the marker of an embedded thumbnail does not count. Entropy-coded
-    data is searched for the next marker.
-
-    Args:
-        data: content of the file.
-
-    References:
-        ITU-T T.81 (1992), annex B: compressed data formats.
-    """
-    return not data.startswith(b"\xff\xd8") or any(marker == 0xD9 for marker, _ in jpeg_segments(data))
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.content import read_head
-from ndsampler.backends.header_dims import HEAD_BYTES, parse_dims
+from ndsampler.backends.formats.header_dims import HEAD_BYTES, parse_dims
+from ndsampler.backends.formats.jpeg_damage import find_jpeg_damage
+from ndsampler.backends.formats.png_check import SIGNATURE as PNG_SIGNATURE
+from ndsampler.backends.formats.png_check import find_png_damage
 from ndsampler.backends.headers import Claim, check_plausible
-from ndsampler.backends.jpeg_damage import find_jpeg_damage
-from ndsampler.backends.png_check import SIGNATURE as PNG_SIGNATURE
-from ndsampler.backends.png_check import find_png_damage
 from ndsampler.backends.values import Forms, find_forms, loses_stored
 from ndsampler.errors import SourceError
 

@@ -1,6 +1,10 @@
 """
 The ``'npy'`` backend: uncompressed pixels that are mapped into memory.
 
+This library never changes an entry; it replaces the whole file. Other programs write ``.npy`` sources, and
+many of them truncate the old file first. A process that reads a memory map beyond the end of its file is
+killed by the system (SIGBUS), so windows of a source are read by position, which fails with an error instead.
+
 An entry is an ordinary ``.npy`` file that numpy can open. The format has no field for the nodata value of the
 source, so the entry's label stores it. A mask of valid pixels follows the array: :data:`MASK_HEADER`, and a
 byte for each pixel.
@@ -8,11 +12,14 @@ byte for each pixel.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import math
 import mmap
 import os
 import struct
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,12 +32,13 @@ from ndsampler.backends.base import (
     as_masked,
     register,
     row_blocks,
+    valid_pixels,
 )
 from ndsampler.backends.label import find_label
-from ndsampler.errors import CacheError
+from ndsampler.errors import CacheError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
     from numpy.typing import NDArray
@@ -43,7 +51,64 @@ MASK_HEADER = struct.Struct("<12sI")
 MASK_MARK = b"NDSAMPLER-M\n"
 
 
-class NpyReader:
+#: Gaps of at most so many bytes between two rows of a window are read too, which is faster than to skip them.
+SMALL_GAP = 4096
+
+#: Bytes that are read at once with the gaps between the rows of a window, and without them.
+GAPPED_BYTES = 2**18
+SOLID_BYTES = 2**30
+
+
+class NpyLayout(NamedTuple):
+    """Where a ``.npy`` file stores what."""
+
+    shape: tuple[int, int, int]
+    """(height, width, channels)."""
+    dtype: np.dtype[Any]
+    """Type of the values, in the byte order of the file."""
+    order: Literal["C", "F"]
+    """Whether the last axis varies fastest, or the first one."""
+    start: int
+    """Position of the first value in bytes."""
+    nodata: Any
+    """The value that marks pixels without a measurement, if any; one for each channel where they differ."""
+    mask: tuple[int, int] | None
+    """Position of the mask in bytes, and the number of masks; None if there is none."""
+
+    @property
+    def mask_shape(self) -> tuple[int, int, int]:
+        """(height, width, number of masks)."""
+        return (*self.shape[:2], 0 if self.mask is None else self.mask[1])
+
+
+class _LayoutReader(ABC):
+    """What the readers of a ``.npy`` file have in common.
+
+    Args:
+        layout: where the file stores what.
+    """
+
+    shareable = True
+    nbytes = 0
+    overviews: tuple[tuple[int, int], ...] = ()
+    masks_overviews = False
+
+    def __init__(self, layout: NpyLayout) -> None:
+        self.shape = layout.shape
+        self.dtype = layout.dtype.newbyteorder("=")
+        self.nodata = layout.nodata
+        self.has_mask = layout.mask is not None
+
+    @abstractmethod
+    def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
+        """Return a copy of a window. See :class:`ndsampler.backends.base.RegionReader`."""
+
+    def rows(self, y0: int, y1: int) -> NDArray[Any]:
+        """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
+        return self.read(y0, y1, 0, self.shape[1])
+
+
+class NpyReader(_LayoutReader):
     """Reads windows from a ``.npy`` file through a memory map.
 
     The map is read-only, and :meth:`read` returns copies, so no array outside this class refers to it.
@@ -55,30 +120,16 @@ class NpyReader:
         CacheError: if the file cannot be opened, is truncated, or does not hold an image.
     """
 
-    shareable = True
-    nbytes = 0
-    overviews: tuple[tuple[int, int], ...] = ()
-    masks_overviews = False
-
     def __init__(self, path: str) -> None:
-        try:
-            with open(path, "rb") as file:
-                shape, order, dtype = _read_header(file, path)
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                offset = file.tell()
-                label = find_label(file)
-        except CacheError:
-            raise
-        except OSError as ex:
-            raise CacheError(f"{path} cannot be opened: {ex}") from ex
-        array: NDArray[Any] = np.ndarray(shape, dtype, self._map, offset, order=order)
-        self._array = array if array.ndim == 3 else array.reshape(*array.shape, 1)
-        self.shape = self._array.shape
-        self.dtype = dtype.newbyteorder("=")
-        nodata = None if label is None else label.nodata
-        self.nodata = tuple(nodata) if isinstance(nodata, list) else nodata
-        self._mask = _find_mask(self._map, offset + array.nbytes, self.shape)
-        self.has_mask = self._mask is not None
+        with _opened(path) as (file, layout):
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._array: NDArray[Any] = np.ndarray(
+            layout.shape, layout.dtype, self._map, layout.start, order=layout.order
+        )
+        super().__init__(layout)
+        self._mask: NDArray[np.uint8] | None = None
+        if layout.mask is not None:
+            self._mask = np.ndarray(layout.mask_shape, np.uint8, self._map, layout.mask[0])
 
     def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
         """Return a copy of a window. See :class:`ndsampler.backends.base.RegionReader`."""
@@ -91,16 +142,8 @@ class NpyReader:
         self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
     ) -> NDArray[np.bool_]:
         """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
-        if self._mask is None:
-            return np.ones((y1 - y0, x1 - x0, 1), bool)
-        view = self._mask[y0:y1, x0:x1]
-        if bands is not None and view.shape[2] > 1:
-            view = view[:, :, bands]
-        return view != 0
-
-    def rows(self, y0: int, y1: int) -> NDArray[Any]:
-        """Return whole rows. See :class:`ndsampler.backends.base.SourceReader`."""
-        return self.read(y0, y1, 0, self.shape[1])
+        view = None if self._mask is None else self._mask[y0:y1, x0:x1]
+        return valid_pixels(view, (y1 - y0, x1 - x0), bands)
 
     def close(self) -> None:
         """Drop the map, which is unmapped once no thread reads from it."""
@@ -109,16 +152,216 @@ class NpyReader:
         del self._map
 
 
-def _find_mask(data: mmap.mmap, start: int, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """Return the mask after the array of an entry; None if there is none."""
+class NpySourceReader(_LayoutReader):
+    """Reads windows from a ``.npy`` source by position, so that a truncated file is an error.
+
+    Any number of threads may read at the same time.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CacheError: if the file cannot be opened, is truncated, or does not hold an image.
+    """
+
+    def __init__(self, path: str) -> None:
+        with _opened(path) as (file, layout):
+            self._file = _File(path, os.dup(file.fileno()))
+        super().__init__(layout)
+        self._layout = layout
+
+    def read(self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None) -> NDArray[Any]:
+        """Return the pixels of a window. See :class:`ndsampler.backends.base.RegionReader`.
+
+        Raises:
+            SourceError: if the file was truncated, or cannot be read any more.
+        """
+        layout, box = self._layout, (y0, y1, x0, x1)
+        if layout.order == "F":
+            pixels = self._read_columns(box, bands)
+        else:
+            pixels = self._file.read_window(layout.start, layout.shape, layout.dtype, box)
+            pixels = pixels if bands is None else pixels[:, :, bands]
+        return np.require(pixels, self.dtype, "C")
+
+    def _read_columns(self, box: tuple[int, int, int, int], bands: Sequence[int] | None) -> NDArray[Any]:
+        """Return a window of an array that stores band after band, and each of them column by column."""
+        y0, y1, x0, x1 = box
+        height, width, channels = self.shape
+        indexes = range(channels) if bands is None else bands
+        pixels = np.empty((y1 - y0, x1 - x0, len(indexes)), self._layout.dtype)
+        for place, band in enumerate(indexes):
+            start = self._layout.start + band * height * width * self.dtype.itemsize
+            columns = self._file.read_window(start, (width, height, 1), self._layout.dtype, (x0, x1, y0, y1))
+            pixels[:, :, place] = columns[:, :, 0].T
+        return pixels
+
+    def read_mask(
+        self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
+    ) -> NDArray[np.bool_]:
+        """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`.
+
+        Raises:
+            SourceError: if the file was truncated, or cannot be read any more.
+        """
+        layout, mask = self._layout, None
+        if layout.mask is not None:
+            box = (y0, y1, x0, x1)
+            mask = self._file.read_window(layout.mask[0], layout.mask_shape, np.dtype(np.uint8), box)
+        return valid_pixels(mask, (y1 - y0, x1 - x0), bands)
+
+    def close(self) -> None:
+        """Drop the file, which is closed once no thread reads from it."""
+        del self._file
+
+
+class _File:
+    """A descriptor that is closed when nothing refers to it, and reads by position.
+
+    Args:
+        path: the file, for messages.
+        descriptor: its descriptor.
+    """
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+    def read_window(
+        self,
+        start: int,
+        shape: tuple[int, int, int],
+        dtype: np.dtype[Any],
+        box: tuple[int, int, int, int],
+    ) -> NDArray[Any]:
+        """Return a window of an array that is stored in C order.
+
+        Args:
+            start: position of the array in bytes.
+            shape: (height, width, channels) of the array.
+            dtype: type of the values, in the byte order of the file.
+            box: first row, row after the last, first column, column after the last.
+
+        Raises:
+            SourceError: if the file ends before the window does, or cannot be read.
+        """
+        y0, y1, x0, x1 = box
+        _, width, channels = shape
+        pixels = np.empty((y1 - y0, x1 - x0, channels), dtype)
+        if pixels.size:
+            rows = pixels.reshape(y1 - y0, -1).view(np.uint8)
+            pitch = width * channels * dtype.itemsize
+            try:
+                self._read_rows(rows, start + y0 * pitch + x0 * channels * dtype.itemsize, pitch)
+            except OSError as ex:
+                raise SourceError(f"{self._path} cannot be read: {ex}") from ex
+        return pixels
+
+    def _read_rows(self, rows: NDArray[np.uint8], start: int, pitch: int) -> None:
+        """Fill rows of bytes. In the file, the rows are ``pitch`` bytes apart."""
+        count, length = rows.shape
+        gap = pitch - length
+        if gap == 0 or count == 1:
+            self._read_solid(memoryview(rows.data).cast("B"), start)
+        elif gap <= SMALL_GAP:
+            self._read_gapped(rows, start, pitch)
+        else:
+            self._read_apart(memoryview(rows.data).cast("B"), length, start, pitch)
+
+    def _read_apart(self, buffer: memoryview, length: int, start: int, pitch: int) -> None:
+        """Fill a buffer with pieces of the file, which start ``pitch`` bytes apart."""
+        read, descriptor = os.preadv, self._descriptor
+        for done in range(0, len(buffer), length):
+            piece = buffer[done : done + length]
+            if read(descriptor, [piece], start) != length:
+                self._read_solid(piece, start)
+            start += pitch
+
+    def _read_gapped(self, rows: NDArray[np.uint8], start: int, pitch: int) -> None:
+        """Fill rows of bytes from longer pieces of the file that hold the gaps between them too."""
+        count, length = rows.shape
+        step = max(1, GAPPED_BYTES // pitch)
+        buffer = np.empty((min(step, count), pitch), np.uint8)
+        for row in range(0, count, step):
+            piece = buffer[: min(step, count - row)]
+            # The last row need not be followed by a gap.
+            self._read_solid(
+                memoryview(piece.data).cast("B")[: piece.size - (pitch - length)], start + row * pitch
+            )
+            rows[row : row + len(piece)] = piece[:, :length]
+
+    def _read_solid(self, buffer: memoryview, start: int) -> None:
+        """Fill a buffer with the bytes at a position.
+
+        Raises:
+            OSError: if the file ends before that.
+        """
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(self._descriptor, [buffer[done : done + SOLID_BYTES]], start + done)
+            if count == 0:
+                raise OSError(errno.EIO, "it was truncated while it was being read")
+            done += count
+
+
+def open_npy_source(path: str) -> NpyReader | NpySourceReader:
+    """Open a ``.npy`` file that belongs to somebody else.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CacheError: if the file cannot be opened, is truncated, or does not hold an image.
+    """
+    # Windows has no positional reads, and lets nobody truncate a file that is mapped.
+    return NpySourceReader(path) if hasattr(os, "preadv") else NpyReader(path)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[BinaryIO, NpyLayout]]:
+    """Open a ``.npy`` file that holds a whole image, and yield what its header says.
+
+    Raises:
+        CacheError: if it cannot be opened, or holds something else.
+    """
+    try:
+        with open(path, "rb") as file:
+            yield file, _find_layout(file, path)
+    except CacheError:
+        raise
+    except OSError as ex:
+        raise CacheError(f"{path} cannot be opened: {ex}") from ex
+
+
+def _find_layout(file: BinaryIO, path: str) -> NpyLayout:
+    """Return where an open file stores what."""
+    shape, order, dtype = _read_header(file, path)
+    start = file.tell()
+    height, width, channels = shape if len(shape) == 3 else (*shape, 1)
+    mask = _find_mask(file, start + dtype.itemsize * math.prod(shape), (height, width, channels))
+    label = find_label(file)
+    nodata = None if label is None else label.nodata
+    if isinstance(nodata, list):
+        nodata = tuple(nodata)
+    return NpyLayout((height, width, channels), dtype, order, start, nodata, mask)
+
+
+def _find_mask(file: BinaryIO, start: int, shape: tuple[int, int, int]) -> tuple[int, int] | None:
+    """Return position and number of the masks after the array of an entry; None if there are none."""
     height, width, channels = shape
-    if len(data) < start + MASK_HEADER.size:
+    file.seek(start)
+    header = file.read(MASK_HEADER.size)
+    if len(header) < MASK_HEADER.size:
         return None
-    mark, count = MASK_HEADER.unpack_from(data, start)
+    mark, count = MASK_HEADER.unpack(header)
     start += MASK_HEADER.size
-    if mark != MASK_MARK or count not in (1, channels) or len(data) < start + height * width * count:
+    size = os.fstat(file.fileno()).st_size
+    if mark != MASK_MARK or count not in (1, channels) or size < start + height * width * count:
         return None
-    return np.ndarray((height, width, count), np.uint8, data, start)
+    return start, count
 
 
 def _write_mask(file: BinaryIO, source: MaskedReader) -> None:
@@ -131,7 +374,7 @@ def _write_mask(file: BinaryIO, source: MaskedReader) -> None:
         file.write(source.read_mask(y0, min(y0 + step, height), 0, width).tobytes())
 
 
-def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Any, np.dtype[Any]]:
+def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype[Any]]:
     """Return shape, order and type from the header of a ``.npy`` file that holds the whole array."""
     try:
         version = np.lib.format.read_magic(file)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.backends.formats.jpeg_damage import find_jpeg_damage
+from ndsampler.backends.formats.png_check import without_animation
+from ndsampler.backends.formats.webp_damage import find_webp_damage
 from ndsampler.backends.headers import check_plausible, read_claim
-from ndsampler.backends.jpeg_damage import find_jpeg_damage
-from ndsampler.backends.png_check import without_animation
-from ndsampler.backends.webp_damage import find_webp_damage
 from ndsampler.errors import SourceError
 from ndsampler.utils.fork_safety import GATE
 

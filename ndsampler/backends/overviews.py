@@ -9,30 +9,30 @@ speaks for it, some of its pixels are compared with those of the image.
 from __future__ import annotations
 
 import contextlib
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.backends.formats.tiff_header import read_pages
 from ndsampler.backends.gdal import RasterReader, page_name
 from ndsampler.backends.pages import is_reduced_size
-from ndsampler.backends.tiff_header import read_pages
 from ndsampler.errors import SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
+    from ndsampler.backends.formats.tiff_header import Page
     from ndsampler.backends.pages import PagePlan
-    from ndsampler.backends.tiff_header import Page
 
 __all__ = ["Level", "find_levels", "looks_reduced", "open_level", "recall_levels"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: File endings of files beside an image that hold its overviews.
 SIDE_ENDINGS = (".ovr", ".rrd", ".aux")

@@ -8,21 +8,21 @@ by what the dataset states.
 from __future__ import annotations
 
 import functools
-import logging
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.base import UNSTATED
-from ndsampler.backends.tiff_header import read_pages
-from ndsampler.backends.tiff_writers import read_stack
+from ndsampler.backends.formats.tiff_header import read_pages
+from ndsampler.backends.formats.tiff_writers import read_stack
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ndsampler.backends.base import Stated
-    from ndsampler.backends.tiff_header import Page
-    from ndsampler.backends.tiff_writers import Stack
+    from ndsampler.backends.formats.tiff_header import Page
+    from ndsampler.backends.formats.tiff_writers import Stack
     from ndsampler.utils.file_version import FileVersion
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
     "warn_of_others",
 ]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Photometric interpretations of gray pages.
 GRAY = (0, 1)
@@ -112,7 +112,7 @@ def plan_pages(pages: Sequence[Page], stated: Stated = UNSTATED) -> PagePlan:
 
     Example:
         >>> from ndsampler.backends.base import Stated
-        >>> from ndsampler.backends.tiff_header import Page
+        >>> from ndsampler.backends.formats.tiff_header import Page
         >>> pages = [Page(number, number, 60, 80) for number in range(1, 6)]
         >>> plan_pages(pages).shape, plan_pages(pages, Stated(5)).shape
         ((60, 80, 1), (60, 80, 5))
@@ -129,7 +129,7 @@ def plan_pages(pages: Sequence[Page], stated: Stated = UNSTATED) -> PagePlan:
 
 
 def _list_plans(pages: Sequence[Page]) -> list[PagePlan]:
-    """Return the ways to read a file; the first is that of a file of which the dataset states nothing."""
+    """Return the ways to read a file; the first applies if the dataset states nothing about the file."""
     alike = [page for page in pages if _may_be_plane(page, pages[0])]
     first = PagePlan(Arrangement.FIRST, (pages[0],))
     everything = PagePlan(Arrangement.CHANNELS, tuple(alike)) if len(alike) > 1 else first
@@ -194,7 +194,7 @@ def is_reduction(page: Page, full: Page) -> bool:
         full: the larger page.
 
     Example:
-        >>> from ndsampler.backends.tiff_header import Page
+        >>> from ndsampler.backends.formats.tiff_header import Page
         >>> is_reduction(Page(2, 9, 501, 700), Page(1, 8, 1003, 1401))
         True
         >>> is_reduction(Page(2, 9, 501, 501), Page(1, 8, 1003, 1401))

@@ -82,7 +82,7 @@ def check_overview_file(path: str, dataset: DatasetReader) -> None:
 
     Args:
         path: the file.
-        dataset: the open file, of which no overview was read yet.
+        dataset: the open file. None of its overviews may have been read yet.
 
     Raises:
         SourceError: if another file is named.

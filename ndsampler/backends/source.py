@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register
+from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register, valid_pixels
 from ndsampler.backends.claims import check_size
 from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
@@ -85,10 +85,8 @@ class ArrayReader:
         self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
     ) -> NDArray[np.bool_]:
         """Return which pixels are valid. See :class:`ndsampler.backends.base.MaskedReader`."""
-        if self._mask is None:
-            return np.ones((y1 - y0, x1 - x0, 1), bool)
-        view = self._mask[y0:y1, x0:x1]
-        return np.array(view if bands is None or view.shape[2] == 1 else view[:, :, bands], order="C")
+        view = None if self._mask is None else self._mask[y0:y1, x0:x1]
+        return valid_pixels(view, (y1 - y0, x1 - x0), bands)
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return a view of whole rows."""
@@ -181,10 +179,10 @@ def _open_pages(path: str, form: str) -> SourceReader:
     if os.path.isdir(path):
         raise SourceError(f"{path} is a folder; expected an image file")
     if lowered.endswith(".npy"):
-        from ndsampler.backends.npy import NpyReader
+        from ndsampler.backends.npy import open_npy_source
 
         try:
-            reader: SourceReader = NpyReader(path)
+            reader: SourceReader = open_npy_source(path)
         except CacheError as ex:
             raise SourceError(str(ex)) from ex
         check_size(path, *reader.shape)
@@ -286,6 +284,18 @@ def _read_whole(reader: RasterReader) -> SourceReader:
         return ArrayReader(reader.read(0, height, 0, width), reader.nodata, mask)
 
 
+def _check_indexes(path: str) -> None:
+    """Raise a SourceError if an index of a palette image is beyond the end of its color table."""
+    from ndsampler.backends import gdal
+
+    try:
+        reader = gdal.RasterReader(path)
+    except SourceError:  # GDAL does not know each kind of BMP
+        return
+    with contextlib.closing(reader):
+        reader.rows(0, reader.shape[0])
+
+
 def open_form(path: str, form: str) -> SourceReader:
     """Open an image file in one of its forms.
 
@@ -338,10 +348,7 @@ def _open_whole(path: str) -> SourceReader:
                 return _with_mask(path, read_with_gdal(path))
         raise SourceError(str(ex)) from ex.__cause__
     if has_short_palette(path):
-        from ndsampler.backends import gdal
-
-        with contextlib.closing(gdal.RasterReader(path)) as reader:
-            reader.rows(0, reader.shape[0])  # raises an error for an index beyond the end of the table
+        _check_indexes(path)
     return _with_mask(path, pixels)
 
 

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ndsampler.backends.avif_header import is_avif
 from ndsampler.backends.base import UNSTATED, Stated
+from ndsampler.backends.formats.avif_header import is_avif
+from ndsampler.backends.formats.jpeg_header import read_jpeg_frame
+from ndsampler.backends.formats.png_check import SIGNATURE as PNG_SIGNATURE
+from ndsampler.backends.formats.tiff_header import has_color_map, is_tiff
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, is_whole_image
-from ndsampler.backends.jpeg_header import read_jpeg_frame
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS
 from ndsampler.backends.pages import Arrangement, choose_page_form, choose_plan
-from ndsampler.backends.tiff_header import has_color_map, is_tiff
 from ndsampler.errors import DatasetMismatchError, SourceError
 from ndsampler.utils.file_version import FileVersion
 
@@ -190,7 +191,7 @@ def _find_png_chunk(file: BinaryIO, wanted: bytes) -> int | None:
 
 
 def has_short_palette(path: str) -> bool:
-    """Whether a PNG has a color table with fewer entries than its indexes have values.
+    """Whether a PNG or BMP has a color table with fewer entries than its indexes have values.
 
     Decoders show an index beyond the end as black, and do not report it.
 
@@ -198,8 +199,11 @@ def has_short_palette(path: str) -> bool:
         path: a local file.
     """
     with open(path, "rb") as file:
-        head = file.read(26)
-        if not head.startswith(b"\x89PNG\r\n\x1a\n") or len(head) < 26 or head[25] != 3:
+        head = file.read(54)
+        if head.startswith(b"BM") and len(head) == 54:
+            bits, entries = struct.unpack_from("<H", head, 28)[0], struct.unpack_from("<I", head, 46)[0]
+            return bits <= 8 and 0 < entries < 2**bits and head[14] >= 40
+        if not head.startswith(PNG_SIGNATURE) or len(head) < 26 or head[25] != 3:
             return False
         length = _find_png_chunk(file, b"PLTE")
     return length is not None and length // 3 < 2 ** head[24]
@@ -247,7 +251,7 @@ def _no_forms(head: bytes, file: BinaryIO) -> None:
 
 #: What a head looks like, and the function that finds the forms.
 _PARSERS: tuple[tuple[Any, Any], ...] = (
-    (lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"), _png_forms),
+    (lambda head: head.startswith(PNG_SIGNATURE), _png_forms),
     (lambda head: head.startswith(b"\xff\xd8\xff"), _jpeg_forms),
     (lambda head: head.startswith((b"GIF87a", b"GIF89a")), _gif_forms),
     (lambda head: head.startswith(b"BM"), _bmp_forms),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from ndsampler.backends.base import as_masked, row_ranges, same_pixels
@@ -16,6 +15,7 @@ from ndsampler.backends.gdal import THIN, RasterReader
 from ndsampler.backends.recording import Overview, RecordedSource, checksum_pixels
 from ndsampler.backends.source import ArrayReader, open_source
 from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def compare_entry(source: RecordedSource, entry: str, backend: Backend, exact: bool = True) -> None:

@@ -17,14 +17,16 @@ from ndsampler.backends.label import EntryLabel, check_entry, read_label, verify
 from ndsampler.backends.source import SourceBackend, spans_files, stat_source
 from ndsampler.backends.values import choose_form, reads_first_page
 from ndsampler.cache.comparison import is_copy
-from ndsampler.cache.handles import HandlePool
+from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, made_room, making_room
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
-from ndsampler.cache.names import entry_path, is_named_for
-from ndsampler.cache.partial import PartialFiles
+from ndsampler.cache.names import entry_path, is_named_for, workdir_of
+from ndsampler.cache.partial import PartialFiles, WriterBusyError
+from ndsampler.cache.trust import TrustedOwners
 from ndsampler.cache.writer import ChangedSourceError, give_advice, publish, write_entry
 from ndsampler.errors import CacheError, DatasetMismatchError, MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,10 +37,16 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Error codes of exhausted resources, which say nothing about a file.
-SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+SCARCE = frozenset({*TOO_MANY_FILES, errno.ENOMEM})
+
+#: Error codes of what passes, so that an entry is tried again by the next read.
+PASSING = SCARCE | {errno.EBUSY}
+
+#: Seconds that a read waits for another writer of its entry if it may bypass the cache.
+BYPASS_SECONDS = 10.0
 
 #: Maximum attempts to read a file that is replaced, removed or damaged during the read.
 READ_ATTEMPTS = 5
@@ -68,6 +76,7 @@ class FrameCache:
         dpath: the config folder of the entries; None for a backend that keeps none.
         hashid_mode: what identifies a source: see :class:`ndsampler.cache.identity.SourceIdentifier`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to read the source where its entry cannot be made.
+        trust: ``'warn'`` or ``'strict'``: see :class:`ndsampler.cache.trust.TrustedOwners`.
 
     Example:
         >>> from ndsampler.backends import make_backend
@@ -81,11 +90,13 @@ class FrameCache:
         dpath: str | None,
         hashid_mode: str = "PATH",
         on_cache_error: str = "raise",
+        trust: str = "warn",
     ) -> None:
         self.backend = backend
         self.dpath = dpath
         self._identifier = SourceIdentifier(hashid_mode)
         self.on_cache_error = on_cache_error
+        self._owners = TrustedOwners(None if dpath is None else workdir_of(dpath), trust)
         self.handles = HandlePool()
         self._sources = SourceBackend()
         self._waits = MAX_WAITS
@@ -93,6 +104,8 @@ class FrameCache:
         # is whole.
         self._files: dict[tuple[Source, FileVersion], str] = {}
         self._whole: dict[FileVersion, bool] = {}
+        # Sources that are read without a cache for the moment.
+        self._bypassed: dict[Source, bool] = {}
         # The latest version of each source for which a file was provided.
         self._latest: dict[Source, FileVersion] = {}
 
@@ -144,7 +157,9 @@ class FrameCache:
                 return self.handles.lend(key, functools.partial(_open, file, source, level), action)
             except DatasetMismatchError:
                 raise
-            except (SourceError, CacheError):
+            except (SourceError, CacheError) as ex:
+                if made_room(ex):
+                    continue
                 if attempt == READ_ATTEMPTS or not self._was_disturbed(file):
                     raise
             attempt += 1
@@ -225,15 +240,20 @@ class FrameCache:
     def _provide(self, source: Source, version: FileVersion) -> str:
         """Return the path of the file to read for a source, making its entry if needed, and remember it."""
         self._recheck(source, version)
+        bypasses = self.on_cache_error == "bypass"
+        was_bypassed = source in self._bypassed
         try:
-            file = self.ensure(source)
+            # Whoever waited once in vain, for a writer that was stopped for example, waits no more.
+            file = self.ensure(source, (0.0 if was_bypassed else BYPASS_SECONDS) if bypasses else None)
+            self._bypassed.pop(source, None)
         except CacheError as ex:
-            if self.on_cache_error != "bypass":
+            if not bypasses:
                 raise
-            logger.warning("%s is read without a cache: %s", source.path, ex)
+            level = logging.DEBUG if was_bypassed else logging.WARNING
+            logger.log(level, "%s is read without a cache: %s", source.path, ex)
             file = source.path
-            if isinstance(ex.__cause__, OSError) and ex.__cause__.errno in SCARCE:
-                # The next attempt may succeed, so nothing is remembered.
+            if isinstance(ex.__cause__, OSError) and ex.__cause__.errno in PASSING:
+                _remember(self._bypassed, source, True)
                 return file
         if version.is_current():
             _remember(self._files, (source, version), file)
@@ -272,8 +292,13 @@ class FrameCache:
 
     # --- making entries
 
-    def ensure(self, source: Source) -> str:
+    @making_room
+    def ensure(self, source: Source, patience: float | None = None) -> str:
         """Return the path of a file that the backend reads fast, making it if it is missing.
+
+        Args:
+            source: the image file.
+            patience: seconds to wait for another writer of the entry. See :meth:`PartialFiles.claim`.
 
         Returns:
             The path of the entry, or of the source where that is usable in place.
@@ -289,7 +314,7 @@ class FrameCache:
                 if file is None:
                     # Forks do not wait for a conversion, nor for another process that converts the same file.
                     with GATE.step_out():
-                        file = self._make(source)
+                        file = self._make(source, patience)
                 return file
             except (ChangedSourceError, MissingSourceError):
                 if attempt == READ_ATTEMPTS:
@@ -297,6 +322,7 @@ class FrameCache:
             self._stat(source.path)  # raises an error if the source is missing and stays so
             attempt += 1
 
+    @making_room
     def find_ready(self, source: Source) -> str | None:
         """Return the file that :meth:`ensure` would return at once; None if it has an entry to make.
 
@@ -333,12 +359,12 @@ class FrameCache:
         """Remove what writers left behind that have died, and return how many there were."""
         return 0 if self.dpath is None else PartialFiles(self.dpath).clean_up()
 
-    def _make(self, source: Source) -> str:
+    def _make(self, source: Source, patience: float | None) -> str:
         """Convert a source into a new entry, and return its path."""
         identity = self.identify(source)
         entry = self._entry_of(identity)
         try:
-            with PartialFiles(str(self.dpath)).claim(identity.token) as partial:
+            with PartialFiles(str(self.dpath)).claim(identity.token, patience) as partial:
                 if self._is_whole(entry):
                     # Another thread or process made it while this one waited.
                     return entry
@@ -346,6 +372,8 @@ class FrameCache:
                 publish(partial, entry)
         except SourceError:
             raise
+        except WriterBusyError as ex:
+            raise CacheError(f"the entry {entry} of {source.path} is not ready: {ex}") from ex
         except OSError as ex:
             advice = give_advice(ex, source.path, str(self.dpath))
             raise CacheError(f"the entry {entry} of {source.path} cannot be made{advice}") from ex
@@ -375,7 +403,8 @@ class FrameCache:
         """Whether an entry exists and is undamaged; each version of it is checked once per process.
 
         Raises:
-            CacheError: if this cannot be determined now, for example because too many files are open.
+            CacheError: if this cannot be determined now, for example because too many files are open, or if
+                the entry belongs to a user who is not trusted.
         """
         try:
             stat = os.stat(entry)
@@ -388,6 +417,7 @@ class FrameCache:
             # Opening a pipe could block forever.
             logger.warning("expected a cache entry at %s, but it is not a regular file", entry)
             return False
+        self._owners.check(entry, stat)
         version = FileVersion.from_stat(entry, stat)._replace(ctime_ns=0)
         known = self._whole.get(version)
         return self._check(version, check_entry) if known is None else known
@@ -411,7 +441,7 @@ class FrameCache:
         return whole
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_whole": {}, "_latest": {}}
+        return {**self.__dict__, "_files": {}, "_whole": {}, "_bypassed": {}, "_latest": {}}
 
 
 def _open(file: FileToRead, source: Source, level: int) -> RegionReader:

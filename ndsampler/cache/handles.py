@@ -4,32 +4,44 @@ Keeps readers of files open, bounded in number and in memory.
 One GDAL handle used by two threads, or by a process and its fork, returns wrong pixels without an error.
 Here a reader that is not shareable is lent only to the thread that opened it, and a forked process never
 touches a reader that it inherited.
+
+Each sampler has a pool of its own. The number of files that all pools of a process keep open is bounded too:
+beyond it, the least recently used file of any pool is closed. If the process has too many files open all the
+same, because other code opened them, :func:`making_room` closes files of the pools and tries again.
 """
 
 from __future__ import annotations
 
+import errno
+import functools
+import itertools
 import os
 import threading
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from ndsampler.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from ndsampler.backends.base import RegionReader
 
+Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-#: Maximum number of files that one pool keeps open. A GDAL handle takes about 0.1 MB.
+#: Maximum number of files that the pools of a process keep open. A GDAL handle takes about 0.1 MB.
 MAX_HANDLES = 256
 
 #: Maximum memory of the decoded images in one pool, in bytes. The latest image is kept whatever its size.
 MAX_DECODED_BYTES = 256 * 2**20
+
+#: Error codes of a process, and of a system, that has too many files open.
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 #: Readers inherited from a parent process. A reference keeps them from being closed here: closing runs
 #: code of GDAL whose locks another thread of the parent may have held at the fork.
@@ -38,9 +50,17 @@ _inherited: list[Any] = []
 #: Every pool of this process.
 _pools: weakref.WeakSet[HandlePool] = weakref.WeakSet()
 
+#: Held while the pools change. One lock for all pools, because one pool may close the files of another.
+_lock = threading.Lock()
+
+#: Numbers the uses of all readers, to find the least recently used one.
+_uses = itertools.count()
+
 
 def _leave_handles_to_parent() -> None:
     """Empty all pools in a forked process, before it has threads that could use them."""
+    global _lock
+    _lock = threading.Lock()
     for pool in list(_pools):
         pool.leave_to_parent()
 
@@ -50,7 +70,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def affordable_handles() -> int:
-    """Return how many files a pool may keep open in this process.
+    """Return how many files the pools may keep open in this process.
+
+    That is a quarter of the files that the system allows, not counting those that a fork inherited from the
+    pools of its parent.
 
     Example:
         >>> 1 <= affordable_handles() <= MAX_HANDLES
@@ -63,7 +86,7 @@ def affordable_handles() -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # type: ignore[attr-defined]
     if limit == resource.RLIM_INFINITY:  # type: ignore[attr-defined]
         return MAX_HANDLES
-    return max(1, min(MAX_HANDLES, limit // 4))
+    return max(1, min(MAX_HANDLES, (limit - sum(map(len, _inherited))) // 4))
 
 
 def close_idle_readers() -> None:
@@ -72,16 +95,106 @@ def close_idle_readers() -> None:
     Example:
         >>> close_idle_readers()
     """
-    for pool in list(_pools):
+    with _lock:
+        pools = list(_pools)
+    for pool in pools:
         pool.clear()
+
+
+def make_room() -> bool:
+    """Close the half of the idle files of this process that was used less recently.
+
+    Returns:
+        Whether there were any.
+
+    Example:
+        >>> close_idle_readers()
+        >>> make_room()
+        False
+    """
+    with _lock:
+        count = sum(pool.count_files() for pool in _pools)
+        readers = list(_take_oldest(count - count // 2))
+    found = bool(readers)
+    _close(readers)
+    return found
+
+
+def made_room(error: OSError) -> bool:
+    """Close idle files if an error says that too many files are open.
+
+    Args:
+        error: of what failed, which may be raised from another one.
+
+    Returns:
+        Whether files were closed, so that what failed may succeed now.
+    """
+    return _is_of_too_many_files(error) and make_room()
+
+
+def making_room(function: Callable[Params, Result]) -> Callable[Params, Result]:
+    """Return a function that closes idle files and runs again if the process has too many files open.
+
+    Args:
+        function: one that may be repeated after it has failed.
+    """
+
+    @functools.wraps(function)
+    def attempt(*args: Params.args, **kwargs: Params.kwargs) -> Result:
+        while True:
+            try:
+                return function(*args, **kwargs)
+            except OSError as ex:
+                if not made_room(ex):
+                    raise
+
+    return attempt
+
+
+def _is_of_too_many_files(error: BaseException | None) -> bool:
+    """Return whether an error, or what it was raised from, says that too many files are open."""
+    texts = [os.strerror(code) for code in TOO_MANY_FILES]
+    while error is not None:
+        # GDAL gives no error code.
+        if getattr(error, "errno", None) in TOO_MANY_FILES or any(text in str(error) for text in texts):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _close_excess() -> None:
+    """Close the least recently used files beyond the bound of this process."""
+    bound = affordable_handles()
+    with _lock:
+        readers = list(_take_oldest(sum(pool.count_files() for pool in _pools) - bound))
+    _close(readers)
+
+
+def _take_oldest(count: int) -> Iterator[RegionReader]:
+    """Take the least recently used files out of all pools; the lock is held."""
+    pools = list(_pools)
+    for _ in range(count):
+        found = [(oldest, pool) for pool in pools if (oldest := pool.oldest_file()) is not None]
+        (_, key), pool = min(found, key=lambda item: item[0][0])
+        yield pool.remove(key)
+
+
+@dataclass(slots=True, eq=False)
+class _Idle:
+    """A reader that is not lent to a thread, or that several threads share."""
+
+    use: int
+    """When it was used last, on the count of all uses."""
+    reader: RegionReader
+    """The reader."""
 
 
 class HandlePool:
     """Lends open readers, and keeps the most recently used ones open.
 
     Args:
-        max_handles: maximum number of idle readers; by default 256, or a quarter of the files that the
-            system lets a process open, if that is less.
+        max_handles: maximum number of idle readers; by default what the process may keep open, which is 256,
+            or a quarter of the files that the system lets it open, if that is less.
         max_bytes: maximum memory of all shareable readers together.
 
     Example:
@@ -98,13 +211,15 @@ class HandlePool:
         self.max_handles = affordable_handles() if max_handles is None else max_handles
         self.max_bytes = max_bytes
         self._reset()
-        _pools.add(self)
 
     def _reset(self) -> None:
         """Start empty in this process."""
-        self._lock = threading.Lock()
-        self._idle: OrderedDict[Hashable, RegionReader] = OrderedDict()
+        # The least recently used reader comes first.
+        self._idle: OrderedDict[Hashable, _Idle] = OrderedDict()
         self._bytes = 0
+        self._in_memory = 0
+        with _lock:
+            _pools.add(self)
 
     def leave_to_parent(self) -> None:
         """Start empty in a forked process, without touching what its parent has open."""
@@ -113,6 +228,17 @@ class HandlePool:
 
     def __len__(self) -> int:
         return len(self._idle)
+
+    def count_files(self) -> int:
+        """Return how many files are open. A reader that holds a decoded image has none."""
+        return len(self._idle) - self._in_memory
+
+    def oldest_file(self) -> tuple[int, Hashable] | None:
+        """Return when the least recently used file was used, and its key; the lock is held."""
+        for key, idle in self._idle.items():
+            if not idle.reader.nbytes:
+                return idle.use, key
+        return None
 
     def lend(
         self, key: Hashable, opener: Callable[[], RegionReader], action: Callable[[RegionReader], Result]
@@ -131,6 +257,7 @@ class HandlePool:
             What the function returns.
         """
         reader = self._take(key)
+        is_new = reader is None
         if reader is None:
             reader = opener()
         try:
@@ -139,26 +266,44 @@ class HandlePool:
             _close([reader])
             raise
         self._give_back(key, reader)
+        if is_new:
+            _close_excess()
         return result
 
     def _take(self, key: Hashable) -> RegionReader | None:
         """Return an idle reader that this thread may use, if there is one."""
-        with self._lock:
-            reader = self._idle.get(key)
-            if reader is not None:
+        with _lock:
+            idle = self._idle.get(key)
+            if idle is not None:
+                idle.use = next(_uses)
                 self._idle.move_to_end(key)
-                return reader
-            return self._idle.pop((threading.get_ident(), key), None)
+                return idle.reader
+            own_key = (threading.get_ident(), key)
+            return self.remove(own_key) if own_key in self._idle else None
+
+    def remove(self, key: Hashable) -> RegionReader:
+        """Take out an idle reader; the lock is held.
+
+        Args:
+            key: of the reader.
+        """
+        reader = self._idle.pop(key).reader
+        self._bytes -= reader.nbytes
+        self._in_memory -= bool(reader.nbytes)
+        return reader
 
     def _give_back(self, key: Hashable, reader: RegionReader) -> None:
         """Keep a reader open for the next loan, within the bounds."""
-        if reader.shareable and self._idle.get(key) is reader:
-            return
+        if reader.shareable:
+            idle = self._idle.get(key)
+            if idle is not None and idle.reader is reader:
+                return
         own_key = key if reader.shareable else (threading.get_ident(), key)
-        with self._lock:
-            evicted = [self._idle.pop(own_key)] if own_key in self._idle else []
-            self._idle[own_key] = reader
-            self._bytes += reader.nbytes - sum(old.nbytes for old in evicted)
+        with _lock:
+            evicted = [self.remove(own_key)] if own_key in self._idle else []
+            self._idle[own_key] = _Idle(next(_uses), reader)
+            self._bytes += reader.nbytes
+            self._in_memory += bool(reader.nbytes)
             evicted += self._take_excess()
         _close(evicted)
 
@@ -166,9 +311,7 @@ class HandlePool:
         """Take out the least recently used readers beyond the bounds; the lock is held."""
         excess = []
         while len(self._idle) > 1 and (len(self._idle) > self.max_handles or self._bytes > self.max_bytes):
-            _, oldest = self._idle.popitem(last=False)
-            self._bytes -= oldest.nbytes
-            excess.append(oldest)
+            excess.append(self.remove(next(iter(self._idle))))
         return excess
 
     def set_size(self, max_handles: int) -> None:
@@ -182,17 +325,15 @@ class HandlePool:
         """
         if isinstance(max_handles, bool) or not isinstance(max_handles, (int, np.integer)) or max_handles < 1:
             raise ArgumentError(f"max_handles is {max_handles!r}; expected an integer of at least 1")
-        with self._lock:
+        with _lock:
             self.max_handles = int(max_handles)
             excess = self._take_excess()
         _close(excess)
 
     def clear(self) -> None:
         """Close every reader that is not on loan."""
-        with self._lock:
-            readers = list(self._idle.values())
-            self._idle.clear()
-            self._bytes = 0
+        with _lock:
+            readers = [self.remove(key) for key in list(self._idle)]
         _close(readers)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -202,7 +343,6 @@ class HandlePool:
         self.max_handles = state["max_handles"]
         self.max_bytes = state["max_bytes"]
         self._reset()
-        _pools.add(self)
 
 
 def _close(readers: Iterable[RegionReader]) -> None:

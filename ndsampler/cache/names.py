@@ -50,6 +50,15 @@ def entries_root(workdir: PathLike) -> str:
     return os.path.join(os.path.abspath(os.fspath(workdir)), "_cache", "frames")
 
 
+def workdir_of(folder: str) -> str:
+    """Return the workdir of a config folder.
+
+    Args:
+        folder: its path.
+    """
+    return os.path.dirname(os.path.dirname(os.path.dirname(folder)))
+
+
 def config_folder(backend: Backend, version: int = FORMAT_VERSION) -> str:
     """Return the name of the folder of a backend and its settings, the same in every process.
 

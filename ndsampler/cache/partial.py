@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import time
 import uuid
@@ -26,11 +25,12 @@ from typing import TYPE_CHECKING
 from ndsampler.cache.folders import Folder, open_folder
 from ndsampler.cache.locks import ForeignLockError, LockFile, LocksUnavailableError, have_locks
 from ndsampler.cache.names import is_writer_file, is_writer_folder
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: The folder of all writers, below the folder of the entries.
 FOLDER = "_partial"
@@ -56,6 +56,10 @@ MAX_MISSES = 25
 STALE_SECONDS = 86_400.0
 
 
+class WriterBusyError(OSError):
+    """Another writer of an entry has not finished in time."""
+
+
 class PartialFiles:
     """Gives each writer of one folder of entries a file to write, and removes what dead writers left.
 
@@ -75,7 +79,7 @@ class PartialFiles:
         self.dpath = os.path.join(dpath, FOLDER)
 
     @contextlib.contextmanager
-    def claim(self, token: str) -> Iterator[str]:
+    def claim(self, token: str, patience: float | None = None) -> Iterator[str]:
         """Return the path of a file to write; the file is removed when the block ends.
 
         This waits while another thread or process holds the same token, so check afterwards whether that
@@ -83,12 +87,15 @@ class PartialFiles:
 
         Args:
             token: names the entry that is to be written.
+            patience: seconds to wait for another writer; None waits for :data:`PATIENCE_SECONDS`, and then
+                lets this writer write the entry too.
 
         Raises:
+            WriterBusyError: if another writer has not finished within ``patience``.
             OSError: if no folder can be made.
         """
         self.clean_up()
-        folder, lock = self._claim_folder(token)
+        folder, lock = self._claim_folder(token, patience)
         # Two hosts can both get the lock on a network disk that is mounted without locks.
         own = f"entry.{uuid.uuid4().hex[:8]}"
         try:
@@ -167,15 +174,15 @@ class PartialFiles:
             logger.debug("%s is left alone: %s", self.dpath, ex)
             return []
 
-    def _claim_folder(self, token: str) -> tuple[str, LockFile]:
+    def _claim_folder(self, token: str, patience: float | None) -> tuple[str, LockFile]:
         """Return the folder of a token and its lock, or those of a folder of one's own without locks."""
         folder = os.path.join(self.dpath, token)
-        lock = self._wait_for(folder) if have_locks() else None
+        lock = self._wait_for(folder, patience) if have_locks() else None
         return _make_own_folder(f"{folder}.{uuid.uuid4().hex[:8]}") if lock is None else (folder, lock)
 
-    def _wait_for(self, folder: str) -> LockFile | None:
+    def _wait_for(self, folder: str, patience: float | None) -> LockFile | None:
         """Return the lock of a folder as soon as no other writer holds it; None if that takes too long."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
         misses = 0
         try:
             while (lock := _lock_folder(folder)) is None and time.monotonic() < deadline:
@@ -196,6 +203,8 @@ class PartialFiles:
         except ForeignLockError as ex:
             logger.warning("%s; another folder is used", ex)
             return None
+        if lock is None and patience is not None:
+            raise WriterBusyError(errno.EBUSY, "another process or thread is writing it and does not finish")
         return lock
 
 

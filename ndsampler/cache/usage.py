@@ -4,18 +4,18 @@ Tells which entries belong to the files of certain datasets.
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ndsampler.backends.label import EntryLabel
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class HasSources(Protocol):

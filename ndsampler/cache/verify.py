@@ -5,7 +5,6 @@ Reads every entry of a workdir back, and compares it with its checksum and its s
 from __future__ import annotations
 
 import contextlib
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from ndsampler.cache.names import backend_of_folder
 from ndsampler.cache.removal import find_own_entries, remove_item
 from ndsampler.cache.reports import ENTRIES, EntryReport, Status, Tally
 from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ndsampler.cache.usage import Sources
     from ndsampler.types import PathLike
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)

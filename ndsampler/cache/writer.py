@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import math
 import os
 import re
@@ -21,6 +20,7 @@ from ndsampler.cache.comparison import compare_entry
 from ndsampler.cache.handles import close_idle_readers
 from ndsampler.cache.identity import SourceIdentity
 from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from ndsampler.backends.base import Backend, RegionReader
@@ -41,7 +41,7 @@ _DISK_TROUBLE = re.compile(
     re.IGNORECASE,
 )
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class ChangedSourceError(SourceError):

@@ -2,15 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from ndsampler.errors import escape_controls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Exit codes: nothing is wrong; something failed or was found; the user can correct the input.
 FINE, FOUND, BAD_INPUT = 0, 1, 2
 
 #: Exit codes: the user pressed Ctrl-C; the reader of a pipe has closed it.
 INTERRUPTED, PIPE_CLOSED = 130, 141
+
+
+class EscapedStream:
+    r"""Writes text to another stream, with every character escaped that could control a terminal.
+
+    Args:
+        stream: where the text goes.
+
+    Example:
+        >>> import io
+        >>> stream = io.StringIO()
+        >>> EscapedStream(stream).write('a\x1b[2J.png')
+        9
+        >>> stream.getvalue()
+        'a\\x1b[2J.png'
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text, and return how many of its characters were written."""
+        self.stream.write(escape_controls(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def escaped_output() -> Iterator[None]:
+    """Escape whatever this process prints: names in messages of other libraries, warnings and logs too."""
+    out, err = (cast(TextIO, EscapedStream(stream)) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
+
+
+def progress_stream() -> TextIO:
+    """Return stderr as it is, for progress bars, which move the cursor and show no names."""
+    return cast(TextIO, getattr(sys.stderr, "stream", sys.stderr))
 
 
 def say(text: str = "") -> None:
@@ -38,4 +84,6 @@ def progress_bar(desc: str, total: int | None, quiet: bool) -> Any:
     """
     import ubelt as ub
 
-    return ub.ProgIter(total=total, desc=desc, stream=sys.stderr, verbose=0 if quiet else 1, time_thresh=0.5)
+    return ub.ProgIter(
+        total=total, desc=desc, stream=progress_stream(), verbose=0 if quiet else 1, time_thresh=0.5
+    )

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import ndsampler
 from ndsampler.cli import demo, info, prepare, prune, verify
 from ndsampler.cli.arguments import KeyParser
-from ndsampler.cli.console import BAD_INPUT, INTERRUPTED, PIPE_CLOSED, complain
+from ndsampler.cli.console import BAD_INPUT, INTERRUPTED, PIPE_CLOSED, complain, escaped_output
 from ndsampler.errors import NDSamplerError
 from ndsampler.utils.formatting import printable
 
@@ -63,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 if a command failed or found something, 2 for an error that the
         user can correct, which is printed as one line on stderr.
     """
+    with escaped_output():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    """Run a command, and return its exit code."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.command is None:

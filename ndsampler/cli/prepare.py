@@ -12,8 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.cli.arguments import add_images, add_positional, add_switch, take_positional
-from ndsampler.cli.console import FINE, FOUND, complain, say, say_json
-from ndsampler.dataset.opening import open_dataset
+from ndsampler.cli.console import FINE, FOUND, complain, progress_stream, say, say_json
 from ndsampler.errors import ArgumentError
 from ndsampler.utils.formatting import format_bytes, format_duration, printable
 
@@ -98,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
         logging.basicConfig(stream=sys.stderr, format="%(message)s")
         logging.getLogger("ndsampler").setLevel(logging.DEBUG)
     # Progress goes to stderr; stdout is for the summary.
-    with contextlib.redirect_stdout(sys.stderr), _executor(args) as executor:
+    with contextlib.redirect_stdout(progress_stream()), _executor(args) as executor:
         report = frames.try_prepare(workers=args.workers, executor=executor, verbose=0 if args.quiet else 1)
     for failure in report.failures:
         complain(printable(failure.error))
@@ -113,6 +112,7 @@ def _open_frames(args: argparse.Namespace) -> CocoFrames:
     """Return the images of the dataset, with the chosen cache."""
     from ndsampler.backends import make_backend
     from ndsampler.coco_frames import CocoFrames
+    from ndsampler.dataset.opening import open_dataset
 
     backend = make_backend(_parse_backend(args.backend))
     if not backend.caches:
@@ -142,12 +142,9 @@ def _executor(args: argparse.Namespace) -> Iterator[Executor | None]:
     if args.executor == "threads":
         yield None
         return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+    from ndsampler.frames.processes import start_workers
 
-    # A forked process would inherit locks that threads of this process hold.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, args.workers), mp_context=context) as executor:
+    with start_workers(args.workers) as executor:
         yield executor
 
 

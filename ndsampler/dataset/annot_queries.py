@@ -95,9 +95,3 @@ class AnnotQueries:
             [1]
         """
         return self.isect_index.visible_aids(gid, ltrb, visible_thresh)
-
-    def find_rows(
-        self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
-    ) -> NDArray[np.int64]:
-        """As :meth:`find_aids`, but return rows of the columns of :attr:`isect_index`."""
-        return self.isect_index.visible_rows(gid, ltrb, visible_thresh)

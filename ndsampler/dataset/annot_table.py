@@ -7,7 +7,6 @@ columns instead, which are built once, grouped by image, and pickle as arrays.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +19,7 @@ from ndsampler.dataset.edits import dataset_state
 from ndsampler.dataset.image_table import ImageTable
 from ndsampler.dataset.records import AnnotRecords, box_of, read_annots
 from ndsampler.errors import UnknownIdError
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AnnotTable"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
+
+#: Annotations whose latest match with the table is kept.
+_MAX_MATCHED = 20_000
 
 #: How often a dataset is read that another thread edits at the same time.
 _READS = 10
@@ -241,25 +244,38 @@ class AnnotTable(Columns):
         Raises:
             ArgumentError: if its box or its geometry is malformed now.
         """
-        row = self._row_of(ann["id"])
-        if row is None or (self._dicts is not None and self._dicts[row] is not ann):
+        marks = (ann["image_id"], ann.get("category_id"), ann.get("bbox"))
+        known = self._matched.get(ann["id"])
+        if known is not None and known[0] is ann and known[1] == marks:
+            return True
+        if not self._has_row_of(ann, imgs):
+            return False
+        if type(marks[2]) is list:  # of another value it could not be seen that it was changed in place
+            if len(self._matched) >= _MAX_MATCHED:
+                self._matched.clear()
+            self._matched[ann["id"]] = (ann, (*marks[:2], list(marks[2])))
+        return True
+
+    @cached_property
+    def _matched(self) -> dict[Any, tuple[dict[str, Any], tuple[Any, ...]]]:
+        """Annotation id to the annotation, and to its image, category and box when it matched."""
+        return {}
+
+    def _has_row_of(self, ann: dict[str, Any], imgs: Mapping[Any, Any]) -> bool:
+        """Whether a row has the image, category and box of an annotation."""
+        order, ascending = self._by_aid
+        place = int(ascending.searchsorted(ann["id"]))
+        if place == len(ascending) or ascending[place] != ann["id"]:
+            return False
+        row = int(order[place])
+        if self._dicts is not None and self._dicts[row] is not ann:
             return False
         cid = ann.get("category_id")
         first, stop = self.spans.get(ann["image_id"], (0, 0))
         if not first <= row < stop or self.cids[row] != (NO_ID if cid is None else int(cid)):
             return False
-        held = self.boxes[row].tolist()
-        bbox = ann.get("bbox")
-        if self.has_box[row] and type(bbox) is list and bbox == held:
-            return True
         box, stated = box_of(ann, imgs)
-        return stated == self.has_box[row] and np.array_equal(held, box, equal_nan=True)
-
-    def _row_of(self, aid: int) -> int | None:
-        """Return the row of an annotation; None if there is none."""
-        order, ascending = self._by_aid
-        place = int(np.searchsorted(ascending, aid))
-        return int(order[place]) if place < len(ascending) and ascending[place] == aid else None
+        return stated == self.has_box[row] and np.array_equal(self.boxes[row], box, equal_nan=True)
 
     def hash_columns(self) -> str:
         """Return a hash of image ids, annotation ids, categories and boxes; the same in every process."""

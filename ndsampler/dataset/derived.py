@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.dataset.edits import dataset_state
+from ndsampler.dataset.kwcoco_adapter import is_view, last_entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,8 @@ class Derived:
     """
 
     def __init__(self, dset: Any) -> None:
+        # As long as they are held, no other object can get their identity, which is part of the state.
+        self._held = () if is_view(dset) else last_entries(dset)
         self.state: tuple[Any, ...] = dataset_state(dset)
         self.values: dict[str, Any] = {}
         self._next: dict[str, Derived] = {}

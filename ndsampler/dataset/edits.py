@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ndsampler.dataset.kwcoco_adapter import build_hash, edit_counters, is_view
+from ndsampler.dataset.kwcoco_adapter import build_hash, edit_counters, is_view, last_entries
 from ndsampler.errors import ArgumentTypeError
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
@@ -32,6 +32,9 @@ class DatasetHash(HashIdentifiable):
     _hashed_state: tuple[Any, ...] | None = None
     """State of the dataset when the id was computed."""
 
+    _hashed_entries: tuple[Any, ...] = ()
+    """The last annotation and the last image of that state."""
+
     @property
     @fork_safe
     def hashid(self) -> str:
@@ -45,6 +48,8 @@ class DatasetHash(HashIdentifiable):
             self._hashid = None
         if self._hashid is None:
             self._hashed_state = state
+            # As long as they are held, no other object can get their identity, which is part of the state.
+            self._hashed_entries = () if is_view(self.dset) else last_entries(self.dset)
         return super().hashid
 
 

@@ -4,7 +4,6 @@ The sizes of images that the dataset does not state, read from the headers of th
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from ndsampler.dataset.missing_file import describe_missing
 from ndsampler.dataset.sql_view import fetch
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SizeSource"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Files whose headers are read at once; most of the time is spent waiting for the disk or the network.
 THREADS = 16

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from ndsampler.demo.landscape.spectrum import SENSORS, Asset, Sensor, measure_ba
 from ndsampler.demo.pictures import encode_image, write_scene, write_tiff
 from ndsampler.demo.records import Records
 from ndsampler.demo.settings import LandscapeSettings
+from ndsampler.utils.logs import get_logger
 from ndsampler.utils.whole_file import open_whole
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, float], object]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Names of the videos.
 FILM, SURVEY = "traffic", "survey"

@@ -5,7 +5,7 @@ Converting many images ahead of time: here, in threads, or on whatever executor 
 from __future__ import annotations
 
 import contextlib
-import logging
+import functools
 import os
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.errors import CacheError, NDSamplerError, SourceError
+from ndsampler.frames.processes import end_with_parent
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from ndsampler.frames.layout import FrameLayout
     from ndsampler.frames.reader import FrameReader
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Frames handed to an executor at once, so that millions of them do not wait in its queue.
 MAX_PENDING = 256
@@ -209,13 +211,14 @@ def _outcomes(
 
 def _submit(executor: Executor, reader: FrameReader, layouts: Iterable[FrameLayout]) -> Iterator[Outcome]:
     """Hand frames to an executor, a bounded number at a time."""
+    task = functools.partial(_convert_for, os.getpid())
     pending: dict[Future[Outcome], FrameLayout] = {}
     queue = iter(layouts)
     try:
         while True:
             while len(pending) < MAX_PENDING and (layout := next(queue, None)) is not None:
                 try:
-                    pending[executor.submit(convert, reader, layout)] = layout
+                    pending[executor.submit(task, reader, layout)] = layout
                 except Exception as ex:  # its workers were killed, it was shut down, or it is full
                     yield _lost(layout, ex)
             if not pending:
@@ -225,6 +228,13 @@ def _submit(executor: Executor, reader: FrameReader, layouts: Iterable[FrameLayo
     finally:
         for future in pending:
             future.cancel()
+
+
+def _convert_for(pid: int, reader: FrameReader, layout: FrameLayout) -> Outcome:
+    """Make the missing entries of one frame for a process, and end with it if this one is its child."""
+    if os.getpid() != pid:
+        end_with_parent()
+    return convert(reader, layout)
 
 
 @fork_safe

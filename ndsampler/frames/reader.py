@@ -14,7 +14,13 @@ import numpy as np
 
 from ndsampler.backends.base import as_masked
 from ndsampler.dataset.missing_file import describe_missing
-from ndsampler.errors import CacheError, DatasetMismatchError, MissingSourceError, SourceError
+from ndsampler.errors import (
+    CacheError,
+    DatasetMismatchError,
+    MissingSourceError,
+    SourceError,
+    escape_causes,
+)
 from ndsampler.frames.grid import AssetShape, Grid, choose_gaps, choose_pixels
 from ndsampler.frames.layout import Asset, FrameLayout, ReadPlan, band_names, plan_reads
 from ndsampler.frames.resample import place, read_onto_grid
@@ -338,6 +344,7 @@ def _raise_named(error: SourceError | CacheError, layout: FrameLayout) -> NoRetu
 
     It takes the place of the error in the traceback.
     """
+    escape_causes(error)
     if isinstance(error, MissingSourceError):
         missing = (asset.path for asset in layout.assets if not os.path.exists(asset.path))
         text = next((describe_missing(path, layout.folder) for path in missing), str(error))

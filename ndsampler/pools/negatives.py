@@ -10,7 +10,6 @@ result depends on the random state only, not on the clock, the order of a set or
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +21,7 @@ from ndsampler.pools.arguments import as_amount, as_count
 from ndsampler.pools.free_space import ValidArea, corner_range, free_corners, lattice_corners
 from ndsampler.pools.window_grid import union_area
 from ndsampler.utils.deprecation import warn_user
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NegativeRequest", "WindowSizes", "draw_negatives"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Takes Q image rows and (Q, 4) left, top, right, bottom; returns the query and the annotation row of every
 #: touching pair.

@@ -11,7 +11,6 @@ are dropped.
 
 from __future__ import annotations
 
-import logging
 import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ import numpy as np
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.errors import ArgumentError
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.logs import get_logger
 from ndsampler.utils.random_state import ensure_rng
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ __all__ = [
     "window_pair",
 ]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Cells per window side in which targets are counted to rank the windows.
 _CROWD_CELLS = 3

@@ -6,7 +6,6 @@ All windows of the dataset are compared with all annotations at once (:mod:`ndsa
 
 from __future__ import annotations
 
-import logging
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -22,6 +21,7 @@ from ndsampler.errors import ArgumentError, ArgumentTypeError, UnsupportedTaskEr
 from ndsampler.pools.arguments import as_amount, as_flag, as_names
 from ndsampler.pools.window_grid import PlacedBoxes, Slider, WindowGrid, union_area
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GridTargets", "grid_maker", "new_image_sample_grid", "new_video_sample_grid"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Number of targets from which a grid makes each dictionary when it is accessed, instead of all in advance.
 _LAZY_FROM = 10_000

@@ -65,9 +65,9 @@ def add_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset) -
     missing = [key for key in needed if target.get(key) is None]
     if missing and not (_is_complete(target) and _as_box(ann.get("bbox")) is None):
         x, y, width, height = _box_of_annotation(aid, ann, missing)
-        # Tools write boxes from right to left, too.
-        box = (min(x, x + width), min(y, y + height), abs(width), abs(height))
-        stated = _center_and_size(box)
+        stated = _center_and_size((x, y, width, height))
+        if width < 0 or height < 0:  # tools write boxes from right to left, too
+            stated.update(width=abs(width), height=abs(height))
         target.update((key, stated[key]) for key in missing)
     if target.get("category_id") is None:
         target["category_id"] = ann.get("category_id")

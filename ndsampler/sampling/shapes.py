@@ -19,7 +19,7 @@ from ndsampler.dataset.sql_view import fetch_geometries
 from ndsampler.errors import UnknownIdError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import kwcoco
     import kwimage
@@ -84,8 +84,8 @@ class GeometryStore:
 
     def shapes_of(
         self, table: AnnotTable, rows: NDArray[np.int64]
-    ) -> Iterator[tuple[kwimage.MultiPolygon | None, kwimage.Points | None]]:
-        """Yield polygons and keypoints of annotations in image coordinates. They must not be changed.
+    ) -> list[tuple[kwimage.MultiPolygon | None, kwimage.Points | None]]:
+        """Return polygons and keypoints of annotations in image coordinates. They must not be changed.
 
         Args:
             table: the annotations.
@@ -95,11 +95,12 @@ class GeometryStore:
             UnknownIdError: if there is no such annotation.
             ArgumentError: if the geometry of one of them is malformed.
         """
-        in_memory = is_in_memory(self._dset.anns)
-        if not in_memory:
-            self._fetch(table.aids[rows].tolist())
-        for row in rows.tolist():
-            yield self._of(table.annotation(row, self._dset)) if in_memory else self[int(table.aids[row])]
+        dset = self._dset
+        if is_in_memory(dset.anns):
+            return [self._of(table.annotation(row, dset)) for row in rows.tolist()]
+        aids = table.aids[rows].tolist()
+        self._fetch(aids)
+        return [self[aid] for aid in aids]
 
     def _of(self, ann: dict[str, Any]) -> tuple[Any, Any]:
         """Return the geometry of an annotation of a dataset in memory."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.dataset.edits import dataset_state
 from ndsampler.sampling.resolve import resolve_region
 from ndsampler.sampling.target import normalize_target
 
@@ -44,9 +43,9 @@ def resolve_unedited(
         ArgumentError: if the annotation of the target has a malformed box.
     """
     for _ in range(_TRIES):
-        state = dataset_state(dset)
+        present = regions.present()
         region, resolved = resolve_region(normalize_target(target, dset), frames)
-        index = regions.isect_index
-        if dataset_state(dset) == state and regions.agrees(index, resolved.get("aid")):
-            break
-    return index, region, resolved
+        index = regions.index_of(present, resolved.get("aid"))
+        if index is not None:
+            return index, region, resolved
+    return regions.isect_index, region, resolved

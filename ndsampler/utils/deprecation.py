@@ -14,6 +14,8 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.errors import escape_controls
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -72,7 +74,7 @@ def warn_user(message: str, category: type[Warning]) -> bool:
     """
     if _is_set("NDSAMPLER_DISABLE_WARNINGS"):
         return False
-    warnings.warn(message, category, stacklevel=_level_of_caller())
+    warnings.warn(escape_controls(message), category, stacklevel=_level_of_caller())
     return True
 
 

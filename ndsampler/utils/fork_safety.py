@@ -1,5 +1,5 @@
 """
-Keeps forks away from threads that are inside GDAL, OpenCV or an import.
+Keeps forks, and the end of the program, away from threads that are inside GDAL, OpenCV or an import.
 
 All three take locks that ``fork`` knows nothing about. If one thread forks while another holds such a
 lock, the child inherits the lock without the thread that would release it, and hangs as soon as it needs
@@ -15,13 +15,19 @@ holds while the block runs and drops however the block ends; the gate has a weak
 cases a thread first becomes visible and then checks for pending forks, and a fork first announces itself
 and then checks the threads, so at least one of the two sees the other. A thread that sees a fork while it
 enters from outside waits until the fork is done. The child forgets the threads that it does not have.
+
+When the interpreter ends, it stops daemon threads wherever they are. The process aborts if a thread is inside
+GDAL or OpenCV then, because the thread is stopped while C++ calls Python, or because the libraries are taken
+down around it. So the gate is closed at exit: no daemon thread enters any more, and the interpreter waits
+until those inside have left, for :data:`EXIT_SECONDS` at most. This does not depend on :func:`disable`.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import inspect
-import logging
 import os
 import sys
 import time
@@ -29,13 +35,15 @@ from threading import get_ident
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 from weakref import ref
 
+from ndsampler.utils.logs import get_logger
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
 __all__ = ["GATE", "ForkGate", "disable", "enable", "fork_safe", "is_enabled"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -48,6 +56,9 @@ POLL_SECONDS = 0.0005
 
 #: Seconds after which a fork waits no longer for other threads.
 PATIENCE_SECONDS = 60.0
+
+#: Seconds for which the end of the program waits for daemon threads.
+EXIT_SECONDS = 5.0
 
 #: Functions whose frames leave the stack when they are suspended.
 SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -103,7 +114,7 @@ class ForkGate:
     ``with gate`` marks a block that no fork falls into. Blocks may be nested.
 
     Attributes:
-        pending: one entry for each fork that waits or is happening.
+        pending: one entry for each fork that waits or is happening, and one if the gate is closed.
         blocks: what stands for the outermost ``with`` block of each thread.
         absences: what stands for the innermost :meth:`step_out` block of each thread, and how many
             decorated functions the thread was in when it began.
@@ -122,6 +133,8 @@ class ForkGate:
         self.pending: list[None] = []
         self.blocks: dict[int, ref[Leave]] = {}
         self.absences: dict[int, Absence] = {}
+        # The thread that ends the program.
+        self._closer: int | None = None
 
     def __len__(self) -> int:
         """Return how many threads are inside."""
@@ -174,10 +187,16 @@ class ForkGate:
         outer, mine = levels
         deadline = time.monotonic() + PATIENCE_SECONDS
         self._set_absence(own, outer)
-        while self.pending and is_enabled() and time.monotonic() < deadline:
+        while self._is_shut_for(own) and time.monotonic() < deadline:
             self._set_absence(own, mine)
             time.sleep(POLL_SECONDS)
             self._set_absence(own, outer)
+
+    def _is_shut_for(self, ident: int) -> bool:
+        """Return whether a thread that wants to enter has to wait."""
+        if self._closer is not None:
+            return self._closer != ident
+        return bool(self.pending) and is_enabled()
 
     def _set_absence(self, own: int, absence: Absence | None) -> None:
         if absence is None:
@@ -208,9 +227,19 @@ class ForkGate:
                 return
             time.sleep(POLL_SECONDS)
 
+    def close(self) -> None:
+        """Let no other thread enter any more, and wait until those inside have left: the program ends."""
+        self._closer = get_ident()
+        self.pending.append(None)
+        deadline = time.monotonic() + EXIT_SECONDS
+        with contextlib.suppress(KeyboardInterrupt):
+            while self._are_others_inside() and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+
     def begin_child(self) -> None:
         """Forget, in the child of a fork, the threads that the child does not have."""
         own = get_ident()
+        self._closer = None
         self.blocks = {own: self.blocks[own]} if own in self.blocks else {}
         self.absences = {own: self.absences[own]} if own in self.absences else {}
 
@@ -279,6 +308,8 @@ def _is_forking(frame: FrameType | None) -> bool:
 GATE = ForkGate()
 
 _door_codes.add(vars(ForkGate)["__exit__"].fget.__code__)
+
+atexit.register(GATE.close)
 
 
 def fork_safe(function: Callable[Params, Result]) -> Callable[Params, Result]:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ndsampler.errors import escape_controls
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,7 +23,7 @@ def printable(text: object) -> str:
         >>> print(printable('a b.png'), printable('a\x1b[2J\n.png'))
         a b.png a\x1b[2J\n.png
     """
-    whole = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
+    whole = escape_controls(str(text), keep="")
     encoding = getattr(sys.stdout, "encoding", None) or "ascii"
     return whole.encode(encoding, "backslashreplace").decode(encoding)
 

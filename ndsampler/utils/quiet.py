@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from typing import TYPE_CHECKING
+
+from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["stdout_to_log"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @contextlib.contextmanager

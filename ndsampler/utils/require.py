@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from importlib import import_module
 from typing import Any
 
 from ndsampler.errors import MissingDependencyError
+from ndsampler.utils.logs import get_logger
 
 __all__ = ["have_gdal", "require", "require_opencv"]
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def have_gdal() -> bool:

@@ -101,12 +101,12 @@ class TestFullDisk:
 
     def test_a_disk_that_others_fill_meanwhile(self, backend, memory, scene, small_disk, monkeypatch):
         monkeypatch.setattr(gdal_write, "IN_MEMORY_BYTES", memory)
-        disk = small_disk("size=3m")
+        disk = small_disk("size=6m")  # for all entries, and a file without compression beside the last
         frames = scene.frames(disk, backend)
         convert = frames._cache.backend.convert
 
         def crowd(source, dest) -> None:
-            (disk / "others").write_bytes(bytes(2_500_000))
+            (disk / "others").write_bytes(bytes(5_500_000))
             convert(source, dest)
 
         frames._cache.backend.convert = crowd

@@ -8,9 +8,10 @@ import mmap
 import struct
 from typing import TYPE_CHECKING
 
-from ndsampler.backends.avif_header import is_avif, read_avif_size
-from ndsampler.backends.jpeg_header import read_jpeg_frame
-from ndsampler.backends.plain_headers import read_stated_size
+from ndsampler.backends.formats.avif_header import is_avif, read_avif_size
+from ndsampler.backends.formats.jpeg_header import read_jpeg_frame
+from ndsampler.backends.formats.plain_headers import read_stated_size
+from ndsampler.backends.formats.png_check import SIGNATURE as PNG_SIGNATURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +103,7 @@ def _plain_dims(head: bytes) -> Dims | None:
 #:     ISO/IEC 15948:2003, PNG, section 11.2.2. CompuServe, Graphics Interchange Format 89a, section 18.
 #:     RFC 9649, WebP image format, section 2.
 PARSERS: dict[bytes, Callable[[bytes], Dims | None]] = {
-    b"\x89PNG\r\n\x1a\n": _png_dims,
+    PNG_SIGNATURE: _png_dims,
     b"GIF87a": _gif_dims,
     b"GIF89a": _gif_dims,
     b"BM": bmp_dims,

@@ -1,7 +1,7 @@
 """
 The pages of a TIFF, read from its header without decoding pixels.
 
-A TIFF is a chain of image file directories (IFDs), each of which describes one page. Pages that are reduced
+A TIFF is a chain of image file directories (IFDs). Each directory describes one page. Pages that are reduced
 versions of another may also hang below it, as sub-directories.
 
 References:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ndsampler.backends.tiff_header import Page
+    from ndsampler.backends.formats.tiff_header import Page
 
 __all__ = ["Stack", "read_stack"]
 
@@ -61,7 +61,7 @@ def read_stack(pages: Sequence[Page]) -> Stack | None:
         The arrangement; None if the first page is an array of its own, or if its description does not say.
 
     Example:
-        >>> from ndsampler.backends.tiff_header import Page
+        >>> from ndsampler.backends.formats.tiff_header import Page
         >>> pages = [Page(i, i, 60, 80, description='{"shape": [2, 60, 80]}') for i in (1, 2)]
         >>> read_stack(pages).channels
         (0, 1)
@@ -80,7 +80,7 @@ def read_stack(pages: Sequence[Page]) -> Stack | None:
 
 
 def _make_stack(axes: str, sizes: Sequence[int], **more: Any) -> Stack | None:
-    """Return the stack of planes along some axes, the last of which changes fastest."""
+    """Return the stack of planes along some axes; the last axis changes fastest."""
     planes = math.prod(sizes)
     if not 1 < planes <= MAX_PLANES or len(axes) != len(sizes):
         return None

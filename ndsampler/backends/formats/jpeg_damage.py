@@ -17,8 +17,8 @@ import itertools
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ndsampler.backends.formats.jpeg_header import SIZE_MARKERS
 from ndsampler.backends.headers import jpeg_segments
-from ndsampler.backends.jpeg_header import SIZE_MARKERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

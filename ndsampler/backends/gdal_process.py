@@ -1,0 +1,128 @@
+"""
+Lets a process of its own write what GDAL might write for ever.
+
+A TIFF file links its directories, one for each overview and mask, in a chain. If a write fails because the
+disk is full, and a later one succeeds, the chain may lead back to itself, and GDAL's TIFF library follows it
+without end. Only the end of the process stops that. The process here is killed when its files have not
+changed for :data:`STALLED_SECONDS`; it also ends when the process that started it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from ndsampler.errors import CacheError
+
+#: Seconds without a change of its files after which the process is killed.
+STALLED_SECONDS = 120.0
+
+#: Seconds between two looks at the files.
+POLL_SECONDS = 0.05
+
+#: The program of the process: it gets the path of modules and its task in one line of JSON.
+PROGRAM = """\
+import json, sys
+task = json.loads(sys.stdin.readline())
+sys.path[:] = task["sys_path"]
+from ndsampler.backends.gdal_process import serve
+sys.exit(serve(task))
+"""
+
+
+def encode_apart(raw: str, dest: str, options: dict[str, str]) -> None:
+    """Build the overviews of a file and encode it as a COG, in a process of its own where there is a Python.
+
+    Args:
+        raw: the file, which is changed.
+        dest: path of the COG.
+        options: creation options of GDAL's COG driver.
+
+    Raises:
+        CacheError: if the COG cannot be written, on a full disk for example.
+    """
+    task = {"sys_path": sys.path, "raw": raw, "dest": dest, "options": options}
+    if not sys.executable or getattr(sys, "frozen", False):
+        _encode(task)
+        return
+    # A session of its own keeps Ctrl-C away; this process ends the other one then.
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(task).encode() + b"\n")
+            process.stdin.flush()
+            _wait_for(process, dest)
+            message = b"" if process.stdout is None else process.stdout.read()
+        finally:
+            process.kill()
+    if process.returncode:
+        text = message.decode() or f"GDAL's process ended with exit status {process.returncode}"
+        raise CacheError(f"{dest} cannot be written: {text}")
+
+
+def _wait_for(process: subprocess.Popen[bytes], dest: str) -> None:
+    """Wait until a process has ended.
+
+    Raises:
+        CacheError: if its files do not change any more.
+    """
+    seen, since = _look_at(dest), time.monotonic()
+    while process.poll() is None:
+        time.sleep(POLL_SECONDS)
+        now = _look_at(dest)
+        if now != seen:
+            seen, since = now, time.monotonic()
+        elif time.monotonic() - since > STALLED_SECONDS:
+            raise CacheError(f"{dest} cannot be written: GDAL stopped writing, as on a disk without space")
+
+
+def _look_at(dest: str) -> list[tuple[str, int, int]]:
+    """Return name, size and time of change of each file whose path begins with that of the COG."""
+    folder, name = os.path.split(dest)
+    found = []
+    with contextlib.suppress(OSError), os.scandir(folder) as files:
+        for file in files:
+            if file.name.startswith(name):
+                stat = file.stat()
+                found.append((file.name, stat.st_size, stat.st_mtime_ns))
+    return sorted(found)
+
+
+def serve(task: dict[str, Any]) -> int:
+    """Do a task in the process that was started for it, and return its exit status.
+
+    Args:
+        task: what :func:`encode_apart` sends.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        _encode(task)
+    except Exception as ex:  # errors of GDAL and rasterio, of many kinds
+        sys.stdout.write(str(ex.__cause__ or ex))
+        return 1
+    return 0
+
+
+def _end_with_parent() -> None:
+    """End this process when the pipe from its parent is closed."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def _encode(task: dict[str, Any]) -> None:
+    """Build the overviews of a file and encode it."""
+    from ndsampler.backends.gdal_write import encode_raw
+
+    encode_raw(task["raw"], task["dest"], task["options"])
