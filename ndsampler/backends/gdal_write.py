@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 #: The largest image, in bytes of pixels, that is held in memory while its COG is written, which is faster.
 IN_MEMORY_BYTES = 256 * 2**20
 
-#: Bytes that are copied to a file in memory at a time.
-COPY_BYTES = 16 * 2**20
+#: The largest uncompressed TIFF that :func:`encode_tiff` encodes in memory, which takes four times as much.
+SMALL_BYTES = 32 * 2**20
 
 #: Creation options of the temporary file that a larger image is copied through. It is not compressed, because
 #: it is read twice: for the overviews, and for the entry.
@@ -187,14 +187,13 @@ def encode_tiff(raw: str, dest: str, options: dict[str, str]) -> None:
     from rasterio.errors import RasterioError
     from rasterio.io import MemoryFile
 
-    if os.path.getsize(raw) > IN_MEMORY_BYTES:
+    if os.path.getsize(raw) > SMALL_BYTES:
         encode_apart(raw, dest, options)
         return
     try:
         with GATE, open(raw, "rb") as file, MemoryFile(ext=".tif") as memory:
             configure_gdal()
-            while block := file.read(COPY_BYTES):
-                memory.write(block)
+            memory.write(file.read())
             options = _add_overviews(memory.name, options)
             with open_dataset(memory.name, driver="GTiff") as dataset:
                 _encode(dataset, dest, options)

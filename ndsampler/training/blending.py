@@ -36,6 +36,9 @@ _CURVES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 #: What ``weights`` may be.
 WEIGHTS = (*_CURVES, NEAREST)
 
+#: Windows whose weights are remembered. Those inside the image have the same; those at the borders differ.
+MAX_WEIGHTS = 9
+
 Action = Literal["add", "copy", "set"]
 
 
@@ -72,6 +75,9 @@ class Axis:
     spans: list[list[Span]]
     """The parts of each window."""
 
+    kinds: list[int]
+    """For each window, the number of the first one with the same weights."""
+
     @classmethod
     def from_starts(cls, starts: list[int], size: int, length: int, weights: str) -> Axis:
         """Return the windows that start at some pixels and cover the whole axis.
@@ -91,13 +97,15 @@ class Axis:
         """
         if weights == NEAREST:
             spans = _owned_spans(starts, size, length)
-            return cls(starts, size, length, np.ones((len(starts), size)), spans)
+            return cls(starts, size, length, np.ones((len(starts), size)), spans, [0] * len(starts))
         curve = _CURVES[weights]((np.arange(size) + 0.5) / size)
         total = np.zeros(length)
         for start in starts:
             total[start : start + size] += curve
         normal = np.stack([curve / total[start : start + size] for start in starts])
-        return cls(starts, size, length, normal, _covered_spans(starts, size, length))
+        firsts: dict[bytes, int] = {}
+        kinds = [firsts.setdefault(row.tobytes(), i) for i, row in enumerate(normal)]
+        return cls(starts, size, length, normal, _covered_spans(starts, size, length), kinds)
 
     def final_from(self, window: int) -> int:
         """Return the first pixel that windows before a window do not complete.
@@ -189,6 +197,7 @@ class Blend:
         self._sums = np.zeros((rows.size, columns.length, bands), self._type)
         self._row_weights = rows.weights.astype(self._type)
         self._column_weights = columns.weights.astype(self._type)
+        self._weights: dict[tuple[int, int], NDArray[Any]] = {}
 
     def add(self, row: int, column: int, values: NDArray[Any]) -> None:
         """Lay a window over the image. Windows come from left to right within a row of windows.
@@ -199,6 +208,7 @@ class Blend:
             values: (height, width, bands) values.
         """
         top, left = self._rows.starts[row], self._columns.starts[column]
+        weights = self._weights_of(row, column)
         for y0, y1, vertical in self._rows.spans[row]:
             in_rows = slice(y0 - top, y1 - top)
             for x0, x1, horizontal in self._columns.spans[column]:
@@ -208,13 +218,21 @@ class Blend:
                 if vertical == horizontal == "copy":
                     sums[...] = part
                     continue
-                weights = np.outer(self._row_weights[row, in_rows], self._column_weights[column, in_columns])[
-                    ..., None
-                ]
+                weight = weights[in_rows, in_columns]
                 if "add" in (vertical, horizontal):
-                    sums += part * weights
+                    sums += part * weight
                 else:
-                    np.multiply(part, weights, out=sums)
+                    np.multiply(part, weight, out=sums)
+
+    def _weights_of(self, row: int, column: int) -> NDArray[Any]:
+        """Return the (height, width, 1) weights of a window."""
+        key = self._rows.kinds[row], self._columns.kinds[column]
+        if key not in self._weights:
+            if len(self._weights) >= MAX_WEIGHTS:
+                self._weights.clear()
+            outer = np.outer(self._row_weights[row], self._column_weights[column])
+            self._weights[key] = outer[..., None]
+        return self._weights[key]
 
     def take(self, row: int) -> NDArray[Any]:
         """Return the rows of the image that are complete after a row of windows.

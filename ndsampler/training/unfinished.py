@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,11 +61,15 @@ class UnfinishedMap:
         self._state = self._load_state()
         self._file: TileFile | None = None
         self._rest: list[NDArray[Any]] = []
+        # Rows are written while the next ones are computed.
+        self._writer = ThreadPoolExecutor(1, "ndsampler-map")
+        self._writing: Future[None] | None = None
         if self._state is not None:
             self._open(self._state["bands"], np.dtype(self._state["dtype"]))
 
     def close(self) -> None:
-        """Let other processes write the map."""
+        """Wait for the rows that are being written, and let other processes write the map."""
+        self._writer.shutdown()
         self._lock.close()
 
     @property
@@ -89,11 +94,24 @@ class UnfinishedMap:
         self._save_state()
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Write the next rows of the map, as far as they fill whole tiles.
+        """Begin to write the next rows of the map, when those before them are written.
 
         Args:
-            rows: (n, width, bands) values.
+            rows: (n, width, bands) values, which must not be changed any more.
+
+        Raises:
+            OSError: if the rows before them could not be written, on a full disk for example.
         """
+        self._wait()
+        self._writing = self._writer.submit(self._write, rows)
+
+    def _wait(self) -> None:
+        """Wait until the rows that were appended are written."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write(self, rows: NDArray[Any]) -> None:
+        """Write rows as far as they fill whole tiles."""
         assert self._file is not None
         assert self._state is not None
         self._rest.append(rows)
@@ -116,6 +134,7 @@ class UnfinishedMap:
         Raises:
             CacheError: if the map cannot be written, on a full disk for example.
         """
+        self._wait()
         assert self._file is not None
         self._file.keep(self._file.tile_rows)  # without the overviews of a run that was killed here
         if georeference:
