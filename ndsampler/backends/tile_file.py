@@ -104,12 +104,15 @@ class TileFile:
             pixels: (n, width, bands) rows of the image; fewer than :data:`TILE` only at its lower end.
         """
         count, width, bands = pixels.shape
-        padded = np.zeros((TILE, self._tile_columns * TILE, bands), self.dtype.newbyteorder("<"))
-        padded[:count, :width] = pixels
-        tiles = padded.reshape(TILE, self._tile_columns, TILE, bands).transpose(1, 0, 2, 3)
+        tiles = np.zeros((self._tile_columns, TILE, TILE, bands), self.dtype.newbyteorder("<"))
+        whole = width // TILE
+        inside = pixels[:, : whole * TILE].reshape(count, whole, TILE, bands)
+        tiles[:whole, :count] = inside.transpose(1, 0, 2, 3)
+        if whole < self._tile_columns:
+            tiles[whole, :count, : width - whole * TILE] = pixels[:, whole * TILE :]
         with open(self.path, "r+b") as file:
             file.seek(self.size_of(tile_row))
-            file.write(np.ascontiguousarray(tiles).data)
+            file.write(tiles.data)
             file.flush()
             os.fsync(file.fileno())
 

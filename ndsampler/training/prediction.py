@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,22 +72,30 @@ class _Job:
         return self.rows.length, self.columns.length
 
     def read(self, places: list[Place]) -> NDArray[Any]:
-        """Return (N, height, width, channels) pixels of windows."""
+        """Return (N, height, width, channels) pixels of windows.
+
+        Windows of one row are read together, because each pixel is then decoded once.
+        """
         parts = []
-        for row, column in places:
-            slices = (_slice(self.rows, row), _slice(self.columns, column))
-            target = {**self.target, "slices": slices}
-            parts.append(self.sampler.load_sample(target, with_annots=False)["im"])
+        for row, group in groupby(places, itemgetter(0)):
+            starts = [self.columns.starts[column] for _, column in group]
+            slices = (_slice(self.rows, row), slice(starts[0], starts[-1] + self.columns.size))
+            pixels = self.sampler.load_sample({**self.target, "slices": slices}, with_annots=False)["im"]
+            first = starts[0]
+            parts += [pixels[:, left - first : left - first + self.columns.size] for left in starts]
         return np.stack(parts)
 
-    def apply(self, places: list[Place]) -> NDArray[Any]:
+    def apply(self, places: list[Place], pixels: NDArray[Any]) -> NDArray[Any]:
         """Return (N, height, width, bands) values of windows.
+
+        Args:
+            places: the windows.
+            pixels: (N, height, width, channels) pixels of them.
 
         Raises:
             ArgumentError: if the function returns something else, or values that are not finite.
         """
-        pixels = self.read(places)
-        expected = (*pixels.shape[:3],)
+        expected = pixels.shape[:3]
         values = np.asarray(self.function(pixels))
         if values.ndim != 4 or values.shape[:3] != expected or not values.shape[3]:
             raise ArgumentError(
@@ -267,13 +277,25 @@ def _check_values(values: NDArray[Any], unfinished: UnfinishedMap) -> None:
 
 def _apply_all(job: _Job, first: int, batch_size: int) -> Iterator[tuple[Place, NDArray[Any]]]:
     """Yield each window from a row of windows on, with its values."""
+    for places, pixels in _read_all(job, first, batch_size):
+        yield from zip(places, job.apply(places, pixels), strict=True)
+
+
+def _read_all(job: _Job, first: int, batch_size: int) -> Iterator[tuple[list[Place], NDArray[Any]]]:
+    """Yield batches of windows with their pixels. Each batch is read while the one before it is used."""
     places = (
         (row, column)
         for row in range(first, len(job.rows.starts))
         for column in range(len(job.columns.starts))
     )
-    while batch := list(islice(places, batch_size)):
-        yield from zip(batch, job.apply(batch), strict=True)
+    with ThreadPoolExecutor(1, "ndsampler-read") as executor:
+        batch = list(islice(places, batch_size))
+        reading = executor.submit(job.read, batch)
+        while batch:
+            pixels, done = reading.result(), batch
+            if batch := list(islice(places, batch_size)):
+                reading = executor.submit(job.read, batch)
+            yield done, pixels
 
 
 def _slice(axis: Axis, window: int) -> slice:
