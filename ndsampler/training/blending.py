@@ -3,7 +3,7 @@ Windows of an image laid over each other: how much each counts where several cov
 
 The windows form a grid, so the weight of a pixel is the product of a weight for its row and one for its
 column. Along each axis the weights of all windows that cover a place add up to 1. Where only one window
-covers a place its weight is exactly 1, and its values are copied.
+covers a place its weight is exactly 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WEIGHTS = (*_CURVES, NEAREST)
 #: Windows whose weights are remembered. Those inside the image have the same; those at the borders differ.
 MAX_WEIGHTS = 9
 
-Action = Literal["add", "copy", "set"]
+Action = Literal["add", "set"]
 
 
 class Span(NamedTuple):
@@ -52,8 +52,7 @@ class Span(NamedTuple):
     """The pixel behind the last one."""
 
     action: Action
-    """``copy``: no other window covers it. ``set``: this window is the first that does, and others follow.
-    ``add``: an earlier window covers it too."""
+    """``add`` if earlier windows cover it too; ``set`` if this window is the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +92,7 @@ class Axis:
             >>> axis.weights.tolist()
             [[1.0, 1.0, 1.0, 0.5], [0.5, 1.0, 1.0, 1.0]]
             >>> [span.action for span in axis.spans[1]]
-            ['add', 'copy']
+            ['add', 'set']
         """
         if weights == NEAREST:
             spans = _owned_spans(starts, size, length)
@@ -105,7 +104,7 @@ class Axis:
         normal = np.stack([curve / total[start : start + size] for start in starts])
         firsts: dict[bytes, int] = {}
         kinds = [firsts.setdefault(row.tobytes(), i) for i, row in enumerate(normal)]
-        return cls(starts, size, length, normal, _covered_spans(starts, size, length), kinds)
+        return cls(starts, size, length, normal, _covered_spans(starts, size), kinds)
 
     def final_from(self, window: int) -> int:
         """Return the first pixel that windows before a window do not complete.
@@ -124,17 +123,12 @@ class Axis:
         return next(i for i, start in enumerate(self.starts) if start + self.size > pixel)
 
 
-def _covered_spans(starts: list[int], size: int, length: int) -> list[list[Span]]:
-    """Return the parts of each window that earlier windows cover, no other one, and later ones."""
+def _covered_spans(starts: list[int], size: int) -> list[list[Span]]:
+    """Return the part of each window that earlier windows cover, and the part that they do not."""
     result = []
     for i, start in enumerate(starts):
         before = starts[i - 1] + size if i else 0
-        after = starts[i + 1] if i + 1 < len(starts) else length
-        parts = [
-            Span(start, before, "add"),
-            Span(before, after, "copy"),
-            Span(max(before, after), start + size, "set"),
-        ]
+        parts = [Span(start, before, "add"), Span(before, start + size, "set")]
         result.append([part for part in parts if part.first < part.stop])
     return result
 
@@ -143,7 +137,7 @@ def _owned_spans(starts: list[int], size: int, length: int) -> list[list[Span]]:
     """Return the part of each window that is nearest to its center."""
     # The middle between the centers of two windows, rounded up to a pixel.
     bounds = [-(-(first + second + size) // 2) for first, second in pairwise(starts)]
-    return [[Span(first, stop, "copy")] for first, stop in zip([0, *bounds], [*bounds, length], strict=True)]
+    return [[Span(first, stop, "set")] for first, stop in zip([0, *bounds], [*bounds, length], strict=True)]
 
 
 def accumulator_type(dtype: np.dtype[Any], weights: str) -> np.dtype[Any]:
@@ -195,6 +189,8 @@ class Blend:
         self._dtype = dtype
         self._type = accumulator_type(dtype, weights)
         self._sums = np.zeros((rows.size, columns.length, bands), self._type)
+        self._averages = weights != NEAREST
+        self._window = np.empty((rows.size, columns.size, bands), self._type)
         self._row_weights = rows.weights.astype(self._type)
         self._column_weights = columns.weights.astype(self._type)
         self._weights: dict[tuple[int, int], NDArray[Any]] = {}
@@ -208,21 +204,18 @@ class Blend:
             values: (height, width, bands) values.
         """
         top, left = self._rows.starts[row], self._columns.starts[column]
-        weights = self._weights_of(row, column)
+        if self._averages:
+            # In place, and in memory of its own: several times as fast as in parts of the sums.
+            np.copyto(self._window, values)
+            values = np.multiply(self._window, self._weights_of(row, column), out=self._window)
         for y0, y1, vertical in self._rows.spans[row]:
-            in_rows = slice(y0 - top, y1 - top)
             for x0, x1, horizontal in self._columns.spans[column]:
-                in_columns = slice(x0 - left, x1 - left)
-                sums = self._sums[in_rows, x0:x1]
-                part = values[in_rows, in_columns]
-                if vertical == horizontal == "copy":
-                    sums[...] = part
-                    continue
-                weight = weights[in_rows, in_columns]
+                sums = self._sums[y0 - top : y1 - top, x0:x1]
+                part = values[y0 - top : y1 - top, x0 - left : x1 - left]
                 if "add" in (vertical, horizontal):
-                    sums += part * weight
+                    sums += part
                 else:
-                    np.multiply(part, weight, out=sums)
+                    sums[...] = part
 
     def _weights_of(self, row: int, column: int) -> NDArray[Any]:
         """Return the (height, width, 1) weights of a window."""
