@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
+from ndsampler.training.disjoint import assert_disjoint as assert_disjoint
 from ndsampler.training.prediction import predict as predict
+from ndsampler.training.splits import Split as Split
+from ndsampler.training.splits import spatial_split as spatial_split
