@@ -19,6 +19,7 @@ from ndsampler.dataset.opening import coerce_dataset, complete_photos, image_fol
 from ndsampler.errors import UnknownIdError, UnsupportedTaskError
 from ndsampler.sampling.annots import ALL_ANNOTS, AnnotRequest, find_annots, load_annots, parse_request
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
+from ndsampler.sampling.batch import BatchLoading
 from ndsampler.sampling.read import read_frames
 from ndsampler.sampling.resolve import resolve_region
 from ndsampler.sampling.shapes import GeometryStore
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from ndsampler.types import CacheErrorMode, PathLike, Sample, TrustMode
 
 
-class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[misc]
+class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[misc]
     """Samples windows with their annotations from the images of a kwcoco dataset.
 
     It is made of :attr:`frames`, which read regions of images, and :attr:`regions`, which hold the pools
@@ -507,8 +508,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             SourceError: if an image file is missing or damaged; the message names both.
 
         Example:
-            >>> import ndsampler
-            >>> self = ndsampler.CocoSampler.demo()
+            >>> self = CocoSampler.demo()
             >>> sample = self.load_sample({'gid': 1, 'cx': 5, 'cy': 2, 'width': 6, 'height': 6})
             >>> sample['im'].shape
             (6, 6, 3)

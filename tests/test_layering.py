@@ -23,7 +23,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("abstract_frames", "coco_frames", "isect_indexer", "category_tree", "coco_regions"),
     ("sampling",),
     ("abstract_sampler", "coco_sampler", "toydata"),
-    ("preview",),
+    ("training", "preview"),
     ("demo",),
     ("__init__",),
     ("cli",),
