@@ -16,7 +16,7 @@ import numpy as np
 from ndsampler.backends.base import make_backend
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
-from ndsampler.cache.names import config_folder, entries_root
+from ndsampler.cache.names import config_folder, entries_root, token_of_entry
 from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, SourceError, UnknownIdError
 from ndsampler.frames.grid import Grid
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
@@ -24,6 +24,7 @@ from ndsampler.frames.prepare import ImageFailure, Preparation, prepare_layouts
 from ndsampler.frames.reader import FrameReader
 from ndsampler.frames.view import FrameView
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.html import html_table
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import PixelBox, wrap_slices
 
@@ -135,6 +136,22 @@ class Frames:
             NotImplementedError: unless the inheriting class overrides this.
         """
         raise NotImplementedError(f"{type(self).__name__} must define image_ids")
+
+    def __repr__(self) -> str:
+        backend = self._backend["type"]
+        return f"<{type(self).__name__} backend={backend!r}{f' at {self.cache_dpath}' if backend else ''}>"
+
+    def summary(self) -> dict[str, Any]:
+        """Return the number of images, the backend and the cache, for people to read."""
+        folder = self.cache_dpath
+        names = [] if folder is None else [name for _, _, files in os.walk(folder) for name in files]
+        entries = None if folder is None else sum(token_of_entry(name) is not None for name in names)
+        backend = self._backend["type"] or "none: source files are read"
+        return {"images": len(self), "backend": backend, "cache folder": folder, "cached files": entries}
+
+    def _repr_html_(self) -> str:
+        """Return :meth:`summary` as a table for notebooks."""
+        return html_table(type(self).__name__, self.summary())
 
     def __bool__(self) -> bool:
         """Return True, of frames without images too."""

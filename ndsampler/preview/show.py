@@ -18,6 +18,7 @@ from ndsampler.preview.sample import Bands, parse_bands, rgb_of, split_frames
 from ndsampler.preview.sheet import draw_sheet, frame_captions
 from ndsampler.preview.windows import draw_windows
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.html import html_table
 from ndsampler.utils.random_state import ensure_rng
 
 if TYPE_CHECKING:
@@ -90,6 +91,14 @@ class Showing:
         samples = [_in_bands(sample, bands) for sample in samples]
         title = usual if title is None else title
         return Picture(draw_sheet(samples, sampler.classes, side=side, title=title, captions=captions))
+
+    def _repr_html_(self) -> str:
+        """Return what the sampler holds as a table for notebooks, without reading an image."""
+        sampler = cast("CocoSampler", self)
+        if sampler.regions is None:
+            return html_table(type(self).__name__, {"state": "not initialised; call init()"})
+        rows = {**sampler.regions.summary(), **sampler.frames.summary()}
+        return html_table(f"{type(self).__name__}{_of(sampler)}", rows)
 
 
 @dataclass(frozen=True)
