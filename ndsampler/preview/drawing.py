@@ -152,6 +152,13 @@ def text_size(text: str, scale: float) -> tuple[int, int]:
     return width, height
 
 
+def fit_text(text: str, width: int, scale: float) -> str:
+    """Return text, cut where it is wider than a number of pixels."""
+    while text and text_size(text, scale)[0] > width:
+        text = text.removesuffix("..")[:-1] + ".." if len(text) > 3 else ""
+    return text
+
+
 def write_text(
     picture: NDArray[np.uint8], text: str, at: tuple[int, int], scale: float, color: Color
 ) -> None:

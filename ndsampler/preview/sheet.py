@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ndsampler.errors import ArgumentError
-from ndsampler.preview.drawing import Color, Drawing, text_size, write_text
+from ndsampler.preview.drawing import Color, Drawing, fit_text, text_size, write_text
 from ndsampler.preview.picture import Picture
 from ndsampler.preview.sample import (
     caption_of,
@@ -264,18 +264,11 @@ def _assemble(head: NDArray[np.uint8], tiles: list[_Tile]) -> NDArray[np.uint8]:
     sheet[: len(head)] = head
     for tile in tiles:
         top, left = len(head) + tile.top, GAP + tile.left
-        write_text(sheet, _fit(tile.line, tile.width, 0.42), (left, top + TEXT_ROW - 9), 0.42, TEXT)
+        write_text(sheet, fit_text(tile.line, tile.width, 0.42), (left, top + TEXT_ROW - 9), 0.42, TEXT)
         height, width = tile.picture.shape[:2]
         top, left = top + TEXT_ROW + (tile.height - height) // 2, left + (tile.width - width) // 2
         sheet[top : top + height, left : left + width] = tile.picture
     return sheet
-
-
-def _fit(text: str, width: int, scale: float) -> str:
-    """Return text, cut where it is wider than a number of pixels."""
-    while text and text_size(text, scale)[0] > width:
-        text = text.removesuffix("..")[:-1] + ".." if len(text) > 3 else ""
-    return text
 
 
 def _draw_head(frames: Sequence[tuple[Any, int]], classes: Any, title: str, width: int) -> NDArray[np.uint8]:
@@ -289,7 +282,7 @@ def _draw_head(frames: Sequence[tuple[Any, int]], classes: Any, title: str, widt
     head = np.empty((rows * TEXT_ROW + GAP, width, 3), np.uint8)
     head[:] = BACKGROUND
     if title:
-        write_text(head, _fit(title, width - 2 * GAP, 0.5), (GAP, GAP + 14), 0.5, TEXT)
+        write_text(head, fit_text(title, width - 2 * GAP, 0.5), (GAP, GAP + 14), 0.5, TEXT)
     places = [(x, GAP + row * TEXT_ROW) for row, line in enumerate(legend, bool(title)) for x, _ in line]
     for (label, name, color), (x, top) in zip(items, places):
         if name:
