@@ -69,3 +69,33 @@ def test_links_between_documents_lead_to_files():
 def test_pictures_of_the_readme_exist():
     for target in re.findall(r"\.\. (?:image|figure):: (\S+)", README.read_text(encoding="utf-8")):
         assert (ROOT / target).is_file()
+
+
+#: A page, and the column of its tables in which each row names its tests.
+PAGES_WITH_TESTS = {"platforms": 3, "trust": 1}
+
+
+def rows_of_tables(page: pathlib.Path) -> list[list[str]]:
+    """Return the cells of the rows of all list tables of a page, without their heads."""
+    rows = []
+    for table in page.read_text(encoding="utf-8").split(".. list-table::")[1:]:
+        body = re.split(r"\n(?=\S)", table)[0]
+        found = [re.split(r"\n     - ", row) for row in re.split(r"\n   \* - ", body)[1:]]
+        rows += found[1:]
+    return rows
+
+
+@pytest.mark.parametrize("name", PAGES_WITH_TESTS)
+def test_each_promise_of_a_page_names_tests_that_exist(name):
+    existing = {
+        word
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for word in re.findall(r"^ *def (test_\w+)", path.read_text(encoding="utf-8"), re.M)
+    }
+    page = ROOT / "docs" / "source" / "concepts" / f"{name}.rst"
+    rows = rows_of_tables(page)
+    assert rows
+    column = PAGES_WITH_TESTS[name]
+    assert [row[0] for row in rows if not re.search(r"``test_\w+``", row[column])] == []
+    named = set(re.findall(r"``(test_\w+)``", page.read_text(encoding="utf-8")))
+    assert sorted(named - existing) == []
