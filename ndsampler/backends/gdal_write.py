@@ -27,6 +27,7 @@ from ndsampler.backends.gdal import (
     configure_gdal,
     is_forked,
     open_dataset,
+    read_overview,
 )
 from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
@@ -233,10 +234,9 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
         configure_gdal()
         options = _copy_rows(source, memory, options)
         levels, options = _build_overviews(memory, options)
-        for height, width in levels:
-            pixels = np.empty((height, width, memory.count), memory.dtypes[0])
-            memory.read(out=pixels.transpose(2, 0, 1))
-            source.record_overview(ArrayReader(pixels.astype(source.dtype, copy=False)))
+        for dims in levels:
+            pixels = read_overview(memory, dims).astype(source.dtype, copy=False)
+            source.record_overview(ArrayReader(pixels))
         _encode(memory, dest, options)
 
 

@@ -238,18 +238,23 @@ class FrameCache:
         The source was not read before, or it or its entry was changed, removed or damaged since then.
         """
         self._recheck(source, version)
-        path = self._provide(source)
-        if path == source.path:
-            file = FileToRead(version, self._sources)
-        else:
-            # If it was removed again already, the next attempt makes it again.
-            entry = FileVersion.find_entry(path) or FileVersion(path, 0, 0, 0, 0)
-            file = FileToRead(entry, self.backend)
+        file = self._provide(source, version)
+        if file.backend is not self._sources and not self._is_known(file.version):
+            # It was made just now, and is checked as any other entry. If it was removed again already, the
+            # next attempt makes it again.
+            file = self._provide(source, version)
         if source not in self._bypassed and version.is_current():
             _remember(self._files, source, (version, file))
         return file
 
-    def _provide(self, source: Source) -> str:
+    def _provide(self, source: Source, version: FileVersion) -> FileToRead:
+        """Return the file to read for a source, making its entry if needed."""
+        path = self._provide_path(source)
+        if path == source.path:
+            return FileToRead(version, self._sources)
+        return FileToRead(FileVersion.find_entry(path) or FileVersion(path, 0, 0, 0, 0), self.backend)
+
+    def _provide_path(self, source: Source) -> str:
         """Return the path of the file to read for a source, making its entry if needed."""
         bypasses = self.on_cache_error == "bypass"
         was_bypassed = source in self._bypassed
