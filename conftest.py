@@ -19,7 +19,9 @@ collect_ignore = ["tests/without_posix.py"]
 
 if importlib.util.find_spec("torch") is None:
     # Modules that import torch, whose doctests need it.
-    collect_ignore += [f"ndsampler/training/{name}.py" for name in ("collate", "dataset", "target_sampler")]
+    collect_ignore += [
+        f"ndsampler/training/{name}.py" for name in ("collate", "dataset", "target_sampler", "window_loader")
+    ]
 
 #: Demo sets that tests and doctests use.
 DEMO_SETS = (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ndsampler.backends.base import make_backend
+from ndsampler.backends.npy import map_array
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder, entries_root
@@ -348,7 +349,7 @@ class Frames:
         """Return the entry of a plain image as a memory map."""
         # Opening it for reading first finds damage, and names the image.
         self.reader.asset_shape(layout, layout.assets[0])
-        mapped = np.load(file, mmap_mode="r", allow_pickle=False)
+        mapped = map_array(file)
         return mapped[:, :, 0] if mapped.ndim == 3 and mapped.shape[2] == 1 else mapped
 
     @fork_safe

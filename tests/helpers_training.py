@@ -85,3 +85,25 @@ def digest(sample: dict[str, Any]) -> str:
         found.update(f"{name} {array.dtype} {array.shape}".encode())
         found.update(array.data)
     return found.hexdigest()
+
+
+class Placed:
+    """A dataset whose samples come with the epoch and the position of their index.
+
+    Args:
+        dataset: a ``SampleDataset``.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, indexes: list[Any]) -> list[tuple[tuple[int, int], dict[str, Any]]]:
+        """Return places and samples."""
+        samples = self.dataset.__getitems__(indexes)
+        return [((index.epoch, index.g), sample) for index, sample in zip(indexes, samples)]
+
+
+def fingerprint_of(records: dict[tuple[int, int], str]) -> str:
+    """Return one SHA-256 of the digests of samples, by epoch and position."""
+    lines = [f"{epoch} {g} {value}" for (epoch, g), value in sorted(records.items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -163,6 +163,17 @@ def test_a_state_goes_on_with_the_next_sample(make_loader, steps, workers, batch
     assert places(other) == places(make_whole(2))
 
 
+def test_after_a_state_of_the_end_of_an_epoch_comes_the_next(make_loader):
+    loader = make_loader(workers=0)
+    list(loader)
+    other = make_loader(workers=1)
+    other.load_state_dict(loader.state_dict())
+    assert places(other) == []
+    other.load_state_dict(loader.state_dict())
+    other.set_epoch(1)
+    assert places(other) == places(make_whole(1))
+
+
 def make_whole(epoch):
     loader = WindowLoader(Windows(), EpochOrder(LENGTH, seed=5), BATCH, workers=0)
     loader.set_epoch(epoch)

@@ -222,9 +222,9 @@ class FrameReader:
 
         def read(reader: RegionReader) -> NDArray[Any]:
             height, width, count = reader.shape
+            if box.lies_inside(height, width):
+                return reader.read(*box)
             inside, margin = embed_box(box, height, width)
-            if inside == box:
-                return reader.read(*inside)
             check_affordable(box.dims, reader.dtype.itemsize, count, f"the window on image {layout.gid}")
             pixels = reader.read(*inside)
             return place(pixels, box.dims, margin, grid.fill(pixels.dtype))

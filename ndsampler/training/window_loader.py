@@ -165,7 +165,9 @@ class WindowLoader:
         Raises:
             ArgumentError: if it is below 0.
         """
-        if epoch != self.sampler.epoch:
+        if epoch != self.sampler.epoch or not len(
+            self.sampler
+        ):  # or a state at the end of an epoch was loaded
             self.sampler.set_epoch(epoch)
             self._run = self._consumed = 0
 
