@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.gdal import open_dataset, quiet_gdal
+from ndsampler.backends.gdal import open_dataset
+from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.errors import SourceError
 from ndsampler.utils.fork_safety import GATE
 
@@ -89,7 +90,7 @@ def write_georeference(path: str, georeference: Georeference) -> None:
     """
     import rasterio
 
-    with quiet_gdal(), rasterio.open(path, "r+", driver="GTiff") as dataset:
+    with GATE, open_quietly(lambda: rasterio.open(path, "r+", driver="GTiff")) as dataset:
         if georeference.crs is not None:
             dataset.crs = georeference.crs
         if georeference.transform is not None:
