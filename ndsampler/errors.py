@@ -16,6 +16,7 @@ would catch, so old ``except ValueError`` lines keep working::
     ├── UnknownOptionError        KeyError         a name that is none of the listed ones
     ├── BackendError              ValueError       an unknown backend or setting of one
     ├── AnnotKindError            AssertionError   an unknown kind in ``with_annots``
+    ├── OverlapError              AssertionError   windows of two splits share pixels
     ├── MissingNegativePool       AssertionError   no negatives were preselected; also an IndexError
     ├── SourceError               OSError          an image file that cannot be read
     │   ├── MissingSourceError    FileNotFoundError
@@ -45,6 +46,7 @@ __all__ = [
     "MissingSourceError",
     "NDSamplerError",
     "OutOfRangeError",
+    "OverlapError",
     "SourceError",
     "TargetError",
     "UnknownChannelError",
@@ -154,6 +156,10 @@ class AnnotKindError(NDSamplerError, AssertionError):
 
 class MissingNegativePool(NDSamplerError, AssertionError, IndexError):
     """A negative was asked for by index before any were preselected."""
+
+
+class OverlapError(NDSamplerError, AssertionError):
+    """Windows of two splits of a dataset share pixels."""
 
 
 class SourceError(NDSamplerError, OSError):

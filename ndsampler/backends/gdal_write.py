@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 #: The largest image, in bytes of pixels, that is held in memory while its COG is written, which is faster.
 IN_MEMORY_BYTES = 256 * 2**20
 
+#: The largest uncompressed TIFF that :func:`encode_tiff` encodes in memory, which takes four times as much.
+SMALL_BYTES = 32 * 2**20
+
 #: Creation options of the temporary file that a larger image is copied through. It is not compressed, because
 #: it is read twice: for the overviews, and for the entry.
 TEMPORARY_PROFILE = {
@@ -169,6 +172,35 @@ def encode_raw(raw: str, dest: str, options: dict[str, str]) -> None:
         options = _add_overviews(raw, options)
         with open_dataset(raw, driver="GTiff") as dataset:
             rasterio.shutil.copy(dataset, dest, driver="COG", **options)
+
+
+def encode_tiff(raw: str, dest: str, options: dict[str, str]) -> None:
+    """Encode an uncompressed file as a COG: in memory, or, if it is large, in a process of its own.
+
+    Args:
+        raw: the file; a large one gets the overviews.
+        dest: path of the new file.
+        options: creation options of GDAL's COG driver.
+
+    Raises:
+        CacheError: if the COG cannot be written, on a full disk for example.
+    """
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+    from rasterio.io import MemoryFile
+
+    if os.path.getsize(raw) > SMALL_BYTES:
+        encode_apart(raw, dest, options)
+        return
+    try:
+        with GATE, open(raw, "rb") as file, MemoryFile(ext=".tif") as memory:
+            configure_gdal()
+            memory.write(file.read())
+            options = _add_overviews(memory.name, options)
+            with open_dataset(memory.name, driver="GTiff") as dataset:
+                _encode(dataset, dest, options)
+    except (RasterioError, CPLE_BaseError) as ex:
+        raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
 
 
 def _add_overviews(path: str, options: dict[str, str]) -> dict[str, str]:

@@ -9,10 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ndsampler.training.disjoint import assert_disjoint
 from ndsampler.training.labels import label_names, label_numbers
 from ndsampler.training.masks import rasterize
 from ndsampler.training.order import EpochOrder
+from ndsampler.training.prediction import predict
 from ndsampler.training.sample_index import SampleIndex
+from ndsampler.training.splits import Split, spatial_split
 
 if TYPE_CHECKING:
     from ndsampler.training.collate import collate_samples
@@ -24,12 +27,16 @@ __all__ = [
     "EpochOrder",
     "SampleDataset",
     "SampleIndex",
+    "Split",
     "TargetSampler",
     "WindowLoader",
+    "assert_disjoint",
     "collate_samples",
     "label_names",
     "label_numbers",
+    "predict",
     "rasterize",
+    "spatial_split",
 ]
 
 #: Where each name lives that needs torch.
