@@ -18,12 +18,12 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from ndsampler.backends.claims import check_blocks, check_size, check_window
 from ndsampler.backends.formats.tiff_header import has_color_map
 from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
 from ndsampler.backends.gdal_open import open_allowed
 from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
-from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
 from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
@@ -54,13 +54,6 @@ MERGE_SIZES = (2**15, 2**20)
 #: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged. It has none for
 #: the 16 bytes of complex128.
 MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
-
-#: A tile or strip that claims more bytes than this is checked against the size of the file.
-LARGE_BLOCK_BYTES = 256 * 2**20
-
-#: The most bytes of pixels that one byte of a block can decode to, for each compression; None is
-#: uncompressed.
-BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
 
 #: Types of GDAL that numpy does not have, and the types that hold their values.
 NUMPY_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
@@ -229,9 +222,11 @@ class RasterReader:
         self.has_table = self.dataset.colorinterp[0].name == "palette"
         is_palette = self.has_table and is_indexed(self.dataset)
         self._palette = self._color_table() if is_palette and not self._stored else None
-        self._check_blocks()
+        check_blocks(self.path, self.dataset, self.dtype.itemsize, self._is_entry)
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
+        if not self._is_entry:
+            check_size(self.path, *self.shape)
         self.nodata = None if self._palette is not None else nodata_of(self.dataset, self.dtype)
         self.overviews = self._overview_dims()
 
@@ -241,16 +236,6 @@ class RasterReader:
             return self._stored_dtype
         stated = self.dataset.tags().get(DTYPE_TAG)
         return np.dtype(stated) if stated in STAND_INS else self._stored_dtype
-
-    def _check_blocks(self) -> None:
-        """Refuse blocks that the file cannot hold: GDAL allocates memory for a whole block."""
-        rows, cols = self.dataset.block_shapes[0]
-        in_a_block = self.dataset.count if self.dataset.profile.get("interleave") == "pixel" else 1
-        claimed = rows * cols * in_a_block * self.dtype.itemsize
-        if claimed > LARGE_BLOCK_BYTES:
-            codec = self.dataset.compression
-            ratio = BLOCK_RATIOS.get(None if codec is None else codec.name)
-            check_plausible(self.path, Claim(claimed, ratio), os.path.getsize(self.path))
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
         """Return the sizes of the overviews; none for an image with a color table: they average indexes."""
@@ -299,6 +284,7 @@ class RasterReader:
             return np.empty((y1 - y0, x1 - x0, len(indexes)), self.dtype)
         window = Window(x0, y0, x1 - x0, y1 - y0)
         size = window.width * window.height * len(indexes) * self.dtype.itemsize
+        check_window(self.path, size)
         try:
             with GATE:
                 DECODER_WARNINGS.start()
