@@ -17,7 +17,7 @@ from ndsampler.backends.base import make_backend
 from ndsampler.backends.npy import map_array
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
-from ndsampler.cache.names import config_folder, entries_root
+from ndsampler.cache.names import entries_folder, token_of_entry
 from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, SourceError, UnknownIdError
 from ndsampler.frames.batch import load_regions
 from ndsampler.frames.batch_output import check_threads, output_places
@@ -27,6 +27,7 @@ from ndsampler.frames.prepare import ImageFailure, Preparation, prepare_layouts
 from ndsampler.frames.reader import FrameReader
 from ndsampler.frames.view import FrameView
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.html import html_table
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import PixelBox, wrap_slices
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ndsampler.backends.base import Backend
     from ndsampler.cache.handles import HandlePool
     from ndsampler.types import (
         AssetInfo,
@@ -111,7 +111,7 @@ class Frames:
         storage = make_backend(backend)
         self.hashid_mode = hashid_mode
         self.workdir = _default_workdir() if workdir is None and storage.caches else workdir
-        dpath = _entries_dpath(self.workdir, storage)
+        dpath = entries_folder(self.workdir, storage)
         self._cache = FrameCache(storage, dpath, hashid_mode, on_cache_error, trust)
         self._backend: BackendConfig = {
             "type": storage.name if storage.caches else None,
@@ -138,6 +138,22 @@ class Frames:
             NotImplementedError: unless the inheriting class overrides this.
         """
         raise NotImplementedError(f"{type(self).__name__} must define image_ids")
+
+    def __repr__(self) -> str:
+        backend = self._backend["type"]
+        return f"<{type(self).__name__} backend={backend!r}{f' at {self.cache_dpath}' if backend else ''}>"
+
+    def summary(self) -> dict[str, Any]:
+        """Return the number of images, the backend and the cache, for people to read."""
+        folder = self.cache_dpath
+        names = [] if folder is None else [name for _, _, files in os.walk(folder) for name in files]
+        entries = None if folder is None else sum(token_of_entry(name) is not None for name in names)
+        backend = self._backend["type"] or "none: source files are read"
+        return {"images": len(self), "backend": backend, "cache folder": folder, "cached files": entries}
+
+    def _repr_html_(self) -> str:
+        """Return :meth:`summary` as a table for notebooks."""
+        return html_table(type(self).__name__, self.summary())
 
     def __bool__(self) -> bool:
         """Return True, of frames without images too."""
@@ -579,10 +595,3 @@ def _default_workdir() -> str:
     import ubelt as ub
 
     return str(ub.Path.appdir("ndsampler"))
-
-
-def _entries_dpath(workdir: PathLike | None, storage: Backend) -> str | None:
-    """Return the folder of a backend's entries, or None when it keeps none."""
-    if not storage.caches:
-        return None
-    return os.path.join(entries_root(workdir or ""), config_folder(storage))

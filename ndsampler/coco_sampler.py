@@ -17,6 +17,7 @@ from ndsampler.dataset.edits import DatasetHash
 from ndsampler.dataset.kwcoco_adapter import annots_of_image
 from ndsampler.dataset.opening import coerce_dataset, complete_photos, image_folder
 from ndsampler.errors import UnknownIdError, UnsupportedTaskError
+from ndsampler.preview.show import Showing
 from ndsampler.sampling.annots import ALL_ANNOTS, AnnotRequest, find_annots, load_annots, parse_request
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
 from ndsampler.sampling.batch import BatchLoading
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from ndsampler.types import CacheErrorMode, PathLike, Sample, TrustMode
 
 
-class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[misc]
+class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRepr):  # type: ignore[misc]
     """Samples windows with their annotations from the images of a kwcoco dataset.
 
     It is made of :attr:`frames`, which read regions of images, and :attr:`regions`, which hold the pools
@@ -60,8 +61,7 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, ub.NiceRepr):  # t
             ``'raise'``, or ``'bypass'`` to go on without a cache.
         trust: ``'warn'``, or ``'strict'`` to refuse converted images of other users: see
             :class:`ndsampler.Frames`.
-        images: folder of the images, if that is not the folder of the dataset: relative file names start
-            from it.
+        images: folder that relative file names start from; by default that of the dataset.
 
     Raises:
         BackendError: for an unknown backend, key or setting.

@@ -16,6 +16,8 @@ extensions = [
 ]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_title = f"ndsampler {release}"
 
 autodoc_default_options = {"members": True, "show-inheritance": True}

@@ -92,7 +92,7 @@ def write_georeference(path: str, georeference: Georeference) -> None:
     """
     import rasterio
 
-    with GATE, open_quietly(functools.partial(open_for_writing, path, "r+")) as dataset:
+    with GATE, open_quietly(functools.partial(open_for_writing, path, "r+", driver="GTiff")) as dataset:
         if georeference.crs is not None:
             dataset.crs = georeference.crs
         if georeference.transform is not None:
