@@ -7,6 +7,7 @@ import re
 
 import pytest
 from helpers_documents import failures_of, python_blocks, write_dataset
+from helpers_optional import import_optional
 from helpers_processes import run_python
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -34,8 +35,11 @@ def beside_a_dataset(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_examples_of_a_document_give_what_it_shows(document, beside_a_dataset):
-    if ">>>" not in document.read_text(encoding="utf-8"):
+    text = document.read_text(encoding="utf-8")
+    if ">>>" not in text:
         pytest.skip("no examples")
+    if ">>> import torch" in text:
+        import_optional("torch")
     report = failures_of(document)
     if report:
         pytest.fail(report, pytrace=False)

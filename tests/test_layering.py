@@ -24,6 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("sampling",),
     ("preview",),
     ("abstract_sampler", "coco_sampler", "toydata"),
+    ("training",),
     ("demo",),
     ("__init__",),
     ("cli",),

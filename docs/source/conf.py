@@ -1,5 +1,7 @@
 """Settings of the documentation, for sphinx."""
 
+import importlib.util
+
 import ndsampler
 
 project = "ndsampler"
@@ -23,6 +25,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_preserve_defaults = True
+# Without torch, the classes that derive from its own are documented all the same.
+autodoc_mock_imports = [] if importlib.util.find_spec("torch") else ["torch"]
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

@@ -9,6 +9,7 @@ a process of its own encodes: see :mod:`ndsampler.backends.gdal_process`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import multiprocessing
@@ -26,9 +27,10 @@ from ndsampler.backends.gdal import (
     configure_gdal,
     is_forked,
     open_dataset,
-    quiet_gdal,
 )
+from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
+from ndsampler.backends.gdal_open import open_for_writing
 from ndsampler.backends.gdal_process import encode_apart
 from ndsampler.backends.recording import RecordedSource
 from ndsampler.backends.source import ArrayReader
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 
 #: The largest image, in bytes of pixels, that is held in memory while its COG is written, which is faster.
 IN_MEMORY_BYTES = 256 * 2**20
+
+#: The largest uncompressed TIFF that :func:`encode_tiff` encodes in memory, which takes four times as much.
+SMALL_BYTES = 32 * 2**20
 
 #: Creation options of the temporary file that a larger image is copied through. It is not compressed, because
 #: it is read twice: for the overviews, and for the entry.
@@ -169,11 +174,38 @@ def encode_raw(raw: str, dest: str, options: dict[str, str]) -> None:
             rasterio.shutil.copy(dataset, dest, driver="COG", **options)
 
 
+def encode_tiff(raw: str, dest: str, options: dict[str, str]) -> None:
+    """Encode an uncompressed file as a COG: in memory, or, if it is large, in a process of its own.
+
+    Args:
+        raw: the file; a large one gets the overviews.
+        dest: path of the new file.
+        options: creation options of GDAL's COG driver.
+
+    Raises:
+        CacheError: if the COG cannot be written, on a full disk for example.
+    """
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+    from rasterio.io import MemoryFile
+
+    if os.path.getsize(raw) > SMALL_BYTES:
+        encode_apart(raw, dest, options)
+        return
+    try:
+        with GATE, open(raw, "rb") as file, MemoryFile(ext=".tif") as memory:
+            configure_gdal()
+            memory.write(file.read())
+            options = _add_overviews(memory.name, options)
+            with open_dataset(memory.name, driver="GTiff") as dataset:
+                _encode(dataset, dest, options)
+    except (RasterioError, CPLE_BaseError) as ex:
+        raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
+
+
 def _add_overviews(path: str, options: dict[str, str]) -> dict[str, str]:
     """Build the overviews of a file, and return the options that make GDAL copy them."""
-    import rasterio
-
-    with quiet_gdal(), rasterio.open(path, "r+") as dataset:
+    with GATE, open_quietly(functools.partial(open_for_writing, path, "r+")) as dataset:
         return _build_overviews(dataset, options)[1]
 
 
@@ -230,15 +262,12 @@ def _encode(dataset: DatasetReader, dest: str, options: dict[str, str]) -> None:
 
 def _create(path: str, source: SourceReader, **profile: Any) -> Any:
     """Return a new GDAL dataset of the shape, type and nodata values of a source."""
-    import rasterio
-
     height, width, channels = source.shape
     tagged = _is_tagged(source)
     nodata = None if tagged else source.nodata
     dtype = STAND_INS.get(source.dtype.name, source.dtype.name)
     profile.update(height=height, width=width, count=channels, dtype=dtype, nodata=nodata)
-    with quiet_gdal():
-        dataset = rasterio.open(path, "w+", **profile)
+    dataset = open_quietly(functools.partial(open_for_writing, path, "w+", **profile))
     if dtype != source.dtype.name:
         dataset.update_tags(**{DTYPE_TAG: source.dtype.name})
     if tagged:

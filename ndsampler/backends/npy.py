@@ -34,6 +34,7 @@ from ndsampler.backends.base import (
     row_blocks,
     valid_pixels,
 )
+from ndsampler.backends.formats.npy_header import NpyHeader, read_npy_header
 from ndsampler.backends.label import find_label
 from ndsampler.errors import CacheError, SourceError
 
@@ -338,8 +339,7 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, NpyLayout]]:
 
 def _find_layout(file: BinaryIO, path: str) -> NpyLayout:
     """Return where an open file stores what."""
-    shape, order, dtype = _read_header(file, path)
-    start = file.tell()
+    shape, order, dtype, start = _read_header(file, path)
     height, width, channels = shape if len(shape) == 3 else (*shape, 1)
     mask = _find_mask(file, start + dtype.itemsize * math.prod(shape), (height, width, channels))
     label = find_label(file)
@@ -374,18 +374,12 @@ def _write_mask(file: BinaryIO, source: MaskedReader) -> None:
         file.write(source.read_mask(y0, min(y0 + step, height), 0, width).tobytes())
 
 
-def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Literal["C", "F"], np.dtype[Any]]:
-    """Return shape, order and type from the header of a ``.npy`` file that holds the whole array."""
+def _read_header(file: BinaryIO, path: str) -> NpyHeader:
+    """Return what the header states of a ``.npy`` file that holds the whole array."""
     try:
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read(file)
-    except OSError:
-        raise
-    except Exception as ex:  # numpy does not catch errors of Python's tokenizer and parser
-        raise CacheError(f"{path} is not a .npy file: {type(ex).__name__}: {ex}") from ex
+        shape, order, dtype, start = read_npy_header(file)
+    except ValueError as ex:
+        raise CacheError(f"{path} is not a .npy file of numbers: {ex}") from ex
     if dtype.kind not in "buifc" or len(shape) not in (2, 3):
         raise CacheError(
             f"{path} holds {dtype} of shape {shape}; expected an image of 2 or 3 axes of numbers"
@@ -393,11 +387,25 @@ def _read_header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], Literal["C
     if not all(type(side) is int and 0 <= side <= MAX_SIDE for side in shape):
         raise CacheError(f"{path} states the shape {shape}; expected sides of 0 to {MAX_SIDE}")
     # math.prod of Python integers does not overflow.
-    end = file.tell() + dtype.itemsize * math.prod(shape)
+    end = start + dtype.itemsize * math.prod(shape)
     size = os.fstat(file.fileno()).st_size
     if size < end:
         raise CacheError(f"{path} is cut off: {size} bytes where {end} are needed")
-    return shape, "F" if fortran else "C", dtype
+    return NpyHeader(shape, order, dtype, start)
+
+
+def map_array(path: str) -> np.memmap[Any, np.dtype[Any]]:
+    """Return the array of a ``.npy`` file as a read-only memory map of the shape that is stored.
+
+    Raises:
+        CacheError: if it cannot be opened, or holds something else.
+    """
+    try:
+        with open(path, "rb") as file:
+            shape, order, dtype, start = _read_header(file, path)
+            return np.memmap(file, dtype, "r", start, shape, order)
+    except OSError as ex:
+        raise CacheError(f"{path} cannot be opened: {ex}") from ex
 
 
 @register("npy")

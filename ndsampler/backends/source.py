@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register, valid_pixels
+from ndsampler.backends.claims import check_size
 from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
-from ndsampler.backends.large_image import exceeds_opencv, read_with_gdal
+from ndsampler.backends.large_image import exceeds_opencv, find_dims, read_with_gdal
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, UndecodedError, decode_image
 from ndsampler.backends.pages import Arrangement, choose_plan, recall_plan, warn_of_others
 from ndsampler.backends.values import STORED, extract_stored, find_forms, has_short_palette, loses_stored
@@ -181,9 +182,11 @@ def _open_pages(path: str, form: str) -> SourceReader:
         from ndsampler.backends.npy import open_npy_source
 
         try:
-            return open_npy_source(path)
+            reader: SourceReader = open_npy_source(path)
         except CacheError as ex:
             raise SourceError(str(ex)) from ex
+        check_size(path, *reader.shape)
+        return reader
     content = inspect_content(path)
     if lowered.endswith(WHOLE_IMAGE_ENDINGS) and content not in (TIFF, JPEG2000, NITF):
         return _open_whole(path)
@@ -270,10 +273,13 @@ def open_source_level(path: str, level: int) -> RegionReader:
 
 def _read_whole(reader: RasterReader) -> SourceReader:
     """Return the decoded image of an open reader, which is closed."""
+    from ndsampler.backends import gdal
+
     height, width, count = reader.shape
-    claim = Claim(height * width * count * reader.dtype.itemsize)
     with contextlib.closing(reader):
-        check_plausible(reader.path, claim, stat_source(reader.path).st_size)
+        if not gdal.is_tiff(reader.dataset):  # the blocks of a TIFF were checked when it was opened
+            claim = Claim(height * width * count * reader.dtype.itemsize)
+            check_plausible(reader.path, claim, stat_source(reader.path).st_size)
         mask = reader.read_mask(0, height, 0, width) if reader.has_mask else None
         return ArrayReader(reader.read(0, height, 0, width), reader.nodata, mask)
 
@@ -329,6 +335,9 @@ def _open_whole(path: str) -> SourceReader:
     Raises:
         SourceError: if it is damaged.
     """
+    dims = find_dims(path)
+    if dims is not None:
+        check_size(path, *dims)
     if exceeds_opencv(path):
         return _with_mask(path, read_with_gdal(path))
     try:
