@@ -17,7 +17,7 @@ from ndsampler.backends.base import make_backend
 from ndsampler.backends.npy import map_array
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
-from ndsampler.cache.names import config_folder, count_entries, entries_root
+from ndsampler.cache.names import count_entries, entries_folder
 from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, SourceError, UnknownIdError
 from ndsampler.frames.batch import load_regions
 from ndsampler.frames.batch_output import check_threads, output_places
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ndsampler.backends.base import Backend
     from ndsampler.cache.handles import HandlePool
     from ndsampler.types import (
         AssetInfo,
@@ -112,7 +111,7 @@ class Frames(HtmlSummary):
         storage = make_backend(backend)
         self.hashid_mode = hashid_mode
         self.workdir = _default_workdir() if workdir is None and storage.caches else workdir
-        dpath = _entries_dpath(self.workdir, storage)
+        dpath = entries_folder(self.workdir, storage)
         self._cache = FrameCache(storage, dpath, hashid_mode, on_cache_error, trust)
         self._backend: BackendConfig = {
             "type": storage.name if storage.caches else None,
@@ -591,10 +590,3 @@ def _default_workdir() -> str:
     import ubelt as ub
 
     return str(ub.Path.appdir("ndsampler"))
-
-
-def _entries_dpath(workdir: PathLike | None, storage: Backend) -> str | None:
-    """Return the folder of a backend's entries, or None when it keeps none."""
-    if not storage.caches:
-        return None
-    return os.path.join(entries_root(workdir or ""), config_folder(storage))
