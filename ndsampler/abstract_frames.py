@@ -17,7 +17,7 @@ from ndsampler.backends.base import make_backend
 from ndsampler.backends.npy import map_array
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
-from ndsampler.cache.names import entries_folder, token_of_entry
+from ndsampler.cache.names import count_entries, entries_folder
 from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, SourceError, UnknownIdError
 from ndsampler.frames.batch import load_regions
 from ndsampler.frames.batch_output import check_threads, output_places
@@ -27,7 +27,7 @@ from ndsampler.frames.prepare import ImageFailure, Preparation, prepare_layouts
 from ndsampler.frames.reader import FrameReader
 from ndsampler.frames.view import FrameView
 from ndsampler.utils.fork_safety import fork_safe
-from ndsampler.utils.html import html_table
+from ndsampler.utils.html import HtmlSummary
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import PixelBox, wrap_slices
 
@@ -57,7 +57,7 @@ CACHE_ERROR_MODES = ("raise", "bypass")
 TRUST_MODES = ("warn", "strict")
 
 
-class Frames:
+class Frames(HtmlSummary):
     """Images by id, read by region.
 
     An inheriting class says where the images lie: it has :attr:`image_ids`, and overrides either
@@ -132,11 +132,7 @@ class Frames:
 
     @property
     def image_ids(self) -> Any:
-        """The ids of all images.
-
-        Raises:
-            NotImplementedError: unless the inheriting class overrides this.
-        """
+        """The ids of all images; an inheriting class must define them."""
         raise NotImplementedError(f"{type(self).__name__} must define image_ids")
 
     def __repr__(self) -> str:
@@ -145,15 +141,14 @@ class Frames:
 
     def summary(self) -> dict[str, Any]:
         """Return the number of images, the backend and the cache, for people to read."""
-        folder = self.cache_dpath
-        names = [] if folder is None else [name for _, _, files in os.walk(folder) for name in files]
-        entries = None if folder is None else sum(token_of_entry(name) is not None for name in names)
         backend = self._backend["type"] or "none: source files are read"
-        return {"images": len(self), "backend": backend, "cache folder": folder, "cached files": entries}
-
-    def _repr_html_(self) -> str:
-        """Return :meth:`summary` as a table for notebooks."""
-        return html_table(type(self).__name__, self.summary())
+        counted = count_entries(self.cache_dpath) if self.cache_dpath else None
+        return {
+            "images": len(self),
+            "backend": backend,
+            "cache folder": self.cache_dpath,
+            "cached files": counted,
+        }
 
     def __bool__(self) -> bool:
         """Return True, of frames without images too."""

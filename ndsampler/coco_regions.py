@@ -48,7 +48,7 @@ from ndsampler.pools.targets import (
 )
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
-from ndsampler.utils.html import html_table
+from ndsampler.utils.html import HtmlSummary
 from ndsampler.utils.logs import get_logger
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.utils.random_state import ensure_worker_rng
@@ -76,7 +76,7 @@ __all__ = [
 logger = get_logger(__name__)
 
 
-class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
+class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSummary, ub.NiceRepr):  # type: ignore[misc]
     """
     Positive and negative targets of a dataset, as a pool that can be indexed.
 
@@ -209,10 +209,6 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
             "positives": len(pools["positives"]) if "positives" in pools else "every annotation",
             "negatives": len(pools["negatives"]) if "negatives" in pools else "none preselected",
         }
-
-    def _repr_html_(self) -> str:
-        """Return :meth:`summary` as a table for notebooks."""
-        return html_table(type(self).__name__, self.summary())
 
     @classmethod
     @fork_safe

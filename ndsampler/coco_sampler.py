@@ -43,11 +43,10 @@ if TYPE_CHECKING:
 class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRepr):  # type: ignore[misc]
     """Samples windows with their annotations from the images of a kwcoco dataset.
 
-    It is made of :attr:`frames`, which read regions of images, and :attr:`regions`, which hold the pools
-    of positive and negative targets. :meth:`load_sample` loads any target; :meth:`load_positive`,
-    :meth:`load_negative` and :meth:`load_item` load those of the pools.
-
-    Samplers survive pickling and forking: open files and caches in memory are left behind.
+    :attr:`frames` read regions of images, and :attr:`regions` hold the pools of positive and negative
+    targets. :meth:`load_sample` loads any target; :meth:`load_positive`, :meth:`load_negative` and
+    :meth:`load_item` load those of the pools. Samplers can be pickled and forked, without their open files
+    and decoded images.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``; or the path of an MS-COCO or kwcoco
@@ -57,10 +56,8 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
         backend: None reads the source files; ``'cog'`` and ``'npy'`` convert each image once: see
             :class:`ndsampler.Frames`.
         verbose: whether long work shows a progress bar.
-        on_cache_error: what to do when a converted image cannot be kept, on a full disk for example:
-            ``'raise'``, or ``'bypass'`` to go on without a cache.
-        trust: ``'warn'``, or ``'strict'`` to refuse converted images of other users: see
-            :class:`ndsampler.Frames`.
+        on_cache_error: ``'bypass'`` reads sources that cannot be cached, for example on a full disk.
+        trust: ``'strict'`` refuses converted images of other users: see :class:`ndsampler.Frames`.
         images: folder that relative file names start from; by default that of the dataset.
 
     Raises:

@@ -13,11 +13,11 @@ from helpers_training import ARRAYS, DIMS, Jitter, digest, write_dataset
 
 from ndsampler import CocoSampler
 from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, UnknownOptionError
-from ndsampler.training import SampleIndex, rasterize
+from ndsampler.training import EpochOrder, SampleIndex, rasterize
 
 torch = import_optional("torch")
 
-from ndsampler.training import SampleDataset, collate_samples  # noqa: E402
+from ndsampler.training import SampleDataset, TargetSampler, collate_samples  # noqa: E402
 
 WINDOW = (32, 40)
 
@@ -325,6 +325,16 @@ def test_samples_that_cannot_be_made_are_errors(sampler, targets):
     no_points = CocoSampler({"images": [{"id": 1, "file_name": "a.png"}]})
     with pytest.raises(ArgumentError, match="no keypoint categories"):
         SampleDataset(no_points, [{"gid": 1}], outputs=["keypoints"])
+
+
+def test_an_order_that_a_dataset_cannot_serve_is_refused_at_once(sampler, targets):
+    dataset = SampleDataset(sampler, targets, (500, 500))
+    TargetSampler(EpochOrder(5), dataset=dataset)
+    with pytest.raises(ArgumentError, match="the order is of 6 items; the dataset has 5 targets"):
+        TargetSampler(EpochOrder(6), dataset=dataset)
+    with pytest.raises(ArgumentError):
+        TargetSampler(EpochOrder(5, negatives=0.5), dataset=dataset)
+    TargetSampler(EpochOrder(9), dataset=SampleDataset(sampler, lambda epoch, g: targets[0]))
 
 
 def test_an_image_without_colors_has_one_channel(tmp_path):

@@ -163,6 +163,16 @@ def test_a_state_goes_on_with_the_next_sample(make_loader, steps, workers, batch
     assert places(other) == places(make_whole(2))
 
 
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_a_state_of_a_complete_epoch_goes_on_with_the_next(make_loader, epoch):
+    loader = make_whole(2)
+    list(loader)
+    other = make_loader(workers=0)
+    other.load_state_dict(loader.state_dict())
+    other.set_epoch(epoch)
+    assert places(other) == (places(make_whole(3)) if epoch == 3 else [])
+
+
 def test_after_a_state_of_the_end_of_an_epoch_comes_the_next(make_loader):
     loader = make_loader(workers=0)
     list(loader)

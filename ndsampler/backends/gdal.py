@@ -270,10 +270,7 @@ class RasterReader:
             SourceError: if an index is not in the color table.
         """
         if indexes.size and not 0 <= indexes.min() <= indexes.max() < len(palette):
-            raise SourceError(
-                f"{self.path} is damaged: a pixel has the index {indexes.max()} and its color table has "
-                f"{len(palette)} entries. To read the indexes themselves, state one channel in the dataset"
-            )
+            raise SourceError(describe_bad_index(self.path, indexes.max(), len(palette)))
         colors: NDArray[Any] = np.take(palette, indexes, axis=0)
         return colors
 
@@ -371,6 +368,20 @@ class RasterReader:
         """Close the GDAL handle."""
         with GATE:
             self.dataset.close()
+
+
+def describe_bad_index(path: str, index: int, entries: int) -> str:
+    """Return the message for an index beyond the end of a color table.
+
+    Args:
+        path: the file.
+        index: the index.
+        entries: number of entries of the table.
+    """
+    return (
+        f"{path} is damaged: a pixel has the index {index} and its color table has {entries} entries. "
+        "To read the indexes themselves, state one channel in the dataset"
+    )
 
 
 def read_overview(dataset: DatasetReader, dims: tuple[int, int]) -> NDArray[Any]:

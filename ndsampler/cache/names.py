@@ -130,6 +130,12 @@ def token_of_entry(name: str) -> str | None:
     return match[1] if match else None
 
 
+def count_entries(folder: str) -> int:
+    """Return how many entries a folder of entries has; 0 if it does not exist."""
+    names = (name for _, _, files in os.walk(folder) for name in files)
+    return sum(token_of_entry(name) is not None for name in names)
+
+
 def is_named_for(path: str, identity: SourceIdentity) -> bool:
     """Whether a file has the name of the entry of a certain source."""
     return token_of_entry(os.path.basename(path)) == identity.token

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
+import zlib
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,8 +33,11 @@ if TYPE_CHECKING:
     from ndsampler.frames.layout import Asset, FrameLayout
     from ndsampler.frames.reader import FrameReader
 
-#: Threads that read batches, by their number. They stay, because each has file handles of its own.
-_executors: dict[int, ThreadPoolExecutor] = {}
+#: Threads that read batches, one in each executor. They stay, because each has file handles of its own.
+_executors: list[ThreadPoolExecutor] = []
+
+#: Held while threads are added.
+_lock = threading.Lock()
 
 #: Executors of a parent process; a reference keeps code that ends threads from running here.
 _inherited: list[Any] = []
@@ -39,7 +45,9 @@ _inherited: list[Any] = []
 
 def _leave_threads_to_parent() -> None:
     """Forget, in a forked process, the threads that it does not have."""
-    _inherited.append(dict(_executors))
+    global _lock
+    _lock = threading.Lock()
+    _inherited.append(list(_executors))
     _executors.clear()
 
 
@@ -98,7 +106,7 @@ def read_batch(
         for job in jobs:
             batch.run(job)
     else:
-        _run_in_threads(batch.run, jobs, threads)
+        _run_in_threads(batch.run, [(reads[job[0]].layout.assets[0].path, job) for job in jobs], threads)
     return batch.results
 
 
@@ -143,22 +151,42 @@ def load_regions(
     return found
 
 
-def _run_in_threads(function: Callable[[list[int]], None], jobs: list[list[int]], threads: int) -> None:
-    """Run jobs in threads, and wait for all that have begun."""
-    executor = _executors.get(threads)
-    if executor is None:
-        executor = _executors[threads] = ThreadPoolExecutor(threads, thread_name_prefix="ndsampler-read")
+def _run_in_threads(
+    function: Callable[[list[int]], None], jobs: list[tuple[str, list[int]]], threads: int
+) -> None:
+    """Run jobs in threads, and wait for all that have begun.
+
+    A file is read by the same thread each time, which has it open, unless there are several jobs for it.
+
+    Args:
+        function: does a job.
+        jobs: for each the path of its file, and its windows.
+        threads: number of threads.
+    """
+    executors = _find_executors(threads)
+    parts: Counter[str] = Counter()
     futures: list[Future[None]] = []
     # The threads may have to wait for a fork, which waits for this thread.
     with GATE.step_out():
         try:
-            futures += (executor.submit(function, job) for job in jobs)
+            for path, job in jobs:
+                number = (zlib.crc32(path.encode(errors="replace")) + parts[path]) % threads
+                parts[path] += 1
+                futures.append(executors[number].submit(function, job))
             wait(futures)
         finally:
             # After Ctrl-C nothing may write to the caller's arrays any more.
             wait([future for future in futures if not future.cancel()])
     for future in futures:
         future.result()
+
+
+def _find_executors(threads: int) -> list[ThreadPoolExecutor]:
+    """Return so many executors of one thread each."""
+    with _lock:
+        while len(_executors) < threads:
+            _executors.append(ThreadPoolExecutor(1, thread_name_prefix=f"ndsampler-read-{len(_executors)}"))
+        return _executors[:threads]
 
 
 class _Batch:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from ndsampler.coco_sampler import CocoSampler
+    from ndsampler.training.order import EpochOrder
     from ndsampler.types import Sample
 
 torch = require("torch", "torch", "ndsampler.training.SampleDataset")
@@ -144,6 +145,21 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         """
         stated = (self.source.stated(SampleIndex(row)) for row in range(len(self)))
         return np.array([target[key] if isinstance(key, str) else key(target) for target in stated])
+
+    def check_order(self, order: EpochOrder) -> None:
+        """Refuse an order that this dataset cannot serve, before the first batch.
+
+        Args:
+            order: which items are asked for.
+
+        Raises:
+            ArgumentError: if it has more items than there are targets, or negatives, and no image has space
+                for one.
+        """
+        if not self.source.is_function and order.n > len(self):
+            raise ArgumentError(f"the order is of {order.n} items; the dataset has {len(self)} targets")
+        if order.has_negatives:
+            self.targets_at([SampleIndex(-1)])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return a sample.

@@ -88,6 +88,7 @@ class EpochOrder:
         share = _share_of_negatives(negatives)
         default = self.n if not share else round(self.n / (1 - float(share)))
         self.length = default if length is None else _whole("length", length, 1)
+        self.has_negatives = share > 0
         self._draws = self._choose(groups, weights, share, locality, tree)
 
     def _choose(

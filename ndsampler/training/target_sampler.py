@@ -42,11 +42,12 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
         world_size: number of processes; found in the same way.
         uneven: what happens if the ranks do not divide what is left of an epoch: ``'repeat'`` begins it again
             to fill up, ``'drop'`` leaves out the last positions, and ``'keep'`` gives some ranks one more.
-        dataset: what the indexes refer to; if it has a ``fingerprint``, as
-            :class:`ndsampler.training.SampleDataset` has, a state of another dataset is refused.
+        dataset: what the indexes refer to. If it is a :class:`ndsampler.training.SampleDataset`, or has a
+            ``fingerprint`` as that has, a state of another dataset is refused.
 
     Raises:
-        ArgumentError: if the rank is out of range, or an epoch has too few positions for all ranks.
+        ArgumentError: if the rank is out of range, an epoch has too few positions for all ranks, or the
+            dataset cannot serve the order.
 
     Example:
         >>> from ndsampler.training import EpochOrder
@@ -72,6 +73,8 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
                 f"an epoch has {len(order)} positions for {self.world_size} ranks; expected one for each, or "
                 "uneven='repeat'"
             )
+        if hasattr(dataset, "check_order"):
+            dataset.check_order(order)
         self.uneven = uneven
         self.dataset = dataset
         self._epoch = self._begin = self._yielded = 0

@@ -76,6 +76,11 @@ class TargetSource:
             raise ArgumentTypeError("targets is a function, which has no length; EpochOrder states one")
         return len(self._given)
 
+    @property
+    def is_function(self) -> bool:
+        """Whether a function gives the targets."""
+        return callable(self._given)
+
     def target_at(self, index: SampleIndex) -> dict[str, Any]:
         """Return the target of a sample.
 

@@ -88,6 +88,7 @@ class WindowLoader:
         self._ring = self._make_ring(copy)
         self._runs = itertools.count(1)
         self._run = self._consumed = 0
+        self._epoch = self.sampler.epoch
 
     def _make_ring(self, copy: bool) -> Ring | None:
         """Return the workers and their memory; None if there are none."""
@@ -189,7 +190,7 @@ class WindowLoader:
             ArgumentError: if it is no such state, or of another seed, order or dataset.
         """
         self.sampler.load_state_dict(state_dict)
-        self._run = self._consumed = 0
+        self._epoch, self._run, self._consumed = state_dict["epoch"], 0, 0
 
     def close(self) -> None:
         """End the workers. The next loop starts new ones."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,18 @@ def html_table(title: str, rows: Mapping[str, object]) -> str:
     cells = [(name, _text(value)) for name, value in rows.items() if value is not None]
     lines = [f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in cells]
     return f"<table><caption>{html.escape(title)}</caption>{''.join(lines)}</table>"
+
+
+class HtmlSummary:
+    """An object that notebooks show as the table of its ``summary``."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the table shows."""
+        return {}
+
+    def _repr_html_(self) -> str:
+        """Return :meth:`summary` as a table for notebooks."""
+        return html_table(type(self).__name__, self.summary())
 
 
 def _text(value: object) -> str:
