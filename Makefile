@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+FUZZ_SECONDS ?= 60
 
-.PHONY: help format check test clients docs bench demo clean
+.PHONY: help format check test clients soak fuzz docs bench demo clean
 
 help:
 	@echo "make format   put code and imports in order"
@@ -12,6 +13,7 @@ help:
 	@echo "make test     all tests, doctests included, with coverage"
 	@echo "make clients  programs that train through this library, on it as it is; takes a quarter of an hour"
 	@echo "make soak     the fault suite at full length; takes some twenty minutes"
+	@echo "make fuzz     random targets, datasets, files and commands for a minute; FUZZ_SECONDS=600 for ten"
 	@echo "make docs     the documentation, in docs/build/html"
 	@echo "make bench    speeds, each beside its limit, measured in one run"
 	@echo "make demo     samples of a toy dataset as a picture, and a table of speeds"
@@ -39,6 +41,9 @@ clients:
 
 soak: $(READY)
 	$(BIN)/python -m pytest tests/faults --faults=soak
+
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz --seconds $(FUZZ_SECONDS)
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs/source docs/build/html

@@ -164,9 +164,16 @@ class CocoFrames(Frames, DatasetHash):
             image_id: a frame, which says it where the video does not.
 
         Raises:
-            UnknownIdError: if there is no such image.
+            UnknownIdError: if there is no such image or video.
         """
-        video = {} if vidid is None else find_video(self.dset, vidid)
+        try:
+            video = {} if vidid is None else find_video(self.dset, vidid)
+        except (KeyError, TypeError, OverflowError):
+            known = list_ids(video_ids(self.dset), vidid)
+            raise UnknownTargetError(
+                f"image {image_id!r} is a frame of video {vidid!r}; expected a video id of the dataset: "
+                f"{known}"
+            ) from None
         width, height = video.get("width"), video.get("height")
         if width is not None and height is not None:
             try:

@@ -23,7 +23,8 @@ would catch, so old ``except ValueError`` lines keep working::
     │   └── DatasetMismatchError                   its size or bands are not those that the dataset states
     ├── CacheError                OSError          a cache entry that cannot be made or read
     ├── MissingDependencyError    ImportError      a package that must be installed
-    └── UnsupportedTaskError      NotImplementedError  a task, or a change, that does not exist
+    ├── UnsupportedTaskError      NotImplementedError  a task, or a change, that does not exist
+    └── WorkerError               RuntimeError     a worker process of a loader that has ended
 
 Names of files, categories and channels are part of many messages, and whoever made a dataset chose them. A
 message is shown with every character escaped that could control a terminal; ``error.args`` has it as it is.
@@ -54,6 +55,7 @@ __all__ = [
     "UnknownTargetError",
     "UnsupportedTaskError",
     "WindowError",
+    "WorkerError",
 ]
 
 
@@ -182,3 +184,7 @@ class MissingDependencyError(NDSamplerError, ImportError):
 
 class UnsupportedTaskError(NDSamplerError, NotImplementedError):
     """A sampling task of that name does not exist, or what was asked cannot be applied here."""
+
+
+class WorkerError(NDSamplerError, RuntimeError):
+    """A worker process of a loader has ended, or raised an error that cannot be sent."""

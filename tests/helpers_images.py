@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -256,3 +257,11 @@ def assert_same(found: np.ndarray, expected: np.ndarray) -> None:
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype
     assert np.array_equal(found, expected, equal_nan=expected.dtype.kind == "f")
+
+
+@contextlib.contextmanager
+def quiet_rasterio() -> Iterator[None]:
+    """Suppress the warning about missing georeferencing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield

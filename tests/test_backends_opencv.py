@@ -8,13 +8,12 @@ import cv2
 import kwimage
 import numpy as np
 import pytest
-from helpers_images import random_pixels, write_tiff
+from helpers_images import quiet_rasterio, random_pixels, write_tiff
 
 from ndsampler import SimpleFrames
 from ndsampler.backends.dims import read_dims
 from ndsampler.backends.formats.avif_header import read_avif_size
 from ndsampler.backends.formats.plain_headers import read_stated_size
-from ndsampler.backends.gdal import quiet_gdal
 from ndsampler.backends.headers import read_claim
 from ndsampler.backends.source import open_source, spans_files
 from ndsampler.errors import SourceError
@@ -209,7 +208,7 @@ def test_the_header_file_of_an_envi_image_is_left_to_gdal(tmp_path):
 
     pixels = random_pixels("uint8", 1, DIMS)
     size = {"width": DIMS[1], "height": DIMS[0], "count": 1, "dtype": "uint8"}
-    with quiet_gdal(), rasterio.open(tmp_path / "a.img", "w", driver="ENVI", **size) as file:
+    with quiet_rasterio(), rasterio.open(tmp_path / "a.img", "w", driver="ENVI", **size) as file:
         file.write(pixels.transpose(2, 0, 1))
     assert (tmp_path / "a.hdr").exists()
     np.testing.assert_array_equal(read_all(tmp_path / "a.img"), pixels)

@@ -8,11 +8,19 @@ import pathlib
 import numpy as np
 import pytest
 import rasterio
-from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_png, write_tiff
+from helpers_images import (
+    DIMS,
+    HEIGHT,
+    WIDTH,
+    assert_same,
+    quiet_rasterio,
+    random_pixels,
+    write_png,
+    write_tiff,
+)
 
 from ndsampler.abstract_frames import SimpleFrames
 from ndsampler.backends import content
-from ndsampler.backends.gdal import quiet_gdal
 from ndsampler.backends.source import open_source
 from ndsampler.errors import SourceError
 
@@ -135,7 +143,7 @@ class TestReferences:
 
     def test_an_image_does_not_name_the_file_of_its_overviews(self, tmp_path):
         path = write_tiff(tmp_path / "a.tif", random_pixels())
-        with quiet_gdal(), rasterio.open(path, "r+") as dataset:
+        with quiet_rasterio(), rasterio.open(path, "r+") as dataset:
             dataset.update_tags(ns="OVERVIEWS", OVERVIEW_FILE="/vsicurl/http://127.0.0.1:9/a.tif")
         with pytest.raises(SourceError, match="as the file of its overviews"):
             open_source(str(path))

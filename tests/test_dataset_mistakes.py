@@ -12,7 +12,7 @@ from helpers_images import write_png
 from helpers_pools import make_dataset, sql_view
 
 import ndsampler
-from ndsampler.errors import ArgumentError, NDSamplerError, UnknownIdError
+from ndsampler.errors import ArgumentError, NDSamplerError, UnknownIdError, UnknownTargetError
 from ndsampler.utils.limits import Limits, get_limits, set_limits
 
 NAN, INF = float("nan"), float("inf")
@@ -311,6 +311,27 @@ def test_categories_that_make_a_hierarchy_are_taken(path, parents):
     sampler = ndsampler.CocoSampler(with_categories(path, categories))
     assert set(parents) <= set(sampler.classes)
     sampler.load_sample({"gid": 3})
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ({"id": "x"}, "the id 'x'"),
+        ({"id": None}, "the id None"),
+        ({"keypoints": [{}]}, "expected a list of names"),
+        ({"keypoints": 5}, "expected a list of names"),
+    ],
+    ids=str,
+)
+def test_a_category_with_a_garbled_field_is_an_error_of_the_dataset(path, field, words):
+    with pytest.raises(ArgumentError, match=words):
+        ndsampler.CocoSampler(with_categories(path, [{"id": 1, "name": "a", **field}]))
+
+
+def test_a_frame_of_a_video_that_is_not_listed_is_an_error_that_names_both(path):
+    sampler = ndsampler.CocoSampler(make(path, img={"video_id": 77}))
+    with pytest.raises(UnknownTargetError, match="image 3 is a frame of video 77"):
+        sampler.load_sample({"vidid": 77, "gids": [3]})
 
 
 def test_the_depth_of_categories_is_a_limit_that_can_be_set(path):

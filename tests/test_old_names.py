@@ -7,12 +7,11 @@ import sys
 import numpy as np
 import pytest
 from helpers_datasets import stills
-from helpers_images import random_pixels, write_png
+from helpers_images import quiet_rasterio, random_pixels, write_png
 from helpers_optional import import_optional
 
 import ndsampler
 from ndsampler import frame_cache
-from ndsampler.backends.gdal import quiet_gdal
 from ndsampler.errors import CacheError, MissingSourceError, SourceError
 from ndsampler.utils import util_futures, validate_cog
 from ndsampler.utils.util_gdal import _imwrite_cloud_optimized_geotiff, batch_validate_cog
@@ -28,10 +27,10 @@ def write_gtiff(path, pixels, overviews=(), external=False, driver="GTiff", **op
 
     height, width, count = pixels.shape
     size = {"height": height, "width": width, "count": count, "dtype": pixels.dtype.name}
-    with quiet_gdal(), rasterio.open(path, "w", driver=driver, **size, **options) as file:
+    with quiet_rasterio(), rasterio.open(path, "w", driver=driver, **size, **options) as file:
         file.write(pixels.transpose(2, 0, 1))
     if overviews:
-        with quiet_gdal(), rasterio.Env(TIFF_USE_OVR=external), rasterio.open(path, "r+") as file:
+        with quiet_rasterio(), rasterio.Env(TIFF_USE_OVR=external), rasterio.open(path, "r+") as file:
             for factor in overviews:
                 file.build_overviews([factor], Resampling.nearest)
     return path
@@ -81,7 +80,7 @@ def test_the_verdict_is_that_of_rio_cogeo(tmp_path, name):
     cogeo = import_optional("rio_cogeo.cogeo")
     options = {"width": 1100, **FILES[name][0]}
     path = write_gtiff(tmp_path / "a.tif", np.zeros((600, options.pop("width"), 1), np.uint8), **options)
-    with quiet_gdal():
+    with quiet_rasterio():
         valid = cogeo.cog_validate(path, quiet=True)[0]
     assert valid is (validate_cog.validate(path)[1] == [])
 
@@ -100,7 +99,7 @@ def test_a_sparse_file_has_no_position_of_pixels(tmp_path):
     import rasterio
 
     size = {"width": 300, "height": 200, "count": 1, "dtype": "uint8"}
-    with quiet_gdal(), rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", sparse_ok=True, **size):
+    with quiet_rasterio(), rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", sparse_ok=True, **size):
         pass
     details = {"ifd_offsets": {"main": 8}, "data_offsets": {}}
     assert validate_cog.validate(tmp_path / "a.tif") == ([], [], details)
@@ -117,7 +116,7 @@ def test_descriptions_at_the_end_of_a_file_are_an_error(tmp_path):
     import rasterio
 
     path = write_gtiff(tmp_path / "a.tif", np.zeros((60, 60, 1), np.uint8))
-    with quiet_gdal(), rasterio.open(path, "r+") as file:
+    with quiet_rasterio(), rasterio.open(path, "r+") as file:
         file.update_tags(NOTE="x" * 1000)
     errors = validate_cog.validate(path)[1]
     assert_messages(errors, [r"main IFD should be 8.*It is \d+ instead", "should be after its IFD"])

@@ -346,17 +346,3 @@ def test_the_package_uses_nothing_else_that_windows_lacks():
     assert {name: names - GUARDED for name, names in found.items() if names - GUARDED} == {}
     assert [name for name, names in found.items() if "fcntl" in names] == ["cache/locks.py"]
     assert [name for name, names in found.items() if "resource" in names] == ["cache/handles.py"]
-
-
-def test_the_page_on_platforms_names_tests_that_exist():
-    page = ROOT.parent / "docs" / "source" / "concepts" / "platforms.rst"
-    words = page.read_text(encoding="utf-8").replace("``", " ").split()
-    named = {word for word in words if word.startswith("test_") and not word.endswith(".py")}
-    existing = {
-        node.name
-        for path in TESTS.rglob("test_*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef)
-    }
-    assert named
-    assert sorted(named - existing) == []

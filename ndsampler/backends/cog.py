@@ -14,7 +14,7 @@ import numpy as np
 
 from ndsampler.backends import gdal, gdal_write
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
-from ndsampler.errors import BackendError, CacheError
+from ndsampler.errors import BackendError, CacheError, SourceError
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
@@ -167,5 +167,15 @@ class CogBackend(Backend):
         return options
 
     def open(self, path: str, level: int = 0) -> RegionReader:
-        """Open an entry, or one of its overviews."""
-        return gdal.RasterReader(path, level, is_entry=True)
+        """Open an entry, or one of its overviews.
+
+        Raises:
+            SourceError: if it cannot be opened, or this backend has not written it.
+        """
+        reader = gdal.RasterReader(path, level, is_entry=True)
+        with GATE:
+            layout = reader.dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT")
+        if level == 0 and layout != "COG":
+            reader.close()
+            raise SourceError(f"{path} was not written by this backend: it is not laid out as a COG")
+        return reader

@@ -13,18 +13,16 @@ import contextlib
 import functools
 import os
 import struct
-import threading
-import warnings
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 
+from ndsampler.backends.claims import check_blocks, check_size, check_window
 from ndsampler.backends.formats.tiff_header import has_color_map
+from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
 from ndsampler.backends.gdal_open import open_allowed
 from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
-from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, Claim, check_plausible
 from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
@@ -32,7 +30,7 @@ from ndsampler.utils.fork_safety import GATE
 from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from rasterio.io import DatasetReader
@@ -55,13 +53,6 @@ MERGE_SIZES = (2**15, 2**20)
 #: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged. It has none for
 #: the 16 bytes of complex128.
 MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
-
-#: A tile or strip that claims more bytes than this is checked against the size of the file.
-LARGE_BLOCK_BYTES = 256 * 2**20
-
-#: The most bytes of pixels that one byte of a block can decode to, for each compression; None is
-#: uncompressed.
-BLOCK_RATIOS = {None: 1, "none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO}
 
 #: Types of GDAL that numpy does not have, and the types that hold their values.
 NUMPY_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
@@ -89,7 +80,11 @@ BLACK_AND_WHITE = {0: (0, 0, 0, 255), 1: (255, 255, 255, 255)}
 STAND_INS = {"bool": "uint8", "float16": "float32"}
 DTYPE_TAG = "NDSAMPLER_DTYPE"
 
-_open_lock = threading.Lock()
+#: Makes GDAL read a JPEG of four components as it is stored.
+STORED_CONFIG = {"GDAL_JPEG_TO_RGB": "NO"}
+
+#: Keeps GDAL from files beside the one that it opens.
+ENTRY_CONFIG = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 
 #: Whether GDAL's block cache was set in this process, or in the process that it was forked from.
 _configured = False
@@ -114,24 +109,20 @@ def configure_gdal() -> None:
             set_gdal_config("GDAL_CACHEMAX", BLOCK_CACHE_BYTES)
 
 
-@contextlib.contextmanager
-def quiet_gdal() -> Iterator[None]:
-    """Delay forks and suppress rasterio's warning about missing georeferencing while a file is opened."""
-    from rasterio.errors import NotGeoreferencedWarning
-
-    # catch_warnings changes the filters of the whole process, so only one thread may be in it.
-    with GATE, _open_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
-
-
-def open_dataset(path: str, name: str | None = None, level: int = 0, **options: Any) -> DatasetReader:
+def open_dataset(
+    path: str,
+    name: str | None = None,
+    level: int = 0,
+    config: Mapping[str, str] | None = None,
+    **options: Any,
+) -> DatasetReader:
     """Open a file with GDAL, without rasterio's warning about missing georeferencing.
 
     Args:
         path: a local file.
         name: what GDAL is given to open, such as the name of a page of the file; None for the path.
         level: 0 for the image itself, n for the n-th overview that GDAL lists.
+        config: options of GDAL's configuration while the file is opened.
         **options: open options of GDAL's driver.
 
     Returns:
@@ -145,16 +136,15 @@ def open_dataset(path: str, name: str | None = None, level: int = 0, **options: 
 
     if level:
         options["overview_level"] = level - 1
-    with quiet_gdal():
-        configure_gdal()
-        try:
-            return open_allowed(path, name, **options)
-        except UnicodeEncodeError as ex:
-            raise SourceError(f"{path!r} cannot be opened: GDAL accepts only file names in UTF-8") from ex
-        except RasterioIOError as ex:
-            if not os.path.exists(path):
-                raise MissingSourceError(f"{path} does not exist") from ex
-            raise SourceError(f"{path} cannot be opened as an image: {ex}") from ex
+    configure_gdal()
+    try:
+        return open_quietly(functools.partial(open_allowed, path, name, **options), **(config or {}))
+    except UnicodeEncodeError as ex:
+        raise SourceError(f"{path!r} cannot be opened: GDAL accepts only file names in UTF-8") from ex
+    except RasterioIOError as ex:
+        if not os.path.exists(path):
+            raise MissingSourceError(f"{path} does not exist") from ex
+        raise SourceError(f"{path} cannot be opened as an image: {ex}") from ex
 
 
 def open_entry(path: str, level: int = 0) -> DatasetReader:
@@ -170,10 +160,7 @@ def open_entry(path: str, level: int = 0) -> DatasetReader:
     Raises:
         SourceError: if GDAL cannot open it.
     """
-    import rasterio
-
-    with GATE, rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-        return open_dataset(path, level=level, driver="GTiff")
+    return open_dataset(path, level=level, config=ENTRY_CONFIG, driver="GTiff")
 
 
 class RasterReader:
@@ -212,8 +199,7 @@ class RasterReader:
             if is_entry:
                 self.dataset = open_entry(path, level)
             else:
-                with _as_stored() if stored else contextlib.nullcontext():
-                    self.dataset = open_dataset(path, name, level)
+                self.dataset = open_dataset(path, name, level, STORED_CONFIG if stored else None)
             try:
                 self._inspect()
             except BaseException:
@@ -229,15 +215,20 @@ class RasterReader:
         try:
             name = dtypes.pop()
             self._stored_dtype = np.dtype(NUMPY_TYPES.get(name, name))
+            # What GDAL has to convert values to; None is quicker where it need not.
+            self._converted = self._stored_dtype if name in NUMPY_TYPES else None
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
         self.dtype = self._original_dtype()
+        self._indexes = self.dataset.indexes
         self.has_table = self.dataset.colorinterp[0].name == "palette"
         is_palette = self.has_table and is_indexed(self.dataset)
         self._palette = self._color_table() if is_palette and not self._stored else None
-        self._check_blocks()
+        check_blocks(self.path, self.dataset, self.dtype.itemsize, self._is_entry)
         count = self.dataset.count if self._palette is None else self._palette.shape[1]
         self.shape = (self.dataset.height, self.dataset.width, count)
+        if not self._is_entry:
+            check_size(self.path, *self.shape)
         self.nodata = None if self._palette is not None else nodata_of(self.dataset, self.dtype)
         self.overviews = self._overview_dims()
 
@@ -247,16 +238,6 @@ class RasterReader:
             return self._stored_dtype
         stated = self.dataset.tags().get(DTYPE_TAG)
         return np.dtype(stated) if stated in STAND_INS else self._stored_dtype
-
-    def _check_blocks(self) -> None:
-        """Refuse blocks that the file cannot hold: GDAL allocates memory for a whole block."""
-        rows, cols = self.dataset.block_shapes[0]
-        in_a_block = self.dataset.count if self.dataset.profile.get("interleave") == "pixel" else 1
-        claimed = rows * cols * in_a_block * self.dtype.itemsize
-        if claimed > LARGE_BLOCK_BYTES:
-            codec = self.dataset.compression
-            ratio = BLOCK_RATIOS.get(None if codec is None else codec.name)
-            check_plausible(self.path, Claim(claimed, ratio), os.path.getsize(self.path))
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
         """Return the sizes of the overviews; none for an image with a color table: they average indexes."""
@@ -279,7 +260,7 @@ class RasterReader:
             colors = self._look_up(self._palette, self._read_bands(y0, y1, x0, x1, [1])[..., 0])
             return colors if bands is None else np.ascontiguousarray(colors[..., bands])
         if bands is None:
-            return self._read_bands(y0, y1, x0, x1, self.dataset.indexes)
+            return self._read_bands(y0, y1, x0, x1, self._indexes)
         return self._read_bands(y0, y1, x0, x1, [band + 1 for band in bands])
 
     def _look_up(self, palette: NDArray[Any], indexes: NDArray[Any]) -> NDArray[Any]:
@@ -289,10 +270,7 @@ class RasterReader:
             SourceError: if an index is not in the color table.
         """
         if indexes.size and not 0 <= indexes.min() <= indexes.max() < len(palette):
-            raise SourceError(
-                f"{self.path} is damaged: a pixel has the index {indexes.max()} and its color table has "
-                f"{len(palette)} entries. To read the indexes themselves, state one channel in the dataset"
-            )
+            raise SourceError(describe_bad_index(self.path, indexes.max(), len(palette)))
         colors: NDArray[Any] = np.take(palette, indexes, axis=0)
         return colors
 
@@ -305,6 +283,7 @@ class RasterReader:
             return np.empty((y1 - y0, x1 - x0, len(indexes)), self.dtype)
         window = Window(x0, y0, x1 - x0, y1 - y0)
         size = window.width * window.height * len(indexes) * self.dtype.itemsize
+        check_window(self.path, size)
         try:
             with GATE:
                 DECODER_WARNINGS.start()
@@ -319,9 +298,8 @@ class RasterReader:
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
         """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
         dtype = self._stored_dtype
-        mergeable = 2 <= len(indexes) <= 4 and dtype.itemsize in MERGE_TYPES
-        if mergeable and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
-            return interleave(self.dataset.read(indexes, window=window, out_dtype=dtype))
+        if MERGE_SIZES[0] <= size <= MERGE_SIZES[1] and _can_merge(len(indexes), dtype):
+            return interleave(self.dataset.read(indexes, window=window, out_dtype=self._converted))
         out = np.empty((window.height, window.width, len(indexes)), dtype)
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
         return out
@@ -378,15 +356,13 @@ class RasterReader:
         """
         from rasterio.errors import RasterioIOError
 
-        pixels = np.empty((*dims, self.shape[2]), self.dtype)
         try:
             with GATE:
-                self.dataset.read(out=pixels.transpose(2, 0, 1))
+                return read_overview(self.dataset, dims).astype(self.dtype, copy=False)
         except RasterioIOError as ex:
             raise SourceError(
                 f"the overview {dims} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
             ) from ex
-        return pixels
 
     def close(self) -> None:
         """Close the GDAL handle."""
@@ -394,11 +370,38 @@ class RasterReader:
             self.dataset.close()
 
 
-def _as_stored() -> Any:
-    """Make GDAL read a JPEG of four components as it is stored, while such a file is opened."""
-    import rasterio
+def describe_bad_index(path: str, index: int, entries: int) -> str:
+    """Return the message for an index beyond the end of a color table.
 
-    return rasterio.Env(GDAL_JPEG_TO_RGB="NO")
+    Args:
+        path: the file.
+        index: the index.
+        entries: number of entries of the table.
+    """
+    return (
+        f"{path} is damaged: a pixel has the index {index} and its color table has {entries} entries. "
+        "To read the indexes themselves, state one channel in the dataset"
+    )
+
+
+def read_overview(dataset: DatasetReader, dims: tuple[int, int]) -> NDArray[Any]:
+    """Return all pixels of an overview of an open dataset, (height, width, channels).
+
+    Args:
+        dataset: the dataset. Its bands have one type that numpy has.
+        dims: (height, width) of the overview, by which GDAL finds it.
+    """
+    count, dtype = dataset.count, np.dtype(dataset.dtypes[0])
+    if _can_merge(count, dtype):
+        return interleave(dataset.read(out_shape=(count, *dims)))
+    pixels = np.empty((*dims, count), dtype)
+    dataset.read(out=pixels.transpose(2, 0, 1))
+    return pixels
+
+
+def _can_merge(count: int, dtype: np.dtype[Any]) -> bool:
+    """Whether OpenCV can merge so many planes of a type."""
+    return 2 <= count <= 4 and dtype.itemsize in MERGE_TYPES
 
 
 def interleave(planes: NDArray[Any]) -> NDArray[Any]:
@@ -513,6 +516,8 @@ def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
     References:
         https://gdal.org/en/stable/drivers/raster/vrt.html
     """
+    from xml.sax.saxutils import escape  # which imports the HTTP client
+
     with GATE:
         height, width, _ = first.shape
         # Of an indexed page, its indexes.

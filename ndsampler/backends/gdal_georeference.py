@@ -4,12 +4,15 @@ Where the pixels of an image lie on the earth, as GDAL reads it from files and w
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.gdal import open_dataset, quiet_gdal
+from ndsampler.backends.gdal import open_dataset
+from ndsampler.backends.gdal_env import open_quietly
+from ndsampler.backends.gdal_open import open_for_writing
 from ndsampler.errors import SourceError
 from ndsampler.utils.fork_safety import GATE
 
@@ -89,7 +92,7 @@ def write_georeference(path: str, georeference: Georeference) -> None:
     """
     import rasterio
 
-    with quiet_gdal(), rasterio.open(path, "r+", driver="GTiff") as dataset:
+    with GATE, open_quietly(functools.partial(open_for_writing, path, "r+", driver="GTiff")) as dataset:
         if georeference.crs is not None:
             dataset.crs = georeference.crs
         if georeference.transform is not None:

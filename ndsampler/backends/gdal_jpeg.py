@@ -8,7 +8,9 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.backends.gdal import configure_gdal, quiet_gdal
+from ndsampler.backends.gdal import configure_gdal
+from ndsampler.backends.gdal_env import open_quietly
+from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
 from ndsampler.utils.fork_safety import GATE
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
 #: Warnings of libjpeg about damaged data, and not about unusual headers.
-_JPEG_DAMAGE = re.compile(r"(Corrupt JPEG data|Premature end|Unsupported marker)[^(]*")
+_JPEG_DAMAGE = re.compile(r"(Corrupt JPEG data|Premature end|Unsupported marker)[^(\n]*")
 
 
 def find_jpeg_warning(data: bytes) -> str:
@@ -27,16 +29,17 @@ def find_jpeg_warning(data: bytes) -> str:
     Args:
         data: content of a JPEG file.
     """
-    import rasterio
     from rasterio.errors import RasterioError
 
+    messages = []
     try:
-        with GATE, rasterio.Env(GDAL_ERROR_ON_LIBJPEG_WARNING="YES"), _open_memory(data) as dataset:
+        with GATE, _open_memory(data) as dataset:
+            DECODER_WARNINGS.start()
             dataset.read()
     except RasterioError as ex:
-        match = _JPEG_DAMAGE.search(str(ex.__cause__ or ex))
-        return match[0].strip() if match else ""
-    return ""
+        messages.append(str(ex.__cause__ or ex))
+    match = _JPEG_DAMAGE.search("\n".join(DECODER_WARNINGS.take() + messages))
+    return match[0].strip() if match else ""
 
 
 def read_jpeg_rows(data: bytes, y0: int, y1: int) -> NDArray[Any] | None:
@@ -63,8 +66,6 @@ def _open_memory(data: bytes) -> Iterator[DatasetReader]:
     from rasterio.io import MemoryFile
 
     with MemoryFile(data) as file:
-        with quiet_gdal():
-            configure_gdal()
-            dataset = file.open()
-        with dataset:
+        configure_gdal()
+        with open_quietly(file.open) as dataset:
             yield dataset

@@ -10,9 +10,9 @@ from ndsampler.backends.content import choose_drivers
 from ndsampler.backends.references import check_overview_file
 
 if TYPE_CHECKING:
-    from rasterio.io import DatasetReader
+    from rasterio.io import DatasetReader, DatasetWriter
 
-__all__ = ["open_allowed"]
+__all__ = ["open_allowed", "open_for_writing"]
 
 
 def open_allowed(path: str, name: str | None, **options: Any) -> DatasetReader:
@@ -29,23 +29,34 @@ def open_allowed(path: str, name: str | None, **options: Any) -> DatasetReader:
         SourceError: if no driver may open it.
         RasterioIOError: if GDAL cannot open it.
     """
-    import rasterio
-    from rasterio.env import env_ctx_if_needed
-    from rasterio.io import DatasetReader
-
     if name is not None:
         # The pages of a VRT have names that only the driver of TIFFs opens.
-        options["driver"] = "VRT" if name.startswith("<") else "GTiff"
-        return rasterio.open(name, **options)
-    if "driver" in options:
-        dataset = rasterio.open(path, **options)
-    else:
-        # rasterio.open takes a single name.
-        with env_ctx_if_needed():
-            dataset = DatasetReader(path, driver=list(choose_drivers(path)), **options)
+        return _open(name, ["VRT" if name.startswith("<") else "GTiff"], options)
+    drivers = [options.pop("driver")] if "driver" in options else list(choose_drivers(path))
+    dataset = _open(path, drivers, options)
     try:
         check_overview_file(path, dataset)
     except BaseException:
         dataset.close()
         raise
     return dataset
+
+
+def _open(name: str, drivers: list[str], options: dict[str, Any]) -> DatasetReader:
+    """Open a file with one of several drivers. rasterio.open takes one, and enters an environment."""
+    from rasterio.io import DatasetReader
+
+    return DatasetReader(name, driver=drivers, **options)
+
+
+def open_for_writing(path: str, mode: str, **profile: Any) -> DatasetWriter:
+    """Create or change a file. rasterio.open would enter an environment.
+
+    Args:
+        path: a local file, or one in the memory of GDAL.
+        mode: "w+" to create, "r+" to change.
+        **profile: driver, sides, type and creation options of a new file.
+    """
+    from rasterio.io import DatasetWriter
+
+    return DatasetWriter(path, mode, **profile)

@@ -14,7 +14,8 @@ from ndsampler.errors import SourceError
 
 #: Warnings of decoders about damaged data.
 _DECODER_DAMAGE = re.compile(
-    "premature|corrupt|discarding|lack of data|not enough data|mismatch|bad code|truncated|inconsistent",
+    "premature|corrupt|discarding|lack of data|not enough data|mismatch|bad code|truncated|inconsistent|"
+    "unsupported marker",
     re.IGNORECASE,
 )
 
@@ -45,14 +46,19 @@ class _DecoderWarnings(logging.Filter):
         """Collect the warnings of this thread until :meth:`stop` is called."""
         self._local.collected = []
 
+    def take(self) -> list[str]:
+        """Return what decoders have warned of in this thread, and stop collecting."""
+        collected: list[str] = getattr(self._local, "collected", None) or []
+        self._local.collected = None
+        return collected
+
     def stop(self, path: str) -> None:
         """Raise a SourceError if a decoder has warned of damage in a file.
 
         Args:
             path: the file.
         """
-        collected = self._local.collected
-        self._local.collected = None
+        collected = self.take()
         if collected:
             raise SourceError(f"{path} is damaged: {collected[0]}")
 

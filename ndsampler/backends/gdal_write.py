@@ -9,6 +9,7 @@ a process of its own encodes: see :mod:`ndsampler.backends.gdal_process`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import multiprocessing
@@ -26,9 +27,11 @@ from ndsampler.backends.gdal import (
     configure_gdal,
     is_forked,
     open_dataset,
-    quiet_gdal,
+    read_overview,
 )
+from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
+from ndsampler.backends.gdal_open import open_for_writing
 from ndsampler.backends.gdal_process import encode_apart
 from ndsampler.backends.recording import RecordedSource
 from ndsampler.backends.source import ArrayReader
@@ -203,9 +206,7 @@ def encode_tiff(raw: str, dest: str, options: dict[str, str]) -> None:
 
 def _add_overviews(path: str, options: dict[str, str]) -> dict[str, str]:
     """Build the overviews of a file, and return the options that make GDAL copy them."""
-    import rasterio
-
-    with quiet_gdal(), rasterio.open(path, "r+") as dataset:
+    with GATE, open_quietly(functools.partial(open_for_writing, path, "r+")) as dataset:
         return _build_overviews(dataset, options)[1]
 
 
@@ -233,10 +234,9 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
         configure_gdal()
         options = _copy_rows(source, memory, options)
         levels, options = _build_overviews(memory, options)
-        for height, width in levels:
-            pixels = np.empty((height, width, memory.count), memory.dtypes[0])
-            memory.read(out=pixels.transpose(2, 0, 1))
-            source.record_overview(ArrayReader(pixels.astype(source.dtype, copy=False)))
+        for dims in levels:
+            pixels = read_overview(memory, dims).astype(source.dtype, copy=False)
+            source.record_overview(ArrayReader(pixels))
         _encode(memory, dest, options)
 
 
@@ -262,15 +262,12 @@ def _encode(dataset: DatasetReader, dest: str, options: dict[str, str]) -> None:
 
 def _create(path: str, source: SourceReader, **profile: Any) -> Any:
     """Return a new GDAL dataset of the shape, type and nodata values of a source."""
-    import rasterio
-
     height, width, channels = source.shape
     tagged = _is_tagged(source)
     nodata = None if tagged else source.nodata
     dtype = STAND_INS.get(source.dtype.name, source.dtype.name)
     profile.update(height=height, width=width, count=channels, dtype=dtype, nodata=nodata)
-    with quiet_gdal():
-        dataset = rasterio.open(path, "w+", **profile)
+    dataset = open_quietly(functools.partial(open_for_writing, path, "w+", **profile))
     if dtype != source.dtype.name:
         dataset.update_tags(**{DTYPE_TAG: source.dtype.name})
     if tagged:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.formats.avif_header import is_avif, read_avif_size
+from ndsampler.backends.formats.header_dims import bmp_dims, webp_dims
 from ndsampler.backends.formats.plain_headers import read_stated_size
 from ndsampler.backends.formats.png_check import SIGNATURE as PNG_SIGNATURE
 from ndsampler.errors import SourceError
+from ndsampler.utils.limits import get_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,20 +25,25 @@ if TYPE_CHECKING:
 #: File endings of formats that kwimage reads with optional packages, and OpenCV and GDAL do not read.
 KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
 
-#: The largest image, in bytes of decoded pixels, that is decoded as a whole (8 GiB).
-MAX_IMAGE_BYTES = 2**33
-
 #: The most bytes of pixels that one compressed byte can decode to. DEFLATE reaches 1032. Baseline and
 #: progressive JPEG spend at least one bit on each block of 64 values, and store color at half resolution. A
 #: GIF code has 12 bits and stands for 2048 colors on average, which are decoded to 4 bytes each.
 DEFLATE_RATIO = HUFFMAN_RATIO = 1100
 GIF_RATIO = 6000
 
+#: What one byte is taken to decode to at most where a format sets no bound, because it can state that a whole
+#: area has one color; and the size in bytes up to which such an image is not checked.
+PLAUSIBLE_RATIO = 2**15
+UNCHECKED_BYTES = 2**28
+
 #: Samples per pixel for each color type of a PNG (an indexed one is decoded to three).
 PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
 
 #: Markers of JPEG frames with Huffman coding. :data:`HUFFMAN_RATIO` does not bound arithmetic coding.
 HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+
+#: Markers of all JPEG frames; 0xC4, 0xC8 and 0xCC mark something else.
+JPEG_FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
 # A marker inside entropy-coded data: not a stuffed zero, a restart marker or a fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -67,12 +74,17 @@ def check_plausible(path: str, claim: Claim, stored: int) -> None:
         >>> check_plausible('a.png', Claim(3 * 512 * 512, DEFLATE_RATIO), 90_000)
     """
     claimed = claim.pixel_bytes
-    if claimed > MAX_IMAGE_BYTES:
+    limit = get_limits().decoded_bytes
+    if claimed > limit:
         raise SourceError(
-            f"{path} claims {claimed / 2**30:.0f} GiB of pixels; images of this format are decoded whole, up "
-            f"to {MAX_IMAGE_BYTES / 2**30:.0f} GiB. Convert it to a tiled TIFF"
+            f"{path} claims {claimed} bytes of pixels in a part that is decoded whole; the limit "
+            f"decoded_bytes is {limit}. Convert it to a tiled TIFF, or set another limit"
         )
-    if claim.max_ratio is not None and claimed > claim.max_ratio * stored + 2**16:
+    if claim.max_ratio is None:
+        most = max(PLAUSIBLE_RATIO * stored, UNCHECKED_BYTES)
+    else:
+        most = claim.max_ratio * stored + 2**16
+    if claimed > most:
         raise SourceError(f"{path} claims {claimed} bytes of pixels; its {stored} bytes cannot hold as much")
 
 
@@ -99,19 +111,33 @@ def read_claim(data: bytes) -> Claim:
     if data.startswith((b"GIF87a", b"GIF89a")) and len(data) >= 10:
         width, height = struct.unpack("<HH", data[6:10])
         return Claim(width * height * 4, GIF_RATIO)
-    if data.startswith(b"RIFF") and data[8:16] == b"WEBPVP8X" and len(data) >= 30:
-        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP" and len(data) >= 30:
+        height, width = webp_dims(data) or (0, 0)
         return Claim(width * height * 4)
+    if data.startswith(b"BM") and len(data) >= 54:
+        return _bmp_claim(data)
     if is_avif(data):
         height, width = read_avif_size(data)
         return Claim(width * height * 4)
     if stated := read_stated_size(data):
         return Claim(stated.pixel_bytes, stated.max_ratio)
     for marker, start in jpeg_segments(data):
-        if marker in HUFFMAN_FRAMES and len(data) >= start + 8:
+        if marker in JPEG_FRAMES and len(data) >= start + 8:
             height, width, samples = struct.unpack(">HHB", data[start + 3 : start + 8])
-            return Claim(width * height * samples, HUFFMAN_RATIO)
+            return Claim(width * height * samples, HUFFMAN_RATIO if marker in HUFFMAN_FRAMES else None)
     return Claim()
+
+
+def _bmp_claim(data: bytes) -> Claim:
+    """Return what the header of a BMP claims; run lengths may leave out any number of pixels."""
+    if data[14:18] == b"\x0c\0\0\0":
+        (bits,), compression = struct.unpack_from("<H", data, 24), 0
+    else:
+        bits, compression = struct.unpack_from("<HI", data, 28)
+    height, width = bmp_dims(data)
+    is_run_length = compression in (1, 2)
+    # Fewer than 8 bits are indexes of colors of three bytes.
+    return Claim(abs(width) * height * 3, None if is_run_length else max(24 // max(bits, 1), 1))
 
 
 def is_whole_image(head: bytes) -> bool:

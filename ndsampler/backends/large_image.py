@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.backends.content import read_head
 from ndsampler.backends.formats.header_dims import HEAD_BYTES, parse_dims
 from ndsampler.backends.formats.jpeg_damage import find_jpeg_damage
 from ndsampler.backends.formats.png_check import SIGNATURE as PNG_SIGNATURE
@@ -45,18 +46,30 @@ def exceeds_opencv(path: str) -> bool:
     Raises:
         SourceError: if its header cannot be read.
     """
-    try:
-        with open(path, "rb") as file:
-            head = file.read(HEAD_BYTES)
-            dims = parse_dims(head, file)
-    except (struct.error, ValueError):
-        return False  # the decoder reports what is wrong
-    except OSError as ex:
-        raise SourceError(f"{path} cannot be read: {ex}") from ex
+    dims = find_dims(path)
     if dims is None:
         return False
-    max_side = PNG_MAX_SIDE if head.startswith(PNG_SIGNATURE) else OPENCV_MAX_SIDE
-    return max(dims) > max_side or dims[0] * dims[1] > _max_pixels()
+    if dims[0] * dims[1] > _max_pixels() or max(dims) > OPENCV_MAX_SIDE:
+        return True
+    return max(dims) > PNG_MAX_SIDE and read_head(path).startswith(PNG_SIGNATURE)
+
+
+def find_dims(path: str) -> tuple[int, int] | None:
+    """Return the (height, width) that the header of an image states; None for a format that is not parsed.
+
+    Args:
+        path: a local file.
+
+    Raises:
+        SourceError: if its header cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return parse_dims(file.read(HEAD_BYTES), file)
+    except (struct.error, ValueError):
+        return None  # the decoder reports what is wrong
+    except OSError as ex:
+        raise SourceError(f"{path} cannot be read: {ex}") from ex
 
 
 def _max_pixels() -> int:

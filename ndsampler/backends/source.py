@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register, valid_pixels
+from ndsampler.backends.claims import check_size
 from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content
+from ndsampler.backends.formats.bmp_rle import read_bmp_indexes
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
-from ndsampler.backends.large_image import exceeds_opencv, read_with_gdal
+from ndsampler.backends.large_image import exceeds_opencv, find_dims, read_with_gdal
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, UndecodedError, decode_image
 from ndsampler.backends.pages import Arrangement, choose_plan, recall_plan, warn_of_others
 from ndsampler.backends.values import STORED, extract_stored, find_forms, has_short_palette, loses_stored
@@ -181,9 +183,11 @@ def _open_pages(path: str, form: str) -> SourceReader:
         from ndsampler.backends.npy import open_npy_source
 
         try:
-            return open_npy_source(path)
+            reader: SourceReader = open_npy_source(path)
         except CacheError as ex:
             raise SourceError(str(ex)) from ex
+        check_size(path, *reader.shape)
+        return reader
     content = inspect_content(path)
     if lowered.endswith(WHOLE_IMAGE_ENDINGS) and content not in (TIFF, JPEG2000, NITF):
         return _open_whole(path)
@@ -270,10 +274,13 @@ def open_source_level(path: str, level: int) -> RegionReader:
 
 def _read_whole(reader: RasterReader) -> SourceReader:
     """Return the decoded image of an open reader, which is closed."""
+    from ndsampler.backends import gdal
+
     height, width, count = reader.shape
-    claim = Claim(height * width * count * reader.dtype.itemsize)
     with contextlib.closing(reader):
-        check_plausible(reader.path, claim, stat_source(reader.path).st_size)
+        if not gdal.is_tiff(reader.dataset):  # the blocks of a TIFF were checked when it was opened
+            claim = Claim(height * width * count * reader.dtype.itemsize)
+            check_plausible(reader.path, claim, stat_source(reader.path).st_size)
         mask = reader.read_mask(0, height, 0, width) if reader.has_mask else None
         return ArrayReader(reader.read(0, height, 0, width), reader.nodata, mask)
 
@@ -282,6 +289,11 @@ def _check_indexes(path: str) -> None:
     """Raise a SourceError if an index of a palette image is beyond the end of its color table."""
     from ndsampler.backends import gdal
 
+    encoded = read_bmp_indexes(path)
+    if encoded is not None:
+        if encoded.largest >= encoded.entries:
+            raise SourceError(gdal.describe_bad_index(path, encoded.largest, encoded.entries))
+        return
     try:
         reader = gdal.RasterReader(path)
     except SourceError:  # GDAL does not know each kind of BMP
@@ -317,6 +329,9 @@ def _open_stored(path: str) -> SourceReader:
     if forms.is_whole_image:
         if not exceeds_opencv(path):
             decode_image(path)  # detects damage that GDAL does not
+        encoded = read_bmp_indexes(path)
+        if encoded is not None:
+            return _with_mask(path, encoded.indexes)
         return _with_mask(path, read_with_gdal(path, stored=True))
     version = FileVersion.from_stat(path, stat_source(path))
     reader = gdal.RasterReader(path, stored=True)
@@ -329,6 +344,9 @@ def _open_whole(path: str) -> SourceReader:
     Raises:
         SourceError: if it is damaged.
     """
+    dims = find_dims(path)
+    if dims is not None:
+        check_size(path, *dims)
     if exceeds_opencv(path):
         return _with_mask(path, read_with_gdal(path))
     try:

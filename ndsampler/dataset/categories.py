@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.dataset.columns import check_ids
@@ -84,9 +85,10 @@ def check_dataset(dset: Any) -> None:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
 
     Raises:
-        ArgumentError: if an id needs more than 64 bits, a category has no name, supercategories form a cycle,
-            or there are more levels than :attr:`ndsampler.utils.limits.Limits.category_depth`. A category
-            that names itself as its supercategory counts as one without.
+        ArgumentError: if an id needs more than 64 bits; if a category has no name, an id that is no number,
+            or keypoints without names; if supercategories form a cycle, or there are more levels than
+            :attr:`ndsampler.utils.limits.Limits.category_depth`. A category that names itself as its
+            supercategory counts as one without.
     """
     if not is_view(dset):  # a database cannot hold other ids
         check_ids(dset.imgs, "image")
@@ -94,13 +96,15 @@ def check_dataset(dset: Any) -> None:
         check_ids(video_ids(dset), "video")
     for section in ("categories", "keypoint_categories"):
         categories = [dict(cat) for cat in dset.dataset.get(section) or ()]
+        if is_view(dset):  # a column without a value is a field that the dataset does not state
+            categories = [{key: val for key, val in cat.items() if val is not None} for cat in categories]
         for cat in categories:
             _check_category(cat)
         _check_levels(categories)
 
 
 def _check_category(cat: dict[str, Any]) -> None:
-    """Refuse a category without a name or with an id that is too large."""
+    """Refuse a category without a name, with an id that is too large or no number, or unnamed keypoints."""
     name, cid = cat.get("name"), cat.get("id")
     if name is None or name == "" or not isinstance(name, Hashable):
         raise ArgumentError(f"category {cid!r} of the dataset has the name {name!r}; expected text")
@@ -108,6 +112,11 @@ def _check_category(cat: dict[str, Any]) -> None:
         raise ArgumentError(
             f"category {name!r} has the supercategory {cat['supercategory']!r}; expected text"
         )
+    if "id" in cat and not isinstance(cid, Real):
+        raise ArgumentError(f"category {name!r} of the dataset has the id {cid!r}; expected a whole number")
+    keypoints = cat.get("keypoints", [])
+    if not isinstance(keypoints, list) or not all(isinstance(point, (str, int)) for point in keypoints):
+        raise ArgumentError(f"category {name!r} has the keypoints {keypoints!r}; expected a list of names")
     check_ids([cid], "category")
 
 

@@ -315,6 +315,9 @@ class GridTargets(Sequence[dict[str, Any]]):
         self._bounds = bounds
         self._build = build
 
+    def __repr__(self) -> str:
+        return f"<GridTargets of {len(self):,} windows>"
+
     def __len__(self) -> int:
         return len(self._keep)
 

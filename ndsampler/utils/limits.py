@@ -38,6 +38,16 @@ class Limits:
     category_depth: int = 200
     """Largest number of levels in the hierarchy of categories."""
 
+    pixels: int = 10**12
+    """Largest number of pixels of a source: height times width."""
+
+    bands: int = 65_535
+    """Largest number of channels of a source."""
+
+    decoded_bytes: int = 2**33
+    """Most bytes of pixels that are decoded at once: a window, a tile, a strip, or an image of a format that
+    is decoded whole."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value: Any = getattr(self, field.name)

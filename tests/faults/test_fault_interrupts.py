@@ -20,7 +20,19 @@ INTERRUPTED = """
     class Interruption(BaseException):
         pass
 
-    begun, stop, go, done = (threading.Event() for _ in range(4))
+    class Flag:
+        # An event without a lock, which an interruption could leave held.
+        is_set = False
+
+        def set(self) -> None:
+            self.is_set = True
+
+        def wait(self, seconds: float) -> None:
+            deadline = time.monotonic() + seconds
+            while not self.is_set and time.monotonic() < deadline:
+                time.sleep(1e-3)
+
+    begun, stop, go, done = (Flag() for _ in range(4))
     hits = 0
     # An interactive session keeps the last exception, with all variables of the functions that it left.
     kept = []
@@ -35,7 +47,7 @@ INTERRUPTED = """
     def load() -> None:
         global hits
         begun.set()
-        while not stop.is_set():
+        while not stop.is_set:
             try:
                 for _ in range(100):
                     work()

@@ -54,7 +54,12 @@ def _gif_dims(head: bytes) -> Dims | None:
     return height, width
 
 
-def _bmp_dims(head: bytes) -> Dims | None:
+def bmp_dims(head: bytes) -> Dims:
+    """Return the size that the header of a BMP states.
+
+    Args:
+        head: the first :data:`HEAD_BYTES` of the file.
+    """
     (header_size,) = struct.unpack_from("<I", head, 14)
     if header_size == 12:
         width, height = struct.unpack_from("<HH", head, 18)
@@ -64,7 +69,12 @@ def _bmp_dims(head: bytes) -> Dims | None:
     return abs(height), width
 
 
-def _webp_dims(head: bytes) -> Dims | None:
+def webp_dims(head: bytes) -> Dims | None:
+    """Return the size that the header of a WebP states; None if its first chunk is of an unknown kind.
+
+    Args:
+        head: the first :data:`HEAD_BYTES` of the file.
+    """
     kind = head[8:16]
     if kind == b"WEBPVP8X":
         width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
@@ -96,6 +106,6 @@ PARSERS: dict[bytes, Callable[[bytes], Dims | None]] = {
     PNG_SIGNATURE: _png_dims,
     b"GIF87a": _gif_dims,
     b"GIF89a": _gif_dims,
-    b"BM": _bmp_dims,
-    b"RIFF": _webp_dims,
+    b"BM": bmp_dims,
+    b"RIFF": webp_dims,
 }

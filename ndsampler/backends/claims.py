@@ -1,0 +1,99 @@
+"""
+Checks of an opened source against the limits of the process, and of its blocks against the size of its file.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ndsampler.backends.headers import DEFLATE_RATIO, HUFFMAN_RATIO, UNCHECKED_BYTES, Claim, check_plausible
+from ndsampler.errors import SourceError
+from ndsampler.utils.limits import get_limits
+
+if TYPE_CHECKING:
+    from rasterio.io import DatasetReader
+
+__all__ = ["check_blocks", "check_size", "check_window"]
+
+#: The most bytes of pixels that one byte of a block can decode to, for each compression. Others set no bound:
+#: one mark stands for a row or an area of any size.
+#:
+#: A run of PackBits takes two bytes. The longest string of LZW, of 4861 bytes, has a code of 12 bits. A block
+#: of Zstandard holds 128 KiB and takes 4 bytes. LZMA repeats 273 bytes by 14 decisions, each of at least
+#: 0.022 bits.
+#:
+#: References:
+#:     RFC 8878, Zstandard, section 3.1.1.2. libtiff, ``tif_lzw.c``. Igor Pavlov, LZMA specification.
+BLOCK_RATIOS = {
+    **{"none": 1, "packbits": 128, "deflate": DEFLATE_RATIO, "jpeg": HUFFMAN_RATIO},
+    **{"lzw": 4000, "zstd": 2**15, "lzma": 8000},
+}
+
+
+def check_blocks(path: str, dataset: DatasetReader, item_bytes: int, is_entry: bool) -> None:
+    """Refuse blocks that the file cannot hold: GDAL allocates memory for a whole block.
+
+    Args:
+        path: the file.
+        dataset: the open file.
+        item_bytes: bytes of a value.
+        is_entry: whether it is a cache entry, whose small blocks no limit of the process concerns.
+
+    Raises:
+        SourceError: if the blocks are too large.
+    """
+    rows, cols = dataset.block_shapes[0]
+    in_a_block = dataset.count if dataset.profile.get("interleave") == "pixel" else 1
+    claimed = rows * cols * in_a_block * item_bytes
+    if claimed <= UNCHECKED_BYTES and (is_entry or claimed <= get_limits().decoded_bytes):
+        return
+    codec = "none" if dataset.compression is None else dataset.compression.name
+    ratio = BLOCK_RATIOS.get(codec)
+    bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "")
+    if ratio is not None and bits.isdecimal():
+        # Values of few bits are decoded to whole bytes.
+        ratio *= max(8 * item_bytes // max(int(bits), 1), 1)
+    check_plausible(path, Claim(claimed, ratio), os.path.getsize(path))
+
+
+def check_size(path: str, height: int, width: int, bands: int = 1) -> None:
+    """Refuse a source that is larger than the limits of the process.
+
+    Args:
+        path: the file.
+        height: in pixels.
+        width: in pixels.
+        bands: number of channels.
+
+    Raises:
+        SourceError: if it has too many pixels or channels.
+    """
+    limits = get_limits()
+    if height * width > limits.pixels:
+        raise SourceError(
+            f"{path} claims {height} x {width} pixels; the limit pixels is {limits.pixels}. Set another "
+            "limit to read it"
+        )
+    if bands > limits.bands:
+        raise SourceError(
+            f"{path} claims {bands} channels; the limit bands is {limits.bands}. Set another limit to read it"
+        )
+
+
+def check_window(path: str, claimed: int) -> None:
+    """Refuse to decode a window that is larger than the limit of the process.
+
+    Args:
+        path: the file.
+        claimed: bytes of the pixels of the window.
+
+    Raises:
+        SourceError: if the window is too large.
+    """
+    limit = get_limits().decoded_bytes
+    if claimed > limit:
+        raise SourceError(
+            f"a window of {path} has {claimed} bytes of pixels; the limit decoded_bytes is {limit}. Read "
+            "smaller windows, or set another limit"
+        )
