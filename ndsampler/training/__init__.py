@@ -16,6 +16,7 @@ from ndsampler.training.order import EpochOrder
 from ndsampler.training.prediction import predict
 from ndsampler.training.sample_index import SampleIndex
 from ndsampler.training.splits import Split, spatial_split
+from ndsampler.training.statistics import BandStatistics, band_statistics
 
 if TYPE_CHECKING:
     from ndsampler.training.collate import collate_samples
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ndsampler.training.window_loader import WindowLoader
 
 __all__ = [
+    "BandStatistics",
     "EpochOrder",
     "SampleDataset",
     "SampleIndex",
@@ -31,6 +33,7 @@ __all__ = [
     "TargetSampler",
     "WindowLoader",
     "assert_disjoint",
+    "band_statistics",
     "collate_samples",
     "label_names",
     "label_numbers",
