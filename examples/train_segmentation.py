@@ -118,7 +118,7 @@ def map_image(net: UNet, sampler: ndsampler.CocoSampler, path: pathlib.Path) -> 
         return scores.argmax(1)[..., None].to(torch.uint8).numpy()
 
     predict(sampler, HELD_OUT, label, (256, 256), overlap=0.125, out=path, weights="nearest")
-    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return np.squeeze(ndsampler.SimpleFrames({1: str(path)}).load_image(1)[:])
 
 
 def report(found: np.ndarray, truth: np.ndarray, names: list[str]) -> None:
