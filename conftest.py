@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import hypothesis
 import kwcoco
 import pytest
@@ -14,6 +16,12 @@ hypothesis.settings.load_profile("patient")
 
 #: A plugin that changes this process when it is imported.
 collect_ignore = ["tests/without_posix.py"]
+
+if importlib.util.find_spec("torch") is None:
+    # Modules that import torch, whose doctests need it.
+    collect_ignore += [
+        f"ndsampler/training/{name}.py" for name in ("collate", "dataset", "target_sampler", "window_loader")
+    ]
 
 #: Demo sets that tests and doctests use.
 DEMO_SETS = (

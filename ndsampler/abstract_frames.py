@@ -17,14 +17,17 @@ from ndsampler.backends.base import make_backend
 from ndsampler.backends.npy import map_array
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
-from ndsampler.cache.names import config_folder, entries_root
+from ndsampler.cache.names import count_entries, entries_folder
 from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, SourceError, UnknownIdError
+from ndsampler.frames.batch import load_regions
+from ndsampler.frames.batch_output import check_threads, output_places
 from ndsampler.frames.grid import Grid
 from ndsampler.frames.layout import Asset, FrameLayout, parse_channels
 from ndsampler.frames.prepare import ImageFailure, Preparation, prepare_layouts
 from ndsampler.frames.reader import FrameReader
 from ndsampler.frames.view import FrameView
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.html import HtmlSummary
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import PixelBox, wrap_slices
 
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ndsampler.backends.base import Backend
     from ndsampler.cache.handles import HandlePool
     from ndsampler.types import (
         AssetInfo,
@@ -55,7 +57,7 @@ CACHE_ERROR_MODES = ("raise", "bypass")
 TRUST_MODES = ("warn", "strict")
 
 
-class Frames:
+class Frames(HtmlSummary):
     """Images by id, read by region.
 
     An inheriting class says where the images lie: it has :attr:`image_ids`, and overrides either
@@ -109,7 +111,7 @@ class Frames:
         storage = make_backend(backend)
         self.hashid_mode = hashid_mode
         self.workdir = _default_workdir() if workdir is None and storage.caches else workdir
-        dpath = _entries_dpath(self.workdir, storage)
+        dpath = entries_folder(self.workdir, storage)
         self._cache = FrameCache(storage, dpath, hashid_mode, on_cache_error, trust)
         self._backend: BackendConfig = {
             "type": storage.name if storage.caches else None,
@@ -130,12 +132,23 @@ class Frames:
 
     @property
     def image_ids(self) -> Any:
-        """The ids of all images.
-
-        Raises:
-            NotImplementedError: unless the inheriting class overrides this.
-        """
+        """The ids of all images; an inheriting class must define them."""
         raise NotImplementedError(f"{type(self).__name__} must define image_ids")
+
+    def __repr__(self) -> str:
+        backend = self._backend["type"]
+        return f"<{type(self).__name__} backend={backend!r}{f' at {self.cache_dpath}' if backend else ''}>"
+
+    def summary(self) -> dict[str, Any]:
+        """Return the number of images, the backend and the cache, for people to read."""
+        backend = self._backend["type"] or "none: source files are read"
+        counted = count_entries(self.cache_dpath) if self.cache_dpath else None
+        return {
+            "images": len(self),
+            "backend": backend,
+            "cache folder": self.cache_dpath,
+            "cached files": counted,
+        }
 
     def __bool__(self) -> bool:
         """Return True, of frames without images too."""
@@ -260,6 +273,44 @@ class Frames:
         (y0, y1), (x0, x1), (c0, c1) = wrap_slices(region, shape)
         pixels = self.reader.read(layout, Grid(PixelBox(y0, y1, x0, x1)), names)
         return pixels if (c0, c1) == (0, shape[2]) else np.ascontiguousarray(pixels[:, :, c0:c1])
+
+    @fork_safe
+    def load_regions(
+        self,
+        regions: Iterable[tuple[Any, Any]],
+        channels: Any = None,
+        out: Any = None,
+        threads: int = 0,
+    ) -> list[NDArray[Any]]:
+        """Read many regions, in less time than :meth:`load_region` takes to read them one by one.
+
+        Each file is opened once. Regions that overlap are decoded once, if a common region has no more pixels
+        than they have apart. Beside the result, this takes up to 32 MB of memory for each thread.
+
+        Args:
+            regions: pairs of an image id and a region: see :meth:`load_region`.
+            channels: see :meth:`load_region`; the same for all.
+            out: where the pixels are written: an array of shape (N, height, width, channels) in the type
+                of the pixels, or what numpy sees as one, such as a tensor on the CPU.
+            threads: number of threads that read files; 0 for the calling thread.
+
+        Returns:
+            (height, width, channels) pixels of each region, in order; with ``out`` they are views into it.
+
+        Raises:
+            NDSamplerError: the error of the first region that cannot be read: see :meth:`load_region`.
+            ArgumentError: if the pixels do not fit into ``out``, or ``threads`` is not a number of threads.
+
+        Example:
+            >>> from ndsampler.abstract_frames import SimpleFrames
+            >>> self = SimpleFrames.demo(backend=None)
+            >>> [pixels.shape for pixels in self.load_regions([(1, slice(0, 9)), (1, slice(0, 5))])]
+            [(9, 512, 3), (5, 512, 3)]
+        """
+        names, threads = parse_channels(channels), check_threads(threads)
+        pairs = list(regions)
+        places = None if out is None else output_places(out, len(pairs))
+        return load_regions(self, pairs, names, places, threads)
 
     @fork_safe
     def load_image(
@@ -539,10 +590,3 @@ def _default_workdir() -> str:
     import ubelt as ub
 
     return str(ub.Path.appdir("ndsampler"))
-
-
-def _entries_dpath(workdir: PathLike | None, storage: Backend) -> str | None:
-    """Return the folder of a backend's entries, or None when it keeps none."""
-    if not storage.caches:
-        return None
-    return os.path.join(entries_root(workdir or ""), config_folder(storage))

@@ -48,6 +48,7 @@ from ndsampler.pools.targets import (
 )
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.hash_identifiable import HashIdentifiable
+from ndsampler.utils.html import HtmlSummary
 from ndsampler.utils.logs import get_logger
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.utils.random_state import ensure_worker_rng
@@ -75,7 +76,7 @@ __all__ = [
 logger = get_logger(__name__)
 
 
-class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.NiceRepr):  # type: ignore[misc]
+class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSummary, ub.NiceRepr):  # type: ignore[misc]
     """
     Positive and negative targets of a dataset, as a pool that can be indexed.
 
@@ -196,6 +197,18 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, ub.Nic
         viable = None if self._targets is None else len(self._targets)
         stats = ", ".join(f"{key}={value}" for key, value in self.dset.basic_stats().items())
         return f"{{nPos={n_pos}, nNeg={n_neg}}} ∼ {{nViable={viable}}} ⊆ {{{stats}}}"
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers of images, annotations, categories and pooled targets, for people to read."""
+        pools = self._derived.values
+        return {
+            "images": self.n_images,
+            "videos": self.dset.n_videos or None,
+            "annotations": self.n_annots,
+            "categories": self.n_categories,
+            "positives": len(pools["positives"]) if "positives" in pools else "every annotation",
+            "negatives": len(pools["negatives"]) if "negatives" in pools else "none preselected",
+        }
 
     @classmethod
     @fork_safe

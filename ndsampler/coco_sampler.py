@@ -16,8 +16,10 @@ from ndsampler.dataset.edits import DatasetHash
 from ndsampler.dataset.kwcoco_adapter import annots_of_image
 from ndsampler.dataset.opening import coerce_dataset, complete_photos, image_folder
 from ndsampler.errors import UnknownIdError, UnsupportedTaskError
+from ndsampler.preview.show import Showing
 from ndsampler.sampling.annots import ALL_ANNOTS, AnnotRequest, find_annots, load_annots, parse_request
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
+from ndsampler.sampling.batch import BatchLoading
 from ndsampler.sampling.read import read_frames
 from ndsampler.sampling.resolve import resolve_region
 from ndsampler.sampling.shapes import GeometryStore
@@ -38,14 +40,13 @@ if TYPE_CHECKING:
     from ndsampler.types import CacheErrorMode, PathLike, Sample, TrustMode
 
 
-class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[misc]
+class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRepr):  # type: ignore[misc]
     """Samples windows with their annotations from the images of a kwcoco dataset.
 
-    It is made of :attr:`frames`, which read regions of images, and :attr:`regions`, which hold the pools
-    of positive and negative targets. :meth:`load_sample` loads any target; :meth:`load_positive`,
-    :meth:`load_negative` and :meth:`load_item` load those of the pools.
-
-    Samplers survive pickling and forking: open files and caches in memory are left behind.
+    :attr:`frames` read regions of images, and :attr:`regions` hold the pools of positive and negative
+    targets. :meth:`load_sample` loads any target; :meth:`load_positive`, :meth:`load_negative` and
+    :meth:`load_item` load those of the pools. Samplers can be pickled and forked, without their open files
+    and decoded images.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``; or the path of an MS-COCO or kwcoco
@@ -55,12 +56,9 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
         backend: None reads the source files; ``'cog'`` and ``'npy'`` convert each image once: see
             :class:`ndsampler.Frames`.
         verbose: whether long work shows a progress bar.
-        on_cache_error: what to do when a converted image cannot be kept, on a full disk for example:
-            ``'raise'``, or ``'bypass'`` to go on without a cache.
-        trust: ``'warn'``, or ``'strict'`` to refuse converted images of other users: see
-            :class:`ndsampler.Frames`.
-        images: folder of the images, if that is not the folder of the dataset: relative file names start
-            from it.
+        on_cache_error: ``'bypass'`` reads sources that cannot be cached, for example on a full disk.
+        trust: ``'strict'`` refuses converted images of other users: see :class:`ndsampler.Frames`.
+        images: folder that relative file names start from; by default that of the dataset.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
@@ -507,8 +505,7 @@ class CocoSampler(AbstractSampler, DatasetHash, ub.NiceRepr):  # type: ignore[mi
             SourceError: if an image file is missing or damaged; the message names both.
 
         Example:
-            >>> import ndsampler
-            >>> self = ndsampler.CocoSampler.demo()
+            >>> self = CocoSampler.demo()
             >>> sample = self.load_sample({'gid': 1, 'cx': 5, 'cy': 2, 'width': 6, 'height': 6})
             >>> sample['im'].shape
             (6, 6, 3)

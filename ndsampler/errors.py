@@ -16,13 +16,15 @@ would catch, so old ``except ValueError`` lines keep working::
     ├── UnknownOptionError        KeyError         a name that is none of the listed ones
     ├── BackendError              ValueError       an unknown backend or setting of one
     ├── AnnotKindError            AssertionError   an unknown kind in ``with_annots``
+    ├── OverlapError              AssertionError   windows of two splits share pixels
     ├── MissingNegativePool       AssertionError   no negatives were preselected; also an IndexError
     ├── SourceError               OSError          an image file that cannot be read
     │   ├── MissingSourceError    FileNotFoundError
     │   └── DatasetMismatchError                   its size or bands are not those that the dataset states
     ├── CacheError                OSError          a cache entry that cannot be made or read
     ├── MissingDependencyError    ImportError      a package that must be installed
-    └── UnsupportedTaskError      NotImplementedError  a task, or a change, that does not exist
+    ├── UnsupportedTaskError      NotImplementedError  a task, or a change, that does not exist
+    └── WorkerError               RuntimeError     a worker process of a loader that has ended
 
 Names of files, categories and channels are part of many messages, and whoever made a dataset chose them. A
 message is shown with every character escaped that could control a terminal; ``error.args`` has it as it is.
@@ -44,6 +46,7 @@ __all__ = [
     "MissingSourceError",
     "NDSamplerError",
     "OutOfRangeError",
+    "OverlapError",
     "SourceError",
     "TargetError",
     "UnknownChannelError",
@@ -52,6 +55,7 @@ __all__ = [
     "UnknownTargetError",
     "UnsupportedTaskError",
     "WindowError",
+    "WorkerError",
 ]
 
 
@@ -154,6 +158,10 @@ class MissingNegativePool(NDSamplerError, AssertionError, IndexError):
     """A negative was asked for by index before any were preselected."""
 
 
+class OverlapError(NDSamplerError, AssertionError):
+    """Windows of two splits of a dataset share pixels."""
+
+
 class SourceError(NDSamplerError, OSError):
     """An image file is damaged, of a foreign format, or cannot be read."""
 
@@ -176,3 +184,7 @@ class MissingDependencyError(NDSamplerError, ImportError):
 
 class UnsupportedTaskError(NDSamplerError, NotImplementedError):
     """A sampling task of that name does not exist, or what was asked cannot be applied here."""
+
+
+class WorkerError(NDSamplerError, RuntimeError):
+    """A worker process of a loader has ended, or raised an error that cannot be sent."""

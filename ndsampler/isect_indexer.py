@@ -160,8 +160,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
     @LazyAttribute
     def _hot(self) -> tuple[Mapping[int, tuple[int, int]], NDArray[np.float64]]:
-        """What every query needs: the rows of each image, and the edges of all boxes."""
-        return self.columns.spans, self.columns.ltrb
+        """What every query needs: the rows of each image, and the signed edges of all boxes."""
+        return self.columns.spans, self.columns.signed_ltrb
 
     @property
     def qtrees(self) -> Mapping[int, ImageView] | None:
@@ -201,12 +201,9 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             raise UnknownIdError(self.columns.images.describe_unknown(gid)) from None
         if stop - first >= self._tree_from:
             return self._tree(gid).query(ltrb) + first
-        left, top, right, bottom = edges[:, first:stop]
-        hit = left <= ltrb[2]
-        hit &= right >= ltrb[0]
-        hit &= top <= ltrb[3]
-        hit &= bottom >= ltrb[1]
-        return hit.nonzero()[0] + first
+        left, top, right, bottom = ltrb
+        touches = edges[:, first:stop] <= np.array([[right], [bottom], [-1.0 * left], [-1.0 * top]])
+        return np.logical_and.reduce(touches).nonzero()[0] + first
 
     def visible_aids(
         self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0

@@ -29,6 +29,10 @@ MAX_SAMPLE_BYTES = 2**33
 MAX_COORDINATE = 2**40
 
 
+#: ((top, bottom), (left, right)) of a window without margins.
+NO_MARGIN = ((0, 0), (0, 0))
+
+
 class PixelBox(NamedTuple):
     """A placed window on a pixel grid: half-open ranges of rows and columns; may lie outside an image."""
 
@@ -67,9 +71,21 @@ class PixelBox(NamedTuple):
             height: rows of the image.
             width: columns of the image.
         """
+        if self.lies_inside(height, width):
+            return self
         y0, y1 = min(max(self.y0, 0), height), min(max(self.y1, 0), height)
         x0, x1 = min(max(self.x0, 0), width), min(max(self.x1, 0), width)
         return PixelBox(y0, y1, x0, x1)
+
+    def lies_inside(self, height: int, width: int) -> bool:
+        """Whether the box lies inside an image.
+
+        Args:
+            height: rows of the image.
+            width: columns of the image.
+        """
+        y0, y1, x0, x1 = self
+        return 0 <= y0 <= y1 <= height and 0 <= x0 <= x1 <= width
 
 
 def as_int(value: Any, what: str) -> int:
@@ -212,8 +228,11 @@ def _unit_step(part: Any, axis: int) -> slice:
         raise WindowError(
             f"axis {axis} of the region is {part!r}; slices with a step are not supported, use scale"
         )
-    start = None if part.start is None else _whole(part.start, f"the start of axis {axis}")
-    stop = None if part.stop is None else _whole(part.stop, f"the stop of axis {axis}")
+    start, stop = part.start, part.stop
+    if start is not None and type(start) is not int:
+        start = _whole(start, f"the start of axis {axis}")
+    if stop is not None and type(stop) is not int:
+        stop = _whole(stop, f"the stop of axis {axis}")
     return slice(start, stop)
 
 
@@ -236,15 +255,21 @@ def boundless_slices(slices: Any, dims: Sequence[int]) -> tuple[tuple[int, int],
     """
     if not isinstance(slices, (tuple, list)) or len(slices) != len(dims):
         raise WindowError(f"slices is {slices!r}; expected a tuple of {len(dims)} slices")
-    resolved = []
-    for axis, (part, length) in enumerate(zip(slices, dims)):
-        part = _unit_step(slice(None) if part is None else part, axis)
-        start = 0 if part.start is None else as_int(part.start, f"the start of axis {axis}")
-        stop = length if part.stop is None else as_int(part.stop, f"the stop of axis {axis}")
-        if stop <= start:
-            raise WindowError(f"axis {axis} of slices is {part!r}; expected an end after its start")
-        resolved.append((start, stop))
-    return tuple(resolved)
+    return tuple(
+        _boundless_range(part, length, axis) for axis, (part, length) in enumerate(zip(slices, dims))
+    )
+
+
+def _boundless_range(part: Any, length: int, axis: int) -> tuple[int, int]:
+    """Return the bounds of one slice of a target."""
+    part = _unit_step(slice(None) if part is None else part, axis)
+    start = 0 if part.start is None else part.start
+    stop = length if part.stop is None else part.stop
+    if not -MAX_COORDINATE <= start < stop <= MAX_COORDINATE:
+        as_int(start, f"the start of axis {axis}")
+        as_int(stop, f"the stop of axis {axis}")
+        raise WindowError(f"axis {axis} of slices is {part!r}; expected an end after its start")
+    return start, stop
 
 
 def floor_slices(slices: Any) -> Any:
@@ -349,6 +374,8 @@ def embed_box(
         >>> embed_box(PixelBox(-2, 3, 0, 4), 10, 10)
         (PixelBox(y0=0, y1=3, x0=0, x1=4), ((2, 0), (0, 0)))
     """
+    if box.lies_inside(height, width):
+        return box, NO_MARGIN
     inside = box.clipped(height, width)
     rows, cols = box.dims
     top = min(max(-box.y0, 0), rows)

@@ -8,10 +8,18 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
-from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_png, write_tiff
+from helpers_images import (
+    DIMS,
+    HEIGHT,
+    WIDTH,
+    assert_same,
+    quiet_rasterio,
+    random_pixels,
+    write_png,
+    write_tiff,
+)
 
 from ndsampler.abstract_frames import SimpleFrames
-from ndsampler.backends.gdal import quiet_gdal
 from ndsampler.backends.headers import read_claim
 from ndsampler.backends.source import open_source
 from ndsampler.errors import ArgumentError, SourceError
@@ -108,7 +116,7 @@ def test_values_of_few_bits_count_as_such(codec, tmp_path):
     path = tmp_path / "a.tif"
     profile = {"driver": "GTiff", "height": side, "width": side, "count": 1, "dtype": "uint8", "nbits": 1}
     profile |= {"compress": codec, "tiled": True, "blockxsize": side, "blockysize": side}
-    with quiet_gdal(), rasterio.open(path, "w", **profile) as dataset:
+    with quiet_rasterio(), rasterio.open(path, "w", **profile) as dataset:
         dataset.write(np.ones((1, side, side), np.uint8))
     assert (open_source(str(path)).read(0, 1, 0, side) == 1).all()
 

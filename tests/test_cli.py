@@ -31,7 +31,7 @@ class TestMain:
     def test_no_command_prints_the_help(self, capsys):
         code, out, _ = run_cli(capsys)
         assert code == 0
-        assert "usage: python -m ndsampler" in out
+        assert "usage: ndsampler" in out
 
     def test_an_interruption_is_one_line(self, capsys, monkeypatch, tmp_path):
         def interrupt(*args):

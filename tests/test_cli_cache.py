@@ -117,9 +117,6 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            ("info", "workdir is missing"),
-            ("info work --workdir work", "workdir is given twice"),
-            ("prepare", "src is missing"),
             ("prune none", "none does not exist; expected a workdir"),
             ("verify none", "none does not exist"),
             ("info data.kwcoco.json", "is no folder"),
@@ -142,6 +139,21 @@ class TestArguments:
         assert message in err
 
     @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ("info", "workdir is missing"),
+            ("info work --workdir work", "workdir is given twice"),
+            ("prepare", "src is missing"),
+        ],
+    )
+    def test_a_missing_or_repeated_argument_is_explained_below_the_usage(self, prepared, run, words, message):
+        code, out, err = run(*words.split())
+        assert (code, out) == (2, "")
+        command = f"ndsampler {words.split()[0]}"
+        assert err.startswith(f"usage: {command} ")
+        assert f"{command}: error: {message}" in err.splitlines()[-1]
+
+    @pytest.mark.parametrize(
         "words", ["info work --json=perhaps", "info --bogus work", "prepare --workers x"]
     )
     def test_what_cannot_be_parsed_ends_with_the_same_code(self, prepared, words):
@@ -155,7 +167,7 @@ class TestArguments:
             main([command, "--help"] if command else ["--help"])
         assert stopped.value.code == 0
         text = capsys.readouterr().out
-        assert f"python -m ndsampler {command or 'COMMAND'} " in text
+        assert f"ndsampler {command or 'COMMAND'} " in text
         assert "exit codes: 0 " in text
         assert max(map(len, text.splitlines())) <= 110
 
@@ -413,7 +425,7 @@ def test_the_commands_of_the_documents_work_as_they_stand_there(tmp_path, monkey
     write_dataset(tmp_path)
     root = pathlib.Path(__file__).resolve().parent.parent
     page = (root / "docs" / "source" / "howto" / "cache.rst").read_text(encoding="utf-8")
-    lines = re.findall(r"^    python -m ndsampler (.*)$", page, re.MULTILINE)
+    lines = re.findall(r"^    ndsampler (.*)$", page, re.MULTILINE)
     assert {shlex.split(line)[0] for line in lines} == set(COMMANDS)
     for line in lines:
         assert main(shlex.split(line)) == 0, line

@@ -11,8 +11,8 @@ import pytest
 from helpers_demo import decode, run_cli, table_rows, write_dataset
 
 from ndsampler.cli import demo
-from ndsampler.demo import compare, selection
-from ndsampler.preview import GAP, TEXT_ROW
+from ndsampler.demo import compare
+from ndsampler.preview import GAP, TEXT_ROW, choice
 
 SIZE = 1200
 
@@ -38,7 +38,7 @@ class TestDemoCommand:
         sheet = decode(demo_run[0] / "samples.png")
         # Two rows of five cells, four of which the overview takes, and a row of frames.
         assert sheet.shape[1] == 5 * (demo.SIDE + GAP) + GAP
-        frame = (sheet.shape[1] - GAP) // selection.STRIP_FRAMES - GAP
+        frame = (sheet.shape[1] - GAP) // choice.STRIP_FRAMES - GAP
         assert 0 < sheet.shape[0] - 2 * (demo.SIDE + TEXT_ROW) - (frame + TEXT_ROW) < 4 * TEXT_ROW
         assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 1000
 
@@ -163,15 +163,15 @@ class TestOwnData:
         self, capsys, tmp_path, monkeypatch, count, images
     ):
         strips = []
-        load = selection.load_strip
-        monkeypatch.setattr(selection, "load_strip", lambda *args: strips.append(load(*args)) or strips[0])
+        load = choice.load_strip
+        monkeypatch.setattr(choice, "load_strip", lambda *args: strips.append(load(*args)) or strips[0])
         video = {"id": 1, "name": "film", "width": 90, "height": 70}
         path = write_dataset(tmp_path / "data", self.ANNOTS[:1], self.CATEGORIES, [video], count=count)
         self.sheet_of(capsys, path, tmp_path, "--max_images", images)
         if count == 1:
             assert strips == [None]
         else:
-            shown = min(images or count, selection.STRIP_FRAMES)
+            shown = min(images or count, choice.STRIP_FRAMES)
             assert strips[0]["im"].shape == (shown, 48, 48, 3)
 
     def test_sixteen_bits_are_no_error(self, capsys, tmp_path):

@@ -20,7 +20,9 @@ REPOSITORY = pathlib.Path(__file__).parent.parent
 
 #: Python files beside the library, which share its limit on lines.
 OTHER_FILES = sorted(
-    path for folder in ("tests", "benchmarks", "docs") for path in (REPOSITORY / folder).rglob("*.py")
+    path
+    for folder in ("tests", "benchmarks", "docs", "examples")
+    for path in (REPOSITORY / folder).rglob("*.py")
 )
 
 MODULE_LINES = 600
@@ -29,6 +31,7 @@ PARAMETERS = 8
 
 #: Signatures that the documented API fixes at more.
 MANY_PARAMETERS = {
+    "EpochOrder.__init__",
     "new_image_sample_grid",
     "new_video_sample_grid",
     "random_negatives",
@@ -59,6 +62,15 @@ def parse(path: pathlib.Path) -> ast.Module:
 
 def functions(tree: ast.AST) -> Iterator[Function]:
     return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def qualified(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]:
+    """Yield each function below a node with its name, after those of the classes around it."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, Function):
+            yield prefix + node.name, node
+        inner = f"{prefix}{node.name}." if isinstance(node, ast.ClassDef) else prefix
+        yield from qualified(node, inner)
 
 
 def code_lines(function: Function) -> int:
@@ -113,7 +125,7 @@ def test_a_file_beside_the_library_stays_below_its_limit(path):
 def test_a_function_stays_below_its_limits(path):
     long = {f.name: code_lines(f) for f in functions(parse(path)) if code_lines(f) > FUNCTION_LINES}
     assert long == {}
-    wide = {f.name: len(parameters(f)) for f in functions(parse(path)) if len(parameters(f)) > PARAMETERS}
+    wide = {name: len(parameters(f)) for name, f in qualified(parse(path)) if len(parameters(f)) > PARAMETERS}
     assert {name: count for name, count in wide.items() if name not in MANY_PARAMETERS} == {}
 
 

@@ -12,13 +12,13 @@ import rasterio
 from helpers_demo import decode
 
 import ndsampler
-from ndsampler.demo import dataset, landscape_dataset, selection, settings
+from ndsampler.demo import dataset, landscape_dataset, settings
 from ndsampler.demo.landscape import Film
 from ndsampler.demo.landscape.spectrum import PANCHROMATIC, SENSORS, mean_of_blocks, measure_bands
 from ndsampler.demo.settings import LandscapeSettings
 from ndsampler.demo.striped_tiff import STRIP_ROWS
 from ndsampler.errors import ArgumentError
-from ndsampler.preview import draw_sample
+from ndsampler.preview import choice, draw_sample
 
 SIZE = 1200
 
@@ -262,9 +262,9 @@ class TestFilmFrames:
         film = frames_of(dset, dataset.FILM)
         part = dset.subset([image["id"] for image in film])
         sampler = ndsampler.CocoSampler(part, workdir=tmp_path)
-        strip = selection.load_strip(sampler, 128)
+        strip = choice.load_strip(sampler, 128)
         gids, (rows, columns) = strip["target"]["gids"], strip["target"]["space_slice"]
-        assert len(gids) == selection.STRIP_FRAMES
+        assert len(gids) == choice.STRIP_FRAMES
         bare = {key: value for key, value in strip.items() if key != "annots"}
         for frame, gid in enumerate(gids):
             x, y = dset.imgs[gid]["warp_img_to_vid"]["offset"]

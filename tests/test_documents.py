@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pathlib
 import re
+import runpy
 
 import pytest
+import rasterio
 from helpers_documents import failures_of, python_blocks, write_dataset
+from helpers_optional import import_optional
 from helpers_processes import run_python
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -34,8 +37,11 @@ def beside_a_dataset(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_examples_of_a_document_give_what_it_shows(document, beside_a_dataset):
-    if ">>>" not in document.read_text(encoding="utf-8"):
+    text = document.read_text(encoding="utf-8")
+    if ">>>" not in text:
         pytest.skip("no examples")
+    if ">>> import torch" in text:
+        import_optional("torch")
     report = failures_of(document)
     if report:
         pytest.fail(report, pytrace=False)
@@ -47,12 +53,23 @@ def test_the_readme_gives_its_two_commands_in_one_line_each():
 
 
 def test_the_script_of_the_readme_writes_a_picture_of_each_object(beside_a_dataset):
-    (script,) = [block for block in python_blocks(README) if "sys.argv" in block]
+    (script,) = [block for block in python_blocks(README) if "crops.py" in block]
     path = beside_a_dataset / "crops.py"
     path.write_text(script, encoding="utf-8")
     done = run_python(path, "my.kwcoco.json", "crops")
     assert done.returncode == 0, done.stderr
     assert len(list((beside_a_dataset / "crops").glob("*.png"))) == 12
+
+
+def test_the_training_program_of_the_readme_writes_a_map(beside_a_dataset, monkeypatch, capsys):
+    import_optional("torch")
+    (script,) = [block for block in python_blocks(README) if "train.py" in block]
+    pathlib.Path("train.py").write_text(script, encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["train.py", "annotations.json", "pictures", "output", "1"])
+    runpy.run_path("train.py", run_name="__main__")
+    with rasterio.open("output/map.tif") as file:
+        assert (file.height, file.width, file.count) == (900, 1200, 3)
+    assert "one band for each of background, boat, buoy" in capsys.readouterr().out
 
 
 def test_links_between_documents_lead_to_files():

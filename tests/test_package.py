@@ -129,6 +129,8 @@ def test_the_version_is_written_once_and_is_a_release():
     changelog = (ROOT.parent / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## [{ndsampler.__version__}]" in changelog
     assert ndsampler.__version__ not in (ROOT.parent / "pyproject.toml").read_text(encoding="utf-8")
+    citation = (ROOT.parent / "CITATION.cff").read_text(encoding="utf-8").splitlines()
+    assert f"version: {ndsampler.__version__}" in citation
 
 
 def test_the_package_says_that_it_is_typed():

@@ -48,7 +48,7 @@ from hypothesis import strategies as st
 from ndsampler import CocoSampler
 from ndsampler.dataset.segmentations import parse_segmentation
 from ndsampler.errors import ArgumentError, UnknownIdError
-from ndsampler.sampling.shapes import GeometryStore
+from ndsampler.sampling.shapes import GeometryStore, Shift
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +311,59 @@ def test_polygons_of_whole_numbers_survive_a_fractional_scale(make_sampler):
 
 
 # --- the store -----------------------------------------------------------------------------------
+
+
+def polygons_of(*outlines: list, holes: tuple = (), dtype: type = np.int64, **meta: object):
+    """Return one annotation's polygons; all of them have the same holes."""
+    made = [
+        kwimage.Polygon(
+            exterior=np.array(outline, dtype), interiors=[np.array(hole, dtype) for hole in holes]
+        )
+        for outline in outlines
+    ]
+    for polygon in made:
+        polygon.meta.update(meta)
+    return kwimage.MultiPolygon(made, dict(meta))
+
+
+SQUARE, SMALL = [[0, 0], [9, 0], [9, 9], [0, 9]], [[2, 2], [3, 2], [3, 3]]
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [],
+        [None],
+        [polygons_of(SQUARE)],
+        [polygons_of(SQUARE, SMALL, holes=(SMALL, SMALL), classes=["a"]), None, polygons_of(SMALL)],
+        [polygons_of(SQUARE, dtype=np.float64), polygons_of(SMALL), polygons_of()],
+        [polygons_of(SMALL, dtype=np.float64), polygons_of(SQUARE, dtype=np.float64, holes=(SMALL,))],
+    ],
+)
+def test_shifted_polygons_are_those_that_kwimage_translates(shapes):
+    """The same types, values, types of values and metadata, and nothing shared with the originals."""
+    before = pickle.dumps(shapes)
+    found = Shift(np.array([-5, 7])).shapes(shapes)
+    assert [shape is None for shape in found] == [shape is None for shape in shapes]
+    for shape, original in zip(found, shapes):
+        if shape is None:
+            continue
+        expected = original.translate(np.array([-5, 7]))
+        assert type(shape) is type(expected)
+        assert shape.meta == original.meta
+        assert len(shape) == len(original)
+        assert vars(shape).keys() == vars(expected).keys()
+        for polygon, wanted in zip(shape.data, expected.data):
+            assert (type(polygon), polygon.meta) == (type(wanted), wanted.meta)
+            assert vars(polygon).keys() == vars(wanted).keys()
+            rings, oracles = ([p.data["exterior"], *p.data["interiors"]] for p in (polygon, wanted))
+            for ring, oracle in zip(rings, oracles, strict=True):
+                assert vars(ring).keys() == vars(oracle).keys()
+                assert ring.data.dtype == oracle.data.dtype
+                np.testing.assert_array_equal(ring.data, oracle.data)
+                ring.data[:] = 0
+            polygon.meta["more"] = 1
+    assert pickle.dumps(shapes) == before
 
 
 def test_the_store_parses_once_and_stays_within_its_bound(sampler, monkeypatch):

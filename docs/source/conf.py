@@ -1,5 +1,7 @@
 """Settings of the documentation, for sphinx."""
 
+import importlib.util
+
 import ndsampler
 
 project = "ndsampler"
@@ -14,6 +16,8 @@ extensions = [
 ]
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_title = f"ndsampler {release}"
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
@@ -21,6 +25,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_preserve_defaults = True
+# Without torch, the classes that derive from its own are documented all the same.
+autodoc_mock_imports = [] if importlib.util.find_spec("torch") else ["torch"]
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

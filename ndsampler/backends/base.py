@@ -4,7 +4,6 @@ The interface of a storage backend, and the registry of backends by name.
 
 from __future__ import annotations
 
-import difflib
 import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
@@ -345,6 +344,8 @@ def make_backend(spec: Any) -> Backend:
     elif name == "auto":
         name = "cog"
     if not isinstance(name, str) or name not in REGISTRY:
+        import difflib
+
         options = [repr(option) for option in sorted(REGISTRY)]
         close = difflib.get_close_matches(str(name), list(REGISTRY), 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -14,7 +14,6 @@ import functools
 import os
 import struct
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -217,9 +216,12 @@ class RasterReader:
         try:
             name = dtypes.pop()
             self._stored_dtype = np.dtype(NUMPY_TYPES.get(name, name))
+            # What GDAL has to convert values to; None is quicker where it need not.
+            self._converted = self._stored_dtype if name in NUMPY_TYPES else None
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
         self.dtype = self._original_dtype()
+        self._indexes = self.dataset.indexes
         self.has_table = self.dataset.colorinterp[0].name == "palette"
         is_palette = self.has_table and is_indexed(self.dataset)
         self._palette = self._color_table() if is_palette and not self._stored else None
@@ -259,7 +261,7 @@ class RasterReader:
             colors = self._look_up(self._palette, self._read_bands(y0, y1, x0, x1, [1])[..., 0])
             return colors if bands is None else np.ascontiguousarray(colors[..., bands])
         if bands is None:
-            return self._read_bands(y0, y1, x0, x1, self.dataset.indexes)
+            return self._read_bands(y0, y1, x0, x1, self._indexes)
         return self._read_bands(y0, y1, x0, x1, [band + 1 for band in bands])
 
     def _look_up(self, palette: NDArray[Any], indexes: NDArray[Any]) -> NDArray[Any]:
@@ -269,10 +271,7 @@ class RasterReader:
             SourceError: if an index is not in the color table.
         """
         if indexes.size and not 0 <= indexes.min() <= indexes.max() < len(palette):
-            raise SourceError(
-                f"{self.path} is damaged: a pixel has the index {indexes.max()} and its color table has "
-                f"{len(palette)} entries. To read the indexes themselves, state one channel in the dataset"
-            )
+            raise SourceError(describe_bad_index(self.path, indexes.max(), len(palette)))
         colors: NDArray[Any] = np.take(palette, indexes, axis=0)
         return colors
 
@@ -300,9 +299,8 @@ class RasterReader:
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
         """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
         dtype = self._stored_dtype
-        mergeable = 2 <= len(indexes) <= 4 and dtype.itemsize in MERGE_TYPES
-        if mergeable and MERGE_SIZES[0] <= size <= MERGE_SIZES[1]:
-            return interleave(self.dataset.read(indexes, window=window, out_dtype=dtype))
+        if MERGE_SIZES[0] <= size <= MERGE_SIZES[1] and _can_merge(len(indexes), dtype):
+            return interleave(self.dataset.read(indexes, window=window, out_dtype=self._converted))
         out = np.empty((window.height, window.width, len(indexes)), dtype)
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
         return out
@@ -359,20 +357,52 @@ class RasterReader:
         """
         from rasterio.errors import RasterioIOError
 
-        pixels = np.empty((*dims, self.shape[2]), self.dtype)
         try:
             with GATE:
-                self.dataset.read(out=pixels.transpose(2, 0, 1))
+                return read_overview(self.dataset, dims).astype(self.dtype, copy=False)
         except RasterioIOError as ex:
             raise SourceError(
                 f"the overview {dims} of {self.path} cannot be decoded: {ex.__cause__ or ex}"
             ) from ex
-        return pixels
 
     def close(self) -> None:
         """Close the GDAL handle."""
         with GATE:
             self.dataset.close()
+
+
+def describe_bad_index(path: str, index: int, entries: int) -> str:
+    """Return the message for an index beyond the end of a color table.
+
+    Args:
+        path: the file.
+        index: the index.
+        entries: number of entries of the table.
+    """
+    return (
+        f"{path} is damaged: a pixel has the index {index} and its color table has {entries} entries. "
+        "To read the indexes themselves, state one channel in the dataset"
+    )
+
+
+def read_overview(dataset: DatasetReader, dims: tuple[int, int]) -> NDArray[Any]:
+    """Return all pixels of an overview of an open dataset, (height, width, channels).
+
+    Args:
+        dataset: the dataset. Its bands have one type that numpy has.
+        dims: (height, width) of the overview, by which GDAL finds it.
+    """
+    count, dtype = dataset.count, np.dtype(dataset.dtypes[0])
+    if _can_merge(count, dtype):
+        return interleave(dataset.read(out_shape=(count, *dims)))
+    pixels = np.empty((*dims, count), dtype)
+    dataset.read(out=pixels.transpose(2, 0, 1))
+    return pixels
+
+
+def _can_merge(count: int, dtype: np.dtype[Any]) -> bool:
+    """Whether OpenCV can merge so many planes of a type."""
+    return 2 <= count <= 4 and dtype.itemsize in MERGE_TYPES
 
 
 def interleave(planes: NDArray[Any]) -> NDArray[Any]:
@@ -487,6 +517,8 @@ def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
     References:
         https://gdal.org/en/stable/drivers/raster/vrt.html
     """
+    from xml.sax.saxutils import escape  # which imports the HTTP client
+
     with GATE:
         height, width, _ = first.shape
         # Of an indexed page, its indexes.

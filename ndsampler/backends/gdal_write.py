@@ -27,6 +27,7 @@ from ndsampler.backends.gdal import (
     configure_gdal,
     is_forked,
     open_dataset,
+    read_overview,
 )
 from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 #: The largest image, in bytes of pixels, that is held in memory while its COG is written, which is faster.
 IN_MEMORY_BYTES = 256 * 2**20
+
+#: The largest uncompressed TIFF that :func:`encode_tiff` encodes in memory, which takes four times as much.
+SMALL_BYTES = 32 * 2**20
 
 #: Creation options of the temporary file that a larger image is copied through. It is not compressed, because
 #: it is read twice: for the overviews, and for the entry.
@@ -171,6 +175,35 @@ def encode_raw(raw: str, dest: str, options: dict[str, str]) -> None:
             rasterio.shutil.copy(dataset, dest, driver="COG", **options)
 
 
+def encode_tiff(raw: str, dest: str, options: dict[str, str]) -> None:
+    """Encode an uncompressed file as a COG: in memory, or, if it is large, in a process of its own.
+
+    Args:
+        raw: the file; a large one gets the overviews.
+        dest: path of the new file.
+        options: creation options of GDAL's COG driver.
+
+    Raises:
+        CacheError: if the COG cannot be written, on a full disk for example.
+    """
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import RasterioError
+    from rasterio.io import MemoryFile
+
+    if os.path.getsize(raw) > SMALL_BYTES:
+        encode_apart(raw, dest, options)
+        return
+    try:
+        with GATE, open(raw, "rb") as file, MemoryFile(ext=".tif") as memory:
+            configure_gdal()
+            memory.write(file.read())
+            options = _add_overviews(memory.name, options)
+            with open_dataset(memory.name, driver="GTiff") as dataset:
+                _encode(dataset, dest, options)
+    except (RasterioError, CPLE_BaseError) as ex:
+        raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
+
+
 def _add_overviews(path: str, options: dict[str, str]) -> dict[str, str]:
     """Build the overviews of a file, and return the options that make GDAL copy them."""
     with GATE, open_quietly(functools.partial(open_for_writing, path, "r+")) as dataset:
@@ -201,10 +234,9 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
         configure_gdal()
         options = _copy_rows(source, memory, options)
         levels, options = _build_overviews(memory, options)
-        for height, width in levels:
-            pixels = np.empty((height, width, memory.count), memory.dtypes[0])
-            memory.read(out=pixels.transpose(2, 0, 1))
-            source.record_overview(ArrayReader(pixels.astype(source.dtype, copy=False)))
+        for dims in levels:
+            pixels = read_overview(memory, dims).astype(source.dtype, copy=False)
+            source.record_overview(ArrayReader(pixels))
         _encode(memory, dest, options)
 
 

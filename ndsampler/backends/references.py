@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 import re
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree
 
 from ndsampler.backends.content import ERDAS, TIFF, VRT, choose_drivers, find_content, read_head
 from ndsampler.errors import MissingSourceError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from xml.etree import ElementTree
 
     from rasterio.io import DatasetReader
 
@@ -141,6 +141,8 @@ def _names_file(element: ElementTree.Element) -> bool:
 
 def _parse(path: str) -> ElementTree.Element:
     """Return the root of a VRT, without resolving entities that it defines."""
+    from xml.etree import ElementTree
+
     try:
         if os.path.getsize(path) > MAX_VRT_BYTES:
             raise SourceError(f"{path} is a VRT of more than {MAX_VRT_BYTES} bytes")
@@ -158,6 +160,8 @@ def _parse(path: str) -> ElementTree.Element:
 
 def _list_texts(root: ElementTree.Element) -> Iterator[tuple[ElementTree.Element, str]]:
     """Yield each element with its text, and with the value of each attribute, except those of free texts."""
+    from xml.etree import ElementTree
+
     waiting = [root]
     while waiting:
         element = waiting.pop()

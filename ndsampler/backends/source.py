@@ -18,6 +18,7 @@ import numpy as np
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register, valid_pixels
 from ndsampler.backends.claims import check_size
 from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content
+from ndsampler.backends.formats.bmp_rle import read_bmp_indexes
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
 from ndsampler.backends.large_image import exceeds_opencv, find_dims, read_with_gdal
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, UndecodedError, decode_image
@@ -288,6 +289,11 @@ def _check_indexes(path: str) -> None:
     """Raise a SourceError if an index of a palette image is beyond the end of its color table."""
     from ndsampler.backends import gdal
 
+    encoded = read_bmp_indexes(path)
+    if encoded is not None:
+        if encoded.largest >= encoded.entries:
+            raise SourceError(gdal.describe_bad_index(path, encoded.largest, encoded.entries))
+        return
     try:
         reader = gdal.RasterReader(path)
     except SourceError:  # GDAL does not know each kind of BMP
@@ -323,6 +329,9 @@ def _open_stored(path: str) -> SourceReader:
     if forms.is_whole_image:
         if not exceeds_opencv(path):
             decode_image(path)  # detects damage that GDAL does not
+        encoded = read_bmp_indexes(path)
+        if encoded is not None:
+            return _with_mask(path, encoded.indexes)
         return _with_mask(path, read_with_gdal(path, stored=True))
     version = FileVersion.from_stat(path, stat_source(path))
     reader = gdal.RasterReader(path, stored=True)

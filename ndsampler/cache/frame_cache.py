@@ -68,6 +68,10 @@ class FileToRead(NamedTuple):
     """The backend that opens it."""
 
 
+#: What is known of a source that was not read yet: its version, and the file to read.
+NOT_FOUND: tuple[None, None] = None, None
+
+
 class FrameCache:
     """Finds, makes and reads the entries of one backend in one folder.
 
@@ -100,14 +104,12 @@ class FrameCache:
         self.handles = HandlePool()
         self._sources = SourceBackend()
         self._waits = MAX_WAITS
-        # The path of the file to read for each version of a source, and whether each version of an entry
-        # is whole.
-        self._files: dict[tuple[Source, FileVersion], str] = {}
+        # The latest version of each source for which a file was provided, with that file.
+        self._files: dict[Source, tuple[FileVersion, FileToRead]] = {}
+        # Whether each version of an entry is whole.
         self._whole: dict[FileVersion, bool] = {}
         # Sources that are read without a cache for the moment.
         self._bypassed: dict[Source, bool] = {}
-        # The latest version of each source for which a file was provided.
-        self._latest: dict[Source, FileVersion] = {}
 
     def identify(self, source: Source) -> SourceIdentity:
         """Return what names the entry of a source as it is now.
@@ -199,17 +201,19 @@ class FrameCache:
 
     def _find(self, source: Source) -> FileToRead:
         """Return the file to read for a source as it is now; every window pays for this."""
-        path = source.path
-        version = FileVersion.from_stat(path, self._stat(path))
-        if self.dpath is None:
-            return FileToRead(version, self._sources)
-        file = self._files.get((source, version)) or self._provide(source, version)
-        if file == path:
-            return FileToRead(version, self._sources)
-        entry = FileVersion.find_entry(file)
-        if entry is not None and self._whole.get(entry):
-            return FileToRead(entry, self.backend)
+        version = FileVersion.find(source.path)
+        if version is None:
+            version = FileVersion.from_stat(source.path, self._stat(source.path))
+        known, file = self._files.get(source, NOT_FOUND)
+        if file is None or known != version:
+            return self._find_again(source, version)
+        if file.backend is self._sources or self._is_known(file.version):
+            return file
         return self._find_again(source, version)
+
+    def _is_known(self, entry: FileVersion) -> bool:
+        """Whether an entry is still in a version that is known to be whole."""
+        return FileVersion.find_entry(entry.path) == entry and self._whole.get(entry, False)
 
     def _stat(self, path: str) -> os.stat_result:
         """Return the status of a source, which may be missing for a moment while a program replaces it.
@@ -229,17 +233,29 @@ class FrameCache:
         return stat
 
     def _find_again(self, source: Source, version: FileVersion) -> FileToRead:
-        """Return the file to read for a source whose known entry was removed, replaced or damaged."""
-        file = self._provide(source, version)
-        if file == source.path:
-            return FileToRead(version, self._sources)
-        # Removed again already: the next attempt makes it again.
-        entry = FileVersion.find_entry(file) or FileVersion(file, 0, 0, 0, 0)
-        return FileToRead(entry, self.backend)
+        """Return the file to read for a source, making its entry if needed, and remember it.
 
-    def _provide(self, source: Source, version: FileVersion) -> str:
-        """Return the path of the file to read for a source, making its entry if needed, and remember it."""
+        The source was not read before, or it or its entry was changed, removed or damaged since then.
+        """
         self._recheck(source, version)
+        file = self._provide(source, version)
+        if file.backend is not self._sources and not self._is_known(file.version):
+            # It was made just now, and is checked as any other entry. If it was removed again already, the
+            # next attempt makes it again.
+            file = self._provide(source, version)
+        if source not in self._bypassed and version.is_current():
+            _remember(self._files, source, (version, file))
+        return file
+
+    def _provide(self, source: Source, version: FileVersion) -> FileToRead:
+        """Return the file to read for a source, making its entry if needed."""
+        path = self._provide_path(source)
+        if path == source.path:
+            return FileToRead(version, self._sources)
+        return FileToRead(FileVersion.find_entry(path) or FileVersion(path, 0, 0, 0, 0), self.backend)
+
+    def _provide_path(self, source: Source) -> str:
+        """Return the path of the file to read for a source, making its entry if needed."""
         bypasses = self.on_cache_error == "bypass"
         was_bypassed = source in self._bypassed
         try:
@@ -254,10 +270,8 @@ class FrameCache:
             file = source.path
             if isinstance(ex.__cause__, OSError) and ex.__cause__.errno in PASSING:
                 _remember(self._bypassed, source, True)
-                return file
-        if version.is_current():
-            _remember(self._files, (source, version), file)
-            _remember(self._latest, source, version)
+            else:
+                self._bypassed.pop(source, None)
         return file
 
     def _recheck(self, source: Source, version: FileVersion) -> None:
@@ -266,7 +280,7 @@ class FrameCache:
         Only the inode and the time of change tell such a source from the one that was converted, if their
         samples are equal too.
         """
-        latest = self._latest.get(source)
+        latest, _ = self._files.get(source, NOT_FOUND)
         if self.dpath is None or latest in (None, version) or self._identifier.mode == "GIVEN":
             return
         entry = FileVersion.find_entry(self._entry_of(self.identify(source)))
@@ -441,7 +455,7 @@ class FrameCache:
         return whole
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": {}, "_whole": {}, "_bypassed": {}, "_latest": {}}
+        return {**self.__dict__, "_files": {}, "_whole": {}, "_bypassed": {}}
 
 
 def _open(file: FileToRead, source: Source, level: int) -> RegionReader:

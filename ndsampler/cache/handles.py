@@ -265,7 +265,8 @@ class HandlePool:
         except BaseException:
             _close([reader])
             raise
-        self._give_back(key, reader)
+        if is_new or not reader.shareable:
+            self._give_back(key, reader)
         if is_new:
             _close_excess()
         return result
@@ -294,10 +295,6 @@ class HandlePool:
 
     def _give_back(self, key: Hashable, reader: RegionReader) -> None:
         """Keep a reader open for the next loan, within the bounds."""
-        if reader.shareable:
-            idle = self._idle.get(key)
-            if idle is not None and idle.reader is reader:
-                return
         own_key = key if reader.shareable else (threading.get_ident(), key)
         with _lock:
             evicted = [self.remove(own_key)] if own_key in self._idle else []

@@ -75,6 +75,18 @@ def config_folder(backend: Backend, version: int = FORMAT_VERSION) -> str:
     return f"{backend.name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
+def entries_folder(workdir: PathLike | None, backend: Backend) -> str | None:
+    """Return the folder of a backend's entries in a workdir; None if it keeps none.
+
+    Args:
+        workdir: the workdir; None for the current folder.
+        backend: the backend with its settings.
+    """
+    if not backend.caches:
+        return None
+    return os.path.join(entries_root(workdir or ""), config_folder(backend))
+
+
 def backend_of_folder(name: str) -> str | None:
     """Return the backend that a config folder is named for; None for any other folder."""
     match = _CONFIG_FOLDER.fullmatch(name)
@@ -116,6 +128,12 @@ def token_of_entry(name: str) -> str | None:
     """
     match = _ENTRY.fullmatch(name)
     return match[1] if match else None
+
+
+def count_entries(folder: str) -> int:
+    """Return how many entries a folder of entries has; 0 if it does not exist."""
+    names = (name for _, _, files in os.walk(folder) for name in files)
+    return sum(token_of_entry(name) is not None for name in names)
 
 
 def is_named_for(path: str, identity: SourceIdentity) -> bool:

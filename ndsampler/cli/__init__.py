@@ -1,3 +1,3 @@
-"""The commands of ``python -m ndsampler``. :mod:`ndsampler.cli.main` starts them."""
+"""The commands of ``ndsampler``. :mod:`ndsampler.cli.main` starts them."""
 
 from __future__ import annotations

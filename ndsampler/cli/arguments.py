@@ -9,13 +9,14 @@ argument may also be given as an option, before or after all others. A switch is
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ndsampler.cache.usage import Sources
 
@@ -51,9 +52,22 @@ class KeyParser(argparse.ArgumentParser):
         words = [self._normalize(word) for word in args]
         self._mixing = True
         try:
-            return self.parse_known_intermixed_args(words, namespace)
+            parsed, rest = self.parse_known_intermixed_args(words, namespace)
         finally:
             self._mixing = False
+        if rest:
+            self.error(self._describe_unknown(rest))
+        return parsed, rest
+
+    def _describe_unknown(self, words: Sequence[str]) -> str:
+        """Return an error message for arguments that the command does not have."""
+        name = words[0].partition("=")[0]
+        if not name.startswith("-"):
+            return f"unexpected argument{'s' * (len(words) > 1)}: {' '.join(words)}"
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        return (
+            f"there is no option {name}{did_you_mean(name.replace('-', '_').replace('__', '--', 1), known)}"
+        )
 
     def _normalize(self, word: str) -> str:
         """Return an option as it is declared."""
@@ -70,6 +84,25 @@ class KeyParser(argparse.ArgumentParser):
             self.error(f"{name} is {value!r}; expected True or False")
         negated = name == action.option_strings[1]
         return action.option_strings[(value.lower() in FALSE) != negated]
+
+
+class UsageError(ArgumentError):
+    """The arguments of a command do not fit together; its usage is printed with the message."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the end of an error message that suggests the known word which resembles one most.
+
+    Args:
+        word: what was typed.
+        known: what could have been meant.
+
+    Example:
+        >>> did_you_mean('prepair', ['prepare', 'prune']), did_you_mean('xyz', ['prepare', 'prune'])
+        ('; did you mean prepare?', '')
+    """
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 class _Switch(argparse.Action):
@@ -127,13 +160,13 @@ def take_positional(args: argparse.Namespace, name: str, required: bool = True) 
         required: whether it must have been given.
 
     Raises:
-        ArgumentError: if it was given in both ways, or is required and was not given.
+        UsageError: if it was given in both ways, or is required and was not given.
     """
     positional, by_key = getattr(args, name), getattr(args, name + BY_KEY)
     if positional and by_key:
-        raise ArgumentError(f"{name} is given twice, as {positional!r} and as --{name} {by_key!r}; drop one")
+        raise UsageError(f"{name} is given twice, as {positional!r} and as --{name} {by_key!r}; drop one")
     if required and not positional and not by_key:
-        raise ArgumentError(f"{name} is missing; see --help")
+        raise UsageError(f"{name} is missing")
     return positional or by_key
 
 
@@ -148,7 +181,7 @@ def take_rest(args: argparse.Namespace, first: str, rest: str) -> list[str]:
         rest: name of the argument, which may be given more than once.
 
     Raises:
-        ArgumentError: if it was given in both ways.
+        UsageError: if it was given in both ways.
     """
     if getattr(args, first + BY_KEY) and getattr(args, first):
         getattr(args, rest).insert(0, getattr(args, first))
@@ -165,6 +198,25 @@ def add_images(add: Any, of: str) -> None:
     """
     text = f"folder of the images of {of}, if that is not the folder of the dataset"
     add("--images", type=_folder, metavar="DIR", help=text)
+
+
+def parse_window(text: str) -> tuple[int, int]:
+    """Return height and width of a window, as an option gives them.
+
+    Args:
+        text: one number for both, or HEIGHTxWIDTH.
+
+    Raises:
+        argparse.ArgumentTypeError: for anything else.
+
+    Example:
+        >>> parse_window("256"), parse_window("256x512")
+        ((256, 256), (256, 512))
+    """
+    parts = text.lower().split("x")
+    if len(parts) not in {1, 2} or not all(part.isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"{text} is no size; expected 256 or 256x512, height first")
+    return int(parts[0]), int(parts[-1])
 
 
 def _folder(text: str) -> str:

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from ndsampler.errors import escape_controls
+from ndsampler.utils import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +83,4 @@ def progress_bar(desc: str, total: int | None, quiet: bool) -> Any:
         total: number of steps; None if it is not known.
         quiet: True shows nothing.
     """
-    import ubelt as ub
-
-    return ub.ProgIter(
-        total=total, desc=desc, stream=progress_stream(), verbose=0 if quiet else 1, time_thresh=0.5
-    )
+    return progress.progress_bar(desc=desc, total=total, stream=progress_stream(), verbose=not quiet)

@@ -44,7 +44,7 @@ DISK = 1.5
 WORKERS = 2
 
 #: Side of a sample on the sheet, in pixels.
-SIDE = 240
+SIDE = 256
 
 #: What the name of a backend stands for, in the messages.
 FORMATS = {"none": "as they are", "npy": "npy files", "cog": "cloud-optimized GeoTIFF"}
@@ -262,8 +262,9 @@ def describe(demo: Run) -> None:
 
 def draw(demo: Run) -> Path:
     """Write the sheet of samples and return its path."""
-    from ndsampler.demo.selection import load_samples, load_strip, overview_target
+    from ndsampler.demo.selection import load_samples, overview_target
     from ndsampler.preview import write_sheet
+    from ndsampler.preview.choice import load_strip
 
     args = demo.args
     sampler = demo.prepared(args.backend)
@@ -275,8 +276,8 @@ def draw(demo: Run) -> Path:
     strip = load_strip(sampler, args.window)
     path = demo.out / "samples.png"
     where = demo.data.name if args.data else "the demo dataset"
-    title = f"ndsampler: {len(samples)} random windows of {where}, {args.window} x {args.window} pixels each"
-    title += ", a whole image" * bool(overview) + ", a film" * bool(strip)
+    title = f"{len(samples)} random windows of {where}, {args.window} x {args.window} pixels each"
+    title += ", with a whole image" * bool(overview) + ", and a video" * bool(strip)
     write_sheet(path, samples, sampler.classes, side=SIDE, title=title, overview=overview, strip=strip)
     say(f"  {len(samples)} samples in {time.perf_counter() - begin:.1f} s: {printable(path)}")
     return path

@@ -21,7 +21,7 @@ NAMED = 10
 
 EPILOG = """\
 example:
-  python -m ndsampler info work
+  ndsampler info work
 
 columns:
   current      complete, and the source has not changed; or named by its content
@@ -99,7 +99,7 @@ def _describe(report: CacheReport) -> str:
     waste = report.count(*WASTE)
     if waste.count:
         lines += ["", f"{waste.count:,} are of no use ({format_bytes(waste.nbytes)}). Remove them:"]
-        lines.append(f"    python -m ndsampler prune {printable(report.workdir)}")
+        lines.append(f"    ndsampler prune {printable(report.workdir)}")
     return "\n".join([*lines, *describe_foreign(report)])
 
 

@@ -1,5 +1,5 @@
 """
-The command line: ``python -m ndsampler COMMAND``.
+The command line: ``ndsampler COMMAND``, or ``python -m ndsampler COMMAND``.
 
 Each command is a module with a function ``add_parser``, which describes its options to argparse
 and names the function that runs it. :data:`COMMANDS` lists them. An error that the user can
@@ -15,18 +15,22 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 import ndsampler
-from ndsampler.cli import demo, info, prepare, prune, verify
-from ndsampler.cli.arguments import KeyParser
+from ndsampler.cli import demo, info, prepare, prune, show, stats, verify
+from ndsampler.cli.arguments import KeyParser, UsageError, did_you_mean
 from ndsampler.cli.console import BAD_INPUT, INTERRUPTED, PIPE_CLOSED, complain, escaped_output
 from ndsampler.errors import NDSamplerError
 from ndsampler.utils.formatting import printable
 
 #: The modules of the commands, in the order of the help page.
-COMMANDS = (demo, prepare, info, verify, prune)
+COMMANDS = (demo, show, stats, prepare, info, verify, prune)
 
 EPILOG = """\
-prepare converts the images of a dataset into the cache of a workdir; info, verify and prune
-maintain that cache. Each command has its own help page: python -m ndsampler COMMAND --help
+show draws samples of a dataset, and stats says what is in it. prepare converts the images of a
+dataset into the cache of a workdir; info, verify and prune maintain that cache. Each command has
+its own help page: ndsampler COMMAND --help
+
+example:
+  ndsampler show annotations.json --images pictures --out sheet.png
 
 exit codes: 0 success; 1 something failed or was found, as the help page of the command says;
 2 wrong arguments, or input that cannot be used; 130 stopped by Ctrl-C
@@ -41,7 +45,7 @@ def build_parser() -> KeyParser:
         6
     """
     parser = KeyParser(
-        prog="python -m ndsampler",
+        prog="ndsampler",
         description="Fast sampling of windows, with their annotations, from large images.",
         epilog=EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
@@ -50,7 +54,24 @@ def build_parser() -> KeyParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
     for command in COMMANDS:
         command.add_parser(commands)
+    for command_parser in commands.choices.values():
+        command_parser.set_defaults(parser=command_parser)
     return parser
+
+
+def check_command(parser: KeyParser, words: Sequence[str]) -> None:
+    """End the program with an error if the first word is no command, with the one that resembles it.
+
+    Args:
+        parser: of the whole command line.
+        words: the arguments after the name of the program.
+    """
+    names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+    if words and not words[0].startswith("-") and words[0] not in names:
+        known = ", ".join(names)
+        parser.error(
+            f"there is no command {words[0]}{did_you_mean(words[0], names) or ';'} the commands are {known}"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,7 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     """Run a command, and return its exit code."""
     parser = build_parser()
-    args = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    check_command(parser, words)
+    args = parser.parse_args(words)
     if args.command is None:
         parser.print_help()
         return 0
@@ -80,6 +103,10 @@ def _run(argv: Sequence[str] | None) -> int:
         # The reader has closed the pipe, as `| head` does; Python would report it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except UsageError as ex:
+        args.parser.print_usage(sys.stderr)
+        complain(f"{args.parser.prog}: error: {printable(ex)}")
+        return BAD_INPUT
     except (NDSamplerError, OSError) as ex:
         complain(f"ndsampler: error: {printable(' '.join(str(ex).split()))}")
         return BAD_INPUT

@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  python -m ndsampler prepare data.kwcoco.json --backend cog --workers 8 --workdir work
-  python -m ndsampler prepare annotations/instances_val.json --images val --workdir work
-  python -m ndsampler prepare data.kwcoco.json --backend '{"type": "cog", "config": {"compress": "LZW"}}'
+  ndsampler prepare data.kwcoco.json --backend cog --workers 8 --workdir work
+  ndsampler prepare annotations/instances_val.json --images val --workdir work
+  ndsampler prepare data.kwcoco.json --backend '{"type": "cog", "config": {"compress": "LZW"}}'
+  ndsampler prepare data.kwcoco.json --workdir /shared/work --shard $SLURM_ARRAY_TASK_ID/16
+
+With --shard I/N, N jobs share the work: which images a job converts depends on the paths of their
+files only. The jobs may run at the same time, on machines that see the same workdir.
 
 If it is stopped, it can be started again and converts the missing images. Give the sampler the same
 workdir, backend and hashid_mode: CocoSampler(dset, workdir='work', backend='cog').
@@ -82,10 +86,24 @@ def add_parser(commands: Any) -> None:
         help="how images are identified: by path, size and modification time; by the content of the file; "
         "or by the key hashid of the dataset (default: PATH)",
     )
+    add(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="convert only the images of job I of N, from 1 to N; together the N jobs convert all of them",
+    )
     add_switch(parser, "json", "print the summary as JSON")
     add_switch(parser, "verbose", "print each image that is converted")
     add_switch(parser, "quiet", "no progress bar, and no summary")
     parser.set_defaults(run=run)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Return the number of a job, and how many jobs there are."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text} is no shard; expected I/N with I from 1 to N, such as 3/16")
+    return int(number), int(count)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -98,7 +116,12 @@ def run(args: argparse.Namespace) -> int:
         logging.getLogger("ndsampler").setLevel(logging.DEBUG)
     # Progress goes to stderr; stdout is for the summary.
     with contextlib.redirect_stdout(progress_stream()), _executor(args) as executor:
-        report = frames.try_prepare(workers=args.workers, executor=executor, verbose=0 if args.quiet else 1)
+        report = frames.try_prepare(
+            _chosen(frames, args.shard),
+            workers=args.workers,
+            executor=executor,
+            verbose=0 if args.quiet else 1,
+        )
     for failure in report.failures:
         complain(printable(failure.error))
     if args.json:
@@ -124,6 +147,25 @@ def _open_frames(args: argparse.Namespace) -> CocoFrames:
     except OSError as ex:
         raise ArgumentError(f"the workdir {frames.workdir} cannot be used: {ex}; give another") from ex
     return frames
+
+
+def _chosen(frames: CocoFrames, shard: tuple[int, int] | None) -> list[Any] | None:
+    """Return the images of a shard; None for all images."""
+    from ndsampler.errors import SourceError
+    from ndsampler.frames.prepare import shard_of
+
+    if shard is None:
+        return None
+    number, count = shard
+    chosen = []
+    for gid in frames.image_ids:
+        try:
+            mine = shard_of(frames.layout(gid), count) == number
+        except SourceError:
+            mine = number == 1  # the first job reports images that have no usable entry in the dataset
+        if mine:
+            chosen.append(gid)
+    return chosen
 
 
 def _parse_backend(text: str) -> Any:
@@ -159,7 +201,7 @@ def _summary(report: Preparation, frames: CocoFrames) -> str:
         f"{report.images} images, {len(report.failures)} failed: {', '.join(parts)}, "
         f"in {format_duration(report.seconds)}\n"
         f"The cache is in {printable(frames.cache_dpath)}. To inspect it:\n"
-        f"    python -m ndsampler info {printable(frames.workdir)}"
+        f"    ndsampler info {printable(frames.workdir)}"
     )
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  python -m ndsampler prune work --dry_run
-  python -m ndsampler prune work --unused_by train.kwcoco.json test.kwcoco.json
+  ndsampler prune work --dry_run
+  ndsampler prune work --unused_by train.kwcoco.json test.kwcoco.json
 
 removed:
   stale      entries whose source has changed since

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  python -m ndsampler verify work
-  python -m ndsampler verify work data.kwcoco.json --pixels
+  ndsampler verify work
+  ndsampler verify work data.kwcoco.json --pixels
 
 Every byte of an entry is read and compared with the checksum of the entry. --pixels also compares
 the pixels with those of the source, unless the source has changed or the entry is compressed as

@@ -123,26 +123,27 @@ class AnnotTable(Columns):
             self.__dict__["_dicts"] = dicts
         return self
 
-    def annotation(self, row: int, dset: Any) -> dict[str, Any]:
-        """Return the dictionary of an annotation as it was when the table was made.
+    def annotations(self, rows: NDArray[np.int64], dset: Any) -> list[dict[str, Any]]:
+        """Return the dictionaries of annotations as they were when the table was made.
 
         Values that were changed in place since then are the new ones.
 
         Args:
-            row: row of the annotation.
+            rows: rows of the annotations.
             dset: the dataset, which is asked if this table came out of a pickle.
 
         Raises:
-            UnknownIdError: if the table came out of a pickle, and the dataset has no such annotation.
+            UnknownIdError: if the table came out of a pickle, and the dataset lacks one of the annotations.
         """
         if self._dicts is not None:
-            return self._dicts[row]
-        aid = int(self.aids[row])
+            return list(map(self._dicts.__getitem__, rows.tolist()))
+        anns = dset.anns
         try:
-            found: dict[str, Any] = dset.anns[aid]
-        except KeyError:
-            raise UnknownIdError(f"annotation id is {aid}; the dataset has no such annotation") from None
-        return found
+            return [anns[aid] for aid in self.aids[rows].tolist()]
+        except KeyError as ex:
+            raise UnknownIdError(
+                f"annotation id is {ex.args[0]}; the dataset has no such annotation"
+            ) from None
 
     #: The annotations in the order of the rows; None for a database, and after pickling.
     _dicts: ClassVar[list[dict[str, Any]] | None] = None

@@ -18,6 +18,7 @@ from ndsampler.dataset.sql_view import fetch
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.fork_safety import GATE
 from ndsampler.utils.logs import get_logger
+from ndsampler.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -159,15 +160,13 @@ class SizeSource:
 
     def _read(self, keys: set[FileKey]) -> dict[FileKey, Dims | SourceError]:
         """Return the size of each file, or what is wrong with the file."""
-        import ubelt as ub
-
         if not keys:
             return {}
         ordered = sorted(keys, key=str)
         shows = len(ordered) >= MANY_FILES and (self.verbose or sys.stderr.isatty())
         logger.info("reading the sizes of %d images from their files", len(ordered))
-        progress = ub.ProgIter(
-            total=len(ordered), desc="read image sizes", stream=sys.stderr, verbose=int(bool(shows))
+        progress = progress_bar(
+            total=len(ordered), desc="read image sizes", stream=sys.stderr, verbose=bool(shows)
         )
         found: dict[FileKey, Dims | SourceError] = {}
         # Forks need not wait for all of the files.

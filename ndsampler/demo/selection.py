@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.dataset.kwcoco_adapter import annots_of_image, frames_of_video
+from ndsampler.dataset.kwcoco_adapter import annots_of_image
+from ndsampler.preview.choice import in_turn, largest_image
 
 if TYPE_CHECKING:
     from ndsampler.coco_sampler import CocoSampler
 
 #: Fraction of the samples on the sheet that are positives.
 POSITIVES = 0.75
-
-#: Most frames of a video on the sheet.
-STRIP_FRAMES = 5
 
 #: Targets for the measurement of speed; few computers load all of them in the time given.
 MOST_TARGETS = 30_000
@@ -55,28 +53,6 @@ def load_samples(sampler: CocoSampler, count: int, window: int, rng: np.random.G
     samples = [sampler.load_positive(row, target={"window_dims": dims}) for row in rows]
     samples += [sampler.load_negative(index) for index in range(n_neg)]
     return samples or [sampler.load_sample(target) for target in random_windows(sampler, count, window, rng)]
-
-
-def in_turn(kinds: Any, count: int, rng: np.random.Generator) -> list[int]:
-    """Return random rows such that every kind occurs before one occurs again.
-
-    Args:
-        kinds: the kind of each row.
-        count: number of rows to return; all of them, if there are fewer.
-        rng: the source of randomness.
-
-    Example:
-        >>> rows = in_turn(['car', 'car', 'car', 'boat'], 2, np.random.default_rng(0))
-        >>> 3 in rows
-        True
-    """
-    order = rng.permutation(len(kinds))
-    shuffled = np.asarray(kinds)[order]
-    turn = np.empty(len(order), np.int64)
-    for kind in np.unique(shuffled):
-        (where,) = np.nonzero(shuffled == kind)
-        turn[where] = np.arange(len(where))
-    return [int(row) for row in order[np.argsort(turn, kind="stable")[:count]]]
 
 
 def random_windows(
@@ -125,13 +101,6 @@ def speed_targets(sampler: CocoSampler, window: int, rng: np.random.Generator) -
     return [targets[-1], *(targets[index] for index in rng.permutation(len(targets) - 1))]
 
 
-def largest_image(sampler: CocoSampler) -> tuple[int, tuple[int, int]]:
-    """Return id and (height, width) of the image with the most pixels."""
-    dims = {int(gid): sampler.frames.image_dims(gid) for gid in sampler.image_ids}
-    gid = max(dims, key=lambda gid: dims[gid][0] * dims[gid][1])
-    return gid, dims[gid]
-
-
 def overview_target(sampler: CocoSampler, side: int) -> dict[str, Any] | None:
     """Return a target that shows all of the largest image; None if the image is smaller than that.
 
@@ -142,23 +111,3 @@ def overview_target(sampler: CocoSampler, side: int) -> dict[str, Any] | None:
     gid, dims = largest_image(sampler)
     scale = side / max(dims)
     return {"gid": gid, "scale": scale} if scale < 1 else None
-
-
-def load_strip(sampler: CocoSampler, window: int) -> Any:
-    """Return a sample of the middle of the video with the most frames; None without a video.
-
-    Args:
-        sampler: of the dataset.
-        window: side of the sample in pixels; less if the video is smaller.
-    """
-    videos = sampler.dset.videos().objs
-    frames = {video["id"]: len(frames_of_video(sampler.dset, video["id"])) for video in videos}
-    video: dict[str, Any] = max(videos, key=lambda video: frames[video["id"]], default={})
-    count = min(frames.get(video.get("id"), 0), STRIP_FRAMES)
-    if count < 2 or not (video.get("width") and video.get("height")):
-        return None
-    first = (frames[video["id"]] - count) // 2
-    sides = [(extent // 2, min(window, extent)) for extent in (video["height"], video["width"])]
-    rows, columns = (slice(middle - side // 2, middle - side // 2 + side) for middle, side in sides)
-    target = {"vidid": video["id"], "time_slice": slice(first, first + count), "space_slice": (rows, columns)}
-    return sampler.load_sample(target)

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import time
+import zlib
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from ndsampler.errors import CacheError, NDSamplerError, SourceError
 from ndsampler.frames.processes import end_with_parent
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.logs import get_logger
+from ndsampler.utils.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -145,14 +147,12 @@ def prepare_layouts(
     Returns:
         What was done, and what failed.
     """
-    import ubelt as ub
-
     began = time.perf_counter()
     # By content, each file is read to learn its name.
-    plan = _split(reader, ub.ProgIter(layouts, desc=f"{desc}: look", verbose=verbose))
+    plan = _split(reader, progress_bar(layouts, desc=f"{desc}: look", verbose=verbose))
     sources: dict[str, int] = {}
     entries: dict[str, int] = {}
-    with ub.ProgIter(total=len(plan.layouts), desc=desc, freq=1, adjust=False, verbose=verbose) as progress:
+    with progress_bar(total=len(plan.layouts), desc=desc, verbose=verbose) as progress:
         started, done_bytes = time.perf_counter(), 0
         for outcome in _outcomes(reader, plan.layouts, workers, executor):
             sources.update(outcome.source_bytes)
@@ -173,6 +173,20 @@ def prepare_layouts(
         seconds=time.perf_counter() - began,
         failures=tuple(plan.failures),
     )
+
+
+def shard_of(layout: FrameLayout, count: int) -> int:
+    """Return which of a number of jobs prepares an image, from 1 to the number of jobs.
+
+    It depends on the path of the image's first file alone. So it is the same in all jobs, images that share a
+    file go to the same job, and images that are added to a dataset later move no other.
+
+    Args:
+        layout: the files of the image.
+        count: the number of jobs.
+    """
+    first = layout.assets[0].path if layout.assets else str(layout.gid)
+    return zlib.crc32(os.fsencode(first)) % count + 1
 
 
 def _split(reader: FrameReader, layouts: Iterable[FrameLayout]) -> _Plan:

@@ -63,12 +63,19 @@ class FrameReader:
         Raises:
             SourceError: if it is missing or damaged; the message names the image.
         """
-        return self._visit(layout, asset, _shape_of)
+        return self.visit(layout, asset, _shape_of)
 
-    def _visit(self, layout: FrameLayout, asset: Asset, action: Callable[[RegionReader], Result]) -> Result:
+    def visit(self, layout: FrameLayout, asset: Asset, action: Callable[[RegionReader], Result]) -> Result:
         """Call a function with an open file of the size that the dataset states.
 
-        Whatever fails with the file names the image.
+        Args:
+            layout: the frame that the file belongs to.
+            asset: the file.
+            action: what to do with the open file; it is called again if the file was replaced meanwhile.
+
+        Raises:
+            SourceError: if the file is missing or damaged; the message names the image.
+            CacheError: if its entry cannot be made or read; likewise.
         """
 
         def act(reader: RegionReader) -> Result:
@@ -215,14 +222,14 @@ class FrameReader:
 
         def read(reader: RegionReader) -> NDArray[Any]:
             height, width, count = reader.shape
+            if box.lies_inside(height, width):
+                return reader.read(*box)
             inside, margin = embed_box(box, height, width)
-            if inside == box:
-                return reader.read(*inside)
             check_affordable(box.dims, reader.dtype.itemsize, count, f"the window on image {layout.gid}")
             pixels = reader.read(*inside)
             return place(pixels, box.dims, margin, grid.fill(pixels.dtype))
 
-        return self._visit(layout, layout.assets[0], read)
+        return self.visit(layout, layout.assets[0], read)
 
     def gather(self, layout: FrameLayout, plan: ReadPlan, grid: Grid) -> NDArray[Any]:
         """Read the assets of a plan and lay their bands side by side."""
@@ -246,7 +253,7 @@ class FrameReader:
         self, layout: FrameLayout, asset: Asset, wanted: Sequence[int], grid: Grid
     ) -> NDArray[Any]:
         """Read some bands of one file on a grid."""
-        return self._visit(
+        return self.visit(
             layout, asset, functools.partial(self._read_open_asset, layout, asset, wanted, grid)
         )
 

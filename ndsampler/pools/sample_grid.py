@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, pairwise, repeat
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,9 @@ import numpy as np
 
 from ndsampler.dataset.annot_table import AnnotTable
 from ndsampler.dataset.warps import warp_matrix
-from ndsampler.errors import ArgumentError, ArgumentTypeError, UnsupportedTaskError
-from ndsampler.pools.arguments import as_amount, as_flag, as_names
+from ndsampler.errors import ArgumentError, UnsupportedTaskError
+from ndsampler.pools.area import windows_in_images, windows_in_videos
+from ndsampler.pools.grid_options import NEGATIVE_CLASSES, GridOptions
 from ndsampler.pools.window_grid import PlacedBoxes, Slider, WindowGrid, union_area
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.logs import get_logger
@@ -28,64 +29,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ndsampler.pools.area import Area
+
 __all__ = ["GridTargets", "grid_maker", "new_image_sample_grid", "new_video_sample_grid"]
 
 logger = get_logger(__name__)
 
 #: Number of targets from which a grid makes each dictionary when it is accessed, instead of all in advance.
 _LAZY_FROM = 10_000
-
-_NEGATIVE_CLASSES = frozenset({"ignore", "background"})
-
-
-@dataclass(frozen=True)
-class _Options:
-    """How the windows of a grid are classified and returned."""
-
-    classes_of_interest: Collection[str] | None = None
-    """Names of the categories that make a window positive, in lower case; if empty, all but the negative
-    categories."""
-
-    ignore_coverage_thresh: float | None = 0.6
-    """Largest fraction of a window that ``ignore`` annotations may cover; None or 0 sets no limit."""
-
-    negative_classes: Collection[str] | None = field(default=_NEGATIVE_CLASSES)
-    """Names of the categories that do not make a window positive, in lower case."""
-
-    use_annots: bool = True
-    """Whether annotations are used; if not, every target is negative."""
-
-    legacy: bool = True
-    """Whether the result also has the positive and the negative targets as lists."""
-
-    verbose: int = 1
-    """Whether the numbers of targets are logged."""
-
-    @classmethod
-    def from_arguments(cls, given: dict[str, Any]) -> _Options:
-        """Return the options that keyword arguments describe.
-
-        Args:
-            given: the arguments by name.
-
-        Raises:
-            ArgumentTypeError: for a name that is none of the options.
-            ArgumentError: if a value cannot be used.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(given) - set(known))
-        if unknown:
-            raise ArgumentTypeError(f"a grid has no option {unknown[0]!r}; expected some of {known}")
-        options = cls(**given)
-        if options.ignore_coverage_thresh is not None:
-            as_amount(options.ignore_coverage_thresh, "ignore_coverage_thresh", "a fraction of a window")
-        return replace(
-            options,
-            classes_of_interest=as_names(options.classes_of_interest, "classes_of_interest"),
-            negative_classes=as_names(options.negative_classes, "negative_classes"),
-            use_annots=as_flag(options.use_annots, "use_annots"),
-            legacy=as_flag(options.legacy, "legacy"),
-        )
 
 
 @fork_safe
@@ -95,10 +46,11 @@ def new_image_sample_grid(
     window_overlap: float | Sequence[float] = 0.0,
     classes_of_interest: Collection[str] | None = None,
     ignore_coverage_thresh: float | None = 0.6,
-    negative_classes: Collection[str] | None = _NEGATIVE_CLASSES,
+    negative_classes: Collection[str] | None = NEGATIVE_CLASSES,
     use_annots: bool = True,
     legacy: bool = True,
     verbose: int = 1,
+    split: Area | None = None,
 ) -> dict[str, Any]:
     """Return windows that cover every image, as targets.
 
@@ -119,6 +71,8 @@ def new_image_sample_grid(
         use_annots: False ignores annotations: ``aids`` is None and every target is negative.
         legacy: False leaves out ``positives`` and ``negatives``, which contain the same targets again.
         verbose: whether to log the numbers of targets.
+        split: one of those that :func:`ndsampler.training.spatial_split` returns: windows that do not lie in
+            it are left out.
 
     Returns:
         ``targets``, each with ``gid``, ``slices`` and ``aids`` (the annotations that touch the window,
@@ -148,6 +102,7 @@ def new_image_sample_grid(
         use_annots=use_annots,
         legacy=legacy,
         verbose=verbose,
+        split=split,
     )
 
 
@@ -160,10 +115,11 @@ def new_video_sample_grid(
     time_dim: Any = None,
     classes_of_interest: Collection[str] | None = None,
     ignore_coverage_thresh: float | None = 0.6,
-    negative_classes: Collection[str] | None = _NEGATIVE_CLASSES,
+    negative_classes: Collection[str] | None = NEGATIVE_CLASSES,
     use_annots: bool = True,
     legacy: bool = True,
     verbose: int = 1,
+    split: Area | None = None,
 ) -> dict[str, Any]:
     """Return windows that cover every video in space and time, as targets.
 
@@ -186,6 +142,8 @@ def new_video_sample_grid(
         use_annots: False ignores annotations: ``aids`` is None and every target is negative.
         legacy: False leaves out ``positives`` and ``negatives``, which contain the same targets again.
         verbose: whether to log the numbers of targets.
+        split: one of those that :func:`ndsampler.training.spatial_split` returns: windows that do not lie in
+            it are left out.
 
     Returns:
         The same as :func:`new_image_sample_grid`, except that a target has the keys ``vidid``,
@@ -214,6 +172,7 @@ def new_video_sample_grid(
         use_annots=use_annots,
         legacy=legacy,
         verbose=verbose,
+        split=split,
     )
 
 
@@ -236,7 +195,7 @@ def image_grid(
     Raises:
         ArgumentError: if the window or the overlap is invalid, or an image has no size.
     """
-    chosen = _Options.from_arguments(options)
+    chosen = GridOptions.from_arguments(options)
     slider = Slider.from_arguments(window_dims, window_overlap, ("height", "width"))
     images = table.images
     images.require_sizes()
@@ -247,13 +206,14 @@ def image_grid(
     sources[images.order] = np.arange(len(images))
     frames = PlacedBoxes(sources[table.image_rows], np.zeros(len(table), np.int64), table.ltrb)
     gids = images.gids[images.order].tolist()
+    inside = windows_in_images(grid, images.gids[images.order], chosen.split)
 
     def build(
         source: int, _frames: tuple[int, int], slices: tuple[slice, slice], aids: Any
     ) -> dict[str, Any]:
         return {"gid": gids[source], "slices": slices, "aids": aids}
 
-    return _result(dset, table, grid, frames, chosen, build)
+    return _result(dset, table, grid, frames, chosen, inside, build)
 
 
 def video_grid(
@@ -279,7 +239,7 @@ def video_grid(
     Raises:
         ArgumentError: if the window or the overlap is invalid, or a video has no size.
     """
-    chosen = _Options.from_arguments(options)
+    chosen = GridOptions.from_arguments(options)
     window = _joined_dims(window_dims, space_dims, time_dim)
     slider = Slider.from_arguments(window, window_overlap, ("frames", "height", "width"))
     videos = _Videos.from_coco(dset, table)
@@ -287,6 +247,7 @@ def video_grid(
     images = table.image_rows
     frames = PlacedBoxes(videos.source[images], videos.position[images], _video_boxes(table))
     vidids = videos.vidids
+    inside = windows_in_videos(grid, videos.gids, chosen.split)
 
     def build(source: int, time: tuple[int, int], slices: tuple[slice, slice], aids: Any) -> dict[str, Any]:
         return {
@@ -297,7 +258,7 @@ def video_grid(
             "aids": aids,
         }
 
-    return _result(dset, table, grid, frames, chosen, build)
+    return _result(dset, table, grid, frames, chosen, inside, build)
 
 
 def grid_maker(task: Any) -> Callable[..., dict[str, Any]]:
@@ -353,6 +314,9 @@ class GridTargets(Sequence[dict[str, Any]]):
         self._aids = aids
         self._bounds = bounds
         self._build = build
+
+    def __repr__(self) -> str:
+        return f"<GridTargets of {len(self):,} windows>"
 
     def __len__(self) -> int:
         return len(self._keep)
@@ -510,16 +474,21 @@ def _joined_dims(window_dims: Any, space_dims: Any, time_dim: Any) -> Any:
 
 
 def _result(
-    dset: Any, table: AnnotTable, grid: WindowGrid, frames: PlacedBoxes, options: _Options, build: Any
+    dset: Any,
+    table: AnnotTable,
+    grid: WindowGrid,
+    frames: PlacedBoxes,
+    options: GridOptions,
+    keep: NDArray[np.bool_],
+    build: Any,
 ) -> dict[str, Any]:
     """Return the dictionary that describes a grid to the user."""
     positive = np.zeros(len(grid), dtype=bool)
-    keep = np.ones(len(grid), dtype=bool)
     aids, bounds = None, np.zeros(len(grid) + 1, np.int64)
     if options.use_annots:
         window, row = grid.touching(frames)
         positive[window[_makes_positive(dset, table, options)[row]]] = True
-        keep = ~_ignored(dset, table, grid, frames, options, window, row)
+        keep &= ~_ignored(dset, table, grid, frames, options, window, row)
         bounds = np.searchsorted(window, np.arange(len(grid) + 1))
         aids = table.aids[row]
         if not ((np.diff(window) > 0) | (np.diff(aids) > 0)).all():
@@ -551,7 +520,7 @@ def _class_ids(dset: Any, names: Collection[str]) -> list[int]:
     return [cat["id"] for cat in dset.dataset.get("categories", []) if cat["name"].lower() in names]
 
 
-def _makes_positive(dset: Any, table: AnnotTable, options: _Options) -> NDArray[np.bool_]:
+def _makes_positive(dset: Any, table: AnnotTable, options: GridOptions) -> NDArray[np.bool_]:
     """Return which annotations make the windows that they touch positive."""
     if options.classes_of_interest:
         return np.isin(table.cids, _class_ids(dset, options.classes_of_interest))
@@ -563,7 +532,7 @@ def _ignored(
     table: AnnotTable,
     grid: WindowGrid,
     frames: PlacedBoxes,
-    options: _Options,
+    options: GridOptions,
     window: NDArray[np.int64],
     row: NDArray[np.int64],
 ) -> NDArray[np.bool_]:

@@ -41,6 +41,9 @@ _MAX_ANCHORS = 1000
 #: Largest fraction of a negative's area that annotations may cover if there are too few without overlap.
 _THRESH = 0.3
 
+#: Columns of a table of negatives that a target states as Python's integers.
+WHOLE = frozenset({"aid", "img_width", "img_height", "category_id"})
+
 #: Most negatives that a worker process draws at a time.
 _WORKER_BATCH = 256
 
@@ -229,7 +232,7 @@ class NegativePool:
 
     def __init__(self, source: NegativeSource | None, num: int, rng: Rng = None, exact: bool = False) -> None:
         self._source = source
-        self._table: Any = () if source is None else source.draw(num, rng, exact)
+        self._table: dict[str, Any] = {} if source is None else _columns(source.draw(num, rng, exact))
         self._batch = self._table
         self._position = 0
         self._origin = ProcessMark.here()
@@ -240,7 +243,7 @@ class NegativePool:
         self._origin = self._origin.moved()
 
     def __len__(self) -> int:
-        return len(self._table)
+        return _count(self._table)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return _row(self._table, as_position(index, len(self), "preselected negatives"))
@@ -264,10 +267,11 @@ class NegativePool:
             self._part_from_siblings()
         # Threads that share the pool may get the same negative, but never one beyond the end of the batch.
         batch, position = self._batch, self._position
-        if position >= len(batch):
+        if position >= _count(batch):
             own = self._own_state if rng is None else None
             num = len(self) if own is None else min(len(self), _WORKER_BATCH)
-            batch, position = self._source.draw(num, rng if own is None else own, exact=True), 0
+            drawn = self._source.draw(num, rng if own is None else own, exact=True)
+            batch, position = _columns(drawn), 0
             self._batch = batch
         self._position = position + 1
         return _row(batch, position)
@@ -279,7 +283,7 @@ class NegativePool:
             places = np.stack([self._table[key] for key in ("gid", "cx", "cy")]).tobytes()
             shared = self._own_state or np.random.RandomState(zlib.crc32(places))
             self._own_state = here.own_state(shared, self._origin)
-            self._origin, self._batch, self._position = here, (), 0
+            self._origin, self._batch, self._position = here, {}, 0
 
 
 def pool_sizes(n_pos: Any, n_neg: Any, neg_to_pos_ratio: Any) -> tuple[int | None, int | None, float | None]:
@@ -377,7 +381,16 @@ def random_index(num: int, rng: Rng, what: str) -> int:
     return int(ensure_rng(rng).randint(0, num))
 
 
-def _row(table: Any, index: int) -> dict[str, Any]:
-    row: dict[str, Any] = table.iloc[index]
-    whole = ("aid", "img_width", "img_height", "category_id")
-    return row | {key: int(row[key]) for key in whole}
+def _columns(table: kwarray.DataFrameArray) -> dict[str, Any]:
+    """Return the columns of a table of negatives, those of :data:`WHOLE` as lists of Python's integers."""
+    return {key: table[key].tolist() if key in WHOLE else table[key] for key in table.columns}
+
+
+def _count(columns: dict[str, Any]) -> int:
+    """Return the number of negatives in a table, which has no columns if it is empty."""
+    return len(columns["gid"]) if columns else 0
+
+
+def _row(columns: dict[str, Any], index: int) -> dict[str, Any]:
+    """Return one negative of a table."""
+    return {key: column[index] for key, column in columns.items()}

@@ -10,14 +10,18 @@ from 0 to 1 surrounds that pixel.
 
 from __future__ import annotations
 
+from ndsampler.preview.describe import describe
+from ndsampler.preview.picture import Picture
 from ndsampler.preview.sample import caption_of, category_color, draw_sample, to_rgb
 from ndsampler.preview.sheet import GAP, TEXT_ROW, draw_sheet, write_sheet
 
 __all__ = [
     "GAP",
     "TEXT_ROW",
+    "Picture",
     "caption_of",
     "category_color",
+    "describe",
     "draw_sample",
     "draw_sheet",
     "to_rgb",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from numpy.typing import NDArray
 
 Color = tuple[int, int, int]
@@ -16,6 +19,15 @@ INK: Color = (18, 18, 20)
 
 #: Pixels of a box that must be visible, across and down, for its name to be written.
 MIN_VISIBLE = 6
+
+#: Size of the names beside boxes.
+LABEL_SCALE = 0.36
+
+#: Opacity of the color inside polygons, and of the dark edges that set lines off from the pixels.
+FILL_OPACITY, EDGE_OPACITY = 0.15, 0.4
+
+#: Radius of the disks that make up a keypoint, with their colors; None for that of the category.
+DOT: tuple[tuple[float, Color | None], ...] = ((3.4, INK), (2.6, (255, 255, 255)), (1.6, None))
 
 #: Fractional bits of the coordinates given to OpenCV.
 _SHIFT = 4
@@ -39,41 +51,64 @@ class Drawing:
         placed = np.clip(np.asarray(points, float) * self.scale - 0.5, -1e5, 1e5)
         return np.rint(placed * (1 << _SHIFT)).astype(np.int32)
 
-    def _lines(self, rings: list[NDArray[Any]], color: Color, width: int) -> None:
+    def polygons(self, polygons: Sequence[tuple[list[NDArray[Any]], Color]]) -> None:
+        """Tint the inside of polygons and draw their edges.
+
+        Args:
+            polygons: the rings of each, its outline and then its holes, with its color.
+        """
         import cv2
 
-        placed = [self._place(ring) for ring in rings]
-        cv2.polylines(self.picture, placed, True, INK, width + 2, cv2.LINE_AA, _SHIFT)
-        cv2.polylines(self.picture, placed, True, color, width, cv2.LINE_AA, _SHIFT)
+        placed = [([self._place(ring) for ring in rings], color) for rings, color in polygons]
+        with self._blended(FILL_OPACITY) as layer:
+            for rings, color in placed:
+                cv2.fillPoly(layer, rings, color, cv2.LINE_AA, _SHIFT)
+        for rings, color in placed:
+            cv2.polylines(self.picture, rings, True, color, 1, cv2.LINE_AA, _SHIFT)
 
-    def polygon(self, rings: list[NDArray[Any]], color: Color) -> None:
-        """Draw the edges of a polygon and tint its inside."""
+    def boxes(self, boxes: Sequence[tuple[tuple[float, float, float, float], Color]]) -> None:
+        """Draw the edges of boxes, one pixel wide, set off by a faint dark edge.
+
+        Args:
+            boxes: left, top, right and bottom of each, with its color.
+        """
         import cv2
 
-        tinted = self.picture.copy()
-        cv2.fillPoly(tinted, [self._place(ring) for ring in rings], color, cv2.LINE_AA, _SHIFT)
-        cv2.addWeighted(tinted, 0.2, self.picture, 0.8, 0, dst=self.picture)
-        placed = [self._place(ring) for ring in rings]
+        placed = [(self._place(corners_of(ltrb)), color) for ltrb, color in boxes]
+        with self._blended(EDGE_OPACITY) as layer:
+            cv2.polylines(layer, [corners for corners, _ in placed], True, INK, 3, cv2.LINE_AA, _SHIFT)
+        for corners, color in placed:
+            cv2.polylines(self.picture, [corners], True, color, 1, cv2.LINE_AA, _SHIFT)
+
+    def outlines(self, outlines: Sequence[NDArray[Any]], color: Color) -> None:
+        """Draw closed lines of one color."""
+        import cv2
+
+        placed = [self._place(outline) for outline in outlines]
         cv2.polylines(self.picture, placed, True, color, 1, cv2.LINE_AA, _SHIFT)
 
-    def box(self, ltrb: tuple[float, float, float, float], color: Color) -> None:
-        """Draw the edges of a box."""
-        left, top, right, bottom = ltrb
-        corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-        self._lines([corners], color, 1)
+    @contextlib.contextmanager
+    def _blended(self, opacity: float) -> Iterator[NDArray[np.uint8]]:
+        """Yield a copy of the picture to draw on, which is blended with the picture afterwards."""
+        import cv2
+
+        layer = self.picture.copy()
+        yield layer
+        cv2.addWeighted(layer, opacity, self.picture, 1 - opacity, 0, dst=self.picture)
 
     def dot(self, point: NDArray[Any], color: Color) -> None:
         """Draw a keypoint."""
         import cv2
 
         x, y = (int(part) for part in self._place(point))
-        for radius, fill in ((4.6, INK), (3.6, (255, 255, 255)), (2.2, color)):
-            cv2.circle(self.picture, (x, y), int(radius * (1 << _SHIFT)), fill, -1, cv2.LINE_AA, _SHIFT)
+        for radius, fill in DOT:
+            size = int(radius * (1 << _SHIFT))
+            cv2.circle(self.picture, (x, y), size, fill or color, -1, cv2.LINE_AA, _SHIFT)
 
     def label(self, text: str, ltrb: tuple[float, float, float, float], color: Color) -> None:
         """Write a name beside a box, unless other names leave no room for it."""
-        width, height = text_size(text, 0.42)
-        width, height = width + 6, height + 7
+        width, height = text_size(text, LABEL_SCALE)
+        width, height = width + 4, height + 5
         rows, cols = self.picture.shape[:2]
         left, top, right, bottom = (round(part * self.scale) for part in ltrb)
         x0, y0, x1, y1 = max(left, 0), max(top, 0), min(right, cols), min(bottom, rows)
@@ -89,8 +124,14 @@ class Drawing:
             if inside and not any(overlap(spot, other) for other in self._labels):
                 self._labels.append(spot)
                 self.picture[y : y + height, x : x + width] = color
-                write_text(self.picture, text, (x + 3, y + height - 4), 0.42, INK)
+                write_text(self.picture, text, (x + 2, y + height - 3), LABEL_SCALE, INK)
                 return
+
+
+def corners_of(ltrb: tuple[float, float, float, float]) -> NDArray[np.float64]:
+    """Return the four corners of a box."""
+    left, top, right, bottom = ltrb
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], float)
 
 
 def overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
@@ -109,6 +150,13 @@ def text_size(text: str, scale: float) -> tuple[int, int]:
 
     (width, height), _ = cv2.getTextSize(readable(text), cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     return width, height
+
+
+def fit_text(text: str, width: int, scale: float) -> str:
+    """Return text, cut where it is wider than a number of pixels."""
+    while text and text_size(text, scale)[0] > width:
+        text = text.removesuffix("..")[:-1] + ".." if len(text) > 3 else ""
+    return text
 
 
 def write_text(

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from ndsampler.types import Sample
 
+#: Channels to show: a code, names or positions; None for those that suit a sample.
+Bands = str | Sequence[str | int] | None
+
 #: Colors of the first categories, easy to tell apart on photographs.
 PALETTE: tuple[Color, ...] = (
     (255, 138, 76),
@@ -40,6 +43,9 @@ NO_CATEGORY: Color = (210, 210, 210)
 #: Percentiles of the values that a contrast stretch maps to black and to white.
 STRETCH = (1.0, 99.0)
 
+#: Annotations in a sample above which their names are left out; the legend of a sheet has their colors.
+MOST_NAMES = 24
+
 #: The keypoints of an annotation that has none.
 NO_POINTS = np.zeros((0, 2))
 
@@ -47,7 +53,7 @@ NO_POINTS = np.zeros((0, 2))
 RGB_CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
 
 
-def to_rgb(im: Any) -> NDArray[np.uint8]:
+def to_rgb(im: Any, each_channel: bool = False) -> NDArray[np.uint8]:
     """Return pixels of any type and any number of channels as an RGB picture.
 
     8-bit pixels are not changed. Others are stretched: the values between the 1st and the 99th
@@ -56,6 +62,8 @@ def to_rgb(im: Any) -> NDArray[np.uint8]:
 
     Args:
         im: (height, width) or (height, width, channels).
+        each_channel: stretch each channel on its own, as false colors need it: the bands of a satellite
+            image differ in brightness.
 
     Returns:
         (height, width, 3) uint8, a copy.
@@ -76,20 +84,29 @@ def to_rgb(im: Any) -> NDArray[np.uint8]:
             "none of them 0. Of a video sample, pass one frame: sample['im'][0]"
         )
     shown = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
-    as_bytes = shown if shown.dtype == np.uint8 else _stretch(shown)
+    as_bytes = shown if shown.dtype == np.uint8 else _stretch(shown, each_channel)
     return np.array(np.broadcast_to(as_bytes, (*as_bytes.shape[:2], 3)), order="C")
 
 
-def _stretch(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _stretch(pixels: NDArray[Any], each_channel: bool) -> NDArray[np.uint8]:
     values = np.abs(pixels) if np.iscomplexobj(pixels) else pixels.astype(np.float64)
     known = np.isfinite(values)
-    low, high = np.percentile(values[known], STRETCH) if known.any() else (0.0, 0.0)
-    share = (np.where(known, values, low) - low) / (high - low) if high > low else np.full(values.shape, 0.5)
-    result = (np.clip(share, 0, 1) * 255).astype(np.uint8)
+    parts = np.split(values, values.shape[2], axis=2) if each_channel else [values]
+    shares = np.concatenate([_share_of_range(part) for part in parts], axis=2)
+    result = (np.clip(shares, 0, 1) * 255).astype(np.uint8)
     missing = ~known.all(2)
     y, x = np.nonzero(missing)
     result[missing] = np.where((y // 8 + x // 8) % 2, 96, 136)[:, None]
     return result
+
+
+def _share_of_range(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return where each value lies between the lowest, 0, and the highest, 1, outliers aside."""
+    known = np.isfinite(values)
+    low, high = np.percentile(values[known], STRETCH) if known.any() else (0.0, 0.0)
+    if high <= low:
+        return np.full(values.shape, 0.5)
+    return np.asarray((np.where(known, values, low) - low) / (high - low))
 
 
 def category_color(index: int | None) -> Color:
@@ -201,6 +218,48 @@ def categories_of(
     return {(index, name) for index, name in found if index is not None}
 
 
+def kinds_of(sample: Sample | Mapping[str, Any], frame: int = 0) -> set[str]:
+    """Return which of box, polygon and keypoint are drawn on a sample, without parsing any of them.
+
+    Args:
+        sample: as ``load_sample`` returns it.
+        frame: which frame of a video sample.
+    """
+    annots = sample.get("annots")
+    if not annots:
+        return set()
+    data = annots["frame_dets"][frame].data
+    columns = {
+        "box": data.get("boxes"),
+        "polygon": data.get("segmentations"),
+        "keypoint": data.get("keypoints"),
+    }
+    return {
+        kind
+        for kind, column in columns.items()
+        if column is not None and len(column) and any(item is not None for item in column)
+    }
+
+
+def split_frames(sample: Sample | Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return each frame of a video sample as a sample of its own; a sample of an image as it is.
+
+    Args:
+        sample: as ``load_sample`` returns it.
+    """
+    if np.ndim(sample["im"]) < 4:
+        return [dict(sample)]
+    annots = sample.get("annots")
+    return [
+        {
+            **sample,
+            "im": pixels,
+            "annots": {"frame_dets": [annots["frame_dets"][number]]} if annots else None,
+        }
+        for number, pixels in enumerate(sample["im"])
+    ]
+
+
 def _category_column(dets: Any, classes: Any, count: int) -> list[tuple[int | None, str]]:
     """Return position and name of the category of each detection."""
     names = CategoryNames.coerce(classes if classes is not None else dets.meta.get("classes"))
@@ -241,7 +300,11 @@ def _points(points: Any) -> NDArray[np.float64]:
 
 @fork_safe
 def draw_sample(
-    sample: Sample | Mapping[str, Any], classes: Any = None, side: int | None = None, frame: int = 0
+    sample: Sample | Mapping[str, Any],
+    classes: Any = None,
+    side: int | None = None,
+    frame: int = 0,
+    bands: Bands = None,
 ) -> NDArray[np.uint8]:
     """Draw the pixels of a sample with boxes, polygons, keypoints and category names.
 
@@ -251,12 +314,13 @@ def draw_sample(
             default, the names that the sample's detections hold.
         side: length of the longer side of the picture in pixels; by default that of the sample.
         frame: which frame of a video sample to draw.
+        bands: the channels that are shown as red, green and blue: see :func:`rgb_of`.
 
     Returns:
         (height, width, 3) uint8 RGB.
 
     Raises:
-        ArgumentError: if the sample has no pixels, or ``side`` is below 1.
+        ArgumentError: if the sample has no pixels or lacks a band, or ``side`` is below 1.
 
     Example:
         >>> sample = {'im': np.zeros((20, 30, 1), np.float32)}
@@ -264,7 +328,7 @@ def draw_sample(
         (40, 60, 3)
     """
     require_opencv()
-    rgb = rgb_of(sample, frame)
+    rgb = rgb_of(sample, frame, bands)
     if side is not None and side < 1:
         raise ArgumentError(f"side is {side}; expected the pixels of the longer side of a picture, 1 or more")
     scale = 1.0 if side is None else side / max(rgb.shape[:2])
@@ -273,48 +337,121 @@ def draw_sample(
     return rgb
 
 
-def rgb_of(sample: Sample | Mapping[str, Any], frame: int = 0) -> NDArray[np.uint8]:
+def rgb_of(sample: Sample | Mapping[str, Any], frame: int = 0, bands: Bands = None) -> NDArray[np.uint8]:
     """Return the pixels of a sample, or of one frame of a video sample, as an RGB picture.
 
     Args:
-        sample: as ``load_sample`` returns it. Channels named red, green and blue (or r, g, b) are
-            shown as such; otherwise :func:`to_rgb` chooses.
+        sample: as ``load_sample`` returns it.
         frame: which frame of a video sample.
+        bands: one channel, or the three that are shown as red, green and blue: a code such as
+            ``'nir|red|green'``, or a list of names or positions. Each is stretched on its own. By default,
+            channels named red, green and blue (or r, g, b) are shown as such; otherwise :func:`to_rgb`
+            chooses.
 
     Raises:
-        ArgumentError: if the sample has no pixels.
+        ArgumentError: if the sample has no pixels, or lacks a band.
     """
     pixels = sample["im"]
-    pixels = pixels[frame] if np.ndim(pixels) == 4 else pixels
-    spec = sample.get("params", {}).get("request_chanspec")
-    names = [] if spec is None else spec.as_list()
+    if not hasattr(pixels, "shape"):
+        raise ArgumentError(
+            f"the pixels are a {type(pixels).__name__}; expected an array. Load the sample without "
+            "use_native_scale and finalize=False to draw it"
+        )
+    pixels = np.asarray(pixels[frame] if np.ndim(pixels) == 4 else pixels)
+    names = channel_names(sample)
+    if bands is not None:
+        return to_rgb(pixels[..., _positions(parse_bands(bands), names, pixels.shape[-1])], each_channel=True)
     for wanted in RGB_CHANNELS:
         if set(wanted) <= set(names):
-            return to_rgb(np.asarray(pixels)[..., [names.index(name) for name in wanted]])
+            return to_rgb(pixels[..., [names.index(name) for name in wanted]])
     return to_rgb(pixels)
 
 
+def channel_names(sample: Sample | Mapping[str, Any]) -> list[str]:
+    """Return the names of the channels of a sample; an empty list if it does not state them."""
+    spec = sample.get("params", {}).get("request_chanspec")
+    if spec is not None:
+        return list(spec.as_list())
+    asked = sample.get("target", {}).get("channels")
+    return asked.split("|") if isinstance(asked, str) and set("<,.:").isdisjoint(asked) else []
+
+
+def parse_bands(bands: str | Sequence[str | int]) -> list[str | int]:
+    """Return the bands to show as a list of one or three names or positions.
+
+    Raises:
+        ArgumentError: for any other number of bands.
+
+    Example:
+        >>> parse_bands('nir|red|green'), parse_bands([4])
+        (['nir', 'red', 'green'], [4])
+    """
+    parsed: list[str | int] = list(bands.split("|") if isinstance(bands, str) else bands)
+    if len(parsed) not in {1, 3}:
+        raise ArgumentError(
+            f"bands is {bands!r}; expected one band, or three that are shown as red, green and blue, such as "
+            "'nir|red|green'"
+        )
+    return parsed
+
+
+def _positions(bands: list[str | int], names: list[str], count: int) -> list[int]:
+    """Return the positions of bands among the channels of a sample.
+
+    Raises:
+        ArgumentError: if it lacks one.
+    """
+    known: dict[str | int, int] = {index: index for index in range(count)}
+    known.update({name: index for index, name in enumerate(names)})
+    missing = [band for band in bands if band not in known]
+    if missing:
+        have = ", ".join(names) or f"{count} channels without names, 0 to {count - 1}"
+        raise ArgumentError(f"the sample has no band {missing[0]!r}; it has {have}")
+    return [known[band] for band in bands]
+
+
 def resize(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Return a picture made larger or smaller by a factor; at 1, the picture itself."""
+    """Return a picture made larger or smaller by a factor; at 1, the picture itself.
+
+    A whole number of 2 or more repeats each pixel, so that it can be seen.
+    """
     import cv2
 
     if scale == 1:
         return rgb
     size = [max(1, round(part * scale)) for part in rgb.shape[1::-1]]
-    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))
+    whole = scale > 1 and float(scale).is_integer()
+    method = cv2.INTER_NEAREST if whole else cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(rgb, size, interpolation=method))
+
+
+def zoom_to_fit(longer: int, room: int) -> float:
+    """Return the largest whole-number zoom at which a length fits, or the factor that shrinks it to fit.
+
+    Args:
+        longer: the length in pixels.
+        room: the most pixels that it may take.
+
+    Example:
+        >>> zoom_to_fit(64, 300), zoom_to_fit(256, 300), zoom_to_fit(600, 300)
+        (4.0, 1.0, 0.5)
+    """
+    return float(room // longer) if longer <= room else room / longer
 
 
 def _draw_marks(drawing: Drawing, marks: list[Mark]) -> None:
     """Draw areas first, then edges, points and names, so that fine details stay on top."""
-    for mark in marks:
-        for rings in mark.rings:
-            drawing.polygon(rings, mark.color)
-    for mark in marks:
-        if mark.box is not None:
-            drawing.box(mark.box, mark.color)
+    polygons = [(rings, mark.color) for mark in marks for rings in mark.rings]
+    if polygons:
+        drawing.polygons(polygons)
+    boxes = [(mark.box, mark.color) for mark in marks if mark.box is not None]
+    if boxes:
+        drawing.boxes(boxes)
     for mark in marks:
         for point in mark.points:
             drawing.dot(point, mark.color)
+    if len(marks) > MOST_NAMES:
+        return
     boxed = [(mark, mark.box) for mark in marks if mark.box is not None and mark.name]
     for mark, box in sorted(boxed, key=lambda pair: (pair[1][0] - pair[1][2]) * (pair[1][3] - pair[1][1])):
         drawing.label(mark.name, box, mark.color)

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ndsampler.errors import ArgumentError
-from ndsampler.preview.drawing import Color, text_size, write_text
+from ndsampler.preview.drawing import Color, Drawing, fit_text, text_size, write_text
+from ndsampler.preview.picture import Picture
 from ndsampler.preview.sample import (
     caption_of,
     categories_of,
     category_color,
     draw_sample,
+    kinds_of,
     marks_of,
     resize,
     rgb_of,
+    split_frames,
+    zoom_to_fit,
 )
 from ndsampler.utils.fork_safety import fork_safe
-from ndsampler.utils.whole_file import open_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +38,12 @@ TEXT: Color = (236, 238, 240)
 #: Pixels between two samples, and for a line of text.
 GAP = 8
 TEXT_ROW = 26
+
+#: Pixels of a sample's longer side that the zoom aims at, and above which a sample is shrunk.
+SIDE, LARGEST = 300, 400
+
+#: What may be drawn on a sample, in the order of the legend.
+KINDS = ("box", "polygon", "keypoint")
 
 #: Opacity of the boxes on an overview.
 BOX_OPACITY = 0.6
@@ -58,7 +67,7 @@ def draw_sheet(
     samples: Sequence[Sample | Mapping[str, Any]],
     classes: Any = None,
     columns: int | None = None,
-    side: int = 300,
+    side: int | None = None,
     title: str = "",
     captions: Sequence[str] | None = None,
     overview: Sample | Mapping[str, Any] | None = None,
@@ -70,7 +79,9 @@ def draw_sheet(
         samples: as ``load_sample`` returns them.
         classes: names of the categories, as for :func:`ndsampler.preview.draw_sample`.
         columns: samples in a row; by default the sheet is somewhat wider than high.
-        side: length of a sample's longer side in pixels.
+        side: room for each sample in pixels. Samples are enlarged by the largest whole number that fits, or
+            shrunk to fit. By default each is shown at the whole-number zoom that comes closest to
+            :data:`SIDE` pixels.
         title: a line at the top.
         captions: one line for each sample, instead of :func:`ndsampler.preview.caption_of`.
         overview: a sample that is drawn at twice the side, with thin boxes only.
@@ -88,13 +99,14 @@ def draw_sheet(
         (142, 332, 3)
     """
     _check(samples, columns, captions)
+    side, zooms = _zooms(samples, side)
     across, cells = _cells(len(samples), columns, block=overview is not None)
     width = across * (side + GAP) + GAP
-    lines = captions or [caption_of(sample, classes) for sample in samples]
+    lines = captions or [_caption(sample, classes, zoom) for sample, zoom in zip(samples, zooms)]
     corners = [(column * (side + GAP), row * (side + TEXT_ROW)) for row, column in cells]
     tiles = [
-        _Tile(line, draw_sample(sample, classes, side), *corner, side, side)
-        for line, sample, corner in zip(lines, samples, corners)
+        _Tile(line, draw_sample(sample, classes, round(zoom * _longer(sample))), *corner, side, side)
+        for line, sample, zoom, corner in zip(lines, samples, zooms, corners)
     ]
     frames = [(sample, 0) for sample in samples]
     if overview is not None:
@@ -129,15 +141,7 @@ def write_sheet(
         ArgumentError: as :func:`draw_sheet` does.
         OSError: if the file cannot be written.
     """
-    import cv2
-
-    sheet = draw_sheet(samples, classes, **options)
-    # Level 9 would save 3 % of the bytes and take five times as long.
-    small = [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_FILTERED]
-    _, encoded = cv2.imencode(".png", sheet[..., ::-1], small)
-    with open_whole(path) as file:
-        file.write(encoded.tobytes())
-    return Path(path)
+    return Picture(draw_sheet(samples, classes, **options)).save(path)
 
 
 def _check(samples: Sequence[Any], columns: int | None, captions: Sequence[str] | None) -> None:
@@ -150,6 +154,34 @@ def _check(samples: Sequence[Any], columns: int | None, captions: Sequence[str] 
         )
     if columns is not None and columns < 1:
         raise ArgumentError(f"columns is {columns}; expected 1 or more")
+
+
+def _zooms(samples: Sequence[Any], side: int | None) -> tuple[int, list[float]]:
+    """Return the room for each sample in pixels, and by how much each is enlarged."""
+    if side is not None:
+        return side, [zoom_to_fit(_longer(sample), side) for sample in samples]
+    zooms = [_usual_zoom(_longer(sample)) for sample in samples]
+    return max(round(zoom * _longer(sample)) for sample, zoom in zip(samples, zooms)), zooms
+
+
+def _usual_zoom(longer: int) -> float:
+    """Return the whole number, or one over a whole number, that brings a length closest to the usual side."""
+    if longer > LARGEST:
+        return 1 / math.ceil(longer / LARGEST)
+    below = max(1, SIDE // longer)
+    return float(min(below, below + 1, key=lambda zoom: abs(math.log(zoom * longer / SIDE))))
+
+
+def _longer(sample: Any) -> int:
+    """Return the longer side of a sample in pixels."""
+    shape = np.shape(sample["im"])
+    return int(max(shape[-3:-1] if len(shape) > 2 else shape))
+
+
+def _caption(sample: Any, classes: Any, zoom: float) -> str:
+    """Return the caption of a sample that is shown at a zoom."""
+    shown = "" if zoom == 1 else f" at {zoom:g}x" if zoom > 1 else f" at {zoom:.0%}"
+    return caption_of(sample, classes) + shown
 
 
 def _cells(count: int, columns: int | None, block: bool) -> tuple[int, list[tuple[int, int]]]:
@@ -200,18 +232,29 @@ def _size_caption(sample: Any) -> str:
 
 def _strip_tiles(sample: Any, classes: Any, width: int, top: int) -> list[_Tile]:
     """Return a tile for each frame of a video sample, all in one row of the sheet."""
-    count = len(sample["im"])
-    side = max(1, (width - GAP) // count - GAP)
-    pictures = [draw_sample(sample, classes, side, frame) for frame in range(count)]
+    frames = split_frames(sample)
+    side = max(1, (width - GAP) // len(frames) - GAP)
+    pictures = [
+        draw_sample(frame, classes, round(zoom_to_fit(_longer(frame), side) * _longer(frame)))
+        for frame in frames
+    ]
+    return [
+        _Tile(line, picture, number * (side + GAP), top, side, len(picture))
+        for number, (line, picture) in enumerate(zip(frame_captions(sample), pictures))
+    ]
+
+
+def frame_captions(sample: Sample | Mapping[str, Any]) -> list[str]:
+    """Return a line for each frame of a video sample: the video, the number of the frame, the size.
+
+    Args:
+        sample: as ``load_sample`` returns it.
+    """
     target = sample.get("target", {})
     start = target["time_slice"].start if "time_slice" in target else 0
     whole = {key: target[key] for key in ("vidid",) if key in target}
     *what, size = caption_of({"im": sample["im"], "target": whole}).split(" | ")
-    lines = [" | ".join([*what, f"frame {start + number}", size]) for number in range(count)]
-    return [
-        _Tile(line, picture, number * (side + GAP), top, side, len(picture))
-        for number, (line, picture) in enumerate(zip(lines, pictures))
-    ]
+    return [" | ".join([*what, f"frame {start + number}", size]) for number in range(len(sample["im"]))]
 
 
 def _assemble(head: NDArray[np.uint8], tiles: list[_Tile]) -> NDArray[np.uint8]:
@@ -221,36 +264,46 @@ def _assemble(head: NDArray[np.uint8], tiles: list[_Tile]) -> NDArray[np.uint8]:
     sheet[: len(head)] = head
     for tile in tiles:
         top, left = len(head) + tile.top, GAP + tile.left
-        write_text(sheet, _fit(tile.line, tile.width, 0.42), (left, top + TEXT_ROW - 9), 0.42, TEXT)
+        write_text(sheet, fit_text(tile.line, tile.width, 0.42), (left, top + TEXT_ROW - 9), 0.42, TEXT)
         height, width = tile.picture.shape[:2]
         top, left = top + TEXT_ROW + (tile.height - height) // 2, left + (tile.width - width) // 2
         sheet[top : top + height, left : left + width] = tile.picture
     return sheet
 
 
-def _fit(text: str, width: int, scale: float) -> str:
-    """Return text, cut where it is wider than a number of pixels."""
-    while text and text_size(text, scale)[0] > width:
-        text = text.removesuffix("..")[:-1] + ".." if len(text) > 3 else ""
-    return text
-
-
-def _draw_head(frames: Iterable[tuple[Any, int]], classes: Any, title: str, width: int) -> NDArray[np.uint8]:
-    """Draw the title and a legend: a colored square and a name for each category that occurs."""
+def _draw_head(frames: Sequence[tuple[Any, int]], classes: Any, title: str, width: int) -> NDArray[np.uint8]:
+    """Draw the title and a legend of the categories, and of the kinds of marks, that occur."""
     found = {pair for sample, frame in frames for pair in categories_of(sample, classes, frame)}
-    colors = {name: category_color(index) for index, name in sorted(found)}
-    legend = _wrap_legend(list(colors), width)
+    kinds = {kind for sample, frame in frames for kind in kinds_of(sample, frame)}
+    items = [(name, name, category_color(index)) for index, name in sorted(found)]
+    items += [(kind, "", TEXT) for kind in KINDS if kind in kinds]
+    legend = _wrap_legend([label for label, _, _ in items], width)
     rows = bool(title) + len(legend)
     head = np.empty((rows * TEXT_ROW + GAP, width, 3), np.uint8)
     head[:] = BACKGROUND
     if title:
-        write_text(head, _fit(title, width - 2 * GAP, 0.5), (GAP, GAP + 14), 0.5, TEXT)
-    for row, line in enumerate(legend, bool(title)):
-        top = GAP + row * TEXT_ROW
-        for x, name in line:
-            head[top + 3 : top + 15, x : x + 12] = colors[name]
-            write_text(head, name, (x + 18, top + 14), 0.46, TEXT)
+        write_text(head, fit_text(title, width - 2 * GAP, 0.5), (GAP, GAP + 14), 0.5, TEXT)
+    places = [(x, GAP + row * TEXT_ROW) for row, line in enumerate(legend, bool(title)) for x, _ in line]
+    for (label, name, color), (x, top) in zip(items, places):
+        if name:
+            head[top + 3 : top + 15, x : x + 12] = color
+        else:
+            _draw_symbol(head[top + 2 : top + 17, x : x + 14], label)
+        write_text(head, label, (x + 18, top + 14), 0.46, TEXT)
     return head
+
+
+def _draw_symbol(place: NDArray[np.uint8], kind: str) -> None:
+    """Draw a box, a polygon or a keypoint as the legend shows them."""
+    symbol = np.ascontiguousarray(place)
+    drawing = Drawing(symbol, 1.0)
+    if kind == "box":
+        drawing.boxes([((2, 2, 12, 12), TEXT)])
+    elif kind == "polygon":
+        drawing.polygons([([np.array([(1, 9), (5, 2), (13, 5), (11, 13), (4, 13)], float)], TEXT)])
+    else:
+        drawing.dot(np.array([7.0, 7.0]), TEXT)
+    place[:] = symbol
 
 
 def _wrap_legend(names: list[str], width: int) -> list[list[tuple[int, str]]]:

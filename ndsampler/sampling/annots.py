@@ -231,14 +231,10 @@ def _moved_shapes(
 ) -> tuple[list[Any], list[Any]]:
     """Return the transformed polygons and keypoints of annotations; None if missing or not requested."""
     wants_sseg, wants_kpts = "segmentation" in request.kinds, "keypoints" in request.kinds
-    ssegs: list[Any] = [None] * len(rows)
-    kpts: list[Any] = [None] * len(rows)
-    if wants_sseg or wants_kpts:
-        for place, (sseg, points) in enumerate(geometries.shapes_of(table, rows)):
-            if wants_sseg and sseg is not None:
-                ssegs[place] = move.shape(sseg)
-            if wants_kpts and points is not None:
-                kpts[place] = move.points(points)
+    nothing: list[Any] = [None] * len(rows)
+    known = geometries.shapes_of(table, rows) if wants_sseg or wants_kpts else []
+    ssegs = move.shapes([sseg for sseg, _ in known]) if wants_sseg else nothing
+    kpts = move.points([points for _, points in known]) if wants_kpts else nothing
     return ssegs, kpts
 
 

@@ -45,7 +45,7 @@ def assemble_sample(
     Returns:
         See :class:`ndsampler.types.Sample`.
     """
-    if all(isinstance(target.get(key), Real) for key in ("cx", "cy")):
+    if target.get("cx") is not None:
         _add_relative_center(target, region)
     sample: dict[str, Any] = {
         "im": finish_frames(region, frames),
@@ -84,7 +84,9 @@ def assemble_annots(
 
 
 def _add_relative_center(target: dict[str, Any], region: SampleRegion) -> None:
-    """Add the center of the target in sample coordinates to the target."""
+    """Add the center of the target in sample coordinates to the target, if it is stated by numbers."""
+    if not all(isinstance(target.get(key), Real) for key in ("cx", "cy")):
+        return
     box, (scale_x, scale_y) = region.padded_box, region.options.scale
     target["rel_cx"] = (target["cx"] - box.x0) * scale_x
     target["rel_cy"] = (target["cy"] - box.y0) * scale_y

@@ -7,7 +7,6 @@ first target with it gives a warning.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 from ndsampler.types import Target
@@ -97,6 +96,8 @@ def find_meant(key: Any) -> str | None:
         >>> find_meant('chanels'), find_meant('windowdims'), find_meant('widht'), find_meant('my_weight')
         ('channels', 'window_dims', 'width', None)
     """
+    from difflib import get_close_matches
+
     if not isinstance(key, str):
         return None
     plain = _squash(key)

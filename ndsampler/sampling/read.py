@@ -17,6 +17,7 @@ from ndsampler.windows import PixelBox
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
     from ndsampler.abstract_frames import Frames
     from ndsampler.frames.layout import FrameLayout
@@ -52,18 +53,29 @@ def read_frames(region: SampleRegion, frames: Frames) -> list[FramePixels]:
 def _read_frame(request: FrameRequest, frames: Frames) -> FramePixels:
     """Read the window of one frame."""
     layout, names, region = request.layout, request.channels, request.region
-    options = region.options
     if layout is None:
         return FramePixels(None, names)
-    grid = _grid(request)
-    if options is DEFAULT_OPTIONS:
-        return FramePixels(frames.reader.read(layout, grid, names), names)
-    if options.padkw is None or region.lies_inside:
+    grid = frame_grid(request)
+    if region.options.padkw is None or region.lies_inside:
         pixels = frames.reader.read(layout, grid, names)
     else:
         unscaled = replace(grid, warp_out_from_box=None, dims=None)
         pixels = frames.reader.read(layout, unscaled, names)
         pixels = pad_outside(pixels, (1.0, 1.0), region.sample_dims, request)
+    return describe_pixels(pixels, request, frames)
+
+
+def describe_pixels(pixels: NDArray[Any] | None, request: FrameRequest, frames: Frames) -> FramePixels:
+    """Return the pixels of a frame with what later steps need to know about them.
+
+    Args:
+        pixels: the window of the frame, on its output grid; None for a frame outside the video.
+        request: the frame.
+        frames: knows the files.
+    """
+    layout, names, options = request.layout, request.channels, request.region.options
+    if options is DEFAULT_OPTIONS or layout is None or pixels is None:
+        return FramePixels(pixels, names)
     dtype = _file_dtype(layout, request, frames) if options.nodata == "ma" else None
     if options.as_xarray and not isinstance(names, tuple):
         names = frames.reader.channel_names(layout, names, pixels.shape[2])
@@ -76,8 +88,12 @@ def _file_dtype(layout: FrameLayout, request: FrameRequest, frames: Frames) -> n
     return frames.reader.read(layout, nothing, request.channels).dtype
 
 
-def _grid(request: FrameRequest) -> Grid:
-    """Return the output grid of a frame."""
+def frame_grid(request: FrameRequest) -> Grid:
+    """Return the output grid of a frame.
+
+    Args:
+        request: the frame.
+    """
     region = request.region
     options = region.options
     if not region.is_video and not options.is_scaled and options.nodata is None:

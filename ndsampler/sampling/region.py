@@ -12,7 +12,7 @@ import numpy as np
 
 from ndsampler.errors import WindowError
 from ndsampler.sampling.options import DEFAULT_OPTIONS, ReadOptions
-from ndsampler.windows import MAX_SAMPLE_BYTES, PixelBox
+from ndsampler.windows import MAX_SAMPLE_BYTES, NO_MARGIN, PixelBox
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_MARGIN", "FrameRequest", "SampleRegion", "check_size", "scaled_length"]
 
-#: ((top, bottom), (left, right)) of a window without margins.
-NO_MARGIN = ((0, 0), (0, 0))
+#: The matrix of no transform.
+_IDENTITY = np.eye(3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class SampleRegion:
     def lies_inside(self) -> bool:
         """Whether the window with its margins lies inside the image or video."""
         height, width = self.data_dims[-2:]
-        return self.padded_box == self.padded_box.clipped(height, width)
+        return self.padded_box.lies_inside(height, width)
 
     @property
     def sample_dims(self) -> tuple[int, int]:
@@ -94,8 +94,12 @@ class SampleRegion:
     @property
     def warp_space_from_sample(self) -> NDArray[np.float64]:
         """3x3 matrix from sample coordinates to the space of the window."""
-        box, (scale_x, scale_y) = self.padded_box, self.options.scale
-        return np.array([[1 / scale_x, 0.0, box.x0], [0.0, 1 / scale_y, box.y0], [0.0, 0.0, 1.0]])
+        box, matrix = self.padded_box, _IDENTITY.copy()
+        matrix[0, 2], matrix[1, 2] = box.x0, box.y0
+        if self.options.is_scaled:
+            scale_x, scale_y = self.options.scale
+            matrix[0, 0], matrix[1, 1] = 1 / scale_x, 1 / scale_y
+        return matrix
 
     def frame_requests(self, channels: Any) -> list[FrameRequest]:
         """Return what to read of each frame.

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ndsampler.dataset.sql_view import fetch_geometries
 from ndsampler.errors import UnknownIdError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import kwcoco
     import kwimage
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from ndsampler.category_tree import CategoryTree
     from ndsampler.coco_frames import CocoFrames
     from ndsampler.dataset.annot_table import AnnotTable
+
+#: Makes an object without calling its constructor.
+_new: Any = object.__new__
 
 #: Annotations whose parsed geometry is kept. A polygon of ordinary size takes about 5 kB.
 MAX_GEOMETRIES = 20_000
@@ -97,7 +101,7 @@ class GeometryStore:
         """
         dset = self._dset
         if is_in_memory(dset.anns):
-            return [self._of(table.annotation(row, dset)) for row in rows.tolist()]
+            return [self._of(ann) for ann in table.annotations(rows, dset)]
         aids = table.aids[rows].tolist()
         self._fetch(aids)
         return [self[aid] for aid in aids]
@@ -216,6 +220,44 @@ def _copied(value: Any) -> Any:
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
+def _list_rings(shapes: Sequence[kwimage.MultiPolygon | None]) -> list[NDArray[Any]]:
+    """Return the coordinates of all outlines and holes of polygons."""
+    rings = []
+    for shape in shapes:
+        for polygon in () if shape is None else shape.data:
+            rings.append(polygon.data["exterior"].data)
+            rings.extend(hole.data for hole in polygon.data["interiors"])
+    return rings
+
+
+def _with_rings(shape: Any, rings: Iterator[NDArray[Any]]) -> Any:
+    """Return the polygons of an annotation with other coordinates.
+
+    The objects are made without their constructors, whose checks take longer than all the rest.
+
+    Args:
+        shape: the polygons.
+        rings: coordinates in the order of :func:`_list_rings`; as many as needed are taken.
+    """
+    moved = _new(type(shape))
+    moved.data, moved.meta = [], shape.meta.copy()
+    for polygon in shape.data:
+        exterior, holes = polygon.data["exterior"], polygon.data["interiors"]
+        outline, copy = _new(type(exterior)), _new(type(polygon))
+        outline.data, outline.meta = next(rings), {}
+        holes = [type(hole)(next(rings)) for hole in holes] if holes else []
+        copy.data, copy.meta = {"exterior": outline, "interiors": holes}, polygon.meta.copy()
+        moved.data.append(copy)
+    return moved
+
+
+def _with_places(points: kwimage.Points, places: NDArray[Any]) -> kwimage.Points:
+    """Return the keypoints of an annotation at other places."""
+    data = {key: _copied(value) for key, value in points.data.items()}
+    data["xy"] = type(points.data["xy"])(places)
+    return type(points)(data, dict(points.meta))
+
+
 @dataclass(frozen=True, eq=False)
 class Shift:
     """A translation by whole pixels. It keeps integer coordinates integers."""
@@ -225,33 +267,32 @@ class Shift:
 
     def boxes(self, xywh: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return translated (N, 4) boxes."""
-        moved = xywh.copy()
-        moved[:, :2] += self.offset
-        return moved
+        x, y = self.offset.tolist()
+        return xywh + np.array((x, y, 0.0, 0.0))
 
-    def shape(self, shape: kwimage.MultiPolygon) -> kwimage.MultiPolygon:
-        """Return translated polygons.
+    def shapes(self, shapes: Sequence[kwimage.MultiPolygon | None]) -> list[kwimage.MultiPolygon | None]:
+        """Return the translated polygons of annotations, and None for those that have none.
 
-        They are built from their coordinates with kwimage's constructors, in a third of the time that
-        kwimage's ``translate`` takes.
+        They are built from their coordinates, in a fraction of the time of kwimage's ``translate``.
         """
-        offset = self.offset
-        moved = []
-        for polygon in shape.data:
-            data = polygon.data
-            exterior = data["exterior"]
-            coords = type(exterior)
-            outline = coords(exterior.data + offset)
-            holes = [coords(hole.data + offset) for hole in data["interiors"]]
-            moved.append(type(polygon)({"exterior": outline, "interiors": holes}, dict(polygon.meta)))
-        return type(shape)(moved, dict(shape.meta))
+        moved = iter(self._coordinates(_list_rings(shapes)))
+        return [None if shape is None else _with_rings(shape, moved) for shape in shapes]
 
-    def points(self, points: kwimage.Points) -> kwimage.Points:
-        """Return translated points that share no data with the originals."""
-        data = {key: _copied(value) for key, value in points.data.items()}
-        xy = points.data["xy"]
-        data["xy"] = type(xy)(xy.data + self.offset)
-        return type(points)(data, dict(points.meta))
+    def points(self, points: Sequence[kwimage.Points | None]) -> list[kwimage.Points | None]:
+        """Return the translated keypoints of annotations, and None for those that have none.
+
+        They share no data with the originals.
+        """
+        moved = iter(self._coordinates([each.data["xy"].data for each in points if each is not None]))
+        return [None if each is None else _with_places(each, next(moved)) for each in points]
+
+    def _coordinates(self, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return translated (N, 2) coordinates, by one addition for all arrays if they are of one type."""
+        if len({array.dtype for array in arrays}) != 1:
+            return [array + self.offset for array in arrays]
+        moved = np.concatenate(arrays) + self.offset
+        stops = list(accumulate(map(len, arrays)))
+        return [moved[start:stop] for start, stop in zip([0, *stops], stops)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,8 +319,19 @@ class Warp:
         """Return the (N, 4) bounding boxes of transformed boxes."""
         return warped_boxes(self.matrix, xywh)
 
-    def shape(self, shape: Any) -> Any:
-        """Return transformed polygons."""
+    def shapes(self, shapes: Sequence[kwimage.MultiPolygon | None]) -> list[kwimage.MultiPolygon | None]:
+        """Return the transformed polygons of annotations, and None for those that have none."""
+        return [None if shape is None else self._polygons(shape) for shape in shapes]
+
+    def points(self, points: Sequence[kwimage.Points | None]) -> list[kwimage.Points | None]:
+        """Return the transformed keypoints of annotations, and None for those that have none.
+
+        They share no data with the originals.
+        """
+        return [None if each is None else self._keypoints(each) for each in points]
+
+    def _polygons(self, shape: Any) -> Any:
+        """Return the transformed polygons of an annotation."""
         moved = shape.warp(self.affine)
         # The result of kwimage shares its metadata with the original.
         moved.meta = dict(moved.meta)
@@ -287,8 +339,8 @@ class Warp:
             polygon.meta = dict(polygon.meta)
         return moved
 
-    def points(self, points: kwimage.Points) -> kwimage.Points:
-        """Return transformed points that share no data with the originals."""
+    def _keypoints(self, points: kwimage.Points) -> kwimage.Points:
+        """Return the transformed keypoints of an annotation."""
         moved = points.warp(self.affine)
         # The result of kwimage shares everything but the coordinates with the original.
         data = {key: value if key == "xy" else _copied(value) for key, value in moved.data.items()}

@@ -40,6 +40,17 @@ def format_bytes(count: float) -> str:
     return f"{count / 1e6:.0f} MB" if count >= 1e7 else f"{count / 1e6:.1f} MB"
 
 
+def format_count(count: int, noun: str) -> str:
+    """Return a number with a noun, which has an s unless there is one.
+
+    Example:
+        >>> format_count(1, 'entry'), format_count(1200, 'image')
+        ('1 entry', '1,200 images')
+    """
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def format_rate(rate: float) -> str:
     """Return a number of events per second.
 

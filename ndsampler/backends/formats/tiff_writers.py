@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import json
 import math
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from xml.etree import ElementTree
 
     from ndsampler.backends.formats.tiff_header import Page
 
@@ -74,8 +74,8 @@ def read_stack(pages: Sequence[Page]) -> Stack | None:
             return _stack_of_imagej(text)
         if text.startswith("<") and "<OME" in text[:2000] and "<!" not in text.replace("<!--", ""):
             return _stack_of_ome(text, pages[0])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, ET.ParseError):
-        return None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SyntaxError):
+        return None  # XML that cannot be parsed is a SyntaxError
     return None
 
 
@@ -139,7 +139,9 @@ def _stack_of_imagej(text: str) -> Stack | None:
 
 def _stack_of_ome(text: str, page: Page) -> Stack | None:
     """Return the stack of the first image of an OME-TIFF."""
-    root = ET.fromstring(text)
+    from xml.etree import ElementTree
+
+    root = ElementTree.fromstring(text)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     pixels = root.find("Image/Pixels")
@@ -154,7 +156,7 @@ def _stack_of_ome(text: str, page: Page) -> Stack | None:
     return _place_ome_planes(stack, pixels, sizes["C"], page.samples)
 
 
-def _place_ome_planes(stack: Stack, pixels: ET.Element, count: int, samples: int) -> Stack | None:
+def _place_ome_planes(stack: Stack, pixels: ElementTree.Element, count: int, samples: int) -> Stack | None:
     """Return a stack of OME with the pages that its elements ``TiffData`` give to the channels.
 
     None if the planes are in several files.

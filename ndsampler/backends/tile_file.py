@@ -1,0 +1,164 @@
+"""
+Uncompressed TIFF files that are written from top to bottom, one row of tiles at a time.
+
+The size of every tile is known in advance, so the directory stands at the start of the file and lists all of
+them. A writer that was killed has left whole rows of tiles and perhaps a part of one; :meth:`TileFile.keep`
+cuts the file back to the rows that are known to be whole, and the next writer goes on from there.
+
+References:
+    Adobe, TIFF Revision 6.0 (1992), sections 2 (structure), 15 (tiles) and 19 (sample formats);
+    the BigTIFF design of the LibTIFF project.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["TILE", "TileFile"]
+
+#: Height and width of a tile in pixels.
+TILE = 256
+
+_SHORT, _LONG, _LONG8 = 3, 4, 16
+
+#: The letter of each type of the format for :mod:`struct`.
+_LETTERS = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
+
+#: Values of the tag SampleFormat.
+_FORMATS = {"u": 1, "i": 2, "f": 3}
+
+
+@dataclass(frozen=True)
+class TileFile:
+    """A TIFF file of tiles whose rows are written in order.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = TileFile(os.path.join(folder, 'a.tif'), (300, 400, 1), np.dtype('uint8'))
+        ...     file.keep(0)
+        ...     file.write(0, np.ones((256, 400, 1), 'uint8'))
+        ...     file.write(1, np.ones((44, 400, 1), 'uint8'))
+        ...     file.tile_rows
+        2
+    """
+
+    path: str
+    """The file."""
+
+    shape: tuple[int, int, int]
+    """(height, width, bands) of the image."""
+
+    dtype: np.dtype[Any]
+    """Type of the values: integers or floats that TIFF knows."""
+
+    @property
+    def tile_rows(self) -> int:
+        """Number of rows of tiles."""
+        return -(-self.shape[0] // TILE)
+
+    @property
+    def _tile_columns(self) -> int:
+        return -(-self.shape[1] // TILE)
+
+    @property
+    def _tile_bytes(self) -> int:
+        return TILE * TILE * self.shape[2] * self.dtype.itemsize
+
+    @property
+    def _row_bytes(self) -> int:
+        return self._tile_columns * self._tile_bytes
+
+    def keep(self, tile_rows: int) -> None:
+        """Create the file, or restore it to a state in which some rows of tiles were written.
+
+        Args:
+            tile_rows: number of rows of tiles to keep.
+        """
+        head = self._head()
+        with open(self.path, "r+b" if os.path.exists(self.path) else "w+b") as file:
+            file.write(head)
+            file.truncate(len(head) + tile_rows * self._row_bytes)
+
+    def size_of(self, tile_rows: int) -> int:
+        """Return the bytes that a file takes in which some rows of tiles were written.
+
+        Args:
+            tile_rows: number of rows of tiles.
+        """
+        return len(self._head()) + tile_rows * self._row_bytes
+
+    def write(self, tile_row: int, pixels: NDArray[Any]) -> None:
+        """Write a row of tiles, and wait until it is on the disk.
+
+        Args:
+            tile_row: its number, from the top.
+            pixels: (n, width, bands) rows of the image; fewer than :data:`TILE` only at its lower end.
+        """
+        count, width, bands = pixels.shape
+        tiles = np.zeros((self._tile_columns, TILE, TILE, bands), self.dtype.newbyteorder("<"))
+        whole = width // TILE
+        inside = pixels[:, : whole * TILE].reshape(count, whole, TILE, bands)
+        tiles[:whole, :count] = inside.transpose(1, 0, 2, 3)
+        if whole < self._tile_columns:
+            tiles[whole, :count, : width - whole * TILE] = pixels[:, whole * TILE :]
+        with open(self.path, "r+b") as file:
+            file.seek(self.size_of(tile_row))
+            file.write(tiles.data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _head(self) -> bytes:
+        """Return the bytes before the first tile: the header, the directory, and the lists it refers to."""
+        tags = self._tags(0)
+        start = 16 + 8 + 20 * len(tags) + 8
+        lists = sum(len(_pack(*tag[1:])) for tag in tags if len(_pack(*tag[1:])) > 8)
+        first = -(-(start + lists) // 4096) * 4096
+        entries, behind = [], b""
+        for number, kind, values in self._tags(first):
+            packed = _pack(kind, values)
+            if len(packed) > 8:
+                offset = start + len(behind)
+                behind += packed
+                packed = struct.pack("<Q", offset)
+            entries.append(struct.pack("<HHQ8s", number, kind, len(values), packed))
+        directory = struct.pack("<Q", len(entries)) + b"".join(entries) + struct.pack("<Q", 0)
+        return (struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) + directory + behind).ljust(first, b"\0")
+
+    def _tags(self, first: int) -> list[tuple[int, int, Any]]:
+        """Return number, type and values of each tag of the directory, in ascending order.
+
+        Args:
+            first: position of the first tile in the file.
+        """
+        height, width, bands = self.shape
+        count = self.tile_rows * self._tile_columns
+        tags: list[tuple[int, int, Any]] = [
+            (256, _LONG, [width]),
+            (257, _LONG, [height]),
+            (258, _SHORT, [self.dtype.itemsize * 8] * bands),
+            (259, _SHORT, [1]),
+            (262, _SHORT, [1]),
+            (277, _SHORT, [bands]),
+            (284, _SHORT, [1]),
+            (322, _LONG, [TILE]),
+            (323, _LONG, [TILE]),
+            (324, _LONG8, range(first, first + count * self._tile_bytes, self._tile_bytes)),
+            (325, _LONG8, [self._tile_bytes] * count),
+        ]
+        if bands > 1:
+            tags.append((338, _SHORT, [0] * (bands - 1)))
+        return [*tags, (339, _SHORT, [_FORMATS[self.dtype.kind]] * bands)]
+
+
+def _pack(kind: int, values: Any) -> bytes:
+    """Return values of a tag as the file holds them."""
+    return struct.pack(f"<{len(values)}{_LETTERS[kind]}", *values)

@@ -1,0 +1,317 @@
+"""
+Many windows at once: each file is opened once, and windows that overlap are decoded once.
+
+The pixels are those that :meth:`ndsampler.frames.reader.FrameReader.read` returns for each window. Only
+windows that are copied pixel by pixel from one file are read together; all others are read one by one.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import zlib
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ndsampler.frames.batch_output import put_pixels
+from ndsampler.frames.batch_plan import MERGED_BYTES, divide_work, keep_apart, merge_windows
+from ndsampler.frames.grid import Grid
+from ndsampler.utils.fork_safety import GATE, fork_safe
+from ndsampler.windows import PixelBox, check_affordable, embed_box, wrap_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from ndsampler.backends.base import RegionReader
+    from ndsampler.frames.layout import Asset, FrameLayout
+    from ndsampler.frames.reader import FrameReader
+
+#: Threads that read batches, one in each executor. They stay, because each has file handles of its own.
+_executors: list[ThreadPoolExecutor] = []
+
+#: Held while threads are added.
+_lock = threading.Lock()
+
+#: Executors of a parent process; a reference keeps code that ends threads from running here.
+_inherited: list[Any] = []
+
+
+def _leave_threads_to_parent() -> None:
+    """Forget, in a forked process, the threads that it does not have."""
+    global _lock
+    _lock = threading.Lock()
+    _inherited.append(list(_executors))
+    _executors.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_threads_to_parent)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRead:
+    """A window of one frame to read, as :meth:`ndsampler.frames.reader.FrameReader.read` takes it."""
+
+    layout: FrameLayout
+    """The files of the frame."""
+    grid: Grid
+    """Where the output pixels lie."""
+    names: Any = None
+    """The channels, as :func:`ndsampler.frames.layout.parse_channels` returns them."""
+    dest: NDArray[Any] | None = None
+    """Where the pixels are to go if they fit; None for a new array."""
+
+
+class _Window(NamedTuple):
+    """A window that is copied pixel by pixel from one file."""
+
+    number: int
+    """Position in the batch."""
+    read: FrameRead
+    """What is asked for."""
+    asset: Asset
+    """The file."""
+    bands: tuple[int, ...] | None
+    """Indexes of the bands; None for all."""
+
+
+def read_batch(
+    reader: FrameReader, reads: Sequence[FrameRead], threads: int = 0
+) -> list[NDArray[Any] | Exception]:
+    """Read many windows; the result is that of reading them one by one.
+
+    Beside the result this takes at most :data:`ndsampler.frames.batch_plan.MERGED_BYTES` of memory for each
+    thread, and what the block caches of the decoders take.
+
+    Args:
+        reader: reads frames.
+        reads: the windows.
+        threads: number of threads that read; 0 for the calling thread.
+
+    Returns:
+        (height, width, channels) pixels of each window: ``dest`` where it was given and fits. The first
+        window that cannot be read is the error; what follows it may be missing.
+    """
+    batch = _Batch(reader, reads)
+    keyed = ((read.layout.assets[0].source, index) for index, read in enumerate(reads))
+    jobs = divide_work(keyed, threads)
+    if threads == 0 or len(jobs) < 2:
+        for job in jobs:
+            batch.run(job)
+    else:
+        _run_in_threads(batch.run, [(reads[job[0]].layout.assets[0].path, job) for job in jobs], threads)
+    return batch.results
+
+
+def load_regions(
+    frames: Any, regions: Sequence[Any], names: Any, places: list[NDArray[Any]] | None, threads: int
+) -> list[NDArray[Any]]:
+    """Return regions of images. See :meth:`ndsampler.abstract_frames.Frames.load_regions`.
+
+    Args:
+        frames: has the layouts and the reader of the images.
+        regions: pairs of an image id and a region.
+        names: the channels.
+        places: where the pixels of each region go; None for new arrays.
+        threads: number of threads.
+
+    Raises:
+        NDSamplerError: the error of the first region that cannot be read.
+    """
+    reads: list[FrameRead] = []
+    wanted: list[tuple[int, int] | None] = []
+    failure: Exception | None = None
+    try:
+        for image_id, region in regions:
+            layout = frames.layout(image_id)
+            shape = frames.reader.shape(layout, names)
+            (y0, y1), (x0, x1), bands = wrap_slices(region, shape)
+            dest = None if places is None else places[len(reads)]
+            reads.append(FrameRead(layout, Grid(PixelBox(y0, y1, x0, x1)), names, dest))
+            wanted.append(None if bands == (0, shape[2]) else bands)
+    except Exception as ex:  # the regions before this one may fail too, and come first
+        failure = ex
+    found = []
+    for number, pixels in enumerate(read_batch(frames.reader, reads, threads)):
+        if isinstance(pixels, Exception):
+            raise pixels
+        part = wanted[number]
+        if part is not None:
+            pixels = np.ascontiguousarray(pixels[:, :, slice(*part)])
+        found.append(pixels if places is None else put_pixels(pixels, places[number], number))
+    if failure is not None:
+        raise failure
+    return found
+
+
+def _run_in_threads(
+    function: Callable[[list[int]], None], jobs: list[tuple[str, list[int]]], threads: int
+) -> None:
+    """Run jobs in threads, and wait for all that have begun.
+
+    A file is read by the same thread each time, which has it open, unless there are several jobs for it.
+
+    Args:
+        function: does a job.
+        jobs: for each the path of its file, and its windows.
+        threads: number of threads.
+    """
+    executors = _find_executors(threads)
+    parts: Counter[str] = Counter()
+    futures: list[Future[None]] = []
+    # The threads may have to wait for a fork, which waits for this thread.
+    with GATE.step_out():
+        try:
+            for path, job in jobs:
+                number = (zlib.crc32(path.encode(errors="replace")) + parts[path]) % threads
+                parts[path] += 1
+                futures.append(executors[number].submit(function, job))
+            wait(futures)
+        finally:
+            # After Ctrl-C nothing may write to the caller's arrays any more.
+            wait([future for future in futures if not future.cancel()])
+    for future in futures:
+        future.result()
+
+
+def _find_executors(threads: int) -> list[ThreadPoolExecutor]:
+    """Return so many executors of one thread each."""
+    with _lock:
+        while len(_executors) < threads:
+            _executors.append(ThreadPoolExecutor(1, thread_name_prefix=f"ndsampler-read-{len(_executors)}"))
+        return _executors[:threads]
+
+
+class _Batch:
+    """The windows of one call, and what was read of them so far.
+
+    Args:
+        reader: reads frames.
+        reads: the windows.
+    """
+
+    def __init__(self, reader: FrameReader, reads: Sequence[FrameRead]) -> None:
+        self.reader = reader
+        self.reads = reads
+        self.results: list[Any] = [None] * len(reads)
+        self.first_failure = len(reads)
+
+    @fork_safe
+    def run(self, job: list[int]) -> None:
+        """Read some windows of the same first file.
+
+        Args:
+            job: their positions in the batch.
+        """
+        groups: dict[Any, list[_Window]] = {}
+        for index in job:
+            if index > self.first_failure:
+                return
+            window = self._find_simple(index)
+            if window is None:
+                self._read_alone(index)
+            else:
+                groups.setdefault((window.asset.source, window.bands), []).append(window)
+        for windows in groups.values():
+            self._read_together(windows)
+
+    def _find_simple(self, index: int) -> _Window | None:
+        """Return a window that is a copy of pixels of one file; None for any other."""
+        read = self.reads[index]
+        layout, grid = read.layout, read.grid
+        if not grid.is_crop or grid.out_dims != grid.box.dims:
+            return None
+        if read.names is None and layout.is_plain:
+            return _Window(index, read, layout.assets[0], None)
+        if any(asset.channels is None for asset in layout.assets):
+            return None
+        try:
+            plan = self.reader.plan(layout, read.names, allow_missing=grid.allow_missing)
+        except Exception:  # reading it alone raises the same error
+            return None
+        if plan.missing or len(plan.reads) != 1 or plan.reads[0].asset.warp_img_from_asset is not None:
+            return None
+        only = plan.reads[0]
+        if only.places != tuple(range(len(plan.channels))):
+            return None
+        return _Window(index, read, only.asset, only.bands)
+
+    def _read_alone(self, index: int) -> None:
+        """Read one window as if there were no batch."""
+        read = self.reads[index]
+        try:
+            self.results[index] = self.reader.read(read.layout, read.grid, read.names)
+        except Exception as ex:
+            self.results[index] = ex
+            self.first_failure = min(self.first_failure, index)
+
+    def _read_together(self, windows: list[_Window]) -> None:
+        """Read windows of one file; if that fails, one by one, which tells the one that fails."""
+        first = windows[0]
+        fill = functools.partial(self._fill_windows, windows)
+        try:
+            self.reader.visit(first.read.layout, first.asset, fill)
+        except Exception:
+            for window in windows:
+                if window.number < self.first_failure:
+                    self._read_alone(window.number)
+
+    def _fill_windows(self, windows: list[_Window], reader: RegionReader) -> None:
+        """Read windows of one open file."""
+        height, width, count = reader.shape
+        bands = windows[0].bands
+        count = count if bands is None else len(bands)
+        embedded = []
+        for window in windows:
+            what = f"the window on image {window.read.layout.gid}"
+            check_affordable(window.read.grid.box.dims, reader.dtype.itemsize, count, what)
+            embedded.append(embed_box(window.read.grid.box, height, width))
+        boxes = [inside for inside, _ in embedded]
+        if reader.shareable:
+            # Nothing is decoded, and a common region would be copied twice.
+            regions = keep_apart(boxes)
+        else:
+            regions = merge_windows(boxes, MERGED_BYTES // max(1, count * reader.dtype.itemsize))
+        for region in regions:
+            pixels = reader.read(*region.box, bands if _selects(bands, reader) else None)
+            for member in region.members:
+                inside = boxes[member]
+                y0, x0 = inside.y0 - region.box.y0, inside.x0 - region.box.x0
+                part = pixels[y0 : y0 + inside.dims[0], x0 : x0 + inside.dims[1]]
+                window, margin = windows[member], embedded[member][1]
+                self.results[window.number] = _lay(part, margin, window.read, own=len(region.members) == 1)
+
+
+def _selects(bands: tuple[int, ...] | None, reader: RegionReader) -> bool:
+    """Return whether some bands are other than all bands of a file in their order."""
+    return bands is not None and bands != tuple(range(reader.shape[2]))
+
+
+def _lay(pixels: NDArray[Any], margin: Any, read: FrameRead, own: bool) -> NDArray[Any]:
+    """Return the pixels of a window, with their margins filled, in the array that they are wanted in.
+
+    Args:
+        pixels: the part of the window inside the image.
+        margin: ((top, bottom), (left, right)) pixels outside the image.
+        read: the window.
+        own: whether no other window is cut out of the same array.
+    """
+    (top, bottom), (left, right) = margin
+    shape = (*read.grid.box.dims, pixels.shape[2])
+    dest = read.dest
+    is_whole = not (top or bottom or left or right)
+    if dest is None or dest.shape != shape or dest.dtype != pixels.dtype:
+        if is_whole and own:
+            return pixels
+        dest = np.empty(shape, pixels.dtype)
+    if not is_whole:
+        dest[...] = read.grid.fill(pixels.dtype)
+    dest[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return dest

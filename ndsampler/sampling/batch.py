@@ -1,0 +1,229 @@
+"""
+Many samples at once: their windows are read together, and everything else is as for one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ndsampler.errors import ArgumentTypeError
+from ndsampler.frames.batch import FrameRead, read_batch
+from ndsampler.frames.batch_output import check_threads, output_places, put_pixels
+from ndsampler.sampling.annots import load_annots, parse_request
+from ndsampler.sampling.assemble import assemble_sample
+from ndsampler.sampling.native import video_channels
+from ndsampler.sampling.read import describe_pixels, frame_grid, read_frames
+from ndsampler.sampling.resolve import resolve_region
+from ndsampler.sampling.target import normalize_target, take_arguments
+from ndsampler.sampling.unedited import resolve_unedited
+from ndsampler.utils.fork_safety import fork_safe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ndsampler.coco_frames import CocoFrames
+    from ndsampler.coco_regions import CocoRegions
+    from ndsampler.isect_indexer import FrameIntersectionIndex
+    from ndsampler.sampling.annots import AnnotRequest
+    from ndsampler.sampling.finish import FramePixels
+    from ndsampler.sampling.region import FrameRequest, SampleRegion
+    from ndsampler.sampling.shapes import GeometryStore
+    from ndsampler.types import Sample
+
+#: What to read of each frame of a region; and its pixels, the error, or None for a frame outside the video.
+FrameResults: TypeAlias = "list[tuple[FrameRequest, NDArray[Any] | Exception | None]]"
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """A target after step 2."""
+
+    index: FrameIntersectionIndex | None
+    """The annotations of the dataset; None if none are wanted."""
+    region: SampleRegion
+    """The region."""
+    target: dict[str, Any]
+    """The target with the inferred keys."""
+
+
+class BatchLoading:
+    """What a sampler inherits to load many samples at once."""
+
+    dset: Any
+    """The dataset."""
+    frames: CocoFrames
+    """Read the files."""
+    regions: CocoRegions
+    """Give the annotations."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def _geometries(self) -> GeometryStore:
+            """Gives their shapes."""
+
+    @fork_safe
+    def load_samples(
+        self,
+        targets: Iterable[dict[str, Any]],
+        out: Any = None,
+        threads: int = 0,
+        *,
+        with_annots: Any = True,
+        annot_ids: Any = None,
+        visible_thresh: float = 0.0,
+        **kwargs: Any,
+    ) -> list[Sample]:
+        """Load the samples that :meth:`load_sample` would load one by one, in less time.
+
+        Each file is opened once. Windows that overlap are decoded once, if a common region has no more pixels
+        than they have apart. This applies to windows at full resolution whose channels are in one file that
+        lies on the grid of the image or video; all others are read one by one.
+
+        Beside the samples, this takes up to 32 MB of memory for each thread.
+
+        Args:
+            targets: what to sample; see :meth:`load_sample`.
+            out: where the pixels are written, so that ``im`` of each sample is a view into it: an array of
+                N times the shape of ``im`` in the type of the pixels, or what numpy sees as one, such as a
+                tensor on the CPU.
+            threads: number of threads that read files; 0 for the calling thread.
+            with_annots: see :meth:`load_sample`; the same for all targets, as are the following.
+            annot_ids: see :meth:`load_sample`.
+            visible_thresh: see :meth:`load_sample`.
+            **kwargs: see :meth:`load_sample`.
+
+        Returns:
+            The samples in the order of the targets.
+
+        Raises:
+            NDSamplerError: the error of the first target that cannot be loaded: see :meth:`load_sample`.
+            ArgumentError: if the pixels of a sample do not fit into ``out``, or ``threads`` is not a number
+                of threads.
+
+        Example:
+            >>> import numpy as np
+            >>> from ndsampler import CocoSampler
+            >>> self = CocoSampler.demo('shapes8')
+            >>> targets = [{'gid': 1, 'slices': (slice(0, 64), slice(i, i + 64))} for i in (0, 32)]
+            >>> out = np.zeros((2, 64, 64, 3), np.uint8)
+            >>> samples = self.load_samples(targets, out=out, with_annots=False)
+            >>> bool((out[0, :, 32:] == out[1, :, :32]).all()), samples[1]['im'].base is out
+            (True, True)
+        """
+        request = parse_request(with_annots, annot_ids, visible_thresh)
+        listed, threads = list_targets(targets), check_threads(threads)
+        places = None if out is None else output_places(out, len(listed))
+        resolved, failure = self._resolve_all(listed, kwargs, request)
+        reads = _read_all([item.region for item in resolved], self.frames, places, threads)
+        samples = []
+        for number, item in enumerate(resolved):
+            # Taken out of the list, so that pixels that are cast or copied are freed one by one.
+            samples.append(self._assemble(item, reads.pop(), request))
+            if places is not None:
+                samples[-1]["im"] = put_pixels(samples[-1]["im"], places[number], number)
+        if failure is not None:
+            raise failure
+        return samples
+
+    def _resolve_all(
+        self, targets: Sequence[Any], kwargs: dict[str, Any], request: AnnotRequest | None
+    ) -> tuple[list[Resolved], Exception | None]:
+        """Resolve targets up to the first that cannot be resolved; return its error too."""
+        resolved: list[Resolved] = []
+        try:
+            for target in targets:
+                given = take_arguments(target, kwargs) if kwargs else target
+                resolved.append(self._resolve(given, request))
+        except Exception as ex:  # the targets before this one may fail later, and come first
+            return resolved, ex
+        return resolved, None
+
+    def _resolve(self, target: Any, request: AnnotRequest | None) -> Resolved:
+        """Resolve one target: steps 1 and 2."""
+        if request is None:
+            return Resolved(None, *resolve_region(normalize_target(target, self.dset), self.frames))
+        return Resolved(*resolve_unedited(target, self.dset, self.frames, self.regions))
+
+    def _assemble(self, item: Resolved, read: FrameResults | None, request: AnnotRequest | None) -> Sample:
+        """Return the sample of a resolved target.
+
+        Args:
+            item: the target.
+            read: what was read of each frame; None if the frames are to be read now.
+            request: which annotations are wanted.
+        """
+        region, annots = item.region, None
+        frames = read_frames(region, self.frames) if read is None else _describe(read, self.frames)
+        if request is not None and item.index is not None:
+            annots = load_annots(region, item.index, self._geometries, request)
+        kp_classes = self._geometries.kp_classes
+        return assemble_sample(region, item.target, frames, annots, self.regions.classes, kp_classes)  # type: ignore[return-value]
+
+
+def list_targets(targets: Any) -> list[Any]:
+    """Return targets as a list.
+
+    Args:
+        targets: what the user gave.
+
+    Raises:
+        ArgumentTypeError: if it is one target, or no collection.
+    """
+    if isinstance(targets, (Mapping, str)) or not isinstance(targets, Iterable):
+        raise ArgumentTypeError(f"targets is {targets!r}; expected a list of targets")
+    return list(targets)
+
+
+def _read_all(
+    regions: Sequence[SampleRegion], frames: CocoFrames, places: list[NDArray[Any]] | None, threads: int
+) -> list[FrameResults | None]:
+    """Read the frames of regions together: step 3 for all samples.
+
+    Returns:
+        What was read of each region, the last region first; None for a region that is to be read alone.
+    """
+    requests = [_frame_requests(region, frames) for region in regions]
+    reads: list[FrameRead] = []
+    for number, of_region in enumerate(requests):
+        dest = None if places is None or regions[number].is_video else places[number]
+        for request in of_region or ():
+            if request.layout is not None:
+                reads.append(FrameRead(request.layout, frame_grid(request), request.channels, dest))
+    results = iter(read_batch(frames.reader, reads, threads))
+    found: list[FrameResults | None] = [
+        None
+        if of_region is None
+        else [(request, None if request.layout is None else next(results)) for request in of_region]
+        for of_region in requests
+    ]
+    return found[::-1]
+
+
+def _describe(read: FrameResults, frames: CocoFrames) -> list[FramePixels]:
+    """Return the frames of a sample.
+
+    Raises:
+        NDSamplerError: if one could not be read.
+    """
+    described = []
+    for request, result in read:
+        if isinstance(result, Exception):
+            raise result
+        described.append(describe_pixels(result, request, frames))
+    return described
+
+
+def _frame_requests(region: SampleRegion, frames: CocoFrames) -> list[FrameRequest] | None:
+    """Return what to read of each frame; None for a region that is read alone, or cannot be read."""
+    if region.is_lazy or region.is_native or not (region.options.padkw is None or region.lies_inside):
+        return None
+    try:
+        channels = video_channels(region, frames) if region.is_video else region.options.channels
+    except Exception:  # reading it alone raises the same error
+        return None
+    return region.frame_requests(channels)

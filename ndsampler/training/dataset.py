@@ -1,0 +1,253 @@
+"""
+The dataset for the data loaders of torch. This module imports torch.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError, ArgumentTypeError
+from ndsampler.training.labels import label_names, label_numbers
+from ndsampler.training.masks import ignore_value
+from ndsampler.training.outputs import OutputPlan
+from ndsampler.training.permutation import make_key
+from ndsampler.training.sample_index import SampleIndex
+from ndsampler.training.targets import TRANSFORM, TargetSource
+from ndsampler.training.transforms import call_with_keywords, seeded, takes_keywords
+from ndsampler.utils.require import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ndsampler.coco_sampler import CocoSampler
+    from ndsampler.training.order import EpochOrder
+    from ndsampler.types import Sample
+
+torch = require("torch", "torch", "ndsampler.training.SampleDataset")
+
+#: Outputs that have the height and width of the image.
+MASKS = ("masks", "mask", "valid")
+
+
+class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-defined]
+    """Windows with their annotations as tensors, for a ``DataLoader``.
+
+    A sample is a pure function of the seed, the epoch and the position that its index carries
+    (:class:`ndsampler.training.SampleIndex`): its window, its pixels, its annotations and its augmentation.
+    A bare integer is taken as that position of epoch 0.
+
+    The outputs follow torchvision:
+
+    * ``image``: (channels, height, width), or (time, channels, height, width) of a video
+    * ``boxes``: (N, 4) left, top, right, bottom, clipped to the window
+    * ``labels``: (N,), where 0 is background: see :attr:`label_names`
+    * ``masks``: (N, height, width), 1 inside the object
+    * ``mask``: (height, width) labels, and :attr:`ignore_index` outside the image; of objects that overlap,
+      the smallest lies on top: see :func:`ndsampler.training.rasterize`
+    * ``keypoints``: (N, keypoint categories, 3) x, y, visibility
+    * ``valid``: (height, width), what lies inside the image
+    * ``frame_index``: (N,), the frame of each annotation of a video
+    * ``target``: the target, and what was inferred of it
+
+    Annotations without a part inside the window are left out.
+
+    Args:
+        sampler: loads the samples.
+        targets: ``'positives'`` or ``'pool'``; what ``new_sample_grid`` returned; a list of targets; or a
+            function of epoch and position. An index of -1 or below is a random negative, whatever they are.
+        window_dims: (height, width) of all windows; None to leave them to the targets.
+        outputs: names of what a sample holds.
+        transform: changes a sample. It is called with the dictionary of outputs, or in the style of
+            albumentations: see :func:`ndsampler.training.transforms.takes_keywords`. Global generators of
+            python, numpy and torch are seeded for it by sample, and restored.
+        seed: decides negatives and transforms.
+        options: further keys of all targets, such as ``{'channels': 'r|g|b'}``.
+        tv_tensors: whether images, boxes, masks and keypoints have the types of ``torchvision.tv_tensors``,
+            which ``torchvision.transforms.v2`` recognizes. ``keypoints`` is (N, categories, 2) then, beside
+            ``visible``.
+
+    Raises:
+        ArgumentError: without targets, or for an unknown pool.
+        UnknownOptionError: for an unknown output.
+
+    Example:
+        >>> import ndsampler
+        >>> dataset = SampleDataset(ndsampler.CocoSampler.demo('shapes8'), 'positives', (64, 48))
+        >>> sample = dataset[0]
+        >>> sample['image'].shape, sample['boxes'].shape, sample['labels']
+        (torch.Size([3, 64, 48]), torch.Size([1, 4]), tensor([1]))
+    """
+
+    def __init__(
+        self,
+        sampler: CocoSampler,
+        targets: Any,
+        window_dims: Any = None,
+        outputs: Sequence[str] = ("image", "boxes", "labels"),
+        transform: Callable[..., Any] | None = None,
+        seed: int = 0,
+        options: Mapping[str, Any] | None = None,
+        tv_tensors: bool = False,
+    ) -> None:
+        self.sampler, self.transform, self.seed = sampler, transform, int(seed)
+        self.source = TargetSource(sampler, targets, window_dims, options or {}, self.seed)
+        labels = label_numbers(sampler.classes)
+        names = outputs if isinstance(outputs, str) else tuple(outputs)
+        self.plan = OutputPlan(names, labels, ignore_value(labels), len(sampler.kp_classes))  # type: ignore[arg-type]
+        self._keywords = transform is not None and takes_keywords(transform)
+        self._tv_tensors = bool(tv_tensors)
+        if tv_tensors:
+            require("torchvision", "torchvision", "tv_tensors=True")
+            if "image" not in names:
+                raise ArgumentError("tv_tensors=True needs 'image' among the outputs")
+
+    def __len__(self) -> int:
+        """Return the number of targets.
+
+        Raises:
+            ArgumentTypeError: if a function gives them.
+        """
+        return len(self.source)
+
+    @property
+    def label_names(self) -> list[str]:
+        """Name of each label; the first is background."""
+        return label_names(self.sampler.classes)
+
+    @property
+    def ignore_index(self) -> int:
+        """Value of ``mask`` that a loss should leave out: 255, or 65535 if there are 255 labels or more."""
+        return self.plan.ignore
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that differ for another dataset, other targets, or another window."""
+        return self.source.fingerprint
+
+    def groups(self, key: str | Callable[[dict[str, Any]], Any] = "category_id") -> np.ndarray[Any, Any]:
+        """Return a value for each target, for the groups of an :class:`ndsampler.training.EpochOrder`.
+
+        Args:
+            key: key of the targets, such as ``'category_id'`` or ``'gid'``, or a function of a target.
+
+        Raises:
+            ArgumentTypeError: if a function gives the targets.
+            KeyError: if a target lacks the key.
+
+        Example:
+            >>> import ndsampler
+            >>> dataset = SampleDataset(ndsampler.CocoSampler.demo('shapes8'), 'positives')
+            >>> len(dataset.groups('gid')) == len(dataset)
+            True
+        """
+        stated = (self.source.stated(SampleIndex(row)) for row in range(len(self)))
+        return np.array([target[key] if isinstance(key, str) else key(target) for target in stated])
+
+    def check_order(self, order: EpochOrder) -> None:
+        """Refuse an order that this dataset cannot serve, before the first batch.
+
+        Args:
+            order: which items are asked for.
+
+        Raises:
+            ArgumentError: if it has more items than there are targets, or negatives, and no image has space
+                for one.
+        """
+        if not self.source.is_function and order.n > len(self):
+            raise ArgumentError(f"the order is of {order.n} items; the dataset has {len(self)} targets")
+        if order.has_negatives:
+            self.targets_at([SampleIndex(-1)])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return a sample.
+
+        Raises:
+            NDSamplerError: as :meth:`ndsampler.CocoSampler.load_sample`.
+        """
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Return samples, whose windows are read together.
+
+        Raises:
+            NDSamplerError: as :meth:`ndsampler.CocoSampler.load_sample`.
+        """
+        places = [SampleIndex.coerce(index) for index in indices]
+        samples = load_targets(self.sampler, self.targets_at(places), self.plan.with_annots)
+        return [self.finish(sample, place) for sample, place in zip(samples, places)]
+
+    def targets_at(self, indices: Sequence[SampleIndex]) -> list[dict[str, Any]]:
+        """Return the targets that are loaded for some indexes.
+
+        Raises:
+            OutOfRangeError: if there are not that many targets.
+        """
+        return [self.source.target_at(index) for index in indices]
+
+    def finish(self, sample: Sample, index: SampleIndex) -> Any:
+        """Return what the dataset gives for a sample that has been loaded.
+
+        Args:
+            sample: of the target at the index.
+            index: decides the randomness of the transform.
+        """
+        arrays = self.plan.make(sample)
+        if self.transform is None:
+            return self._as_tensors(arrays)
+        seed = make_key(self.seed, TRANSFORM, index.epoch, index.g)
+        with seeded(seed):
+            if self._keywords:
+                return self._as_tensors(call_with_keywords(self.transform, arrays, seed))
+            return self.transform(self._as_tensors(arrays))
+
+    def _as_tensors(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        """Return outputs as tensors."""
+        found = {name: _as_tensor(name, value) for name, value in arrays.items()}
+        return _as_tv_tensors(found) if self._tv_tensors else found
+
+
+def load_targets(sampler: Any, targets: list[dict[str, Any]], with_annots: Any) -> list[Sample]:
+    """Return the samples of targets, read together if the sampler can do so."""
+    if len(targets) > 1 and hasattr(sampler, "load_samples"):
+        return sampler.load_samples(targets, with_annots=with_annots)
+    return [sampler.load_sample(target, with_annots=with_annots) for target in targets]
+
+
+def _as_tensor(name: str, value: Any) -> Any:
+    """Return an output as a tensor; a target, and what is a tensor already, as it is.
+
+    Raises:
+        ArgumentTypeError: if torch has no such type.
+    """
+    if name == "image" and isinstance(value, list):
+        return [_as_tensor(name, part) for part in value]
+    if not isinstance(value, np.ndarray):
+        return value
+    if name == "image" and value.ndim > 2:
+        value = np.moveaxis(value, -1, -3)
+    try:
+        tensor = torch.from_numpy(value)
+    except TypeError as ex:
+        raise ArgumentTypeError(
+            f"torch has no type for {name} of {value.dtype}; choose another by options={{'dtype': 'int32'}}"
+        ) from ex
+    return tensor.long() if name == "mask" else tensor
+
+
+def _as_tv_tensors(found: dict[str, Any]) -> dict[str, Any]:
+    """Return outputs in the types of torchvision."""
+    from torchvision import tv_tensors
+
+    image = found["image"]
+    dims = tuple(image.shape[-2:])
+    typed = {**found, "image": tv_tensors.Video(image) if image.ndim == 4 else tv_tensors.Image(image)}
+    typed.update({name: tv_tensors.Mask(found[name]) for name in MASKS if name in found})
+    if "boxes" in found:
+        typed["boxes"] = tv_tensors.BoundingBoxes(found["boxes"], format="XYXY", canvas_size=dims)
+    if "keypoints" in found:
+        typed["keypoints"] = tv_tensors.KeyPoints(found["keypoints"][..., :2], canvas_size=dims)
+        typed["visible"] = found["keypoints"][..., 2]
+    return typed

@@ -1,0 +1,122 @@
+"""
+The proof that no two splits show the same pixels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError, OverlapError
+from ndsampler.training.splits import Split
+from ndsampler.training.windows import SPACES, WindowBoxes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["assert_disjoint"]
+
+
+def assert_disjoint(*splits: Any) -> None:
+    """Raise an error if a window of one split shares a pixel with a window of another.
+
+    All pairs of windows are compared, with an index. Windows that lie side by side share no pixel.
+
+    Args:
+        *splits: for each split its targets: a list, or a grid with ``targets``; or a :class:`Split`, which
+            stands for all pixels that may be in its windows.
+
+    Raises:
+        OverlapError: if two windows share a pixel; the message names them. It is an ``AssertionError``.
+        ArgumentError: if the window of a target is not understood, or some are in image space and some in
+            video space.
+
+    Example:
+        >>> left = [{'gid': 1, 'slices': (slice(0, 64), slice(0, 64))}]
+        >>> right = [{'gid': 1, 'slices': (slice(0, 64), slice(64, 128))}]
+        >>> assert_disjoint(left, right)
+    """
+    import shapely
+
+    windows = [_windows_of(split) for split in splits]
+    _check_spaces(splits, windows)
+    lanes = _Lanes(windows)
+    trees: list[Any] = []
+    for number, mine in enumerate(windows):
+        boxes = shapely.box(*lanes.place(mine).T)
+        for other, tree in enumerate(trees):
+            pairs = _sharing(mine, windows[other], *tree.query(boxes))
+            if len(pairs):
+                raise OverlapError(
+                    f"{_describe(mine, pairs[0, 0])} of split {number} and "
+                    f"{_describe(windows[other], pairs[0, 1])} of split {other} share pixels, and so do "
+                    f"{len(pairs) - 1} other pairs of these splits; expected none. Take the windows of both "
+                    "from splits of one call of spatial_split"
+                )
+        trees.append(shapely.STRtree(boxes))
+
+
+class _Lanes:
+    """Places the windows of each image in a part of the plane of its own, so that one index holds them all.
+
+    Args:
+        windows: the windows of all splits.
+    """
+
+    def __init__(self, windows: list[WindowBoxes]) -> None:
+        self._gids = np.unique(np.concatenate([np.empty(0, np.int64), *(part.gids for part in windows)]))
+        # Windows without a bound, and cells of images that are not cut, reach far beyond the others.
+        self._reach = 2.0**31
+
+    def place(self, windows: WindowBoxes) -> NDArray[np.float64]:
+        """Return the (n, 4) boxes of windows, each in the part of the plane of its image."""
+        ltrb = np.clip(windows.ltrb, -self._reach, self._reach)
+        ltrb[:, ::2] += (np.searchsorted(self._gids, windows.gids) * 4 * self._reach)[:, None]
+        return ltrb
+
+
+def _windows_of(split: Any) -> WindowBoxes:
+    """Return the windows of a split."""
+    if isinstance(split, Split):
+        return split.cell_boxes()
+    if isinstance(split, dict) and "targets" in split:
+        split = split["targets"]
+    if isinstance(split, (str, dict)) or not hasattr(split, "__iter__"):
+        raise ArgumentError(
+            f"the split is {split!r}; expected targets, a grid, or what spatial_split returns"
+        )
+    return WindowBoxes.from_targets(split)
+
+
+def _check_spaces(splits: tuple[Any, ...], windows: list[WindowBoxes]) -> None:
+    """Raise an ArgumentError if windows are stated in spaces that cannot be compared."""
+    listed = [part for split, part in zip(splits, windows, strict=True) if not isinstance(split, Split)]
+    used = {SPACES[int(kind)] for part in listed for kind in np.unique(part.is_video)}
+    if len(used) == 2:
+        raise ArgumentError(
+            "some windows are in image space and some in video space; compare one kind at a time"
+        )
+    for split in splits:
+        if isinstance(split, Split) and any(split.is_warped(space) for space in used):
+            raise ArgumentError(
+                f"the windows are in {used.pop()} space, and the blocks of a split in another; take the "
+                "targets of both splits, with Split.select or from grids"
+            )
+
+
+def _sharing(
+    mine: WindowBoxes, other: WindowBoxes, rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the (n, 2) pairs of windows that share pixels, out of those that touch."""
+    first, second = mine.ltrb[rows], other.ltrb[columns]
+    overlap = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
+    same = mine.gids[rows] == other.gids[columns]
+    return np.stack([rows, columns], axis=1)[same & (overlap > 0).all(axis=1)]
+
+
+def _describe(windows: WindowBoxes, row: int) -> str:
+    """Return a window in words."""
+    left, top, right, bottom = windows.ltrb[row].tolist()
+    where = f"rows {top:g} to {bottom:g} and columns {left:g} to {right:g}"
+    return f"the window of {where} on image {windows.gids[row]}"

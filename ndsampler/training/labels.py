@@ -1,0 +1,72 @@
+"""
+Labels for training: category ids as numbers from 0 without gaps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ndsampler.category_tree import CategoryTree
+    from ndsampler.types import Sample
+
+#: Name of the category whose label is 0.
+BACKGROUND = "background"
+
+
+def label_numbers(classes: CategoryTree) -> dict[int, int]:
+    """Return the label of each category id: 0 is background, and the others count from 1, as in torchvision.
+
+    Args:
+        classes: the categories of a dataset. Supercategories that are not categories themselves get no label.
+
+    Returns:
+        Category id to label, in the order of the dataset. A category named background has the label 0.
+
+    Example:
+        >>> import ndsampler
+        >>> categories = [{'id': 7, 'name': 'boat'}, {'id': 3, 'name': 'buoy'}]
+        >>> label_numbers(ndsampler.CategoryTree.coerce(categories))
+        {7: 1, 3: 2}
+    """
+    nodes = classes.graph.nodes
+    listed = [name for name in classes if nodes[name].get("id") is not None]
+    objects = [name for name in listed if name != BACKGROUND]
+    numbers = {name: number for number, name in enumerate(objects, 1)}
+    return {nodes[name]["id"]: numbers.get(name, 0) for name in listed}
+
+
+def label_names(classes: CategoryTree) -> list[str]:
+    """Return the names of the labels of :func:`label_numbers`, from background on.
+
+    Example:
+        >>> import ndsampler
+        >>> label_names(ndsampler.CategoryTree.coerce([{'id': 7, 'name': 'boat'}]))
+        ['background', 'boat']
+    """
+    ids = classes.graph.nodes
+    return [BACKGROUND, *(name for name in classes if name != BACKGROUND and ids[name].get("id") is not None)]
+
+
+def annotation_labels(sample: Sample, labels: Mapping[int, int]) -> NDArray[np.int64]:
+    """Return the label of each annotation of a sample; -1 for those whose category has none.
+
+    Args:
+        sample: one that was loaded with annotations.
+        labels: category id to label.
+
+    Raises:
+        ArgumentError: if the sample was loaded without annotations.
+    """
+    annots = sample.get("annots")
+    if annots is None:
+        raise ArgumentError("the sample has no annotations; load it with with_annots=True")
+    return np.array([labels.get(cid, -1) for cid in annots["cids"].tolist()], dtype=np.int64)

@@ -1,0 +1,140 @@
+"""
+What a sample is turned into for training: arrays in the conventions of torchvision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError, ArgumentTypeError, UnknownOptionError
+from ndsampler.training.labels import annotation_labels
+from ndsampler.training.masks import instance_masks, rasterize, valid_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from ndsampler.types import Sample
+
+#: Kinds of annotations that outputs need besides boxes.
+KINDS = {"masks": "segmentation", "mask": "segmentation", "keypoints": "keypoints"}
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """Which outputs are made of samples, and how."""
+
+    names: tuple[str, ...]
+    """Their names."""
+    labels: Mapping[int, int]
+    """Category id to label. Annotations of other categories appear in the semantic mask only, as ignored."""
+    ignore: int
+    """Value of pixels of a semantic mask that a loss should leave out."""
+    keypoints: int
+    """Number of keypoint categories."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.names, str) or not self.names:
+            raise ArgumentTypeError(f"outputs is {self.names!r}; expected a list such as ['image', 'boxes']")
+        for name in self.names:
+            if name not in OUTPUTS:
+                raise UnknownOptionError(
+                    f"outputs names {name!r}; expected some of {', '.join(map(repr, OUTPUTS))}"
+                )
+        if "keypoints" in self.names and not self.keypoints:
+            raise ArgumentError("outputs names 'keypoints', and the dataset has no keypoint categories")
+
+    @property
+    def with_annots(self) -> list[str] | bool:
+        """The argument of ``load_sample`` that loads what the outputs need."""
+        needed = {KINDS.get(name, "boxes") for name in self.names if name not in WITHOUT_ANNOTS}
+        return sorted(needed) or False
+
+    def make(self, sample: Sample) -> dict[str, Any]:
+        """Return the outputs of a sample.
+
+        Raises:
+            ArgumentError: if an output needs a grid of pixels, and the sample has none.
+        """
+        if self.with_annots is False:
+            view = SampleView(sample, self, np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, bool))
+        else:
+            labels, boxes = annotation_labels(sample, self.labels), clipped_boxes(sample)
+            kept = (labels >= 0) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+            view = SampleView(sample, self, labels, boxes, kept)
+        return {name: OUTPUTS[name](view) for name in self.names}
+
+
+@dataclass(frozen=True, eq=False)
+class SampleView:
+    """A sample with what several outputs need."""
+
+    sample: Sample
+    """The sample."""
+    plan: OutputPlan
+    """How outputs are made."""
+    labels: NDArray[np.int64]
+    """(annotations,) labels; -1 if the category has none."""
+    boxes: NDArray[np.float64]
+    """(annotations, 4) left, top, right and bottom in pixels of the sample, clipped to it."""
+    kept: NDArray[np.bool_]
+    """(annotations,) which have a label and a box with an area above 0."""
+
+
+def clipped_boxes(sample: Sample) -> NDArray[np.float64]:
+    """Return (annotations, 4) left, top, right and bottom of the boxes, clipped to the sample."""
+    x, y, width, height = np.asarray(sample["annots"]["rel_boxes"].data, dtype=np.float64).reshape(-1, 4).T
+    params = sample["params"]
+    (top, bottom), (left, right) = params["st_dims"]
+    size = (right - left) / params["tf_rel_to_abs"][0, 0], (bottom - top) / params["tf_rel_to_abs"][1, 1]
+    found = np.stack([x, y, x + width, y + height], axis=1)
+    return np.clip(found, 0, [*size, *size])
+
+
+def _keypoints(view: SampleView) -> NDArray[np.float32]:
+    """Return (annotations, keypoint categories, 3) x, y and visibility; 0 for those that are missing."""
+    points = view.sample["annots"]["rel_kpts"]
+    found = np.zeros((len(points), view.plan.keypoints, 3), np.float32)
+    for row, of_annot in enumerate(points):
+        if of_annot is None:
+            continue
+        xy = of_annot.data["xy"].data
+        classes = of_annot.data.get("class_idxs")
+        classes = np.arange(len(xy)) if classes is None else np.asarray(classes)
+        visible = of_annot.data.get("visible")
+        known = (classes >= 0) & (classes < view.plan.keypoints)
+        found[row, classes[known], :2] = xy[known]
+        found[row, classes[known], 2] = 2 if visible is None else np.asarray(visible)[known]
+    return found[view.kept]
+
+
+def _image(view: SampleView) -> Any:
+    """Return the pixels, channels last; of masked arrays those that are stored."""
+    pixels = view.sample["im"]
+    return pixels if isinstance(pixels, list) else np.ma.getdata(np.asanyarray(pixels))
+
+
+def _mask(view: SampleView) -> NDArray[Any]:
+    """Return the semantic mask."""
+    return rasterize(view.sample, labels=view.plan.labels, ignore=view.plan.ignore)
+
+
+#: The outputs by name.
+OUTPUTS: dict[str, Callable[[SampleView], Any]] = {
+    "image": _image,
+    "boxes": lambda view: view.boxes[view.kept].astype(np.float32),
+    "labels": lambda view: view.labels[view.kept],
+    "masks": lambda view: instance_masks(view.sample)[view.kept],
+    "mask": _mask,
+    "keypoints": _keypoints,
+    "valid": lambda view: valid_pixels(view.sample),
+    "frame_index": lambda view: np.asarray(view.sample["annots"]["rel_frame_index"])[view.kept],
+    "target": lambda view: view.sample["target"],
+}
+
+#: Those that need no annotations.
+WITHOUT_ANNOTS = {"image", "valid", "target"}

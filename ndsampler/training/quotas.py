@@ -1,0 +1,116 @@
+"""
+Quotas: how many draws each class gets in every block of an order.
+
+The draws of a class are not left to luck. The classes divide the positions of an epoch as intervals divide a
+line: the class whose shares of one reach from a to b owns, of the first p positions, those between the
+rounded numbers a * p and b * p. So the number of its draws among the first p positions differs from its share
+by one at most, and so does that of any set of neighbors, such as the classes below one node of a hierarchy.
+Nothing is carried from block to block: the carry is the rounding itself, which makes every block a pure
+function of its number.
+
+References:
+    Cumulative rounding as in L. H. Cox and L. R. Ernst, "Controlled Rounding", INFOR 20 (1982).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+#: Shares are whole multiples of 2**-SHARE_BITS, so that counts are exact integers on every machine.
+SHARE_BITS = 60
+
+#: Smallest number of positions in a block.
+MIN_BLOCK = 64
+
+#: Smallest share of a class: below, blocks would be longer than any epoch.
+MIN_SHARE = 1e-7
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """Divides the positions of an epoch among classes.
+
+    Example:
+        >>> quotas = Quotas.from_shares([0.75, 0.25], length=1000)
+        >>> quotas.drawn_before(quotas.block)
+        [48, 16]
+    """
+
+    bounds: tuple[int, ...]
+    """Sums of the shares before each class, and after the last, times ``2**SHARE_BITS``."""
+    block: int
+    """Positions in a block; the last block of an epoch has as many, or up to twice as many."""
+    length: int
+    """Positions in an epoch."""
+
+    @classmethod
+    def from_shares(cls, shares: Sequence[float | Fraction], length: int) -> Quotas:
+        """Return the quotas of classes with given shares.
+
+        Args:
+            shares: one for each class, above 0; they sum to 1.
+            length: positions in an epoch.
+
+        Raises:
+            ArgumentError: if a share is below :data:`MIN_SHARE`, or they do not sum to 1.
+        """
+        exact = [Fraction(share) for share in shares]
+        if not exact or float(min(exact)) < MIN_SHARE or abs(float(sum(exact)) - 1) > 1e-6:
+            shown = ", ".join(f"{float(share):g}" for share in exact[:10])
+            raise ArgumentError(f"the shares are {shown}; expected numbers above {MIN_SHARE} that sum to 1")
+        total = sum(exact)
+        reached, bounds = Fraction(0), [0]
+        for share in exact:
+            reached += share
+            bounds.append(round(reached / total * 2**SHARE_BITS))
+        # With two expected draws in a block, rounding at both ends leaves none below 0.
+        block = max(MIN_BLOCK, math.ceil(2 / (min(exact) / total)) + 1)
+        return cls(tuple(bounds), min(block, length), length)
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks in an epoch."""
+        return max(1, self.length // self.block)
+
+    def block_at(self, position: int) -> int:
+        """Return the number of the block that a position lies in."""
+        return min(position // self.block, self.n_blocks - 1)
+
+    def span(self, number: int) -> tuple[int, int]:
+        """Return the first position of a block, and the position after its last."""
+        start = number * self.block
+        return start, self.length if number == self.n_blocks - 1 else start + self.block
+
+    def drawn_before(self, position: int) -> list[int]:
+        """Return the draws of each class before a position, which is the start of a block or the end."""
+        half = 2 ** (SHARE_BITS - 1)
+        edges = [(bound * position + half) >> SHARE_BITS for bound in self.bounds]
+        return [after - before for before, after in pairwise(edges)]
+
+    def draws_in(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the classes of the draws in a block, unshuffled, and the rank of each within its class.
+
+        Args:
+            number: of the block.
+
+        Returns:
+            Index of the class of each draw, ascending, and the number of draws of that class before it in
+            the epoch.
+        """
+        before, after = (np.array(self.drawn_before(position)) for position in self.span(number))
+        ends = np.cumsum(after - before)
+        classes = np.repeat(np.arange(len(ends)), after - before)
+        return classes, np.arange(len(classes)) + (after - ends)[classes]

@@ -1,0 +1,280 @@
+"""
+Worker processes that write batches into a ring of shared memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ndsampler.errors import WorkerError
+from ndsampler.training.packing import BatchWriter, Packed, read_batch
+from ndsampler.training.shared_buffer import SharedBuffer
+from ndsampler.training.worker import RESULT, TASK, run_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import BaseContext
+
+#: Batches whose memory stays untouched: the one that was given last, and the one before.
+HELD = 2
+
+#: Seconds within which a worker ends by itself when the ring is closed; then it is told to, then killed.
+GRACE_SECONDS = 1.0
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A worker process as its parent sees it."""
+
+    process: Any
+    """The process."""
+    connection: Connection
+    """Tasks go in here, and results come out."""
+    busy: int = 0
+    """Tasks that it has not finished."""
+
+
+class _Task(NamedTuple):
+    """A batch that a worker loads."""
+
+    run: int
+    """The loop that it is for."""
+    number: int
+    """Its number in the loop."""
+    worker: _Worker
+    """Who loads it."""
+
+
+class Ring:
+    """Worker processes, and the memory that they load batches into.
+
+    The processes are started with the first loop and stay for further ones.
+
+    Args:
+        dataset: gives the samples; see :func:`ndsampler.training.worker.fetch`.
+        collate: makes a batch of samples; see :func:`ndsampler.training.worker.run_worker`.
+        workers: number of processes.
+        depth: number of batches that are loaded ahead.
+        copy: whether batches have memory of their own. Otherwise a batch is valid until the next but one
+            is asked for.
+    """
+
+    def __init__(
+        self, dataset: Any, collate: Callable[..., Any], workers: int, depth: int, copy: bool
+    ) -> None:
+        self._dataset, self._collate, self._count, self._copy = dataset, collate, workers, copy
+        self._n_slots = depth if copy else depth + HELD
+        self._runs = itertools.count()
+        SharedBuffer()  # raises now what would be raised at the start of the first loop
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Forget workers that have ended, and their memory."""
+        self._workers: list[_Worker] = []
+        self._slots: list[SharedBuffer] = []
+        self._free: deque[int] = deque()
+        self._held: deque[int] = deque()
+        self._tasks: dict[int, _Task] = {}
+        # What was loaded for the present loop and is not due yet, by its number in the loop.
+        self._ready: dict[int, tuple[int, int, Packed]] = {}
+        self._finalizer: Any = None
+        self._pid = 0
+
+    def load(self, batches: Iterator[Sequence[Any]]) -> Iterator[Any]:
+        """Yield batches in order.
+
+        Args:
+            batches: keys of the samples of each batch.
+
+        Raises:
+            WorkerError: if a worker process has ended, or an error in it cannot be pickled.
+            Exception: what was raised in a worker; its cause has the traceback.
+        """
+        run, begun = next(self._runs), itertools.count()
+        self._free.extend(slot for slot, _, _ in self._ready.values())
+        self._ready.clear()
+        for due in itertools.count():
+            try:
+                self._start()
+                if len(self._held) == HELD:
+                    self._free.append(self._held.popleft())
+                while due not in self._ready:
+                    # At first, all memory may be in use for a loop that was broken off.
+                    if self._submit(batches, run, begun) and not self._is_coming(run, due):
+                        return
+                    if due not in self._ready:
+                        self._receive(run)
+                self._submit(batches, run, begun)
+                found, error = self._open(*self._ready.pop(due))
+            except BaseException:
+                # Ctrl-C may have come in the middle of a message.
+                self.close()
+                raise
+            if error is not None:
+                raise error
+            yield found
+
+    def _is_coming(self, run: int, number: int) -> bool:
+        """Return whether a batch was given to a worker, and not yet to the caller."""
+        return number in self._ready or any(task[:2] == (run, number) for task in self._tasks.values())
+
+    def _submit(self, batches: Iterator[Sequence[Any]], run: int, numbers: Iterator[int]) -> bool:
+        """Give work to the workers while there is memory for it, and return whether that is all work."""
+        while self._free:
+            keys = next(batches, None)
+            if keys is None:
+                return True
+            slot = self._free.popleft()
+            worker = min(self._workers, key=lambda worker: worker.busy)
+            self._tasks[slot] = _Task(run, next(numbers), worker)
+            worker.busy += 1
+            packed = BatchWriter(self._slots[slot]).write(list(keys))
+            try:
+                worker.connection.send_bytes(TASK.pack(slot, *packed))
+            except OSError:
+                self._raise_ended()
+        return False
+
+    def _receive(self, run: int) -> None:
+        """Wait for results, and note those of the present loop."""
+        by_connection = {worker.connection: worker for worker in self._workers}
+        sentinels = [worker.process.sentinel for worker in self._workers]
+        found = wait([*by_connection, *sentinels])
+        connections = [by_connection[item].connection for item in found if item in by_connection]
+        for connection in connections:
+            try:
+                slot, done, start, stop = RESULT.unpack(connection.recv_bytes())
+            except (EOFError, OSError):
+                self._raise_ended()
+            task = self._tasks.pop(slot)
+            task.worker.busy -= 1
+            if task.run == run:
+                self._ready[task.number] = slot, done, Packed(start, stop)
+            else:
+                # It was loaded for a loop that was broken off.
+                self._free.append(slot)
+        if not connections:
+            self._raise_ended()
+
+    def _open(self, slot: int, done: int, packed: Packed) -> tuple[Any, Exception | None]:
+        """Return the batch of a slot, or the error instead of which there is none."""
+        found = read_batch(self._slots[slot], packed, copy=self._copy or not done)
+        if self._copy or not done:
+            self._free.append(slot)
+        else:
+            self._held.append(slot)
+        return (found, None) if done else (None, found.as_exception())
+
+    def _raise_ended(self) -> None:
+        """Say which worker has ended.
+
+        Raises:
+            WorkerError: always.
+        """
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline:
+            for worker in self._workers:
+                worker.process.join(0.01)
+                code = worker.process.exitcode
+                if code is not None:
+                    raise WorkerError(
+                        f"the worker process {worker.process.pid} of the loader {_ending(code)}; a loop that "
+                        "begins now starts new workers"
+                    )
+        raise WorkerError("a worker process of the loader has closed its connection")
+
+    def _start(self) -> None:
+        """Start the workers unless they run, or belong to the parent of this process."""
+        if self._finalizer is not None and self._finalizer.alive and self._pid == os.getpid():
+            return
+        self._begin_anew()
+        self._pid = os.getpid()
+        self._slots = [SharedBuffer() for _ in range(self._n_slots)]
+        self._free = deque(range(self._n_slots))
+        self._finalizer = weakref.finalize(self, _end_workers, self._workers, self._pid)
+        context = choose_context()
+        with _BlockedInterrupt():
+            for _ in range(self._count):
+                self._workers.append(self._start_worker(context))
+
+    def _start_worker(self, context: BaseContext) -> _Worker:
+        """Start one worker."""
+        ours, theirs = context.Pipe()
+        inherited = []
+        if context.get_start_method() == "fork":
+            inherited = [ours, *(worker.connection for worker in self._workers)]
+        process = context.Process(  # type: ignore[attr-defined]
+            target=run_worker,
+            args=(theirs, inherited, self._dataset, self._collate, self._slots),
+            name="ndsampler-loader",
+            daemon=True,
+        )
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def close(self) -> None:
+        """End the workers; the next loop starts new ones."""
+        if self._finalizer is not None:
+            self._finalizer()
+        self._begin_anew()
+
+
+def choose_context() -> BaseContext:
+    """Return how the program starts processes; if it has not chosen, by fork on Linux, else by spawn."""
+    method = multiprocessing.get_start_method(allow_none=True)
+    if method is None:
+        method = "fork" if sys.platform == "linux" else "spawn"
+    return multiprocessing.get_context(method)
+
+
+def _ending(code: int) -> str:
+    """Return how a process with an exit code ended."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    advice = ", perhaps because memory ran out" if name == "SIGKILL" else ""
+    return f"was killed by {name}{advice}"
+
+
+def _end_workers(workers: list[_Worker], pid: int) -> None:
+    """End worker processes, unless this is a fork of their parent."""
+    if os.getpid() != pid:
+        return
+    for worker in workers:
+        worker.connection.close()
+    for end in (None, "terminate", "kill"):
+        deadline = time.monotonic() + GRACE_SECONDS
+        for worker in workers:
+            if end is not None and worker.process.is_alive():
+                getattr(worker.process, end)()
+        for worker in workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+    workers.clear()
+
+
+class _BlockedInterrupt:
+    """Holds Ctrl-C back while processes are started, until each of them has decided to ignore it."""
+
+    def __enter__(self) -> None:
+        self._mask = None
+        if hasattr(signal, "pthread_sigmask"):
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def __exit__(self, *error: object) -> None:
+        if self._mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)

@@ -1,0 +1,59 @@
+"""
+The index of a sample, which also says where in which epoch the sample stands.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from ndsampler.errors import ArgumentTypeError
+
+
+class SampleIndex(int):
+    """An index into a dataset that carries the position of the sample: an integer for any dataset.
+
+    A :class:`ndsampler.training.SampleDataset` derives the randomness of a sample from epoch and position.
+
+    Args:
+        index: which item of the dataset.
+        epoch: number of the epoch.
+        g: position in the epoch, counted over all ranks; the index itself by default.
+
+    Example:
+        >>> index = SampleIndex(7, epoch=2, g=300)
+        >>> list('abcdefgh')[index], index.epoch, index.g
+        ('h', 2, 300)
+    """
+
+    epoch: int
+    """Number of the epoch."""
+    g: int
+    """Position in the epoch, counted over all ranks."""
+
+    def __new__(cls, index: int, epoch: int = 0, g: int | None = None) -> SampleIndex:
+        """Return the index."""
+        found = super().__new__(cls, index)
+        found.epoch = epoch
+        found.g = int(index) if g is None else g
+        return found
+
+    @classmethod
+    def coerce(cls, index: Any) -> SampleIndex:
+        """Return an index as it is, and a bare integer as that position of epoch 0.
+
+        Raises:
+            ArgumentTypeError: if it is no integer.
+        """
+        if isinstance(index, cls):
+            return index
+        try:
+            return cls(operator.index(index))
+        except TypeError:
+            raise ArgumentTypeError(f"an index of a sample is {index!r}; expected an integer") from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (int(self), self.epoch, self.g)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({int(self)}, epoch={self.epoch}, g={self.g})"

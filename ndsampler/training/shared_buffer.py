@@ -1,0 +1,99 @@
+"""
+Memory that processes share, without a name that could be left behind.
+
+The memory is a file without a directory entry, so the system frees it when the last process that has it open
+ends, however it ends. It is not limited by the size of ``/dev/shm``, and it can grow.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import weakref
+from multiprocessing import reduction
+from typing import Any
+
+from ndsampler.errors import UnsupportedTaskError
+
+
+class SharedBuffer:
+    """A growing piece of memory that a process shares with those that it starts.
+
+    Raises:
+        UnsupportedTaskError: if the system offers no such memory.
+
+    Example:
+        >>> buffer = SharedBuffer()
+        >>> buffer.reserve(100)
+        >>> buffer.view(0, 5)[:] = b'hello'
+        >>> bytes(buffer.view(1, 3)), buffer.size >= 100
+        (b'el', True)
+    """
+
+    def __init__(self) -> None:
+        self._adopt(_open_anonymous())
+
+    def _adopt(self, descriptor: int) -> None:
+        """Use an open file."""
+        self._descriptor = descriptor
+        self._map: mmap.mmap | None = None
+        self.size = 0
+        weakref.finalize(self, os.close, descriptor)
+
+    def reserve(self, size: int) -> None:
+        """Make the memory at least so large; what it holds stays.
+
+        Args:
+            size: in bytes.
+
+        Raises:
+            OSError: if there is not enough memory.
+        """
+        if size <= self.size:
+            return
+        stated = os.fstat(self._descriptor).st_size
+        if stated < size:
+            stated = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+            if hasattr(os, "posix_fallocate"):
+                # Memory that is only promised could be missing when it is written, which kills a process.
+                os.posix_fallocate(self._descriptor, 0, stated)
+            else:
+                os.ftruncate(self._descriptor, stated)
+        # Views of the former map keep it alive; it shows the same memory.
+        self._map = mmap.mmap(self._descriptor, stated)
+        self.size = stated
+
+    def view(self, start: int, stop: int) -> memoryview:
+        """Return a part of the memory, which can be written.
+
+        Args:
+            start: position of its first byte.
+            stop: position after its last byte.
+        """
+        self.reserve(stop)
+        return memoryview(b"" if self._map is None else self._map)[start:stop]
+
+    def __getstate__(self) -> Any:
+        # Works while a process is started, which inherits the file.
+        return reduction.DupFd(self._descriptor)  # type: ignore[attr-defined]
+
+    def __setstate__(self, state: Any) -> None:
+        self._adopt(state.detach())
+
+
+def _open_anonymous() -> int:
+    """Return the descriptor of a new file without a name.
+
+    Raises:
+        UnsupportedTaskError: if there is no way to make one that other processes can open.
+    """
+    try:
+        if hasattr(os, "memfd_create"):
+            return os.memfd_create("ndsampler", os.MFD_CLOEXEC)
+        if os.name == "posix":
+            with tempfile.TemporaryFile(prefix="ndsampler-") as file:
+                return os.dup(file.fileno())
+    except OSError as ex:
+        raise UnsupportedTaskError(f"memory cannot be shared among processes here: {ex}") from ex
+    raise UnsupportedTaskError("this system has no memory without a name that processes can share")

@@ -1,0 +1,190 @@
+"""
+The share of each class in an epoch: what users ask for, as numbers that sum to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from ndsampler.category_tree import CategoryTree
+
+    Weights = Literal["equal", "inverse", "sqrt"] | Mapping[Any, float] | ArrayLike | None
+
+#: What a class with so many items weighs among its siblings.
+RULES: dict[str, Callable[[int], float]] = {
+    "equal": lambda count: 1.0,
+    "inverse": lambda count: 1.0 / count,
+    "sqrt": lambda count: float(np.sqrt(count)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ClassShare:
+    """A class that draws are made from."""
+
+    label: Any
+    """The label of its items."""
+    items: NDArray[np.int64]
+    """Indexes of its items."""
+    share: Fraction
+    """Its share of all draws."""
+
+
+def class_shares(groups: ArrayLike, weights: Weights, tree: CategoryTree | None = None) -> list[ClassShare]:
+    """Return the classes of items with their shares, the classes of a subtree side by side.
+
+    Args:
+        groups: label of each item.
+        weights: None gives each class the share that it has of the items; ``'equal'`` gives all classes the
+            same share, ``'inverse'`` shares inverse to the number of items, ``'sqrt'`` shares that grow with
+            its square root; a dictionary states the shares of some classes, and the others divide the
+            rest by their numbers of items; an array weighs the classes in the order of ``np.unique``.
+        tree: hierarchy whose nodes are the labels: shares are divided among the siblings at each level,
+            and multiplied down the hierarchy.
+
+    Raises:
+        ArgumentError: for a weight of a class without items, a share above one, or unknown weights.
+
+    Example:
+        >>> [float(found.share) for found in class_shares(['a', 'b', 'b', 'b'], 'equal')]
+        [0.5, 0.5]
+    """
+    labels, inverse = np.unique(np.asarray(groups), return_inverse=True)
+    if not len(labels):
+        raise ArgumentError("groups is empty; expected a label for each item")
+    order = np.argsort(inverse, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+    members = dict(zip(labels.tolist(), parts))
+    counts = {label: len(part) for label, part in members.items()}
+    if tree is None:
+        shares = _divide(counts, weights)
+    else:
+        shares = _divide_tree(counts, weights, tree)
+    return [ClassShare(label, members[label], share) for label, share in shares.items() if share > 0]
+
+
+def _divide(counts: Mapping[Any, int], weights: Weights) -> dict[Any, Fraction]:
+    """Return the share of each of some siblings."""
+    if isinstance(weights, Mapping):
+        return _stated(counts, weights)
+    if weights is None:
+        values = [float(count) for count in counts.values()]
+    elif isinstance(weights, str):
+        if weights not in RULES:
+            raise ArgumentError(
+                f"weights is {weights!r}; expected one of {', '.join(map(repr, RULES))}, a dictionary of "
+                "shares, an array or None"
+            )
+        values = [RULES[weights](count) for count in counts.values()]
+    else:
+        values = _listed(counts, weights)
+    total = sum(map(Fraction, values))
+    return {label: Fraction(value) / total for label, value in zip(counts, values)}
+
+
+def _listed(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
+    """Return the weights of an array, one for each class."""
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (len(counts),):
+        raise ArgumentError(
+            f"weights has the shape {values.shape}; expected one for each of the {len(counts)} classes, in "
+            "the order of np.unique(groups)"
+        )
+    if not np.isfinite(values).all() or (values < 0).any() or not values.any():
+        raise ArgumentError("weights has a number that is negative or not finite, or only zeros")
+    return values.tolist()
+
+
+def _stated(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any, Fraction]:
+    """Return shares of which a dictionary states some; the others divide the rest."""
+    unknown = [label for label in weights if label not in counts]
+    if unknown:
+        raise ArgumentError(
+            f"weights names {unknown[0]!r}, and no item is of that class; expected some of "
+            f"{list(counts)[:10]}"
+        )
+    shares = {label: Fraction(float(share)) for label, share in weights.items() if np.isfinite(share)}
+    total = sum(shares.values())
+    slack = Fraction(1, 10**6)
+    if len(shares) < len(weights) or min(shares.values(), default=0) < 0 or total > 1 + slack:
+        raise ArgumentError(
+            f"weights states the shares {dict(weights)}, {float(total):g} in all; expected shares from 0 to 1"
+            " that sum to 1 at most"
+        )
+    rest = {label: count for label, count in counts.items() if label not in weights}
+    if not rest:
+        if total < 1 - slack:
+            raise ArgumentError(
+                f"weights states the shares {dict(weights)} of all classes, {float(total):g} in all; "
+                "expected a sum of 1"
+            )
+        return {label: shares[label] / total for label in counts}
+    left, items = max(Fraction(0), 1 - total), sum(rest.values())
+    return {label: shares.get(label, left * Fraction(counts[label], items)) for label in counts}
+
+
+def _divide_tree(counts: Mapping[Any, int], weights: Weights, tree: CategoryTree) -> dict[Any, Fraction]:
+    """Return shares that are multiplied down a hierarchy, its leaves from left to right."""
+    unknown = [label for label in counts if label not in tree.graph.nodes]
+    if unknown:
+        raise ArgumentError(f"groups has the label {unknown[0]!r}; expected names of classes of the tree")
+    if weights is not None and not isinstance(weights, (str, Mapping)):
+        raise ArgumentError("weights is an array; with a tree, expected a name or a dictionary of shares")
+    graph = tree.graph
+    below = {node: counts.get(node, 0) for node in graph.nodes}
+    for node in reversed(_depth_first(graph)):
+        below[node] += sum(below[child] for child in graph.successors(node))
+    if isinstance(weights, Mapping):
+        empty = [label for label in weights if not below.get(label)]
+        if empty:
+            raise ArgumentError(f"weights names {empty[0]!r}; expected classes of the tree that have items")
+    shares: dict[Any, Fraction] = {}
+    roots = [node for node in graph.nodes if graph.in_degree(node) == 0]
+    pending: list[tuple[Sequence[Any], Any, Fraction]] = [(roots, None, Fraction(1))]
+    while pending:
+        nodes, parent, share = pending.pop()
+        siblings = {node: below[node] for node in nodes if below[node]}
+        if parent is not None and counts.get(parent):
+            # The items of the parent itself stand beside its children.
+            siblings = {parent: counts[parent], **siblings}
+        divided = _divide(siblings, _weights_of(weights, siblings))
+        inner = []
+        for node, part in divided.items():
+            children = list(graph.successors(node))
+            if node != parent and children and below[node] > counts.get(node, 0):
+                inner.append((children, node, share * part))
+            shares[node] = share * part
+        pending += reversed(inner)
+    leaves = {label: shares[label] for label in _depth_first(graph) if label in counts}
+    return leaves
+
+
+def _weights_of(weights: Weights, siblings: Mapping[Any, int]) -> Weights:
+    """Return the weights that concern some siblings."""
+    if not isinstance(weights, Mapping):
+        return weights
+    stated = {label: weights[label] for label in siblings if label in weights}
+    return stated or None
+
+
+def _depth_first(graph: Any) -> list[Any]:
+    """Return the nodes of a forest, each parent right before its descendants."""
+    found = []
+    pending = [node for node in graph.nodes if graph.in_degree(node) == 0][::-1]
+    while pending:
+        node = pending.pop()
+        found.append(node)
+        pending += list(graph.successors(node))[::-1]
+    return found

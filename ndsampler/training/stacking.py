@@ -1,0 +1,73 @@
+"""
+Makes the batches of :func:`ndsampler.training.collate_samples` in memory of the caller's choice.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    Allocate = Callable[[tuple[int, ...], Any], NDArray[Any]]
+
+#: Outputs that are stacked if all samples have them in one size; all others are lists with one item a sample.
+STACKED = frozenset({"image", "mask", "valid"})
+
+
+def stack_samples(samples: Sequence[Any], allocate: Allocate = np.empty) -> Any:
+    """Return a batch of samples.
+
+    Args:
+        samples: dictionaries of arrays or tensors; anything else stays a list.
+        allocate: returns a new array of some shape and type, which a stack is written to.
+
+    Returns:
+        A dictionary: :data:`STACKED` outputs as one array or tensor, others as lists.
+
+    Raises:
+        ArgumentError: if the samples have different keys.
+
+    Example:
+        >>> sample = {'image': np.zeros((3, 8, 8)), 'labels': np.zeros(2)}
+        >>> batch = stack_samples([sample, sample])
+        >>> batch['image'].shape, len(batch['labels'])
+        ((2, 3, 8, 8), 2)
+    """
+    if not samples or not all(isinstance(sample, dict) for sample in samples):
+        return list(samples)
+    if any(sample.keys() != samples[0].keys() for sample in samples):
+        raise ArgumentError(
+            f"the samples have different outputs, {sorted({tuple(sample) for sample in samples})[:4]}; "
+            "expected the same of all"
+        )
+    batch = {key: [sample[key] for sample in samples] for key in samples[0]}
+    for key in STACKED & batch.keys():
+        batch[key] = _stack(batch[key], allocate)
+    return batch
+
+
+def _stack(values: list[Any], allocate: Allocate) -> Any:
+    """Return arrays, or tensors, of one size and type as one; others as they are."""
+    torch: Any = sys.modules.get("torch")
+    is_tensor = torch is not None and all(isinstance(value, torch.Tensor) for value in values)
+    arrays = [value.as_subclass(torch.Tensor).numpy() for value in values] if is_tensor else values
+    if not all(type(array) is np.ndarray for array in arrays):
+        return values
+    if len({(array.shape, array.dtype) for array in arrays}) > 1:
+        return values
+    # The axes keep their order in memory, so that nothing is transposed: channels often lie last.
+    first = arrays[0]
+    axes = sorted(range(first.ndim), key=lambda axis: -abs(first.strides[axis]))
+    stored = allocate((len(arrays), *(first.shape[axis] for axis in axes)), first.dtype)
+    stacked = stored.transpose(0, *(axes.index(axis) + 1 for axis in range(first.ndim)))
+    for place, array in zip(stacked, arrays):
+        place[...] = array
+    return torch.from_numpy(stacked) if is_tensor else stacked

@@ -1,0 +1,225 @@
+"""
+A map that is being written, in a folder beside it, so that a run that was killed can be resumed.
+
+The folder holds the finished rows of tiles, and a file that says how many there are and what they were made
+from. The folder is locked while a process writes the map. It disappears when the map gets its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.backends.gdal_georeference import Georeference, write_georeference
+from ndsampler.backends.gdal_write import SMALLEST_OVERVIEW, encode_tiff, encoder_threads
+from ndsampler.backends.tile_file import TILE, TileFile
+from ndsampler.cache.locks import LockFile, LocksUnavailableError
+from ndsampler.errors import ArgumentError, MissingSourceError
+from ndsampler.utils.logs import get_logger
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["UnfinishedMap"]
+
+logger = get_logger(__name__)
+
+#: What is added to the path of a map for the folder in which it is written.
+SUFFIX = ".partial"
+
+#: Names of the files in the folder.
+_LOCK, _STATE, _TILES, _MAP = "lock", "state.json", "tiles.tif", "map.tif"
+
+#: Options of GDAL's COG driver.
+_OPTIONS = {"COMPRESS": "ZSTD", "LEVEL": "1", "PREDICTOR": "YES", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER"}
+
+
+class UnfinishedMap:
+    """The folder of a map that one process writes.
+
+    Args:
+        path: path of the map.
+        plan: what the map is made from, as JSON holds it. Rows of another plan are thrown away.
+        dims: (height, width) of the map.
+
+    Raises:
+        MissingSourceError: if the folder of the map does not exist.
+        ArgumentError: if the path is a folder, or another process writes the same map.
+    """
+
+    def __init__(self, path: str, plan: dict[str, Any], dims: tuple[int, int]) -> None:
+        self.path = os.path.abspath(path)
+        self._plan = plan
+        self._dims = dims
+        self.folder = self.path + SUFFIX
+        self._lock = _lock_folder(self.path, self.folder)
+        self._state = self._load_state()
+        self._file: TileFile | None = None
+        self._rest: list[NDArray[Any]] = []
+        # Rows are written while the next ones are computed.
+        self._writer = ThreadPoolExecutor(1, "ndsampler-map")
+        self._writing: Future[None] | None = None
+        if self._state is not None:
+            self._open(self._state["bands"], np.dtype(self._state["dtype"]))
+
+    def close(self) -> None:
+        """Wait for the rows that are being written, and let other processes write the map."""
+        self._writer.shutdown()
+        self._lock.close()
+
+    @property
+    def rows_done(self) -> int:
+        """Rows of the map that are finished, from the top."""
+        return 0 if self._state is None else min(self._state["tile_rows"] * TILE, self._dims[0])
+
+    @property
+    def values(self) -> tuple[int, np.dtype[Any]] | None:
+        """Bands of the map and type of its values; None before the first window."""
+        return None if self._file is None else (self._file.shape[2], self._file.dtype)
+
+    def begin(self, bands: int, dtype: np.dtype[Any]) -> None:
+        """Create the file of the tiles.
+
+        Args:
+            bands: values of a pixel.
+            dtype: type of the values.
+        """
+        self._state = {"plan": self._plan, "bands": bands, "dtype": dtype.name, "tile_rows": 0}
+        self._open(bands, dtype)
+        self._save_state()
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Begin to write the next rows of the map, when those before them are written.
+
+        Args:
+            rows: (n, width, bands) values, which must not be changed any more.
+
+        Raises:
+            OSError: if the rows before them could not be written, on a full disk for example.
+        """
+        self._wait()
+        self._writing = self._writer.submit(self._write, rows)
+
+    def _wait(self) -> None:
+        """Wait until the rows that were appended are written."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write(self, rows: NDArray[Any]) -> None:
+        """Write rows as far as they fill whole tiles."""
+        assert self._file is not None
+        assert self._state is not None
+        self._rest.append(rows)
+        rows = self._rest[0] if len(self._rest) == 1 else np.concatenate(self._rest)
+        first = 0
+        while stop := self._next_tiles(first, len(rows)):
+            self._file.write(self._state["tile_rows"], rows[first:stop])
+            self._state["tile_rows"] += 1
+            self._save_state()
+            first = stop
+        self._rest = [rows[first:].copy()]
+
+    def finish(self, georeference: Georeference, resampling: str) -> None:
+        """Write the map from the finished rows, give it its name and remove the folder.
+
+        Args:
+            georeference: of the map.
+            resampling: GDAL's name of the method that makes the overviews.
+
+        Raises:
+            CacheError: if the map cannot be written, on a full disk for example.
+        """
+        self._wait()
+        assert self._file is not None
+        self._file.keep(self._file.tile_rows)  # without the overviews of a run that was killed here
+        if georeference:
+            write_georeference(self._file.path, georeference)
+        options = {**_OPTIONS, "NUM_THREADS": encoder_threads()}
+        if max(self._dims) <= SMALLEST_OVERVIEW:
+            options["OVERVIEWS"] = "NONE"
+        else:
+            options.update(OVERVIEWS="IGNORE_EXISTING", OVERVIEW_RESAMPLING=resampling)
+        made = os.path.join(self.folder, _MAP)
+        encode_tiff(self._file.path, made, options)
+        os.replace(made, self.path)
+        self._remove()
+
+    def _next_tiles(self, first: int, count: int) -> int:
+        """Return the index behind the rows that fill the next row of tiles; 0 if they are not complete.
+
+        Args:
+            first: index of the first of these rows.
+            count: number of rows that are there.
+        """
+        stop = first + min(TILE, self._dims[0] - self.rows_done)
+        return stop if first < stop <= count else 0
+
+    def _open(self, bands: int, dtype: np.dtype[Any]) -> None:
+        """Open the file of the tiles, and cut it back to the rows that are known to be whole."""
+        assert self._state is not None
+        self._file = TileFile(os.path.join(self.folder, _TILES), (*self._dims, bands), dtype)
+        self._file.keep(self._state["tile_rows"])
+
+    def _load_state(self) -> dict[str, Any] | None:
+        """Return the state of a run that did not finish; None if there is none of the same plan."""
+        try:
+            with open(os.path.join(self.folder, _STATE), encoding="utf-8") as file:
+                state = json.load(file)
+            known = state["plan"] == self._plan
+            shape = (*self._dims, int(state["bands"]))
+            tiles = TileFile(os.path.join(self.folder, _TILES), shape, np.dtype(state["dtype"]))
+            whole = os.path.getsize(tiles.path) >= tiles.size_of(int(state["tile_rows"]))
+        except FileNotFoundError:
+            return None
+        except (KeyError, TypeError, ValueError) as ex:
+            logger.warning("%s is started anew: its state cannot be read: %s", self.path, ex)
+            return None
+        if not (known and whole):
+            logger.warning("%s is started anew: the unfinished one was made from something else", self.path)
+            return None
+        logger.info("%s is resumed after %d rows", self.path, state["tile_rows"] * TILE)
+        return state
+
+    def _save_state(self) -> None:
+        """Write the state, so that it is there in full or not at all."""
+        path = os.path.join(self.folder, _STATE)
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            json.dump(self._state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path + ".new", path)
+
+    def _remove(self) -> None:
+        """Remove the folder, unless it holds files of others."""
+        for name in (_TILES, _STATE, f"{_STATE}.new", _LOCK):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.folder, name))
+        try:
+            os.rmdir(self.folder)
+        except OSError as ex:
+            logger.warning("%s is not removed: %s", self.folder, ex)
+
+
+def _lock_folder(path: str, folder: str) -> LockFile:
+    """Make the folder of a map and return its lock file, which is locked where there are locks."""
+    above = os.path.dirname(path)
+    if not os.path.isdir(above):
+        raise MissingSourceError(f"out is {path!r}, and the folder {above} does not exist; create it first")
+    if os.path.isdir(path):
+        raise ArgumentError(f"out is {path!r}, which is a folder; expected the path of a file")
+    os.makedirs(folder, exist_ok=True)
+    lock = LockFile(os.path.join(folder, _LOCK))
+    try:
+        free = lock.acquire()
+    except LocksUnavailableError as ex:
+        logger.debug("%s is written without a lock: %s", path, ex)
+        free = True
+    if not free or not lock.is_in_place():
+        lock.close()
+        raise ArgumentError(f"{path} is being written by another process; wait for it, or choose another out")
+    return lock

@@ -1,0 +1,252 @@
+"""
+A loader of batches whose workers write them into memory that the training loop reads without a copy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.errors import ArgumentError, UnsupportedTaskError
+from ndsampler.training.ring import Ring
+from ndsampler.training.stacking import stack_samples
+from ndsampler.training.target_sampler import TargetSampler
+from ndsampler.training.worker import fetch
+from ndsampler.utils.deprecation import warn_user
+from ndsampler.utils.require import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ndsampler.training.order import EpochOrder
+
+#: Largest number of workers, and of batches that are loaded ahead.
+MAX_COUNT = 1024
+
+
+class WindowLoader:
+    """Gives the batches of a dataset in order, as a ``DataLoader`` does, in less time.
+
+    Worker processes are started by the first loop and stay for the next ones. They write batches into a
+    ring of shared memory, from which the loop gets them without pickling or a copy: the arrays and tensors
+    of a batch are **valid until the next but one batch is asked for**. Ask for ``copy=True``, or copy them,
+    to keep them longer.
+
+    The ring has memory for ``depth + 2`` batches, each as large as the largest so far. It has no name in the
+    file system, and is freed with the last process that uses it. :meth:`close`, the end of the program or of
+    a ``with`` block, and the loss of the last reference to the loader end the workers; so does the death of
+    the program. Ctrl-C reaches the training loop only.
+
+    Processes are started as ``multiprocessing.set_start_method`` says; by default they are forked on Linux,
+    and spawned elsewhere.
+
+    Args:
+        dataset: has ``__getitems__``, which gives the samples of a list of indexes, or ``__getitem__``.
+        order: an :class:`ndsampler.training.EpochOrder`, or a
+            :class:`ndsampler.training.TargetSampler`, which divides an order among ranks.
+        batch_size: samples in a batch; the last batch of an epoch may have fewer.
+        workers: number of processes; 0 loads in the training loop.
+        depth: number of batches that are loaded ahead.
+        collate_fn: makes a batch of a list of samples; by default as
+            :func:`ndsampler.training.collate_samples`, which also takes arrays of numpy.
+        copy: whether batches have memory of their own.
+        pin_memory: whether tensors are copied to pinned memory; by default if CUDA is there.
+
+    Raises:
+        ArgumentError: if a number is out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> from ndsampler.training import EpochOrder, WindowLoader
+        >>> numbers = np.arange(100) ** 2
+        >>> loader = WindowLoader(numbers, EpochOrder(100, seed=3), batch_size=30, workers=0)
+        >>> [len(batch) for batch in loader]
+        [30, 30, 30, 10]
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        order: EpochOrder | TargetSampler,
+        batch_size: int,
+        workers: int = 2,
+        depth: int = 4,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        copy: bool = False,
+        pin_memory: bool | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.sampler = order if isinstance(order, TargetSampler) else TargetSampler(order, dataset=dataset)
+        self.batch_size = _check_count("batch_size", batch_size, 1, None)
+        self.workers = _check_count("workers", workers, 0, MAX_COUNT)
+        self.depth = _check_count("depth", depth, 1, MAX_COUNT)
+        self.pin_memory = pin_memory
+        self._collate = stack_samples if collate_fn is None else _Collate(collate_fn)
+        self._ring = self._make_ring(copy)
+        self._runs = itertools.count(1)
+        self._run = self._consumed = 0
+        self._epoch = self.sampler.epoch
+
+    def _make_ring(self, copy: bool) -> Ring | None:
+        """Return the workers and their memory; None if there are none."""
+        if self.workers == 0:
+            return None
+        if multiprocessing.current_process().daemon:
+            warn_user("this process may not start others, so it loads the batches itself", UserWarning)
+            self.workers = 0
+            return None
+        try:
+            return Ring(self.dataset, self._collate, self.workers, self.depth, copy)
+        except UnsupportedTaskError as ex:
+            warn_user(f"batches are loaded by torch's DataLoader, which is slower: {ex}", UserWarning)
+            return None
+
+    def __len__(self) -> int:
+        """Return how many batches the next loop gives: fewer after a state was loaded."""
+        return -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Return an iterator from where the state says; after a complete loop, from the beginning.
+
+        It ends the loop before, if that was broken off.
+        """
+        self._run = next(self._runs)
+        self._consumed = 0
+        count = len(self.sampler)
+        return self._batches(self._run, iter(self.sampler), count)
+
+    def _batches(self, run: int, indexes: Iterator[Any], count: int) -> Iterator[Any]:
+        """Yield the batches of a loop, and count them."""
+        batches = self._load(self._keys(indexes, count))
+        pin = None
+        for _ in range(-(-count // self.batch_size)):
+            if run != self._run:
+                raise ArgumentError(
+                    "another loop over this loader has begun, or it was sent to another place; begin anew"
+                )
+            batch = next(batches)
+            if pin is None:
+                pin = _choose_pin(self.pin_memory)
+            self._consumed += 1
+            yield pin(batch)
+        # The sampler notes that the epoch is complete when it is asked for more.
+        next(indexes, None)
+
+    def _keys(self, indexes: Iterator[Any], count: int) -> Iterator[list[Any]]:
+        """Yield the indexes of each batch."""
+        for start in range(0, count, self.batch_size):
+            yield list(itertools.islice(indexes, min(self.batch_size, count - start)))
+
+    def _load(self, keys: Iterator[list[Any]]) -> Iterator[Any]:
+        """Yield batches from the workers, from torch's loader or from the dataset."""
+        if self._ring is not None:
+            return self._ring.load(keys)
+        if self.workers == 0:
+            return (self._collate(fetch(self.dataset, batch)) for batch in keys)
+        data = require("torch.utils.data", "torch", "WindowLoader")
+        return iter(
+            data.DataLoader(
+                self.dataset,
+                batch_sampler=list(keys),
+                num_workers=self.workers,
+                collate_fn=self._collate,
+                prefetch_factor=max(1, self.depth // self.workers),
+            )
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the beginning of an epoch; nothing changes if it is the present one.
+
+        Args:
+            epoch: its number, from 0.
+
+        Raises:
+            ArgumentError: if it is below 0.
+        """
+        if epoch != self.sampler.epoch or not len(
+            self.sampler
+        ):  # or a state at the end of an epoch was loaded
+            self.sampler.set_epoch(epoch)
+            self._run = self._consumed = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what :meth:`load_state_dict` needs to go on after the last batch that was given.
+
+        Batches that workers have loaded ahead do not count.
+        """
+        return self.sampler.state_dict(step=self._consumed, batch_size=self.batch_size)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go to where a state was taken, with any number of workers and ranks, and any batch size.
+
+        Args:
+            state_dict: what :meth:`state_dict` returned, of this class or of
+                :class:`ndsampler.training.TargetSampler`.
+
+        Raises:
+            ArgumentError: if it is no such state, or of another seed, order or dataset.
+        """
+        self.sampler.load_state_dict(state_dict)
+        self._epoch, self._run, self._consumed = state_dict["epoch"], 0, 0
+
+    def close(self) -> None:
+        """End the workers. The next loop starts new ones."""
+        if self._ring is not None:
+            self._ring.close()
+
+    def __enter__(self) -> WindowLoader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class _Collate:
+    """A function of samples alone, called like one that gets memory too; it can be pickled.
+
+    Args:
+        function: makes a batch of a list of samples.
+    """
+
+    def __init__(self, function: Callable[[list[Any]], Any]) -> None:
+        self._function = function
+
+    def __call__(self, samples: Sequence[Any], allocate: Any = None) -> Any:
+        return self._function(list(samples))
+
+
+def _check_count(name: str, value: Any, least: int, most: int | None) -> int:
+    """Return a number of something as an ``int``.
+
+    Raises:
+        ArgumentError: if it is not a whole number, or out of range.
+    """
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_whole or value < least or (most is not None and value > most):
+        bounds = f"from {least}" + ("" if most is None else f" to {most}")
+        raise ArgumentError(f"{name} is {value!r}; expected a whole number {bounds}")
+    return int(value)
+
+
+def _choose_pin(wanted: bool | None) -> Callable[[Any], Any]:
+    """Return the function that pins batches, or leaves them. Workers are forked before this uses CUDA."""
+    torch = require("torch", "torch", "WindowLoader")
+    return _pin if (torch.cuda.is_available() if wanted is None else wanted) else _leave
+
+
+def _leave(batch: Any) -> Any:
+    """Return a batch as it is."""
+    return batch
+
+
+def _pin(value: Any) -> Any:
+    """Return a batch with its tensors in pinned memory, from which copies to a GPU are fast."""
+    if isinstance(value, dict):
+        return {key: _pin(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_pin(part) for part in value)
+    pin = getattr(value, "pin_memory", None)
+    return value if pin is None else pin()

@@ -1,0 +1,117 @@
+"""
+What a worker process of a :class:`ndsampler.training.WindowLoader` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import struct
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.training.packing import BatchWriter, Failure, Packed, read_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
+
+    from ndsampler.training.shared_buffer import SharedBuffer
+
+#: Seconds after which a worker without work looks whether its parent is still there.
+POLL_SECONDS = 2.0
+
+#: A task: number of the slot, and where in it the keys of the batch are.
+TASK = struct.Struct("=iqq")
+
+#: A result: number of the slot, 1 if it holds a batch or 0 for a failure, and where that is.
+RESULT = struct.Struct("=iiqq")
+
+
+def run_worker(
+    connection: Connection,
+    others: Sequence[Connection],
+    dataset: Any,
+    collate: Callable[..., Any],
+    slots: Sequence[SharedBuffer],
+) -> None:
+    """Load batches until the parent closes its end of the connection, or ends.
+
+    Args:
+        connection: tasks come in here, and results go out.
+        others: connections that a fork inherited and that belong to the parent.
+        dataset: gives the samples.
+        collate: makes a batch of samples. It gets a function that allocates arrays in the shared memory.
+        slots: the memory of the batches.
+    """
+    parent = os.getppid()
+    _prepare_process()
+    for other in others:
+        other.close()
+    # The connection breaks if the parent ends, or closes the loader.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        while (task := _next_task(connection, parent)) is not None:
+            number, start, stop = task
+            slot = slots[number]
+            keys = read_batch(slot, Packed(start, stop), copy=True)
+            done, packed = load_batch(dataset, keys, collate, slot)
+            connection.send_bytes(RESULT.pack(number, done, *packed))
+
+
+def _prepare_process() -> None:
+    """Leave Ctrl-C to the parent, and work with one thread and random numbers of its own."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    seed = int.from_bytes(os.urandom(4), "little")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+        torch.manual_seed(seed)
+
+
+def _next_task(connection: Connection, parent: int) -> tuple[int, int, int] | None:
+    """Return the next task; None if the parent has ended."""
+    while not connection.poll(POLL_SECONDS):
+        if os.getppid() != parent:
+            return None
+    return TASK.unpack(connection.recv_bytes())  # type: ignore[return-value]
+
+
+def load_batch(
+    dataset: Any, keys: Sequence[Any], collate: Callable[..., Any], slot: SharedBuffer
+) -> tuple[int, Packed]:
+    """Load a batch into a slot.
+
+    Args:
+        dataset: gives the samples.
+        keys: of the samples.
+        collate: see :func:`run_worker`.
+        slot: the memory of the batch.
+
+    Returns:
+        1 if it is there, or 0 if there is a :class:`ndsampler.training.packing.Failure`; and where it is.
+    """
+    writer = BatchWriter(slot)
+    try:
+        return 1, writer.write(collate(fetch(dataset, keys), writer.allocate))
+    except Exception as ex:
+        return 0, BatchWriter(slot).write(Failure.of(ex))
+
+
+def fetch(dataset: Any, keys: Sequence[Any]) -> list[Any]:
+    """Return samples of a dataset, at once if it can do that.
+
+    Args:
+        dataset: has ``__getitems__`` or ``__getitem__``.
+        keys: of the samples.
+    """
+    together = getattr(dataset, "__getitems__", None)
+    return [dataset[key] for key in keys] if together is None else together(list(keys))

@@ -1,0 +1,42 @@
+"""Tables that notebooks show for the objects of this library."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def html_table(title: str, rows: Mapping[str, object]) -> str:
+    """Return a small table as HTML.
+
+    Args:
+        title: a line above it.
+        rows: names with their values; those that are None are left out, and numbers have separators.
+
+    Example:
+        >>> html_table('images', {'count': 1200, 'folder': None})
+        '<table><caption>images</caption><tr><th>count</th><td>1,200</td></tr></table>'
+    """
+    cells = [(name, _text(value)) for name, value in rows.items() if value is not None]
+    lines = [f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in cells]
+    return f"<table><caption>{html.escape(title)}</caption>{''.join(lines)}</table>"
+
+
+class HtmlSummary:
+    """An object that notebooks show as the table of its ``summary``."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the table shows."""
+        return {}
+
+    def _repr_html_(self) -> str:
+        """Return :meth:`summary` as a table for notebooks."""
+        return html_table(type(self).__name__, self.summary())
+
+
+def _text(value: object) -> str:
+    """Return a value as text for a cell."""
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,47 @@
+"""Progress bars: one line that is redrawn in a terminal, and now and then a line in a file or a pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TextIO
+
+#: Seconds between two messages in a terminal, and in a log file.
+TERMINAL_SECONDS, LOG_SECONDS = 0.5, 10.0
+
+
+def progress_bar(
+    iterable: Iterable[Any] | None = None,
+    *,
+    desc: str,
+    total: int | None = None,
+    verbose: int | bool = 1,
+    stream: TextIO | None = None,
+) -> Any:
+    """Return a ``ubelt.ProgIter`` that suits where its messages go.
+
+    A terminal shows one line that is redrawn. A file gets a whole line every ten seconds, and no carriage
+    return, so that it can be read.
+
+    Args:
+        iterable: what is gone through; None if the caller calls ``step``.
+        desc: what is being done.
+        total: number of steps; None if it is not known.
+        verbose: 0 shows nothing.
+        stream: where the messages go; by default stdout.
+    """
+    import ubelt as ub
+
+    stream = sys.stdout if stream is None else stream
+    terminal = bool(getattr(stream, "isatty", lambda: False)())
+    return ub.ProgIter(
+        iterable,
+        desc=desc,
+        total=total,
+        stream=stream,
+        verbose=0 if not verbose else 1 if terminal else 2,
+        time_thresh=TERMINAL_SECONDS if terminal else LOG_SECONDS,
+    )
