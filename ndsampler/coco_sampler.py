@@ -4,7 +4,6 @@ The sampler: windows with their annotations from the images of a kwcoco dataset.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from ndsampler.sampling.shapes import GeometryStore
 from ndsampler.sampling.target import copy_target, normalize_target, take_arguments
 from ndsampler.sampling.unedited import resolve_unedited
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.lazy import LazyAttribute
 from ndsampler.utils.limits import adopt_limits, get_limits
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import is_sequence
@@ -208,7 +208,7 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
         """The categories of keypoints; an empty tree when the dataset has none."""
         return self._geometries.kp_classes
 
-    @cached_property
+    @LazyAttribute
     def _geometries(self) -> GeometryStore:
         """Polygons and keypoints that have been parsed."""
         return GeometryStore(self.dset, frames=self.frames)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -27,6 +26,7 @@ from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.pools.arguments import check_fraction
 from ndsampler.pools.negatives import NegativeRequest, WindowSizes, draw_negatives
 from ndsampler.utils.fork_safety import fork_safe
+from ndsampler.utils.lazy import LazyAttribute
 from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.utils.random_state import ensure_worker_rng
 
@@ -158,7 +158,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             )
         return self.table
 
-    @cached_property
+    @LazyAttribute
     def _hot(self) -> tuple[Mapping[int, tuple[int, int]], NDArray[np.float64]]:
         """What every query needs: the rows of each image, and the signed edges of all boxes."""
         return self.columns.spans, self.columns.signed_ltrb

@@ -148,7 +148,8 @@ def test_a_frozen_value_computes_nothing_later_and_is_not_compared_if_it_holds_a
         types = [ast.unparse(part.annotation) for part in node.body if isinstance(part, ast.AnnAssign)]
         if any("NDArray" in name for name in types) and options.get("eq") != "False":
             wrong.append(f"{node.name} needs eq=False")
-        if any("cached_property" in map(ast.unparse, f.decorator_list) for f in functions(node)):
+        lazy = {"cached_property", "LazyAttribute"}
+        if any(lazy.intersection(map(ast.unparse, f.decorator_list)) for f in functions(node)):
             wrong.append(f"{node.name} has a cached_property")
     assert wrong == []
 

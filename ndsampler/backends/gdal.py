@@ -27,6 +27,7 @@ from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.lazy import LazyAttribute
 from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ class RasterReader:
         self.dataset.read(indexes, out=out.transpose(2, 0, 1), window=window)
         return out
 
-    @functools.cached_property
+    @LazyAttribute
     def _mask_count(self) -> int:
         """The number of masks; it is asked for by reads that leave out missing pixels only."""
         with GATE:
@@ -315,7 +316,7 @@ class RasterReader:
         """Whether the file has a mask. See :class:`ndsampler.backends.base.MaskedReader`."""
         return self._mask_count > 0
 
-    @functools.cached_property
+    @LazyAttribute
     def masks_overviews(self) -> bool:
         """Whether the overviews have a mask, which not all programs write."""
         if not self.overviews:

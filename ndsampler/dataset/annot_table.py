@@ -8,7 +8,6 @@ columns instead, which are built once, grouped by image, and pickle as arrays.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +18,7 @@ from ndsampler.dataset.edits import dataset_state
 from ndsampler.dataset.image_table import ImageTable
 from ndsampler.dataset.records import AnnotRecords, box_of, read_annots
 from ndsampler.errors import UnknownIdError
+from ndsampler.utils.lazy import LazyAttribute
 from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class AnnotTable(Columns):
     def __len__(self) -> int:
         return len(self.aids)
 
-    @cached_property
+    @LazyAttribute
     def ltrb(self) -> NDArray[np.float64]:
         """(4, N) left, top, right, bottom of every box, one contiguous row per edge."""
         x, y, w, h = self.boxes.T
@@ -162,12 +162,12 @@ class AnnotTable(Columns):
         np.maximum(y, edges[3], out=edges[3])
         return edges
 
-    @cached_property
+    @LazyAttribute
     def signed_ltrb(self) -> NDArray[np.float64]:
         """(4, N) :attr:`ltrb` with right and bottom negated, so that one comparison tests all four edges."""
         return self.ltrb * np.array([[1.0], [1.0], [-1.0], [-1.0]])
 
-    @cached_property
+    @LazyAttribute
     def image_rows(self) -> NDArray[np.int64]:
         """Row in :attr:`images` of the image of each annotation."""
         return np.repeat(np.arange(len(self.images)), np.diff(self.offsets))
@@ -182,7 +182,7 @@ class AnnotTable(Columns):
         """Number of annotations that have geometry but state no box."""
         return int((~self.has_box & ~np.isnan(self.boxes[:, 0])).sum())
 
-    @cached_property
+    @LazyAttribute
     def spans(self) -> dict[int, tuple[int, int]]:
         """Image id to the first row of the image and the row after its last."""
         starts = self.offsets.tolist()
@@ -213,7 +213,7 @@ class AnnotTable(Columns):
         """
         return np.arange(*self.span(gid))
 
-    @cached_property
+    @LazyAttribute
     def _by_aid(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The rows sorted by annotation id, and the sorted ids."""
         order = np.argsort(self.aids, kind="stable")
@@ -257,7 +257,7 @@ class AnnotTable(Columns):
             self._matched[ann["id"]] = (ann, (*marks[:2], list(marks[2])))
         return True
 
-    @cached_property
+    @LazyAttribute
     def _matched(self) -> dict[Any, tuple[dict[str, Any], tuple[Any, ...]]]:
         """Annotation id to the annotation, and to its image, category and box when it matched."""
         return {}

@@ -5,7 +5,6 @@ The images of a dataset as columns.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from ndsampler.dataset.columns import Columns, as_ids, describe_unknown, find_so
 from ndsampler.dataset.records import MAX_SIDE, read_images
 from ndsampler.dataset.sizes import SizeSource
 from ndsampler.errors import ArgumentError, UnknownIdError
+from ndsampler.utils.lazy import LazyAttribute
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -102,7 +102,7 @@ class ImageTable(Columns):
     def __len__(self) -> int:
         return len(self.gids)
 
-    @cached_property
+    @LazyAttribute
     def _rows_by_gid(self) -> dict[int, int]:
         return dict(zip(self.gids.tolist(), range(len(self.gids)), strict=True))
 

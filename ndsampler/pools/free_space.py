@@ -12,7 +12,6 @@ each of which is completely free or completely forbidden.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ import numpy as np
 
 from ndsampler.dataset.segmentations import parse_segmentation
 from ndsampler.errors import ArgumentError
+from ndsampler.utils.lazy import LazyAttribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ class ValidArea:
             return cls(polygon, np.zeros(4))
         return cls(polygon, np.array(polygon.bounds))
 
-    @cached_property
+    @LazyAttribute
     def _is_rectangle(self) -> bool:
         import shapely
 
@@ -112,7 +112,7 @@ class ValidArea:
         shapely.prepare(self.polygon)
         return shapely.covers(self.polygon, shapely.box(*ltrb.T))
 
-    @cached_property
+    @LazyAttribute
     def gaps(self) -> NDArray[np.float64]:
         """(4, n) left, top, right, bottom of rectangles that cover the part of the extent that is not valid.
 

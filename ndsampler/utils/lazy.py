@@ -1,0 +1,50 @@
+"""Attributes that are computed when they are first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+
+__all__ = ["LazyAttribute"]
+
+T = TypeVar("T")
+
+
+class LazyAttribute(Generic[T]):
+    """
+    A decorator like :class:`functools.cached_property`, without a lock.
+
+    Before Python 3.12 that one has a lock, which all objects of the class share. A process that is forked
+    while another thread holds it waits for ever when it asks for the attribute. Here two threads may compute
+    the value at the same moment, and the first result stays.
+
+    Args:
+        function: computes the value from the object.
+
+    Example:
+        >>> class Square:
+        ...     side = 3
+        ...     @LazyAttribute
+        ...     def area(self) -> int:
+        ...         return self.side**2
+        >>> square = Square()
+        >>> square.area, vars(square)
+        (9, {'area': 9})
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self._function = function
+        self._name = function.__name__
+        self.__doc__ = function.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> LazyAttribute[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: Any = None) -> T: ...
+
+    def __get__(self, instance: object | None, owner: Any = None) -> Any:
+        """Return the value, which is an ordinary attribute of the object from then on."""
+        if instance is None:
+            return self
+        return instance.__dict__.setdefault(self._name, self._function(instance))
