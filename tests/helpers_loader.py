@@ -41,10 +41,10 @@ class Failing(Windows):
 
 
 class Unpicklable(ValueError):
-    """An error that cannot be made again from its arguments."""
+    """An error that holds what cannot be sent, however other libraries pickle errors."""
 
     def __init__(self, one: str, two: str) -> None:
-        super().__init__(f"{one} and {two}")
+        super().__init__(f"{one} and {two}", lambda: None)
 
 
 def raise_value_error() -> None:

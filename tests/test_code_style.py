@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -53,9 +54,26 @@ UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
-each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+#: The modules of each room; those of the top floor are one.
+ROOMS = {
+    room: [path for path in MODULES if path.parent.relative_to(ROOT).as_posix() == room]
+    for room in sorted({path.parent.relative_to(ROOT).as_posix() for path in MODULES})
+}
 
 
+def each_module(check: Callable[[pathlib.Path], None]) -> Callable[[str], None]:
+    """Make a test of each room, which checks its modules one after another."""
+
+    @pytest.mark.parametrize("room", ROOMS)
+    def check_room(room: str) -> None:
+        for path in ROOMS[room]:
+            check(path)
+
+    check_room.__name__ = check.__name__
+    return check_room
+
+
+@functools.cache
 def parse(path: pathlib.Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -116,9 +134,9 @@ def test_a_module_stays_below_its_limit(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
 
 
-@pytest.mark.parametrize("path", OTHER_FILES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
-def test_a_file_beside_the_library_stays_below_its_limit(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
+def test_a_file_beside_the_library_stays_below_its_limit():
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in OTHER_FILES}
+    assert {path.name: count for path, count in lines.items() if count > MODULE_LINES} == {}
 
 
 @each_module
@@ -180,13 +198,13 @@ def waits_without_limit(node: ast.AST) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in OTHER_FILES if "tests" in path.relative_to(REPOSITORY).parts],
-    ids=lambda path: path.name,
-)
-def test_a_test_waits_for_nothing_without_a_limit(path):
-    assert [node.lineno for node in ast.walk(parse(path)) if waits_without_limit(node)] == []
+def test_a_test_waits_for_nothing_without_a_limit():
+    found = {
+        path.name: [node.lineno for node in ast.walk(parse(path)) if waits_without_limit(node)]
+        for path in OTHER_FILES
+        if "tests" in path.relative_to(REPOSITORY).parts
+    }
+    assert {name: lines for name, lines in found.items() if lines} == {}
 
 
 @each_module

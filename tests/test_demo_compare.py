@@ -22,6 +22,7 @@ from ndsampler.demo import compare, selection
 from ndsampler.demo.speed import Speed, Task, measure, run
 from ndsampler.demo.speed import main as speed_main
 from ndsampler.errors import SourceError
+from ndsampler.preview import choice
 
 ANNOTS = ({"id": 1, "image_id": 1, "category_id": 4, "bbox": [10, 10, 20, 15]},)
 
@@ -123,7 +124,7 @@ class TestSelection:
 
     @pytest.mark.parametrize("videos", [(), ({"id": 1, "name": "of unknown size"},)])
     def test_without_a_video_of_known_size_there_is_no_strip(self, make_sampler, videos):
-        assert selection.load_strip(make_sampler(videos=videos), 32) is None
+        assert choice.load_strip(make_sampler(videos=videos), 32) is None
 
     def test_a_large_image_is_shown_as_a_whole(self, make_sampler):
         sampler = make_sampler(ANNOTS, [{"id": 4, "name": "cat"}], size=(900, 400))

@@ -43,7 +43,9 @@ PLAIN = {
         "n_categories",
         "n_images",
     },
-    ndsampler.Frames: {"__len__", "cache_dpath", "image_ids", "layout", "prepare", "try_prepare"},
+    ndsampler.Frames: {
+        *("__len__", "cache_dpath", "image_ids", "layout", "prepare", "summary", "try_prepare"),
+    },
     ndsampler.SimpleFrames: {
         "__init__",
         "__len__",
@@ -51,6 +53,7 @@ PLAIN = {
         "image_ids",
         "layout",
         "prepare",
+        "summary",
         "try_prepare",
     },
     ndsampler.CocoFrames: {
@@ -61,6 +64,7 @@ PLAIN = {
         "image_ids",
         "layout",
         "prepare",
+        "summary",
         "try_prepare",
         "video_gids",
         "video_of",
@@ -80,6 +84,7 @@ PLAIN = {
         "n_positives",
         "n_samples",
         "refresh",
+        "summary",
     },
     ndsampler.FrameIntersectionIndex: {
         "__init__",
@@ -106,7 +111,7 @@ PLAIN = {
     FrameView: {"__init__", "__len__", "nbytes", "ndim", "size"},
 }
 
-PLAIN_FUNCTIONS = {"category_color", "to_rgb"}
+PLAIN_FUNCTIONS = {"category_color", "describe", "to_rgb"}
 
 
 def public_functions(cls: type) -> Iterator[tuple[str, Callable]]:

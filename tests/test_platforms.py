@@ -34,7 +34,10 @@ TESTS = pathlib.Path(__file__).resolve().parent
 ROOT = pathlib.Path(ndsampler.__file__).resolve().parent
 
 #: What the package uses although Windows lacks it, each behind a check: see the page on platforms.
-GUARDED = {"fcntl", "resource", "O_DIRECTORY", "O_NOFOLLOW", "geteuid", "preadv", "register_at_fork"}
+GUARDED = {
+    *("fcntl", "resource", "O_DIRECTORY", "O_NOFOLLOW", "geteuid", "preadv", "register_at_fork"),
+    "posix_fallocate",
+}
 
 reads_proc = pytest.mark.skipif(
     not os.path.exists("/proc/self/maps"), reason="finds the files that are open in /proc"

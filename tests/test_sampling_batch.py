@@ -25,6 +25,7 @@ from ndsampler.errors import (
     WindowError,
 )
 from ndsampler.frames.batch_plan import area, divide_work, keep_apart, merge_windows
+from ndsampler.utils import deprecation
 from ndsampler.windows import PixelBox
 
 #: Sizes of an image with room for windows apart, and of the windows.
@@ -143,7 +144,8 @@ def test_samples_of_videos_are_those_loaded_one_by_one(make, backend, data):
     assert_same_together(sampler, targets, data.draw(st.sampled_from([0, 2])))
 
 
-def test_arguments_apply_to_each_target(make):
+def test_arguments_apply_to_each_target(make, monkeypatch):
+    monkeypatch.setattr(deprecation, "_given", set())
     sampler = make("stills", None)
     targets = [{"aid": aid} for aid in BOXED[:3]]
     with pytest.warns(FutureWarning):
