@@ -251,11 +251,11 @@ class ForkGate:
 
     def _is_inside(self, ident: int, frame: FrameType) -> bool:
         block = self.blocks.get(ident)
-        if block is not None and block() is not None:
+        if block is not None and _is_alive(block):
             return True
         absence, doors_then = self.absences.get(ident, (None, 0))
         doors, is_cut = _count_doors(frame)
-        return is_cut or doors > (0 if absence is None or absence() is None else doors_then)
+        return is_cut or doors > (doors_then if absence is not None and _is_alive(absence) else 0)
 
 
 class _StepOut:
@@ -280,6 +280,16 @@ def _leave(*error: object) -> None:
 
 def _leave_nested(*error: object) -> None:
     """End a block inside another one, which is the one that counts."""
+
+
+def _is_alive(reference: ref[Leave]) -> bool:
+    """Return whether what a weak reference refers to exists.
+
+    To call the reference would keep the object alive while another thread runs, which may leave its block and
+    enter a new one: it would take the former block for one that is around the new one.
+    """
+    # No Python code runs while the object is looked at.
+    return None not in map(ref.__call__, (reference,))
 
 
 def _count_doors(frame: FrameType) -> tuple[int, bool]:
