@@ -54,13 +54,14 @@ def streamed(monkeypatch):
 
 class TestDepths:
     @pytest.mark.parametrize(
-        ("dtype", "bits", "channels"), [(*depth, 1 + 2 * (n % 2)) for n, depth in enumerate(DEPTHS)]
+        ("dtype", "bits", "channels", "codecs"),
+        [(*depth, 1 + 2 * (n % 2), (CODECS * 2)[n % 4 :][:2]) for n, depth in enumerate(DEPTHS)],
     )
-    def test_any_number_of_bits_is_streamed(self, dtype, bits, channels, streamed, tmp_path):
+    def test_any_number_of_bits_is_streamed(self, dtype, bits, channels, codecs, streamed, tmp_path):
         pixels = values_of(dtype, bits)[..., :channels]
         path = write_tiff(tmp_path / "a.tif", pixels, nbits=bits)
         assert_same(SimpleFrames({1: path}).load_region(1), pixels)
-        for codec in CODECS:
+        for codec in codecs:
             backend = {"type": "cog", "config": {"compress": codec}}
             assert_same(SimpleFrames({1: path}, tmp_path / "work", backend).load_region(1), pixels)
 

@@ -322,11 +322,21 @@ class TestWithoutPosix:
         """
         assert self.run("-c", textwrap.dedent(script), backend, tmp_path) == "done\n"
 
-    def test_every_module_of_tests_can_be_collected(self, tmp_path):
-        plugins = ("-p", "without_posix", "-p", "no:cacheprovider")
-        options = ("--basetemp", tmp_path / "base", "--collect-only", "-qq")
-        out = self.run("-m", "pytest", *plugins, *options, "tests")
-        assert "test_platforms.py" in out
+    def test_every_module_of_tests_can_be_imported(self):
+        script = f"""
+            import importlib, pathlib, sys
+            import without_posix
+            tests = pathlib.Path({str(TESTS)!r})
+            sys.path.append(str(tests / 'faults'))
+            for path in [*tests.glob('test_*.py'), *tests.glob('faults/test_*.py')]:
+                try:
+                    importlib.import_module(path.stem)
+                except BaseException as ex:
+                    if type(ex).__name__ != 'Skipped':
+                        raise
+            print('done')
+        """
+        assert self.run("-c", textwrap.dedent(script)) == "done\n"
 
 
 def uses(path: pathlib.Path) -> set[str]:
