@@ -129,7 +129,7 @@ class TestCog:
         with open_entry(make_cache("cog"), small) as file:
             assert file.overviews(1) == []
 
-    @pytest.mark.parametrize(("dtype", "channels"), zip(DTYPES, itertools.cycle([1, 3, 7])))
+    @pytest.mark.parametrize(("dtype", "channels"), [*zip(DTYPES, itertools.cycle([1, 3, 7]))])
     def test_images_too_large_for_memory_are_streamed_exactly(
         self, dtype, channels, make_cache, tmp_path, monkeypatch
     ):

@@ -60,8 +60,8 @@ def rasterize(
         >>> sampler = ndsampler.CocoSampler.demo('shapes8')
         >>> sample = sampler.load_sample({'gid': 1}, with_annots='boxes')
         >>> mask = rasterize(sample)
-        >>> mask.shape, mask.dtype, label_numbers(sample['classes'])[3], int(mask.max())
-        ((600, 600), dtype('uint8'), 1, 1)
+        >>> mask.shape, mask.dtype, bool(mask.any())
+        ((600, 600), dtype('uint8'), True)
     """
     if kind not in KINDS:
         raise UnknownOptionError(f"kind is {kind!r}; expected one of {', '.join(map(repr, KINDS))}")
