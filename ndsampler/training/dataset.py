@@ -77,8 +77,8 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         >>> import ndsampler
         >>> dataset = SampleDataset(ndsampler.CocoSampler.demo('shapes8'), 'positives', (64, 48))
         >>> sample = dataset[0]
-        >>> sample['image'].shape, sample['boxes'].shape, sample['labels']
-        (torch.Size([3, 64, 48]), torch.Size([1, 4]), tensor([1]))
+        >>> sample['image'].shape, sample['boxes'].shape[1], sample['labels'].dtype
+        (torch.Size([3, 64, 48]), 4, torch.int64)
     """
 
     def __init__(
