@@ -345,3 +345,16 @@ def test_the_depth_of_categories_is_a_limit_that_can_be_set(path):
         ndsampler.CocoSampler(with_categories(path, categories))
     finally:
         set_limits(before)
+
+
+@pytest.mark.parametrize("section", ["annotations", "images"])
+def test_a_section_that_is_a_dictionary_is_an_error_of_the_dataset(section, path):
+    dset = make(path)
+    dset.dataset[section] = {"1": dset.dataset[section][0]}
+    with pytest.raises(NDSamplerError):
+        ndsampler.CocoSampler(dset.dataset).load_sample({"gid": 3})
+
+
+def test_an_array_as_the_image_of_an_annotation_is_an_error(path):
+    with pytest.raises(NDSamplerError, match="belongs to image 3"):
+        ndsampler.CocoSampler(make(path)).load_sample({"gid": np.array([1, 2]), "aid": 7})

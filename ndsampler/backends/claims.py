@@ -31,6 +31,11 @@ BLOCK_RATIOS = {
 }
 
 
+#: GDAL's driver of JPEG 2000. To tell how such a file is structured, it reads all of it, and if the file is
+#: damaged it may never end. So it is not asked.
+JPEG2000 = "JP2OpenJPEG"
+
+
 def check_blocks(path: str, dataset: DatasetReader, item_bytes: int, is_entry: bool) -> None:
     """Refuse blocks that the file cannot hold: GDAL allocates memory for a whole block.
 
@@ -44,17 +49,24 @@ def check_blocks(path: str, dataset: DatasetReader, item_bytes: int, is_entry: b
         SourceError: if the blocks are too large.
     """
     rows, cols = dataset.block_shapes[0]
-    in_a_block = dataset.count if dataset.profile.get("interleave") == "pixel" else 1
+    is_whole = dataset.driver == JPEG2000 or dataset.profile.get("interleave") == "pixel"
+    in_a_block = dataset.count if is_whole else 1
     claimed = rows * cols * in_a_block * item_bytes
     if claimed <= UNCHECKED_BYTES and (is_entry or claimed <= get_limits().decoded_bytes):
         return
+    ratio = None if dataset.driver == JPEG2000 else _block_ratio(dataset, item_bytes)
+    check_plausible(path, Claim(claimed, ratio), os.path.getsize(path))
+
+
+def _block_ratio(dataset: DatasetReader, item_bytes: int) -> int | None:
+    """Return how many bytes of pixels one byte of a block may stand for; None for any number."""
     codec = "none" if dataset.compression is None else dataset.compression.name
     ratio = BLOCK_RATIOS.get(codec)
     bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "")
     if ratio is not None and bits.isdecimal():
         # Values of few bits are decoded to whole bytes.
         ratio *= max(8 * item_bytes // max(int(bits), 1), 1)
-    check_plausible(path, Claim(claimed, ratio), os.path.getsize(path))
+    return ratio
 
 
 def check_size(path: str, height: int, width: int, bands: int = 1) -> None:

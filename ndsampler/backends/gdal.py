@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.backends.claims import check_blocks, check_size, check_window
+from ndsampler.backends.claims import JPEG2000, check_blocks, check_size, check_window
 from ndsampler.backends.formats.tiff_header import has_color_map
 from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
@@ -434,15 +434,13 @@ def is_indexed(dataset: DatasetReader) -> bool:
     with GATE:
         if dataset.count != 1 or dataset.colorinterp[0].name != "palette":
             return False
-        if dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+        if is_tiff(dataset) and dataset.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
             return False
         try:
             table = dataset.colormap(1)
         except ValueError:  # there is no table
             return False
-        return (
-            table != BLACK_AND_WHITE or dataset.driver not in ("GTiff", "COG") or _has_color_map(dataset.name)
-        )
+        return table != BLACK_AND_WHITE or not is_tiff(dataset) or _has_color_map(dataset.name)
 
 
 def _has_color_map(path: str) -> bool:
@@ -482,7 +480,7 @@ def reads_windows(dataset: DatasetReader) -> bool:
             return False
         rows, cols = dataset.block_shapes[0]
         one_block = rows >= dataset.height and cols >= dataset.width
-        return not (one_block and dataset.compression is not None)
+        return not (one_block and (dataset.driver == JPEG2000 or dataset.compression is not None))
 
 
 def is_tiff(dataset: DatasetReader) -> bool:

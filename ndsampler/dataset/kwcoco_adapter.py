@@ -181,7 +181,8 @@ def last_entries(dset: Any) -> tuple[Any, ...]:
     Args:
         dset: a ``kwcoco.CocoDataset``.
     """
-    return (*dset.dataset.get("annotations", ())[-1:], *dset.dataset.get("images", ())[-1:])
+    sections = (dset.dataset.get(name) for name in ("annotations", "images"))
+    return tuple(section[-1] for section in sections if isinstance(section, list) and section)
 
 
 def build_hash(dset: Any) -> str | None:

@@ -8,6 +8,8 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ndsampler.dataset.segmentations import is_empty
 from ndsampler.errors import TargetError, UnknownTargetError
 from ndsampler.utils.ids import list_ids
@@ -120,7 +122,7 @@ def _is_complete(target: dict[str, Any]) -> bool:
 
 def _check_image(target: dict[str, Any], aid: Any, ann: dict[str, Any]) -> None:
     """Refuse a window on one image that an annotation of another image would place."""
-    if target["gid"] != ann["image_id"]:
+    if np.any(target["gid"] != ann["image_id"]):
         raise TargetError(
             f"annotation {aid} belongs to image {ann['image_id']!r}, and the target states gid "
             f"{target['gid']!r}; leave out one of them, or give 'cx' and 'cy', or 'slices'"
