@@ -361,7 +361,7 @@ class Frames(HtmlSummary):
         # Opening it for reading first finds damage, and names the image.
         self.reader.asset_shape(layout, layout.assets[0])
         mapped = map_array(file)
-        return mapped[:, :, 0] if mapped.ndim == 3 and mapped.shape[2] == 1 else mapped
+        return mapped[:, :, 0] if mapped.shape[2] == 1 else mapped
 
     @fork_safe
     def load_frame(self, image_id: Any) -> FrameView:

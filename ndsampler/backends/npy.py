@@ -399,17 +399,13 @@ def _read_header(file: BinaryIO, path: str) -> NpyHeader:
 
 
 def map_array(path: str) -> np.memmap[Any, np.dtype[Any]]:
-    """Return the array of a ``.npy`` file as a read-only memory map of the shape that is stored.
+    """Return the (height, width, channels) array of a ``.npy`` file as a read-only memory map.
 
     Raises:
         CacheError: if it cannot be opened, or holds something else.
     """
-    try:
-        with open(path, "rb") as file:
-            shape, order, dtype, start = _read_header(file, path)
-            return np.memmap(file, dtype, "r", start, shape, order)
-    except OSError as ex:
-        raise CacheError(f"{path} cannot be opened: {ex}") from ex
+    with _opened(path) as (file, layout):
+        return np.memmap(file, layout.dtype, "r", layout.start, layout.shape, layout.order)
 
 
 @register("npy")

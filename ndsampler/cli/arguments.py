@@ -200,6 +200,26 @@ def add_images(add: Any, of: str) -> None:
     add("--images", type=_folder, metavar="DIR", help=text)
 
 
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """Add the argument ``src``, which names a dataset, and the option ``--images``.
+
+    Args:
+        parser: the parser of the command.
+    """
+    add_positional(parser, "src", "the dataset, an MS-COCO or kwcoco file")
+    add_images(parser.add_argument, "src")
+
+
+def add_window(add: Any) -> None:
+    """Add the option ``--window``, the size of a window, which is None by default.
+
+    Args:
+        add: ``add_argument`` of the parser of the command.
+    """
+    text = "side of a window, or HEIGHTxWIDTH (default: to suit)"
+    add("--window", type=parse_window, metavar="PIXELS", help=text)
+
+
 def parse_window(text: str) -> tuple[int, int]:
     """Return height and width of a window, as an option gives them.
 

@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_images, add_positional, add_switch, take_positional
+from ndsampler.cli.arguments import add_dataset, add_switch, take_positional
 from ndsampler.cli.console import FINE, FOUND, complain, progress_stream, say, say_json
 from ndsampler.errors import ArgumentError
 from ndsampler.utils.formatting import format_bytes, format_duration, printable
@@ -55,9 +55,8 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_positional(parser, "src", "the dataset, an MS-COCO or kwcoco file")
+    add_dataset(parser)
     add = parser.add_argument
-    add_images(add, "src")
     add(
         "--backend",
         default="cog",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ndsampler.cli.arguments import add_images, add_positional, parse_window, take_positional
+from ndsampler.cli.arguments import add_dataset, add_window, take_positional
 from ndsampler.cli.console import FINE, say
 from ndsampler.errors import ArgumentError
 from ndsampler.utils.formatting import printable
@@ -40,9 +40,8 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_positional(parser, "src", "the dataset, an MS-COCO or kwcoco file")
+    add_dataset(parser)
     add = parser.add_argument
-    add_images(add, "src")
     add(
         "--out",
         default="sheet.png",
@@ -51,12 +50,7 @@ def add_parser(commands: Any) -> None:
     )
     add("--what", default="positives", choices=KINDS, help="what to draw (default: positives)")
     add("--count", type=int, default=8, metavar="N", help="most samples (default: 8)")
-    add(
-        "--window",
-        type=parse_window,
-        metavar="PIXELS",
-        help="side of a window, or HEIGHTxWIDTH (default: to suit)",
-    )
+    add_window(add)
     add("--bands", metavar="CODE", help="one channel, or three to show as red, green and blue: nir|red|green")
     add("--side", type=int, metavar="PIXELS", help="room for each sample in the picture (default: to suit)")
     add("--seed", type=int, default=0, metavar="N", help="selects the samples (default: 0)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.cli.arguments import add_images, add_positional, add_switch, parse_window, take_positional
+from ndsampler.cli.arguments import add_dataset, add_switch, add_window, take_positional
 from ndsampler.cli.console import FINE, say, say_json
 from ndsampler.utils.formatting import format_bytes, format_count, format_table, printable
 
@@ -39,15 +39,9 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_positional(parser, "src", "the dataset, an MS-COCO or kwcoco file")
+    add_dataset(parser)
     add = parser.add_argument
-    add_images(add, "src")
-    add(
-        "--window",
-        type=parse_window,
-        metavar="PIXELS",
-        help="side of a window, or HEIGHTxWIDTH (default: to suit)",
-    )
+    add_window(add)
     add("--out", metavar="FILE", help="also draw the numbers as bars, in a .png, .jpg or .webp file")
     add_switch(parser, "json", "print the numbers as JSON")
     parser.set_defaults(run=run)
