@@ -32,6 +32,9 @@ NOBODY = 65534
 #: Seconds within which a process ends that has done its work or was killed.
 DYING_SECONDS = 30.0
 
+#: Seconds between two looks whether a child has ended.
+LOOK_SECONDS = 0.05
+
 #: Seconds after which the system ends a fork whose parent no longer waits for it.
 LIFETIME = 2 * 3600
 
@@ -73,6 +76,7 @@ class Child:
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._read, write = os.pipe()
+        self._reaped = self._status = 0
         self.pid = os.fork()
         if self.pid:
             os.close(write)
@@ -101,14 +105,20 @@ class Child:
         deadline = time.monotonic() + timeout
         with selectors.DefaultSelector() as selector, os.fdopen(self._read, "rb", buffering=0) as pipe:
             selector.register(pipe, selectors.EVENT_READ)
-            while selector.select(max(0.0, deadline - time.monotonic())):
-                block = pipe.read(65_536)
-                if not block:
+            while True:
+                # Processes that the child started may keep the pipe open after its end.
+                ended = self._has_ended()
+                if selector.select(0.0 if ended else LOOK_SECONDS):
+                    block = pipe.read(65_536)
+                    if not block:
+                        break
+                    told += block
+                elif ended:
                     break
-                told += block
-            else:
-                os.kill(self.pid, signal.SIGABRT)
-                told += b" [the child hung]"
+                elif time.monotonic() > deadline:
+                    os.kill(self.pid, signal.SIGABRT)
+                    told += b" [the child hung]"
+                    break
         return self.reap(), told.decode(errors="replace")
 
     def kill(self) -> int:
@@ -123,12 +133,28 @@ class Child:
         for _ in range(2):
             deadline = time.monotonic() + DYING_SECONDS
             while time.monotonic() < deadline:
-                ended, status = os.waitpid(self.pid, os.WNOHANG)
-                if ended:
-                    return os.waitstatus_to_exitcode(status)
+                if self._has_ended():
+                    return os.waitstatus_to_exitcode(self._status)
                 time.sleep(0.002)
             os.kill(self.pid, signal.SIGKILL)
         raise TimeoutError(f"process {self.pid} was killed and does not end")
+
+    def _has_ended(self) -> bool:
+        """Return whether the child has ended, and keep its status."""
+        if not self._reaped:
+            self._reaped, self._status = os.waitpid(self.pid, os.WNOHANG)
+        return bool(self._reaped)
+
+
+def read_soon(descriptor: int, size: int = 65_536, timeout: float = PATIENCE) -> bytes:
+    """Return what can be read from a pipe.
+
+    Raises:
+        TimeoutError: if nothing comes within ``timeout`` seconds.
+    """
+    if not select.select([descriptor], [], [], timeout)[0]:
+        raise TimeoutError(f"nothing came through the pipe within {timeout:g} s")
+    return os.read(descriptor, size)
 
 
 def run_child(work: Callable[[], Any], timeout: float = PATIENCE) -> str:

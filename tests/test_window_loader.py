@@ -23,7 +23,7 @@ from helpers_loader import (
     worker_ids,
 )
 from helpers_optional import import_optional
-from helpers_processes import Child, check_script, needs_fork, run_child
+from helpers_processes import Child, check_script, needs_fork, read_soon, run_child
 from helpers_threads import PATIENCE, wait_until
 
 from ndsampler import CocoSampler
@@ -310,7 +310,7 @@ def test_workers_end_with_a_program_that_is_killed(dataset):
         wait_long()
 
     child = Child(work)
-    workers = [int(pid) for pid in os.read(read, 100).split()]
+    workers = [int(pid) for pid in read_soon(read).split()]
     os.close(read)
     os.close(write)
     child.kill()

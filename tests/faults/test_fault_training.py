@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -123,12 +124,16 @@ class Run:
         ]
         for child in children:
             code, told = child.join(LOADER_SECONDS)
+            # A worker of torch that starts while its parent is killed does not notice.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
             assert code in (0, -signal.SIGKILL), told
         if (self.folder / "next.json").exists():
             os.replace(self.folder / "next.json", self.state)
 
     def _rank(self, rank: int, ranks: int, batch_size: int, workers: int, steps: int) -> None:
         """Load batches and note their digests; rank 0 saves its state after each step but the last."""
+        os.setpgid(0, 0)
         sampler = TargetSampler(self.order, rank, ranks, "keep", self.dataset)
         if self.state.exists():
             sampler.load_state_dict(json.loads(self.state.read_text()))
@@ -164,7 +169,6 @@ def test_killed_runs_go_on_with_other_numbers_of_ranks(tmp_path, dataset, order,
     share = EPOCHS * len(order) // (kills + 1)
     for kill in range(kills):
         ranks, batch_size = rng.choice([1, 2, 3]), rng.choice([1, 3, 4])
-        # Workers whose loader was killed notice it after some seconds.
         run.go(ranks, batch_size, 2 * (kill % 4 == 1), rng.randint(0, 2 * share // (ranks * batch_size)))
     run.go(2, 5, 0, 10**6)
     records = run.records()
