@@ -1,9 +1,9 @@
 """
 The step of a ResNet-50 with samples of the library beside one with synthetic data.
 
-``python -m benchmarks.training_step`` needs torch and torchvision, and times a GPU if there is one. Both sides
-take the same steps with the same network; the synthetic side trains on one batch that stays on the device. The
-sides take turns, so that neither profits from a warmer machine.
+``python -m benchmarks.training_step`` needs torch and torchvision, and times a GPU if there is one. Both
+sides take the same steps with the same network; the synthetic side trains on one batch that stays on the
+device. The sides take turns, so that neither profits from a warmer machine.
 """
 
 from __future__ import annotations
