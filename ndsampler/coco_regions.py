@@ -318,7 +318,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
         check_dataset(self.dset)
         known = list_categories(self.dset)
-        return CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
+        # object_categories() would check the graph for a second time, and slowly.
+        return CategoryTree(self.dset.category_graph()) if known else CategoryTree()
 
     #: The same as :attr:`classes`.
     catgraph = classes
