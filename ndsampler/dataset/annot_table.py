@@ -163,9 +163,13 @@ class AnnotTable(Columns):
         return edges
 
     @LazyAttribute
-    def signed_ltrb(self) -> NDArray[np.float64]:
-        """(4, N) :attr:`ltrb` with right and bottom negated, so that one comparison tests all four edges."""
-        return self.ltrb * np.array([[1.0], [1.0], [-1.0], [-1.0]])
+    def signed_edges(self) -> NDArray[np.float64]:
+        """(4, N) negated right, negated bottom, left and top of every box.
+
+        A box touches another one if each of them is at most the other's negated left, negated top, right and
+        bottom, so one comparison tests all four edges.
+        """
+        return self.ltrb[[2, 3, 0, 1]] * np.array([[-1.0], [-1.0], [1.0], [1.0]])
 
     @LazyAttribute
     def image_rows(self) -> NDArray[np.int64]:
@@ -177,7 +181,7 @@ class AnnotTable(Columns):
         """Image id of each annotation."""
         return self.images.gids[self.image_rows]
 
-    @property
+    @LazyAttribute
     def n_unboxed(self) -> int:
         """Number of annotations that have geometry but state no box."""
         return int((~self.has_box & ~np.isnan(self.boxes[:, 0])).sum())
