@@ -282,10 +282,17 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             SourceError: if the dataset does not state the size of an image with annotations, and its file
                 cannot be read.
         """
-        now = self.present()
-        return self._targets_of(now) if self._own_targets is None else self._own_targets
+        return self._all_targets(self.present())
 
-    def _targets_of(self, derived: Derived) -> kwarray.DataFrameArray:
+    def _all_targets(self, derived: Derived) -> kwarray.DataFrameArray:
+        """Return the table of targets that a program has set, else that of one state of the dataset."""
+        if self._own_targets is not None:
+            return self._own_targets
+        known: kwarray.DataFrameArray | None = derived.values.get("targets")
+        return self._make_targets(derived) if known is None else known
+
+    @fork_safe
+    def _make_targets(self, derived: Derived) -> kwarray.DataFrameArray:
         table = self._table_of(derived)
         if table.n_unboxed != self._n_left_out:
             self._n_left_out = table.n_unboxed
@@ -359,9 +366,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     @property
     def n_positives(self) -> int:
         """Number of positives in the pool."""
-        chosen = self.present().values.get("positives")
-        # The targets, and sizes that they need, are made before a program starts workers.
-        return len(self.targets) if chosen is None else len(chosen)
+        return self._count_positives(self.present())
 
     @property
     def n_negatives(self) -> int:
@@ -394,16 +399,20 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             >>> self.get_item(n_pos + 1)["aid"]
             -1
         """
-        n_positives, total = self.n_positives, self.n_samples
+        now = self.present()
+        n_positives, pool = self._count_positives(now), now.values.get("negatives")
+        total = n_positives + (0 if pool is None else len(pool))
         if index is None:
             index = random_index(total, rng, "targets")
-        if self._negative_pool is None and as_index(index, "targets of the pool") >= total:
+        if pool is None and as_index(index, "targets of the pool") >= total:
             raise MissingNegativePool(
                 f"index {index} is out of bounds for {n_positives} positives, and there is no pool of "
                 "negatives behind them; make one by preselect(n_neg=...)"
             )
         index = as_position(index, total, "targets of the pool")
-        return self.get_positive(index) if index < n_positives else self.get_negative(index - n_positives)
+        if pool is None or index < n_positives:
+            return self._positive(now, index)
+        return pool[index - n_positives]
 
     @fork_safe
     def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
@@ -427,12 +436,20 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             True
         """
         now = self.present()
-        targets = self._targets_of(now) if self._own_targets is None else self._own_targets
-        chosen = now.values.get("positives")
-        total = len(targets) if chosen is None else len(chosen)
+        total = self._count_positives(now)
         index = random_index(total, rng, "positives") if index is None else index
-        index = as_position(index, total, "positives")
-        return targets.iloc[index if chosen is None else chosen[index]]
+        return self._positive(now, as_position(index, total, "positives"))
+
+    def _positive(self, present: Derived, position: int) -> dict[str, Any]:
+        """Return a positive of the pool, by its position from 0."""
+        chosen = present.values.get("positives")
+        return self._all_targets(present).iloc[position if chosen is None else int(chosen[position])]
+
+    def _count_positives(self, present: Derived) -> int:
+        """Return the number of positives in the pool."""
+        chosen = present.values.get("positives")
+        # The targets, and sizes that they need, are made before a program starts workers.
+        return len(self._all_targets(present)) if chosen is None else len(chosen)
 
     @fork_safe
     def get_negative(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
