@@ -177,7 +177,7 @@ class AnnotTable(Columns):
         """Image id of each annotation."""
         return self.images.gids[self.image_rows]
 
-    @property
+    @LazyAttribute
     def n_unboxed(self) -> int:
         """Number of annotations that have geometry but state no box."""
         return int((~self.has_box & ~np.isnan(self.boxes[:, 0])).sum())
