@@ -203,7 +203,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             return self._tree(gid).query(ltrb) + first
         left, top, right, bottom = ltrb
         touches = edges[:, first:stop] <= np.array([[right], [bottom], [-1.0 * left], [-1.0 * top]])
-        return np.logical_and.reduce(touches).nonzero()[0] + first
+        result: NDArray[np.int64] = np.logical_and.reduce(touches).nonzero()[0] + first
+        return result
 
     def visible_aids(
         self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
@@ -317,7 +318,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         queries = ltrb_array(box).tolist()
         rows = [self.overlapping_rows(gid, tuple(query)) for query in queries]
         found = rows[0] if len(rows) == 1 else np.unique(np.concatenate([NO_ROWS, *rows]))
-        return self.columns.aids[found].tolist()
+        result: list[int] = self.columns.aids[found].tolist()
+        return result
 
     @fork_safe
     def ious(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
@@ -526,7 +528,8 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
         images = self._index.columns.images
         row = images.index_of(self._gid)
         images.require_sizes(np.array([row]))
-        return column[row]
+        result: np.int32 = column[row]
+        return result
 
     @property
     def aid_to_ltrb(self) -> dict[int, tuple[float, float, float, float]]:
@@ -543,7 +546,8 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
             ltrb: left, top, right, bottom in image pixels.
         """
         rows = self._index.overlapping_rows(self._gid, ltrb)
-        return self._index.columns.aids[rows].tolist()
+        result: list[int] = self._index.columns.aids[rows].tolist()
+        return result
 
 
 class _ImageViews(Mapping[int, ImageView]):

@@ -165,7 +165,8 @@ class AnnotTable(Columns):
     @LazyAttribute
     def signed_ltrb(self) -> NDArray[np.float64]:
         """(4, N) :attr:`ltrb` with right and bottom negated, so that one comparison tests all four edges."""
-        return self.ltrb * np.array([[1.0], [1.0], [-1.0], [-1.0]])
+        result: NDArray[np.float64] = self.ltrb * np.array([[1.0], [1.0], [-1.0], [-1.0]])
+        return result
 
     @LazyAttribute
     def image_rows(self) -> NDArray[np.int64]:
@@ -283,7 +284,8 @@ class AnnotTable(Columns):
         import ubelt as ub
 
         columns = (self.images.gids, self.offsets, self.aids, self.cids, self.boxes)
-        return ub.hash_data([column.tobytes() for column in columns])
+        result: str = ub.hash_data([column.tobytes() for column in columns])
+        return result
 
     def rows_in_dataset_order(self) -> NDArray[np.int64]:
         """Return the rows in the order in which the dataset lists its annotations."""

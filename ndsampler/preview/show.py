@@ -14,6 +14,7 @@ from ndsampler.coco_regions import CocoRegions
 from ndsampler.errors import ArgumentError, ArgumentTypeError
 from ndsampler.preview.choice import in_turn, load_strip, usual_window
 from ndsampler.preview.picture import Picture
+from ndsampler.preview.predictions import Predict, pair_up
 from ndsampler.preview.sample import Bands, parse_bands, rgb_of, split_frames
 from ndsampler.preview.sheet import draw_sheet, frame_captions
 from ndsampler.preview.windows import draw_windows
@@ -33,6 +34,9 @@ IMAGE_SIDE, GRID_SIDE = 300, 900
 #: Side of the window of a video, in pixels, unless one is given.
 VIDEO_SIDE = 256
 
+#: Samples in a row of the sheet that have their predictions beside them.
+_PAIRS = 2
+
 #: Positives among which those of each category are looked for.
 MOST_POSITIVES = 2000
 
@@ -51,6 +55,7 @@ class Showing:
         rng: Any = 0,
         side: int | None = None,
         title: str | None = None,
+        predict: Predict | None = None,
     ) -> Picture:
         """Draw samples, with their annotations, on one sheet.
 
@@ -70,12 +75,17 @@ class Showing:
             side: room for each sample in pixels. Samples are enlarged by whole numbers only. By default
                 they take about 300 pixels.
             title: line at the top; by default one that says what is shown.
+            predict: a function that predicts what a sample contains. It is called with each sample, and its
+                predictions are drawn beside the annotations. It returns a ``kwimage.Detections`` in
+                coordinates of the sample; or an array of (height, width) labels, which are numbered as in
+                ``SampleDataset.label_names``: 0 is background.
 
         Returns:
             A picture that notebooks display and that ``save(path)`` writes.
 
         Raises:
-            ArgumentError: if there is nothing to show, a band is missing, or ``what`` is unknown.
+            ArgumentError: if there is nothing to show, a band is missing, ``what`` is unknown, or
+                predictions do not fit their samples.
             TargetError, SourceError: as ``load_sample`` does.
 
         Example:
@@ -88,9 +98,14 @@ class Showing:
         if what == "grid" or (isinstance(what, Mapping) and "positives_indexes" in what):
             return _show_grid(sampler, what, request, title)
         samples, captions, usual = _load(sampler, what, request)
-        samples = [_in_bands(sample, bands) for sample in samples]
         title = usual if title is None else title
-        return Picture(draw_sheet(samples, sampler.classes, side=side, title=title, captions=captions))
+        options: dict[str, Any] = {}
+        if predict is not None:
+            options["columns"], title = 2 * _PAIRS, f"{title}: each beside its prediction" if title else title
+            samples, captions = pair_up(samples, predict, sampler.classes)
+        samples = [_in_bands(sample, bands) for sample in samples]
+        options |= {"side": side, "title": title, "captions": captions}
+        return Picture(draw_sheet(samples, sampler.classes, **options))
 
     def _repr_html_(self) -> str:
         """Return what the sampler holds as a table for notebooks, without reading an image."""

@@ -92,7 +92,8 @@ def clipped_boxes(sample: Sample) -> NDArray[np.float64]:
     (top, bottom), (left, right) = params["st_dims"]
     size = (right - left) / params["tf_rel_to_abs"][0, 0], (bottom - top) / params["tf_rel_to_abs"][1, 1]
     found = np.stack([x, y, x + width, y + height], axis=1)
-    return np.clip(found, 0, [*size, *size])
+    result: NDArray[np.float64] = np.clip(found, 0, [*size, *size])
+    return result
 
 
 def _keypoints(view: SampleView) -> NDArray[np.float32]:
