@@ -252,3 +252,19 @@ def test_labels_are_drawn_as_the_outlines_of_their_categories(sampler, sheets):
 def test_a_prediction_that_does_not_fit_its_sample_is_refused(sampler, prediction, error, message):
     with pytest.raises(error, match=message):
         sampler.show(count=1, window_dims=(40, 40), predict=lambda sample: prediction)
+
+
+def test_an_image_of_many_bands_is_shown_in_its_natural_colors(sampler, sheets):
+    target = {"gid": 6, "slices": (slice(0, 40), slice(0, 40))}
+    sampler.show(target)
+    expected = sampler.load_sample({**target, "channels": "red|green|blue"})
+    assert np.array_equal(sheets[0][0][0]["im"], expected["im"])
+
+
+def test_the_title_names_the_bands_that_the_colors_show(sampler, sheets):
+    sampler.show("positives", count=1, bands=[2, 1, 0])
+    sampler.show("positives", count=1, bands=[1])
+    assert [options["title"].partition(": ")[2] for _, options in sheets] == [
+        "channel 2, channel 1, channel 0 as red, green, blue",
+        "channel 1 in gray",
+    ]
