@@ -27,6 +27,7 @@ from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.interleave import can_interleave, interleave
 from ndsampler.utils.lazy import LazyAttribute
 from ndsampler.utils.logs import get_logger
 
@@ -50,10 +51,6 @@ MAX_TILE = 1024
 #: two thirds of the time that GDAL takes to write into a transposed view. Below, the second call costs more
 #: than it saves; above, the second buffer does.
 MERGE_SIZES = (2**15, 2**20)
-
-#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged. It has none for
-#: the 16 bytes of complex128.
-MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
 #: Types of GDAL that numpy does not have, and the types that hold their values.
 NUMPY_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
@@ -402,25 +399,8 @@ def read_overview(dataset: DatasetReader, dims: tuple[int, int]) -> NDArray[Any]
 
 
 def _can_merge(count: int, dtype: np.dtype[Any]) -> bool:
-    """Whether OpenCV can merge so many planes of a type."""
-    return 2 <= count <= 4 and dtype.itemsize in MERGE_TYPES
-
-
-def interleave(planes: NDArray[Any]) -> NDArray[Any]:
-    """Return (channels, height, width) planes as contiguous (height, width, channels) pixels.
-
-    Args:
-        planes: 2 to 4 planes of any numeric type.
-
-    Example:
-        >>> interleave(np.arange(4).reshape(2, 1, 2)).tolist()
-        [[[0, 2], [1, 3]]]
-    """
-    from ndsampler.utils.require import require_opencv
-
-    carrier = MERGE_TYPES[planes.dtype.itemsize]
-    merged: NDArray[Any] = require_opencv().merge(list(planes.view(carrier)))
-    return merged.view(planes.dtype)
+    """Whether OpenCV merges so many planes of a type in less time than GDAL."""
+    return count <= 4 and can_interleave(count, dtype)
 
 
 def is_indexed(dataset: DatasetReader) -> bool:
