@@ -425,7 +425,7 @@ class Mixin_CategoryTree_Torch:
         raise NotImplementedError(f"{type(self).__name__} does not say how its categories are indexed")
 
 
-class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):
+class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):  # type: ignore[misc, unused-ignore]
     """
     Categories that exclude each other, or form a hierarchy.
 
@@ -488,7 +488,8 @@ class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):
                 self.id_to_node = {_as_id(cid): node for cid, node in data.id_to_node.items()}
                 self.node_to_id = {node: cid for cid, node in self.id_to_node.items()}
             return self
-        return super().coerce(data, **kw)
+        result: Tree = super().coerce(data, **kw)
+        return result
 
     def _build_index(self) -> None:
         super()._build_index()

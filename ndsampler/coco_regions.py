@@ -58,9 +58,10 @@ if TYPE_CHECKING:
 
     import kwarray
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
     from ndsampler.category_tree import CategoryTree
-    from ndsampler.types import PathLike
+    from ndsampler.types import GridArguments, GridTask, PathLike, SampleGrid, WindowSize
     from ndsampler.utils.random_state import Rng
 
 __all__ = [
@@ -231,7 +232,10 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         return self._table_of(self.present())
 
     def _table_of(self, derived: Derived) -> AnnotTable:
-        return derived.get("table", lambda: AnnotTable.from_coco(self.dset, self._size_source()))
+        result: AnnotTable = derived.get(
+            "table", lambda: AnnotTable.from_coco(self.dset, self._size_source())
+        )
+        return result
 
     def _size_source(self) -> SizeSource:
         return SizeSource(self.dset, self._images, self.verbose)
@@ -269,7 +273,10 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         known: FrameIntersectionIndex | None = derived.values.get("index")
         if known is not None:
             return known
-        return derived.get("index", lambda: FrameIntersectionIndex.from_table(self._table_of(derived)))
+        result: FrameIntersectionIndex = derived.get(
+            "index", lambda: FrameIntersectionIndex.from_table(self._table_of(derived))
+        )
+        return result
 
     @property
     @fork_safe
@@ -310,7 +317,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
         They are shares of the smaller side of the image, in random order.
         """
-        return self.present().get("anchors", lambda: relative_sizes(self.targets))
+        result: NDArray[np.float64] = self.present().get("anchors", lambda: relative_sizes(self.targets))
+        return result
 
     @property
     @fork_safe
@@ -334,7 +342,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     @property
     def image_ids(self) -> list[int]:
         """Image ids, ascending."""
-        return self.annot_table.images.gids.tolist()
+        result: list[int] = self.annot_table.images.gids.tolist()
+        return result
 
     def lookup_class_name(self, class_id: int) -> str:
         """Return the name of a category.
@@ -350,7 +359,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             >>> self.lookup_class_name(self.lookup_class_id("star"))
             'star'
         """
-        return look_up(self.classes.id_to_node, "id", class_id)
+        result: str = look_up(self.classes.id_to_node, "id", class_id)
+        return result
 
     def lookup_class_id(self, class_name: str) -> int:
         """Return the id of a category.
@@ -361,7 +371,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         Raises:
             UnknownIdError: if the dataset has no such category.
         """
-        return look_up(self.classes.node_to_id, "name", class_name)
+        result: int = look_up(self.classes.node_to_id, "name", class_name)
+        return result
 
     @property
     def n_positives(self) -> int:
@@ -412,7 +423,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         index = as_position(index, total, "targets of the pool")
         if pool is None or index < n_positives:
             return self._positive(now, index)
-        return pool[index - n_positives]
+        negative: dict[str, Any] = pool[index - n_positives]
+        return negative
 
     @fork_safe
     def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
@@ -443,7 +455,9 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     def _positive(self, present: Derived, position: int) -> dict[str, Any]:
         """Return a positive of the pool, by its position from 0."""
         chosen = present.values.get("positives")
-        return self._all_targets(present).iloc[position if chosen is None else int(chosen[position])]
+        row = position if chosen is None else int(chosen[position])
+        positive: dict[str, Any] = self._all_targets(present).iloc[row]
+        return positive
 
     def _count_positives(self, present: Derived) -> int:
         """Return the number of positives in the pool."""
@@ -471,7 +485,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             >>> self.get_negative(rng=0) == self.get_negative(rng=0)
             True
         """
-        pool = self.present().values.get("negatives")
+        pool: NegativePool | None = self.present().values.get("negatives")
         if index is None:
             if pool:
                 return pool.next(rng)
@@ -489,7 +503,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         n_pos: int | None = None,
         n_neg: int | None = None,
         neg_to_pos_ratio: float | None = None,
-        window_dims: Sequence[int] | None = None,
+        window_dims: WindowSize | None = None,
         rng: Rng = None,
         verbose: int = 0,
     ) -> tuple[int, int]:
@@ -543,9 +557,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             logger.info("preselected %d positives and %d negatives", n_pos, n_neg)
         return n_pos, n_neg
 
-    def _make_negatives(
-        self, num: int, window_dims: Sequence[int] | None, rng: np.random.RandomState
-    ) -> NegativePool:
+    def _make_negatives(self, num: int, window_dims: Any, rng: np.random.RandomState) -> NegativePool:
         window = None if window_dims is None else window_pair(window_dims, "negatives")
         return NegativePool(self._negative_source(window) if num else None, num, rng)
 
@@ -555,8 +567,12 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
     @fork_safe
     def new_sample_grid(
-        self, task: str, window_dims: Any, window_overlap: float | Sequence[float] = 0, **kwargs: Any
-    ) -> dict[str, Any]:
+        self,
+        task: GridTask,
+        window_dims: WindowSize | None,
+        window_overlap: float | Sequence[float] = 0,
+        **kwargs: Unpack[GridArguments],
+    ) -> SampleGrid:
         """Return targets that cover the whole dataset, side by side.
 
         Args:

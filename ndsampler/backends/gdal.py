@@ -232,10 +232,11 @@ class RasterReader:
 
     def _original_dtype(self) -> np.dtype[Any]:
         """Return the type of the values: of an entry, that of its source, which GDAL may lack."""
-        if self._stored_dtype.name not in STAND_INS.values():
-            return self._stored_dtype
+        dtype: np.dtype[Any] = self._stored_dtype
+        if dtype.name not in STAND_INS.values():
+            return dtype
         stated = self.dataset.tags().get(DTYPE_TAG)
-        return np.dtype(stated) if stated in STAND_INS else self._stored_dtype
+        return np.dtype(stated) if stated in STAND_INS else dtype
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
         """Return the sizes of the overviews; none for an image with a color table: they average indexes."""
@@ -541,7 +542,8 @@ def is_tiled(path: str) -> bool:
         plan = None if version is None else choose_plan(version)
         if plan is not None and plan.arrangement is not Arrangement.FIRST:
             return False
-        return max(dataset.block_shapes[0]) <= MAX_TILE
+        result: bool = max(dataset.block_shapes[0]) <= MAX_TILE
+        return result
 
 
 def is_forked() -> bool:

@@ -74,7 +74,8 @@ def to_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     lowest, highest = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     rounded = np.rint(values)
     if highest <= EXACT:
-        return np.clip(rounded, lowest, highest).astype(dtype)
+        result: NDArray[Any] = np.clip(rounded, lowest, highest).astype(dtype)
+        return result
     below, above = rounded <= float(lowest), rounded >= float(highest)
     whole = np.where(below | above, 0, rounded).astype(dtype)
     whole[below], whole[above] = lowest, highest

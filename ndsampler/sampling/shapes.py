@@ -268,7 +268,8 @@ class Shift:
     def boxes(self, xywh: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return translated (N, 4) boxes."""
         x, y = self.offset.tolist()
-        return xywh + np.array((x, y, 0.0, 0.0))
+        result: NDArray[np.float64] = xywh + np.array((x, y, 0.0, 0.0))
+        return result
 
     def shapes(self, shapes: Sequence[kwimage.MultiPolygon | None]) -> list[kwimage.MultiPolygon | None]:
         """Return the translated polygons of annotations, and None for those that have none.
