@@ -232,10 +232,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         return self._table_of(self.present())
 
     def _table_of(self, derived: Derived) -> AnnotTable:
-        result: AnnotTable = derived.get(
-            "table", lambda: AnnotTable.from_coco(self.dset, self._size_source())
-        )
-        return result
+        return derived.get("table", lambda: AnnotTable.from_coco(self.dset, self._size_source()))
 
     def _size_source(self) -> SizeSource:
         return SizeSource(self.dset, self._images, self.verbose)
@@ -273,10 +270,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         known: FrameIntersectionIndex | None = derived.values.get("index")
         if known is not None:
             return known
-        result: FrameIntersectionIndex = derived.get(
-            "index", lambda: FrameIntersectionIndex.from_table(self._table_of(derived))
-        )
-        return result
+        return derived.get("index", lambda: FrameIntersectionIndex.from_table(self._table_of(derived)))
 
     @property
     @fork_safe
@@ -317,8 +311,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
         They are shares of the smaller side of the image, in random order.
         """
-        result: NDArray[np.float64] = self.present().get("anchors", lambda: relative_sizes(self.targets))
-        return result
+        return self.present().get("anchors", lambda: relative_sizes(self.targets))
 
     @property
     @fork_safe
@@ -342,8 +335,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     @property
     def image_ids(self) -> list[int]:
         """Image ids, ascending."""
-        result: list[int] = self.annot_table.images.gids.tolist()
-        return result
+        return self.annot_table.images.gids.tolist()  # type: ignore[no-any-return]
 
     def lookup_class_name(self, class_id: int) -> str:
         """Return the name of a category.
@@ -359,8 +351,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             >>> self.lookup_class_name(self.lookup_class_id("star"))
             'star'
         """
-        result: str = look_up(self.classes.id_to_node, "id", class_id)
-        return result
+        return str(look_up(self.classes.id_to_node, "id", class_id))
 
     def lookup_class_id(self, class_name: str) -> int:
         """Return the id of a category.
@@ -371,8 +362,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         Raises:
             UnknownIdError: if the dataset has no such category.
         """
-        result: int = look_up(self.classes.node_to_id, "name", class_name)
-        return result
+        return int(look_up(self.classes.node_to_id, "name", class_name))
 
     @property
     def n_positives(self) -> int:
@@ -423,8 +413,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         index = as_position(index, total, "targets of the pool")
         if pool is None or index < n_positives:
             return self._positive(now, index)
-        negative: dict[str, Any] = pool[index - n_positives]
-        return negative
+        return pool[index - n_positives]  # type: ignore[no-any-return]
 
     @fork_safe
     def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
@@ -456,8 +445,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         """Return a positive of the pool, by its position from 0."""
         chosen = present.values.get("positives")
         row = position if chosen is None else int(chosen[position])
-        positive: dict[str, Any] = self._all_targets(present).iloc[row]
-        return positive
+        return self._all_targets(present).iloc[row]  # type: ignore[no-any-return]
 
     def _count_positives(self, present: Derived) -> int:
         """Return the number of positives in the pool."""
