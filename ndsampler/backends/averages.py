@@ -85,6 +85,10 @@ def _sum_type(dtype: np.dtype[Any], level: int) -> np.dtype[Any]:
 def _divide(sums: NDArray[Any], level: int) -> NDArray[Any]:
     """Return the averages of a level from its sums, rounded to the nearest integer, and up from one half."""
     half = 2 ** (2 * level - 1)
+    rounded: NDArray[Any] = sums + sums.dtype.type(half)
     if sums.dtype.kind == "u":
-        return (sums + sums.dtype.type(half)) >> sums.dtype.type(2 * level)
-    return np.floor((sums + sums.dtype.type(half)) * sums.dtype.type(0.25**level))
+        rounded >>= sums.dtype.type(2 * level)
+        return rounded
+    rounded *= sums.dtype.type(0.25**level)
+    np.floor(rounded, out=rounded)
+    return rounded
