@@ -52,14 +52,15 @@ def test_gdal_opens_a_striped_source_and_its_entry_once(opened, tmp_path):
 
 @pytest.mark.parametrize("interleave", ["pixel", "band"])
 @pytest.mark.parametrize(
-    ("sides", "expected"), [((MAX_TILE, MAX_TILE), True), ((16, 2 * MAX_TILE), False), ((2048, 16), False)]
+    ("sides", "expected"),
+    [((MAX_TILE, MAX_TILE), True), ((16, 2 * MAX_TILE), False), ((2048, 16), False), ((16, 48), False)],
 )
 def test_the_sides_of_the_tiles_decide_whether_a_source_is_used_in_place(
     sides, expected, interleave, tmp_path
 ):
     path = write_tiff(
         tmp_path / "image.tif",
-        random_pixels("uint8", 3, (40, 50)),
+        random_pixels("uint8", 3, (40, 48)),
         tiled=True,
         blockysize=sides[0],
         blockxsize=sides[1],

@@ -556,8 +556,11 @@ def is_tiled(path: str) -> bool:
     plan = None if version is None else choose_plan(version)
     if plan is None or plan.arrangement is not Arrangement.FIRST:
         return False
-    tile = plan.pages[0].tile_dims
-    return tile is not None and min(tile) > 0 and max(tile) <= MAX_TILE
+    page = plan.pages[0]
+    # Tiles as wide as the image are no better than strips.
+    if page.tile_dims is None or page.tile_dims[1] == page.width:
+        return False
+    return 0 < max(page.tile_dims) <= MAX_TILE
 
 
 def is_forked() -> bool:
