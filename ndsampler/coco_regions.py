@@ -58,9 +58,10 @@ if TYPE_CHECKING:
 
     import kwarray
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
     from ndsampler.category_tree import CategoryTree
-    from ndsampler.types import PathLike
+    from ndsampler.types import GridArguments, GridTask, PathLike, SampleGrid, WindowSize
     from ndsampler.utils.random_state import Rng
 
 __all__ = [
@@ -325,7 +326,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
         check_dataset(self.dset)
         known = list_categories(self.dset)
-        return CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
+        # object_categories() would check the graph for a second time, and slowly.
+        return CategoryTree(self.dset.category_graph()) if known else CategoryTree()
 
     #: The same as :attr:`classes`.
     catgraph = classes
@@ -333,7 +335,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     @property
     def image_ids(self) -> list[int]:
         """Image ids, ascending."""
-        return self.annot_table.images.gids.tolist()
+        return self.annot_table.images.gids.tolist()  # type: ignore[no-any-return]
 
     def lookup_class_name(self, class_id: int) -> str:
         """Return the name of a category.
@@ -349,7 +351,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             >>> self.lookup_class_name(self.lookup_class_id("star"))
             'star'
         """
-        return look_up(self.classes.id_to_node, "id", class_id)
+        return str(look_up(self.classes.id_to_node, "id", class_id))
 
     def lookup_class_id(self, class_name: str) -> int:
         """Return the id of a category.
@@ -360,7 +362,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         Raises:
             UnknownIdError: if the dataset has no such category.
         """
-        return look_up(self.classes.node_to_id, "name", class_name)
+        return int(look_up(self.classes.node_to_id, "name", class_name))
 
     @property
     def n_positives(self) -> int:
@@ -411,7 +413,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         index = as_position(index, total, "targets of the pool")
         if pool is None or index < n_positives:
             return self._positive(now, index)
-        return pool[index - n_positives]
+        return pool[index - n_positives]  # type: ignore[no-any-return]
 
     @fork_safe
     def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
@@ -442,7 +444,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     def _positive(self, present: Derived, position: int) -> dict[str, Any]:
         """Return a positive of the pool, by its position from 0."""
         chosen = present.values.get("positives")
-        return self._all_targets(present).iloc[position if chosen is None else int(chosen[position])]
+        row = position if chosen is None else int(chosen[position])
+        return self._all_targets(present).iloc[row]  # type: ignore[no-any-return]
 
     def _count_positives(self, present: Derived) -> int:
         """Return the number of positives in the pool."""
@@ -470,7 +473,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             >>> self.get_negative(rng=0) == self.get_negative(rng=0)
             True
         """
-        pool = self.present().values.get("negatives")
+        pool: NegativePool | None = self.present().values.get("negatives")
         if index is None:
             if pool:
                 return pool.next(rng)
@@ -488,7 +491,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         n_pos: int | None = None,
         n_neg: int | None = None,
         neg_to_pos_ratio: float | None = None,
-        window_dims: Sequence[int] | None = None,
+        window_dims: WindowSize | None = None,
         rng: Rng = None,
         verbose: int = 0,
     ) -> tuple[int, int]:
@@ -542,9 +545,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             logger.info("preselected %d positives and %d negatives", n_pos, n_neg)
         return n_pos, n_neg
 
-    def _make_negatives(
-        self, num: int, window_dims: Sequence[int] | None, rng: np.random.RandomState
-    ) -> NegativePool:
+    def _make_negatives(self, num: int, window_dims: Any, rng: np.random.RandomState) -> NegativePool:
         window = None if window_dims is None else window_pair(window_dims, "negatives")
         return NegativePool(self._negative_source(window) if num else None, num, rng)
 
@@ -554,8 +555,12 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
     @fork_safe
     def new_sample_grid(
-        self, task: str, window_dims: Any, window_overlap: float | Sequence[float] = 0, **kwargs: Any
-    ) -> dict[str, Any]:
+        self,
+        task: GridTask,
+        window_dims: WindowSize | None,
+        window_overlap: float | Sequence[float] = 0,
+        **kwargs: Unpack[GridArguments],
+    ) -> SampleGrid:
         """Return targets that cover the whole dataset, side by side.
 
         Args:

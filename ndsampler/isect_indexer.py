@@ -334,9 +334,12 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         queries = ltrb_array(box)
         if len(queries) == 1:
             first, stop, found = self._find(gid, queries[0])
-            return self._hot[2][first:stop][found].tolist()
-        rows = [self.overlapping_rows(gid, tuple(query)) for query in queries.tolist()]
-        return self.columns.aids[np.unique(np.concatenate([NO_ROWS, *rows]))].tolist()
+            aids = self._hot[2][first:stop][found]
+        else:
+            rows = [self.overlapping_rows(gid, tuple(query)) for query in queries.tolist()]
+            aids = self.columns.aids[np.unique(np.concatenate([NO_ROWS, *rows]))]
+        result: list[int] = aids.tolist()
+        return result
 
     @fork_safe
     def ious(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
@@ -545,7 +548,8 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
         images = self._index.columns.images
         row = images.index_of(self._gid)
         images.require_sizes(np.array([row]))
-        return column[row]
+        result: np.int32 = column[row]
+        return result
 
     @property
     def aid_to_ltrb(self) -> dict[int, tuple[float, float, float, float]]:
@@ -562,7 +566,8 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
             ltrb: left, top, right, bottom in image pixels.
         """
         rows = self._index.overlapping_rows(self._gid, ltrb)
-        return self._index.columns.aids[rows].tolist()
+        result: list[int] = self._index.columns.aids[rows].tolist()
+        return result
 
 
 class _ImageViews(Mapping[int, ImageView]):

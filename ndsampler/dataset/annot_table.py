@@ -154,7 +154,7 @@ class AnnotTable(Columns):
     @LazyAttribute
     def ltrb(self) -> NDArray[np.float64]:
         """(4, N) left, top, right, bottom of every box, one contiguous row per edge."""
-        edges = self.boxes.T.copy()
+        edges: NDArray[np.float64] = self.boxes.T.copy()
         backwards = (edges[2:] < 0).any()
         edges[2:] += edges[:2]
         if backwards:
@@ -287,7 +287,8 @@ class AnnotTable(Columns):
         import ubelt as ub
 
         columns = (self.images.gids, self.offsets, self.aids, self.cids, self.boxes)
-        return ub.hash_data([column.tobytes() for column in columns])
+        result: str = ub.hash_data([column.tobytes() for column in columns])
+        return result
 
     def rows_in_dataset_order(self) -> NDArray[np.int64]:
         """Return the rows in the order in which the dataset lists its annotations."""

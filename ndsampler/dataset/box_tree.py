@@ -119,7 +119,8 @@ def touching(signed_edges: NDArray[np.float64], query: NDArray[np.float64]) -> N
         signed_edges: (4, N) part of :attr:`~ndsampler.dataset.annot_table.AnnotTable.signed_edges`.
         query: (4,) left, top, right, bottom in pixels.
     """
-    return np.logical_and.reduce(signed_edges <= (query * _QUERY_SIGNS)[:, None]).nonzero()[0]
+    touched: NDArray[np.bool_] = np.logical_and.reduce(signed_edges <= (query * _QUERY_SIGNS)[:, None])
+    return touched.nonzero()[0]
 
 
 def compared_pairs(

@@ -179,7 +179,9 @@ def _box_columns(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the (N, 4) boxes of annotations, and which of them are stated."""
     boxes = _plain_boxes(rows)
-    if boxes is not None and np.isfinite(boxes[:, :2] + boxes[:, 2:]).all():
+    with np.errstate(over="ignore"):
+        plain = boxes is not None and np.isfinite(boxes[:, :2] + boxes[:, 2:]).all()
+    if boxes is not None and plain:
         return boxes, np.ones(len(boxes), bool)
     found = [box_of(row, imgs) for row in rows]
     boxes = np.array([box for box, _ in found], dtype=np.float64).reshape(-1, 4)

@@ -11,8 +11,9 @@ import numpy as np
 
 from ndsampler.coco_regions import CocoRegions
 from ndsampler.errors import ArgumentError, ArgumentTypeError
-from ndsampler.preview.choice import in_turn, load_strip, usual_window
+from ndsampler.preview.choice import in_turn, load_strip, natural_colors, usual_window
 from ndsampler.preview.picture import Picture
+from ndsampler.preview.predictions import Predict, pair_up
 from ndsampler.preview.sample import Bands, parse_bands, rgb_of, split_frames
 from ndsampler.preview.sheet import draw_sheet, frame_captions
 from ndsampler.preview.show import name_of
@@ -26,6 +27,9 @@ IMAGE_SIDE, GRID_SIDE = 300, 900
 
 #: Side of the window of a video, in pixels, unless one is given.
 VIDEO_SIDE = 256
+
+#: Samples in a row of the sheet that have their predictions beside them.
+_PAIRS = 2
 
 #: Positives among which those of each category are looked for.
 MOST_POSITIVES = 2000
@@ -45,6 +49,8 @@ class ShowRequest:
     """Channels to show."""
     rng: np.random.RandomState
     """The source of randomness."""
+    predict: Predict | None
+    """Predicts what a sample contains; None to draw no predictions."""
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -52,6 +58,10 @@ class ShowRequest:
         names = [] if self.bands is None else parse_bands(self.bands)
         named = names and all(isinstance(name, str) for name in names)
         return {"channels": "|".join(map(str, dict.fromkeys(names)))} if named else {}
+
+    def keys_for(self, sampler: CocoSampler, gid: Any) -> dict[str, Any]:
+        """Return the keys of targets that load the bands of an image: its natural colors by default."""
+        return self.keys if self.bands is not None else natural_colors(sampler, gid)
 
     def window(self, sampler: CocoSampler) -> dict[str, Any]:
         """Return the key of targets that gives the size of windows."""
@@ -72,15 +82,20 @@ def draw_contents(sampler: CocoSampler, request: ShowRequest, side: int | None, 
         title: line at the top; None for one that says what is shown.
 
     Raises:
-        ArgumentError: if there is nothing to show, or a band or a name is unknown.
+        ArgumentError: if there is nothing to show, a band or a name is unknown, or predictions do not fit.
     """
     what = request.what
     if what == "grid" or (isinstance(what, Mapping) and "positives_indexes" in what):
         return _show_grid(sampler, request, title)
     samples, captions, usual = _load(sampler, request)
+    title = usual + _shown_as(request.bands) if title is None else title
+    options: dict[str, Any] = {}
+    if request.predict is not None:
+        options["columns"], title = 2 * _PAIRS, f"{title}: each beside its prediction" if title else title
+        samples, captions = pair_up(samples, request.predict, sampler.classes)
     samples = [_in_bands(sample, request.bands) for sample in samples]
-    title = usual if title is None else title
-    return Picture(draw_sheet(samples, sampler.classes, side=side, title=title, captions=captions))
+    options |= {"side": side, "title": title, "captions": captions}
+    return Picture(draw_sheet(samples, sampler.classes, **options))
 
 
 def _load(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
@@ -104,7 +119,12 @@ def _load(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
 
 def _load_item(sampler: CocoSampler, item: Mapping[str, Any], request: ShowRequest) -> Any:
     """Return a sample, which may be given as a target."""
-    return item if "im" in item else sampler.load_sample({**item, **request.keys})
+    if "im" in item:
+        return item
+    still = "gid" in item and "vidid" not in item and "channels" not in item
+    return sampler.load_sample(
+        {**item, **(request.keys_for(sampler, item["gid"]) if still else request.keys)}
+    )
 
 
 def _load_positives(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
@@ -112,11 +132,22 @@ def _load_positives(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
     if not total:
         raise ArgumentError("there are no positives to show; the dataset has no annotations with boxes")
     rows = request.rng.permutation(total)[: max(MOST_POSITIVES, request.count)]
-    kinds = [sampler.regions.get_positive(int(row))["category_id"] for row in rows]
-    chosen = rows[in_turn(kinds, request.count, request.rng)]
-    target = {**request.window(sampler), **request.keys}
-    samples = [sampler.load_positive(int(row), target=target) for row in chosen]
+    targets = [sampler.regions.get_positive(int(row)) for row in rows]
+    kinds = [target["category_id"] for target in targets]
+    chosen = [targets[row] for row in in_turn(kinds, request.count, request.rng)]
+    samples = _load_windows(sampler, chosen, request)
     return samples, None, f"{len(samples)} of {total:,} positives{name_of(sampler)}"
+
+
+def _load_windows(
+    sampler: CocoSampler, targets: list[Any], request: ShowRequest, window: dict[str, Any] | None = None
+) -> list[Any]:
+    """Load targets of the pools; without a window, in one that suits the request."""
+    window = request.window(sampler) if window is None else window
+    return [
+        sampler.load_sample({**target, **window, **request.keys_for(sampler, target["gid"])})
+        for target in targets
+    ]
 
 
 def _load_negatives(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
@@ -132,7 +163,7 @@ def _load_negatives(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
         total = len(targets)
     if not targets:
         raise ArgumentError("no window without annotations was found; try smaller window_dims")
-    samples = [sampler.load_sample({**target, **request.keys}) for target in targets]
+    samples = _load_windows(sampler, targets, request, {})
     return samples, None, f"{len(samples)} of {total:,} negatives{name_of(sampler)}"
 
 
@@ -144,7 +175,7 @@ def _load_images(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
     samples = []
     for gid in (gids[row] for row in chosen):
         scale = min(1.0, IMAGE_SIDE / max(sampler.frames.image_dims(gid)))
-        target = {"gid": gid, "scale": scale, **request.keys}
+        target = {"gid": gid, "scale": scale, **request.keys_for(sampler, gid)}
         samples.append(sampler.load_sample(target, with_annots="boxes"))
     return samples, None, f"{len(samples)} of {len(gids):,} images{name_of(sampler)}"
 
@@ -175,6 +206,14 @@ def _show_grid(sampler: CocoSampler, request: ShowRequest, title: str | None) ->
     title = f"A grid of windows{name_of(sampler)}" if title is None else title
     side = max(sample["im"].shape)
     return Picture(draw_sheet([sample], sampler.classes, side=side, captions=[caption], title=title))
+
+
+def _shown_as(bands: Bands) -> str:
+    """Return which channels the colors show, as the end of a title."""
+    if bands is None:
+        return ""
+    names = [name if isinstance(name, str) else f"channel {name}" for name in parse_bands(bands)]
+    return f": {names[0]} in gray" if len(names) == 1 else f": {', '.join(names)} as red, green, blue"
 
 
 def _in_bands(sample: Any, bands: Bands) -> Any:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ndsampler.coco_sampler import CocoSampler
     from ndsampler.preview.picture import Picture
+    from ndsampler.preview.predictions import Predict
 
 #: What may be shown by name.
 What = Literal["positives", "negatives", "images", "grid", "video"]
@@ -32,6 +33,7 @@ class Showing:
         rng: Any = 0,
         side: int | None = None,
         title: str | None = None,
+        predict: Predict | None = None,
     ) -> Picture:
         """Draw samples, with their annotations, on one sheet.
 
@@ -51,12 +53,17 @@ class Showing:
             side: room for each sample in pixels. Samples are enlarged by whole numbers only. By default
                 they take about 300 pixels.
             title: line at the top; by default one that says what is shown.
+            predict: a function that predicts what a sample contains. It is called with each sample, and its
+                predictions are drawn beside the annotations. It returns a ``kwimage.Detections`` in
+                coordinates of the sample; or an array of (height, width) labels, which are numbered as in
+                ``SampleDataset.label_names``: 0 is background.
 
         Returns:
             A picture that notebooks display and that ``save(path)`` writes.
 
         Raises:
-            ArgumentError: if there is nothing to show, a band is missing, or ``what`` is unknown.
+            ArgumentError: if there is nothing to show, a band is missing, ``what`` is unknown, or
+                predictions do not fit their samples.
             TargetError, SourceError: as ``load_sample`` does.
 
         Example:
@@ -66,7 +73,7 @@ class Showing:
         """
         from ndsampler.preview.contents import ShowRequest, draw_contents
 
-        request = ShowRequest(what, count, window_dims, bands, ensure_rng(rng))
+        request = ShowRequest(what, count, window_dims, bands, ensure_rng(rng), predict)
         return draw_contents(cast("CocoSampler", self), request, side, title)
 
     def _repr_html_(self) -> str:

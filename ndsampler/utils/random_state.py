@@ -47,7 +47,8 @@ def ensure_rng(rng: Any = None) -> np.random.RandomState:
     import kwarray
 
     try:
-        return kwarray.ensure_rng(rng)
+        result: np.random.RandomState = kwarray.ensure_rng(rng)
+        return result
     except (TypeError, ValueError, OverflowError):
         raise ArgumentTypeError(
             f"rng is {rng!r}; expected None, a whole number, a numpy.random.RandomState or a "
