@@ -31,9 +31,9 @@ def tree() -> CategoryTree:
     return CategoryTree(graph)
 
 
-def prefix_errors(order, shares, labels, epoch=0):
+def prefix_errors(order, shares, labels, epoch=0, items=None):
     """Return how far each class is off its share at the end of every block of an epoch."""
-    block, drawn = order._draws.quotas.block, labels[order.items(epoch)]
+    block, drawn = order._draws.quotas.block, labels[order.items(epoch) if items is None else items]
     counts = np.stack([np.cumsum(drawn == label) for label in shares])
     ends = np.append(np.arange(block, len(order) - block + 1, block), len(order)) - 1
     expected = np.outer(list(shares.values()), ends + 1)
@@ -126,12 +126,34 @@ def test_each_class_is_at_most_one_draw_off_after_every_block(weights, epoch):
     assert prefix_errors(order, shares, RARE, epoch).max() <= 1 + 1e-6
 
 
-def test_ranks_together_keep_the_quotas_after_a_resume():
-    order = EpochOrder(len(RARE), groups=RARE, weights="equal", length=9000)
-    before = order.items(0, 0, 4001)
-    ranks = [order.take(0, np.arange(4001 + rank, 9000, 3)) for rank in range(3)]
-    counts = np.bincount(RARE[np.concatenate([before, *ranks])])
-    assert np.abs(counts - 900).max() <= 1
+def items_of_ranks(order, epoch, resumed_at):
+    """Return the items of one rank up to a position, and of three ranks from there, in the order of steps."""
+    before = order.items(epoch, 0, resumed_at)
+    steps = -(-(len(order) - resumed_at) // 3)
+    ranks = [order.take(epoch, np.arange(resumed_at + rank, len(order), 3)) for rank in range(3)]
+    after = [int(items[step]) for step in range(steps) for items in ranks if step < len(items)]
+    return np.concatenate([before, after])
+
+
+@pytest.mark.parametrize("weights", ["equal", None])
+def test_ranks_together_keep_the_quotas_of_every_block_after_a_resume(weights):
+    order = EpochOrder(len(RARE), groups=RARE, weights=weights, length=20_011)
+    counts = np.bincount(RARE)
+    shares = dict(enumerate(np.full(10, 0.1) if weights else counts / counts.sum()))
+    items = items_of_ranks(order, 2, resumed_at=4001)
+    assert prefix_errors(order, shares, RARE, 2, items).max() <= 1 + 1e-6
+
+
+def test_ranks_together_keep_the_quotas_of_a_hierarchy_after_a_resume():
+    labels = np.array(LABELS)
+    order = EpochOrder(len(labels), groups=labels, weights="equal", tree=tree(), length=5003)
+    items = items_of_ranks(order, 1, resumed_at=1234)
+    for shares, names in (
+        ({"cat": 1 / 4, "dog": 1 / 8, "pug": 1 / 8, "car": 1 / 2}, labels),
+        ({True: 1 / 2, False: 1 / 2}, labels != "car"),
+        ({True: 1 / 4, False: 3 / 4}, np.isin(labels, ["dog", "pug"])),
+    ):
+        assert prefix_errors(order, shares, names, 1, items).max() <= 1 + 1e-6
 
 
 def test_a_class_goes_through_its_items_before_it_repeats_one():
