@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import tracemalloc
 from collections import Counter
+from fractions import Fraction
 
 import networkx as nx
 import numpy as np
@@ -289,11 +290,34 @@ def test_fingerprints_differ_where_orders_do():
         ({"n": 2, "groups": [1, 2], "locality": 0}, "locality is 0"),
         ({"n": 2, "groups": [1, 2], "locality": 1, "weights": "equal"}, "locality goes with shuffle=True"),
         ({"n": 3, "negatives": 1e-12}, "expected numbers above 1e-07"),
+        ({"n": 2, "groups": ["a", None]}, "labels of the types NoneType, string; expected all numbers or"),
+        ({"n": 2, "groups": ["1", 1]}, "labels of the types int, string"),
+        ({"n": 2, "groups": [("a", 1), ("b", 1)]}, "labels of the types tuple"),
+        ({"n": 2, "groups": [[1], [1, 2]], "locality": 1}, "labels of the types list"),
+        ({"n": 2, "groups": np.array([None, "a"], object)}, "labels of the types NoneType, string"),
+        ({"n": 2, "groups": [1.0, np.nan]}, "groups has the label NaN"),
+        ({"n": 2, "groups": ["a", "b"], "weights": {"a": "0.5"}}, "weights has values of type <U3"),
+        ({"n": 2, "groups": ["a", "b"], "weights": {"a": None}}, "weights has values of type object"),
+        ({"n": 2, "groups": ["a", "b"], "weights": {"a": np.nan}}, "expected shares from 0 to 1"),
+        ({"n": 2, "groups": ["a", "b"], "weights": {"a": -0.5}}, "expected shares from 0 to 1"),
+        ({"n": 2, "weights": ["1", "2"]}, "weights has values of type <U1"),
+        ({"n": 2, "weights": [1j, 2]}, "weights has values of type complex128"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
         EpochOrder(**arguments)
+
+
+def test_labels_weights_and_seeds_may_have_the_types_of_other_libraries():
+    labels = ["a", "b", "b", "b"]
+    expected = EpochOrder(4, seed=-3, groups=labels, weights={"a": 0.25}, length=64).items(0).tolist()
+    for groups in (np.array(labels), np.array(labels, object), tuple(map(np.str_, labels))):
+        for share in (Fraction(1, 4), np.float32(0.25)):
+            order = EpochOrder(np.int64(4), np.int32(-3), groups=groups, weights={"a": share}, length=64)
+            assert order.items(np.int64(0)).tolist() == expected
+    nothing = EpochOrder(4, groups=labels, weights={"a": 0}, length=64)
+    assert 0 not in nothing.items(0)
 
 
 def test_positions_and_epochs_that_do_not_exist_are_refused():
@@ -303,5 +327,7 @@ def test_positions_and_epochs_that_do_not_exist_are_refused():
             order.items(epoch, start, stop)
     with pytest.raises(ArgumentError, match="expected 0 to 4"):
         order.item(0, 5)
+    with pytest.raises(ArgumentError, match="epoch is -1; expected an integer from 0"):
+        order.items(-1)
     with pytest.raises(ArgumentTypeError, match="n is 2.5; expected an integer"):
         EpochOrder(2.5)
