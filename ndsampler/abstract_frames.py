@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ndsampler.cache.handles import HandlePool
     from ndsampler.types import (
         AssetInfo,
+        BackendChoice,
         BackendConfig,
         CacheErrorMode,
         HashidMode,
@@ -99,7 +100,7 @@ class Frames(HtmlSummary):
         self,
         hashid_mode: HashidMode = "PATH",
         workdir: PathLike | None = None,
-        backend: Any = None,
+        backend: BackendChoice = None,
         *,
         on_cache_error: CacheErrorMode = "raise",
         trust: TrustMode = "warn",
@@ -526,7 +527,7 @@ class SimpleFrames(Frames):
         self,
         id_to_path: dict[Any, PathLike],
         workdir: PathLike | None = None,
-        backend: Any = None,
+        backend: BackendChoice = None,
         *,
         on_cache_error: CacheErrorMode = "raise",
         trust: TrustMode = "warn",

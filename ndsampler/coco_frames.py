@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import kwcoco
     from numpy.typing import NDArray
 
-    from ndsampler.types import CacheErrorMode, HashidMode, PathLike, TrustMode
+    from ndsampler.types import BackendChoice, CacheErrorMode, HashidMode, PathLike, TrustMode
 
 #: The most pixels that a side of an image may have, as no format allows more.
 MAX_SIDE = 2**32
@@ -75,7 +75,7 @@ class CocoFrames(Frames, DatasetHash):
         hashid_mode: HashidMode = "PATH",
         workdir: PathLike | None = None,
         verbose: int = 0,
-        backend: Any = "auto",
+        backend: BackendChoice = "auto",
         *,
         on_cache_error: CacheErrorMode = "raise",
         trust: TrustMode = "warn",

@@ -114,7 +114,10 @@ class DynamicToySampler(AbstractSampler):
         """The categories, background last."""
         from ndsampler.category_tree import CategoryTree
 
-        return CategoryTree.from_coco([{"name": c["name"], "id": c["id"]} for c in self._all_cats])
+        result: CategoryTree = CategoryTree.from_coco(
+            [{"name": c["name"], "id": c["id"]} for c in self._all_cats]
+        )
+        return result
 
     @property
     def class_ids(self) -> list[int]:
@@ -427,7 +430,10 @@ class DynamicToySampler(AbstractSampler):
         noise = mix_bits(self._key, gids, stream=1)
         lows, highs = np.array([POSITIVE_COUNTS, NEGATIVE_COUNTS], dtype=np.uint64).T
         kind = gids % 2
-        return (lows[kind] + noise % (highs[kind] - lows[kind] + np.uint64(1))).astype(np.int64)
+        result: NDArray[np.int64] = (lows[kind] + noise % (highs[kind] - lows[kind] + np.uint64(1))).astype(
+            np.int64
+        )
+        return result
 
     def _make_image(
         self, gid: int, dims: tuple[int, int], center: tuple[float, float]

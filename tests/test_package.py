@@ -152,6 +152,7 @@ def test_a_missing_opencv_is_reported_with_the_two_commands_to_choose_from(monke
     from ndsampler.utils.require import require_opencv
 
     monkeypatch.setitem(sys.modules, "cv2", None)
+    require_opencv.cache_clear()
     with pytest.raises(MissingDependencyError, match=r"ndsampler\[headless\].*ndsampler\[graphics\]"):
         require_opencv()
 
@@ -163,5 +164,6 @@ def test_an_opencv_that_misses_a_part_of_its_own_is_not_called_missing(monkeypat
         raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
 
     monkeypatch.setattr(require, "import_module", fail)
+    require.require_opencv.cache_clear()
     with pytest.raises(ModuleNotFoundError, match="numpy"):
         require.require_opencv()

@@ -146,7 +146,8 @@ def valid_pixels(
     if mask is None:
         return np.ones((*dims, 1), bool)
     chosen = mask if bands is None or mask.shape[2] == 1 else mask[:, :, bands]
-    return np.not_equal(chosen, 0, order="C")
+    result: NDArray[np.bool_] = np.not_equal(chosen, 0, order="C")
+    return result
 
 
 class SourceReader(RegionReader, Protocol):

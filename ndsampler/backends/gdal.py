@@ -27,6 +27,7 @@ from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
+from ndsampler.utils.interleave import can_interleave, interleave
 from ndsampler.utils.lazy import LazyAttribute
 from ndsampler.utils.logs import get_logger
 
@@ -50,10 +51,6 @@ MAX_TILE = 1024
 #: two thirds of the time that GDAL takes to write into a transposed view. Below, the second call costs more
 #: than it saves; above, the second buffer does.
 MERGE_SIZES = (2**15, 2**20)
-
-#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged. It has none for
-#: the 16 bytes of complex128.
-MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
 #: Types of GDAL that numpy does not have, and the types that hold their values.
 NUMPY_TYPES = {"complex_int16": "complex64", "complex_int32": "complex128"}
@@ -235,10 +232,11 @@ class RasterReader:
 
     def _original_dtype(self) -> np.dtype[Any]:
         """Return the type of the values: of an entry, that of its source, which GDAL may lack."""
-        if self._stored_dtype.name not in STAND_INS.values():
-            return self._stored_dtype
+        dtype: np.dtype[Any] = self._stored_dtype
+        if dtype.name not in STAND_INS.values():
+            return dtype
         stated = self.dataset.tags().get(DTYPE_TAG)
-        return np.dtype(stated) if stated in STAND_INS else self._stored_dtype
+        return np.dtype(stated) if stated in STAND_INS else dtype
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
         """Return the sizes of the overviews; none for an image with a color table: they average indexes."""
@@ -335,7 +333,10 @@ class RasterReader:
             return np.ones((y1 - y0, x1 - x0, 1), bool)
         try:
             with GATE:
-                return read_masks(self.dataset, Window(x0, y0, x1 - x0, y1 - y0), bands, self._mask_count)
+                DECODER_WARNINGS.start()
+                valid = read_masks(self.dataset, Window(x0, y0, x1 - x0, y1 - y0), bands, self._mask_count)
+                DECODER_WARNINGS.stop(self.path)
+                return valid
         except RasterioIOError as ex:
             raise SourceError(
                 f"the mask of rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: "
@@ -401,25 +402,8 @@ def read_overview(dataset: DatasetReader, dims: tuple[int, int]) -> NDArray[Any]
 
 
 def _can_merge(count: int, dtype: np.dtype[Any]) -> bool:
-    """Whether OpenCV can merge so many planes of a type."""
-    return 2 <= count <= 4 and dtype.itemsize in MERGE_TYPES
-
-
-def interleave(planes: NDArray[Any]) -> NDArray[Any]:
-    """Return (channels, height, width) planes as contiguous (height, width, channels) pixels.
-
-    Args:
-        planes: 2 to 4 planes of any numeric type.
-
-    Example:
-        >>> interleave(np.arange(4).reshape(2, 1, 2)).tolist()
-        [[[0, 2], [1, 3]]]
-    """
-    from ndsampler.utils.require import require_opencv
-
-    carrier = MERGE_TYPES[planes.dtype.itemsize]
-    merged: NDArray[Any] = require_opencv().merge(list(planes.view(carrier)))
-    return merged.view(planes.dtype)
+    """Whether OpenCV merges so many planes of a type in less time than GDAL."""
+    return count <= 4 and can_interleave(count, dtype)
 
 
 def is_indexed(dataset: DatasetReader) -> bool:
@@ -558,7 +542,8 @@ def is_tiled(path: str) -> bool:
         plan = None if version is None else choose_plan(version)
         if plan is not None and plan.arrangement is not Arrangement.FIRST:
             return False
-        return max(dataset.block_shapes[0]) <= MAX_TILE
+        result: bool = max(dataset.block_shapes[0]) <= MAX_TILE
+        return result
 
 
 def is_forked() -> bool:

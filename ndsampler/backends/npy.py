@@ -282,7 +282,7 @@ class _File:
 
     def _read_apart(self, buffer: memoryview, length: int, start: int, pitch: int) -> None:
         """Fill a buffer with pieces of the file, which start ``pitch`` bytes apart."""
-        read, descriptor = os.preadv, self._descriptor
+        read, descriptor = os.preadv, self._descriptor  # type: ignore[attr-defined, unused-ignore]
         for done in range(0, len(buffer), length):
             piece = buffer[done : done + length]
             if read(descriptor, [piece], start) != length:
@@ -310,7 +310,7 @@ class _File:
         """
         done = 0
         while done < len(buffer):
-            count = os.preadv(self._descriptor, [buffer[done : done + SOLID_BYTES]], start + done)
+            count = os.preadv(self._descriptor, [buffer[done : done + SOLID_BYTES]], start + done)  # type: ignore[attr-defined, unused-ignore]
             if count == 0:
                 raise OSError(errno.EIO, "it was truncated while it was being read")
             done += count

@@ -99,7 +99,7 @@ def open_folder(path: str, *inner: str) -> Iterator[Folder]:
 
 def _open(path: str, above: int | None) -> int:
     """Return a descriptor of a folder that is no link."""
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)  # type: ignore[attr-defined, unused-ignore]
 
 
 def _refuse_link(path: str) -> None:

@@ -83,8 +83,8 @@ def affordable_handles() -> int:
         import resource
     except ImportError:  # Windows, where the limit is in the thousands
         return MAX_HANDLES
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # type: ignore[attr-defined]
-    if limit == resource.RLIM_INFINITY:  # type: ignore[attr-defined]
+    limit: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # type: ignore[attr-defined, unused-ignore]
+    if limit == resource.RLIM_INFINITY:  # type: ignore[attr-defined, unused-ignore]
         return MAX_HANDLES
     return max(1, min(MAX_HANDLES, (limit - sum(map(len, _inherited))) // 4))
 

@@ -88,7 +88,7 @@ class LockFile:
         if not have_locks():
             raise LocksUnavailableError("this system has no flock")
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined]
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined, unused-ignore]
         except BlockingIOError:
             return False
         except OSError as ex:

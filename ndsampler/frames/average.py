@@ -52,7 +52,7 @@ def average(
     linear = replace(resampling, interpolation="linear")
     totals = _blur_and_warp(weights, warp, out_dims, linear)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = _blur_and_warp(values, warp, out_dims, linear) / totals
+        found: NDArray[Any] = _blur_and_warp(values, warp, out_dims, linear) / totals
         if resampling.method != "linear":
             # The other methods have negative weights, whose sum may be 0: they are used where nothing lacks.
             sums = _blur_and_warp(weights, warp, out_dims, resampling)

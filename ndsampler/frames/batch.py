@@ -214,7 +214,7 @@ class _Batch:
         groups: dict[Any, list[_Window]] = {}
         for index in job:
             if index > self.first_failure:
-                return
+                break  # windows before the one that failed are read nevertheless
             window = self._find_simple(index)
             if window is None:
                 self._read_alone(index)

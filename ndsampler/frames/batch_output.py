@@ -52,7 +52,7 @@ def output_places(out: Any, count: int) -> list[NDArray[Any]]:
     return list(places)
 
 
-def put_pixels(pixels: Any, place: NDArray[Any], number: int) -> NDArray[Any]:
+def put_pixels(pixels: NDArray[Any], place: NDArray[Any], number: int) -> NDArray[Any]:
     """Return the place of a window in the output array, with its pixels.
 
     Args:

@@ -55,7 +55,8 @@ class FrameView:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole image in memory."""
-        return self.size * self.dtype.itemsize
+        result: int = self.size * self.dtype.itemsize
+        return result
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -84,7 +85,8 @@ class FrameView:
         )
         block = self._read(y0, y1, x0, x1)
         local = (rows, cols, *parts[2:])
-        return block[local]
+        result: NDArray[Any] = block[local]
+        return result
 
 
 def _expand_ellipsis(parts: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -93,7 +93,7 @@ def _stretch(pixels: NDArray[Any], each_channel: bool) -> NDArray[np.uint8]:
     known = np.isfinite(values)
     parts = np.split(values, values.shape[2], axis=2) if each_channel else [values]
     shares = np.concatenate([_share_of_range(part) for part in parts], axis=2)
-    result = (np.clip(shares, 0, 1) * 255).astype(np.uint8)
+    result: NDArray[np.uint8] = (np.clip(shares, 0, 1) * 255).astype(np.uint8)
     missing = ~known.all(2)
     y, x = np.nonzero(missing)
     result[missing] = np.where((y // 8 + x // 8) % 2, 96, 136)[:, None]
@@ -295,7 +295,8 @@ def _points(points: Any) -> NDArray[np.float64]:
     labelled = np.isfinite(coords).all(1)
     if visible is not None:
         labelled &= np.asarray(visible) > 0
-    return coords[labelled]
+    result: NDArray[np.float64] = coords[labelled]
+    return result
 
 
 @fork_safe

@@ -12,8 +12,9 @@ import numpy as np
 
 from ndsampler.coco_regions import CocoRegions
 from ndsampler.errors import ArgumentError, ArgumentTypeError
-from ndsampler.preview.choice import in_turn, load_strip, usual_window
+from ndsampler.preview.choice import in_turn, load_strip, natural_colors, usual_window
 from ndsampler.preview.picture import Picture
+from ndsampler.preview.predictions import Predict, pair_up
 from ndsampler.preview.sample import Bands, parse_bands, rgb_of, split_frames
 from ndsampler.preview.sheet import draw_sheet, frame_captions
 from ndsampler.preview.windows import draw_windows
@@ -33,6 +34,9 @@ IMAGE_SIDE, GRID_SIDE = 300, 900
 #: Side of the window of a video, in pixels, unless one is given.
 VIDEO_SIDE = 256
 
+#: Samples in a row of the sheet that have their predictions beside them.
+_PAIRS = 2
+
 #: Positives among which those of each category are looked for.
 MOST_POSITIVES = 2000
 
@@ -51,6 +55,7 @@ class Showing:
         rng: Any = 0,
         side: int | None = None,
         title: str | None = None,
+        predict: Predict | None = None,
     ) -> Picture:
         """Draw samples, with their annotations, on one sheet.
 
@@ -70,12 +75,17 @@ class Showing:
             side: room for each sample in pixels. Samples are enlarged by whole numbers only. By default
                 they take about 300 pixels.
             title: line at the top; by default one that says what is shown.
+            predict: a function that predicts what a sample contains. It is called with each sample, and its
+                predictions are drawn beside the annotations. It returns a ``kwimage.Detections`` in
+                coordinates of the sample; or an array of (height, width) labels, which are numbered as in
+                ``SampleDataset.label_names``: 0 is background.
 
         Returns:
             A picture that notebooks display and that ``save(path)`` writes.
 
         Raises:
-            ArgumentError: if there is nothing to show, a band is missing, or ``what`` is unknown.
+            ArgumentError: if there is nothing to show, a band is missing, ``what`` is unknown, or
+                predictions do not fit their samples.
             TargetError, SourceError: as ``load_sample`` does.
 
         Example:
@@ -88,9 +98,14 @@ class Showing:
         if what == "grid" or (isinstance(what, Mapping) and "positives_indexes" in what):
             return _show_grid(sampler, what, request, title)
         samples, captions, usual = _load(sampler, what, request)
+        title = usual + _shown_as(request.bands) if title is None else title
+        options: dict[str, Any] = {}
+        if predict is not None:
+            options["columns"], title = 2 * _PAIRS, f"{title}: each beside its prediction" if title else title
+            samples, captions = pair_up(samples, predict, sampler.classes)
         samples = [_in_bands(sample, bands) for sample in samples]
-        title = usual if title is None else title
-        return Picture(draw_sheet(samples, sampler.classes, side=side, title=title, captions=captions))
+        options |= {"side": side, "title": title, "captions": captions}
+        return Picture(draw_sheet(samples, sampler.classes, **options))
 
     def _repr_html_(self) -> str:
         """Return what the sampler holds as a table for notebooks, without reading an image."""
@@ -121,6 +136,10 @@ class _Request:
         named = names and all(isinstance(name, str) for name in names)
         return {"channels": "|".join(map(str, dict.fromkeys(names)))} if named else {}
 
+    def keys_for(self, sampler: CocoSampler, gid: Any) -> dict[str, Any]:
+        """Return the keys of targets that load the bands of an image: its natural colors by default."""
+        return self.keys if self.bands is not None else natural_colors(sampler, gid)
+
     def window(self, sampler: CocoSampler) -> dict[str, Any]:
         """Return the key of targets that gives the size of windows."""
         return {"window_dims": usual_window(sampler) if self.window_dims is None else self.window_dims}
@@ -150,7 +169,12 @@ def _load(sampler: CocoSampler, what: Any, request: _Request) -> _Loaded:
 
 def _load_item(sampler: CocoSampler, item: Mapping[str, Any], request: _Request) -> Any:
     """Return a sample, which may be given as a target."""
-    return item if "im" in item else sampler.load_sample({**item, **request.keys})
+    if "im" in item:
+        return item
+    still = "gid" in item and "vidid" not in item and "channels" not in item
+    return sampler.load_sample(
+        {**item, **(request.keys_for(sampler, item["gid"]) if still else request.keys)}
+    )
 
 
 def _load_positives(sampler: CocoSampler, request: _Request) -> _Loaded:
@@ -158,11 +182,22 @@ def _load_positives(sampler: CocoSampler, request: _Request) -> _Loaded:
     if not total:
         raise ArgumentError("there are no positives to show; the dataset has no annotations with boxes")
     rows = request.rng.permutation(total)[: max(MOST_POSITIVES, request.count)]
-    kinds = [sampler.regions.get_positive(int(row))["category_id"] for row in rows]
-    chosen = rows[in_turn(kinds, request.count, request.rng)]
-    target = {**request.window(sampler), **request.keys}
-    samples = [sampler.load_positive(int(row), target=target) for row in chosen]
+    targets = [sampler.regions.get_positive(int(row)) for row in rows]
+    kinds = [target["category_id"] for target in targets]
+    chosen = [targets[row] for row in in_turn(kinds, request.count, request.rng)]
+    samples = _load_windows(sampler, chosen, request)
     return samples, None, f"{len(samples)} of {total:,} positives{_of(sampler)}"
+
+
+def _load_windows(
+    sampler: CocoSampler, targets: list[Any], request: _Request, window: dict[str, Any] | None = None
+) -> list[Any]:
+    """Load targets of the pools; without a window, in one that suits the request."""
+    window = request.window(sampler) if window is None else window
+    return [
+        sampler.load_sample({**target, **window, **request.keys_for(sampler, target["gid"])})
+        for target in targets
+    ]
 
 
 def _load_negatives(sampler: CocoSampler, request: _Request) -> _Loaded:
@@ -178,7 +213,7 @@ def _load_negatives(sampler: CocoSampler, request: _Request) -> _Loaded:
         total = len(targets)
     if not targets:
         raise ArgumentError("no window without annotations was found; try smaller window_dims")
-    samples = [sampler.load_sample({**target, **request.keys}) for target in targets]
+    samples = _load_windows(sampler, targets, request, {})
     return samples, None, f"{len(samples)} of {total:,} negatives{_of(sampler)}"
 
 
@@ -190,7 +225,7 @@ def _load_images(sampler: CocoSampler, request: _Request) -> _Loaded:
     samples = []
     for gid in (gids[row] for row in chosen):
         scale = min(1.0, IMAGE_SIDE / max(sampler.frames.image_dims(gid)))
-        target = {"gid": gid, "scale": scale, **request.keys}
+        target = {"gid": gid, "scale": scale, **request.keys_for(sampler, gid)}
         samples.append(sampler.load_sample(target, with_annots="boxes"))
     return samples, None, f"{len(samples)} of {len(gids):,} images{_of(sampler)}"
 
@@ -227,6 +262,14 @@ def _of(sampler: CocoSampler) -> str:
     """Return the name of a dataset as the end of a title."""
     path = getattr(sampler.dset, "fpath", None)
     return f" of {os.path.basename(str(path))}" if path else ""
+
+
+def _shown_as(bands: Bands) -> str:
+    """Return which channels the colors show, as the end of a title."""
+    if bands is None:
+        return ""
+    names = [name if isinstance(name, str) else f"channel {name}" for name in parse_bands(bands)]
+    return f": {names[0]} in gray" if len(names) == 1 else f": {', '.join(names)} as red, green, blue"
 
 
 def _in_bands(sample: Any, bands: Bands) -> Any:

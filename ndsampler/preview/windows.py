@@ -106,4 +106,4 @@ def _describe(whole: Mapping[str, Any], dims: Sequence[int], shown: list[tuple[b
     what = f"image {whole['gid']}" if "gid" in whole else f"video {whole['vidid']}"
     count = sum(positive for positive, _ in shown)
     size = f"{dims[1]} x {dims[0]} pixels"
-    return f"{what} of {size} | {len(shown):,} windows | white: the {count:,} that hold annotations"
+    return f"{what} of {size} | {len(shown):,} windows | white: the {count:,} that contain annotations"

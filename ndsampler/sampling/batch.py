@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
     from ndsampler.coco_frames import CocoFrames
     from ndsampler.coco_regions import CocoRegions
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ndsampler.sampling.finish import FramePixels
     from ndsampler.sampling.region import FrameRequest, SampleRegion
     from ndsampler.sampling.shapes import GeometryStore
-    from ndsampler.types import Sample
+    from ndsampler.types import MovedArguments, Sample, Target, WithAnnots
 
 #: What to read of each frame of a region; and its pixels, the error, or None for a frame outside the video.
 FrameResults: TypeAlias = "list[tuple[FrameRequest, NDArray[Any] | Exception | None]]"
@@ -69,14 +70,14 @@ class BatchLoading:
     @fork_safe
     def load_samples(
         self,
-        targets: Iterable[dict[str, Any]],
+        targets: Iterable[Target | Mapping[str, Any]],
         out: Any = None,
         threads: int = 0,
         *,
-        with_annots: Any = True,
-        annot_ids: Any = None,
+        with_annots: WithAnnots = True,
+        annot_ids: Iterable[int] | None = None,
         visible_thresh: float = 0.0,
-        **kwargs: Any,
+        **kwargs: Unpack[MovedArguments],
     ) -> list[Sample]:
         """Load the samples that :meth:`load_sample` would load one by one, in less time.
 
@@ -128,7 +129,7 @@ class BatchLoading:
     def _load_each(
         self,
         targets: Sequence[Any],
-        kwargs: dict[str, Any],
+        kwargs: Mapping[str, Any],
         request: AnnotRequest | None,
         places: list[NDArray[Any]] | None,
         threads: int,
@@ -151,7 +152,7 @@ class BatchLoading:
             raise failure
 
     def _resolve_all(
-        self, targets: Sequence[Any], kwargs: dict[str, Any], request: AnnotRequest | None
+        self, targets: Sequence[Any], kwargs: Mapping[str, Any], request: AnnotRequest | None
     ) -> tuple[list[Resolved], Exception | None]:
         """Resolve targets up to the first that cannot be resolved; return its error too."""
         resolved: list[Resolved] = []
@@ -182,7 +183,7 @@ class BatchLoading:
         if request is not None and item.index is not None:
             annots = load_annots(region, item.index, self._geometries, request)
         kp_classes = self._geometries.kp_classes
-        return assemble_sample(region, item.target, frames, annots, self.regions.classes, kp_classes)  # type: ignore[return-value]
+        return assemble_sample(region, item.target, frames, annots, self.regions.classes, kp_classes)
 
 
 @fork_safe

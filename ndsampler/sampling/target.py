@@ -83,7 +83,7 @@ def copy_target(target: Any) -> dict[str, Any]:
     return dict(target)
 
 
-def take_arguments(target: Any, kwargs: dict[str, Any]) -> Any:
+def take_arguments(target: Any, kwargs: Mapping[str, Any]) -> Any:
     """Return the target with the arguments of earlier releases as keys.
 
     Args:

@@ -141,7 +141,10 @@ class Cells:
         low = np.floor((ltrb[:, :2] + _ROUNDING) / size)
         high = np.ceil((ltrb[:, 2:] - _ROUNDING) / size)
         limits = self.counts[source][:, [1, 0]]
-        return np.concatenate([np.clip(low, 0, limits), np.clip(high, 0, limits)], axis=1).astype(np.int64).T
+        result: NDArray[np.int64] = (
+            np.concatenate([np.clip(low, 0, limits), np.clip(high, 0, limits)], axis=1).astype(np.int64).T
+        )
+        return result
 
 
 def warp_boxes(matrix: NDArray[np.float64], ltrb: NDArray[np.float64]) -> NDArray[np.float64]:

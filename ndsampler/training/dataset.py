@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from ndsampler.coco_sampler import CocoSampler
     from ndsampler.training.order import EpochOrder
-    from ndsampler.types import Sample
+    from ndsampler.types import OutputName, Sample, TargetChoice, WindowDims
 
 torch = require("torch", "torch", "ndsampler.training.SampleDataset")
 
@@ -88,9 +88,9 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
     def __init__(
         self,
         sampler: CocoSampler,
-        targets: Any,
-        window_dims: Any = None,
-        outputs: Sequence[str] = ("image", "boxes", "labels"),
+        targets: TargetChoice,
+        window_dims: WindowDims = None,
+        outputs: Sequence[OutputName] = ("image", "boxes", "labels"),
         transform: Callable[..., Any] | None = None,
         seed: int = 0,
         options: Mapping[str, Any] | None = None,
@@ -261,7 +261,8 @@ def as_seed(seed: Any) -> int:
 def load_targets(sampler: Any, targets: list[dict[str, Any]], with_annots: Any) -> list[Sample]:
     """Return the samples of targets, read together if the sampler can do so."""
     if len(targets) > 1 and hasattr(sampler, "load_samples"):
-        return sampler.load_samples(targets, with_annots=with_annots)
+        result: list[Sample] = sampler.load_samples(targets, with_annots=with_annots)
+        return result
     return [sampler.load_sample(target, with_annots=with_annots) for target in targets]
 
 

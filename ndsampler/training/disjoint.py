@@ -112,7 +112,8 @@ def _sharing(
     first, second = mine.ltrb[rows], other.ltrb[columns]
     overlap = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
     same = mine.gids[rows] == other.gids[columns]
-    return np.stack([rows, columns], axis=1)[same & (overlap > 0).all(axis=1)]
+    result: NDArray[np.int64] = np.stack([rows, columns], axis=1)[same & (overlap > 0).all(axis=1)]
+    return result
 
 
 def _describe(windows: WindowBoxes, row: int) -> str:

@@ -133,7 +133,8 @@ class WeightedItems:
         offset = (make_key(self.seed, _OFFSET, epoch) >> 11) / 2**53
         points = (slots + offset) * (self.ends[-1] / self.length)
         last = int(np.searchsorted(self.ends, self.ends[-1]))
-        return np.minimum(np.searchsorted(self.ends, points, side="right"), last)
+        result: NDArray[np.int64] = np.minimum(np.searchsorted(self.ends, points, side="right"), last)
+        return result
 
     def parts(self) -> Iterable[Any]:
         """Return the weights, as sums."""
@@ -243,7 +244,8 @@ class LocalDraws:
             places[here] = start + permute(positions[here] - start, int(stop - start), key)
         rows = np.searchsorted(ends, places, side="right")
         inner = places - (ends[rows] - self._counts[order[rows]])
-        return self._by_image[self._starts[order[rows]] + inner]
+        result: NDArray[np.int64] = self._by_image[self._starts[order[rows]] + inner]
+        return result
 
     def parts(self) -> Iterable[Any]:
         """Return the number of images in play, and the items of each image."""

@@ -107,7 +107,7 @@ def valid_pixels(sample: Sample) -> NDArray[np.bool_]:
     ):
         centers = (np.arange(count) + 0.5) * scale + start
         inside.append((centers > 0) & (centers < length))
-    valid = inside[0][:, None] & inside[1]
+    valid: NDArray[np.bool_] = inside[0][:, None] & inside[1]
     pixels = sample["im"]
     if frames is not None:
         real = sample["target"].get("real_frames", [True] * frames)

@@ -163,7 +163,8 @@ class _Packer(ForkingPickler):
 
 def _transpose(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
     """Return an array with its axes in another order."""
-    return array.transpose(axes)
+    result: NDArray[Any] = array.transpose(axes)
+    return result
 
 
 def _reduce_tensor(value: Any, torch: Any) -> Any:

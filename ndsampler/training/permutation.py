@@ -126,4 +126,5 @@ def _feistel(values: NDArray[np.uint64], half: int, keys: list[int]) -> NDArray[
     left, right = values >> shift, values & mask
     for key in keys:
         left, right = right, left ^ (mix(right ^ np.uint64(key)) & mask)
-    return (left << shift) | right
+    result: NDArray[np.uint64] = (left << shift) | right
+    return result

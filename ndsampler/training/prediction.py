@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ndsampler.training.unfinished import UnfinishedMap
 from ndsampler.utils.file_version import FileVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -124,11 +124,11 @@ def predict(
     sampler: CocoSampler,
     gid: int | dict[str, Any],
     function: Callable[[NDArray[Any]], Any],
-    window_dims: Any,
+    window_dims: Sequence[int],
     overlap: float | tuple[float, float] = 0.25,
     out: PathLike = "map.tif",
     batch_size: int = 8,
-    weights: str = "hann",
+    weights: Literal["hann", "linear", "uniform", "nearest"] = "hann",
 ) -> str:
     """Apply a function to a whole image in overlapping windows, and write the result as a map.
 

@@ -222,7 +222,7 @@ class Ring:
         )
         process.start()
         theirs.close()
-        return _Worker(process, ours)
+        return _Worker(process, ours)  # type: ignore[arg-type, unused-ignore]
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers and memory belong to this process. A copy starts its own.
@@ -282,8 +282,8 @@ class _BlockedInterrupt:
     def __enter__(self) -> None:
         self._mask = None
         if hasattr(signal, "pthread_sigmask"):
-            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # type: ignore[attr-defined, unused-ignore]
 
     def __exit__(self, *error: object) -> None:
         if self._mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)  # type: ignore[attr-defined, unused-ignore]

@@ -76,7 +76,7 @@ class SharedBuffer:
 
     def __getstate__(self) -> Any:
         # Works while a process is started, which inherits the file.
-        return reduction.DupFd(self._descriptor)  # type: ignore[attr-defined]
+        return reduction.DupFd(self._descriptor)  # type: ignore[attr-defined, unused-ignore]
 
     def __setstate__(self, state: Any) -> None:
         self._adopt(state.detach())
@@ -90,7 +90,8 @@ def _open_anonymous() -> int:
     """
     try:
         if hasattr(os, "memfd_create"):
-            return os.memfd_create("ndsampler", os.MFD_CLOEXEC)
+            descriptor: int = os.memfd_create("ndsampler", os.MFD_CLOEXEC)  # type: ignore[attr-defined, unused-ignore]
+            return descriptor
         if os.name == "posix":
             with tempfile.TemporaryFile(prefix="ndsampler-") as file:
                 return os.dup(file.fileno())

@@ -147,7 +147,8 @@ def _listed(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
         )
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
         raise ArgumentError("weights has a number that is negative or not finite, or only zeros")
-    return values.tolist()
+    result: list[float] = values.tolist()
+    return result
 
 
 def _stated(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any, Fraction]:

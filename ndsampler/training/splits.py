@@ -60,7 +60,8 @@ class Split:
     def gids(self) -> list[int]:
         """The ids of the images that lie in the split, at least in part; ascending."""
         source, _ = self._cells.boxes(np.nonzero(self._owned)[0])
-        return self._places.gids[np.isin(self._places.source, source)].tolist()
+        result: list[int] = self._places.gids[np.isin(self._places.source, source)].tolist()
+        return result
 
     def contains(
         self,
@@ -97,7 +98,8 @@ class Split:
         # The sum over a rectangle of cells, from the sums at its corners.
         own = corner[3] - corner[1] - corner[2] + corner[0]
         inside = (boxes[:, 2:] > 0) & (boxes[:, :2] < self._places.sizes[source][:, [1, 0]])
-        return inside.all(axis=1) & (own == (right - left) * (bottom - top))
+        result: NDArray[np.bool_] = inside.all(axis=1) & (own == (right - left) * (bottom - top))
+        return result
 
     def cell_boxes(self) -> WindowBoxes:
         """Return the cells of the split on each of its images, in the space of their sources."""

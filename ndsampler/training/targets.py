@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -115,7 +115,8 @@ class TargetSource:
         """Return the negative of a position."""
         # Of numpy's generators, RandomState alone has streams that never change.
         rng = np.random.RandomState(make_key(self.seed, NEGATIVE, index.epoch, index.g) % 2**32)
-        return self._negatives.draw(1, rng, exact=True).iloc[0]
+        result: dict[str, Any] = self._negatives.draw(1, rng, exact=True).iloc[0]
+        return result
 
     @cached_property
     def _negatives(self) -> NegativeSource:
@@ -154,7 +155,9 @@ def _understand(targets: Any) -> str | Sequence[dict[str, Any]] | Callable[[int,
         return targets
     if isinstance(targets, Mapping) and "targets" in targets:
         targets = targets["targets"]
-    if callable(targets) or isinstance(targets, Sequence):
+    if callable(targets):
+        return cast("Callable[[int, int], dict[str, Any]]", targets)
+    if isinstance(targets, Sequence):
         return targets
     raise ArgumentTypeError(
         f"targets is a {type(targets).__name__}; expected the name of a pool, what new_sample_grid returns, "

@@ -169,7 +169,7 @@ class UnfinishedMap:
         """Return the state of a run that did not finish; None if there is none of the same plan."""
         try:
             with open(os.path.join(self.folder, _STATE), encoding="utf-8") as file:
-                state = json.load(file)
+                state: dict[str, Any] = json.load(file)
             known = state["plan"] == self._plan
             shape = (*self._dims, int(state["bands"]))
             tiles = TileFile(os.path.join(self.folder, _TILES), shape, np.dtype(state["dtype"]))

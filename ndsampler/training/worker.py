@@ -70,7 +70,7 @@ def _prepare_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # type: ignore[attr-defined, unused-ignore]
     seed = int.from_bytes(os.urandom(4), "little")
     random.seed(seed)
     np.random.seed(seed)
@@ -85,7 +85,7 @@ def _next_task(connection: Connection, parent: int) -> tuple[int, int, int] | No
     while not connection.poll(POLL_SECONDS):
         if os.getppid() != parent:
             return None
-    return TASK.unpack(connection.recv_bytes())  # type: ignore[return-value]
+    return TASK.unpack(connection.recv_bytes())
 
 
 def load_batch(

@@ -40,12 +40,15 @@ def ensure_rng(rng: Any = None) -> np.random.RandomState:
         >>> ensure_rng(generator).randint(0, 1000) == ensure_rng(generator).randint(0, 1000)
         False
     """
-    import kwarray
-
+    if isinstance(rng, np.random.RandomState):
+        return rng
     if isinstance(rng, np.random.Generator):
         return np.random.RandomState(int(rng.integers(2**32)))
+    import kwarray
+
     try:
-        return kwarray.ensure_rng(rng)
+        result: np.random.RandomState = kwarray.ensure_rng(rng)
+        return result
     except (TypeError, ValueError, OverflowError):
         raise ArgumentTypeError(
             f"rng is {rng!r}; expected None, a whole number, a numpy.random.RandomState or a "
