@@ -72,7 +72,8 @@ class FrameReader:
         Args:
             layout: the frame that the file belongs to.
             asset: the file.
-            action: what to do with the open file; it is called again if the file was replaced meanwhile.
+            action: what to do with the open file; it is called again if the file was replaced in the
+                meantime.
 
         Raises:
             SourceError: if the file is missing or damaged; the message names the image.

@@ -1,4 +1,4 @@
-"""``sampler.show``: what a sampler holds, as pictures."""
+"""``sampler.show``: draws positives, negatives, images, grids and videos of a sampler."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MOST_POSITIVES = 2000
 
 
 class Showing:
-    """The part of a sampler that draws pictures of its samples."""
+    """The methods of a sampler that draw pictures of its samples."""
 
     @fork_safe
     def show(
@@ -59,7 +59,7 @@ class Showing:
     ) -> Picture:
         """Draw samples, with their annotations, on one sheet.
 
-        The pools are not changed, and no negative of theirs is used up.
+        The pools stay as they are; no preselected negative is consumed.
 
         Args:
             what: ``'positives'``, of each category in turn; ``'negatives'``; ``'images'``, scaled down;
@@ -108,7 +108,7 @@ class Showing:
         return Picture(draw_sheet(samples, sampler.classes, **options))
 
     def _repr_html_(self) -> str:
-        """Return what the sampler holds as a table for notebooks, without reading an image."""
+        """Return a summary of the sampler as a table for notebooks, without reading an image."""
         sampler = cast("CocoSampler", self)
         if sampler.regions is None:
             return html_table(type(self).__name__, {"state": "not initialised; call init()"})

@@ -27,7 +27,7 @@ class HashIdentifiable:
       of (the id alone will do);
     * define ``_hashid``: the id itself, on the class or on the instance.
 
-    Inheritance is cooperative: keyword arguments go on to the next class.
+    Inheritance is cooperative: keyword arguments continue to the next class.
 
     Args:
         **kwargs: for the next class in the method resolution order.
@@ -46,7 +46,7 @@ class HashIdentifiable:
     """
 
     _hashid: str | None = None
-    """The id once it is known; None asks for it to be computed anew."""
+    """The id once it is known; None asks for it to be computed again."""
 
     _hashid_parts: Any = None
     """What the id was made of, where ``_make_hashid`` tells."""
@@ -58,7 +58,7 @@ class HashIdentifiable:
         """Return what determines this object.
 
         Raises:
-            NotImplementedError: unless the inheriting class overrides this.
+            NotImplementedError: unless the subclass overrides this.
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no hashid: expected it to implement _depends() or "
