@@ -26,7 +26,14 @@ from kwcoco.category_tree import CategoryTree as KWCOCO_CategoryTree
 from kwcoco.category_tree import sink_nodes, source_nodes
 
 from ndsampler.classes.array_ops import Array, as_array, as_axis, as_targets, ops_for
-from ndsampler.classes.hierarchy import Hierarchy, RefineRule, impurity_rule, probability_rule, walk_down
+from ndsampler.classes.hierarchy import (
+    Hierarchy,
+    RefineRule,
+    check_forest,
+    impurity_rule,
+    probability_rule,
+    walk_down,
+)
 from ndsampler.errors import ArgumentError, OutOfRangeError, UnknownOptionError
 from ndsampler.utils.deprecation import warn_once
 from ndsampler.utils.random_state import ensure_rng
@@ -433,6 +440,10 @@ class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):  # type: igno
         graph (nx.DiGraph): the hierarchy; by default there are no categories.
         checks (bool): whether to check that the graph is a forest.
 
+    Raises:
+        ArgumentTypeError: if ``graph`` is no graph.
+        ArgumentError: if it is no directed graph without cycles, or no forest.
+
     Example:
         >>> tree = CategoryTree.coerce(["cat", "dog"])
         >>> tree.hierarchical_softmax(np.zeros((1, 2)), dim=1).tolist()
@@ -444,6 +455,11 @@ class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):  # type: igno
         >>> tree.idx_groups
         [[0], [1, 2]]
     """
+
+    def __init__(self, graph: nx.DiGraph | None = None, checks: bool = True) -> None:
+        if checks and graph is not None:
+            check_forest(graph)
+        super().__init__(graph, checks=False)
 
     @classmethod
     def coerce(cls: type[Tree], data: Any, **kw: Any) -> Tree:

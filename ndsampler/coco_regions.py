@@ -232,10 +232,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         return self._table_of(self.present())
 
     def _table_of(self, derived: Derived) -> AnnotTable:
-        result: AnnotTable = derived.get(
-            "table", lambda: AnnotTable.from_coco(self.dset, self._size_source())
-        )
-        return result
+        return derived.get("table", lambda: AnnotTable.from_coco(self.dset, self._size_source()))
 
     def _size_source(self) -> SizeSource:
         return SizeSource(self.dset, self._images, self.verbose)
@@ -273,10 +270,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         known: FrameIntersectionIndex | None = derived.values.get("index")
         if known is not None:
             return known
-        result: FrameIntersectionIndex = derived.get(
-            "index", lambda: FrameIntersectionIndex.from_table(self._table_of(derived))
-        )
-        return result
+        return derived.get("index", lambda: FrameIntersectionIndex.from_table(self._table_of(derived)))
 
     @property
     @fork_safe
@@ -289,10 +283,17 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             SourceError: if the dataset does not state the size of an image with annotations, and its file
                 cannot be read.
         """
-        now = self.present()
-        return self._targets_of(now) if self._own_targets is None else self._own_targets
+        return self._all_targets(self.present())
 
-    def _targets_of(self, derived: Derived) -> kwarray.DataFrameArray:
+    def _all_targets(self, derived: Derived) -> kwarray.DataFrameArray:
+        """Return the table of targets that a program has set, else that of one state of the dataset."""
+        if self._own_targets is not None:
+            return self._own_targets
+        known: kwarray.DataFrameArray | None = derived.values.get("targets")
+        return self._make_targets(derived) if known is None else known
+
+    @fork_safe
+    def _make_targets(self, derived: Derived) -> kwarray.DataFrameArray:
         table = self._table_of(derived)
         if table.n_unboxed != self._n_left_out:
             self._n_left_out = table.n_unboxed
@@ -310,8 +311,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
         They are shares of the smaller side of the image, in random order.
         """
-        result: NDArray[np.float64] = self.present().get("anchors", lambda: relative_sizes(self.targets))
-        return result
+        return self.present().get("anchors", lambda: relative_sizes(self.targets))
 
     @property
     @fork_safe
@@ -326,7 +326,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
         check_dataset(self.dset)
         known = list_categories(self.dset)
-        return CategoryTree.coerce(self.dset.object_categories()) if known else CategoryTree()
+        # object_categories() would check the graph for a second time, and slowly.
+        return CategoryTree(self.dset.category_graph()) if known else CategoryTree()
 
     #: The same as :attr:`classes`.
     catgraph = classes
@@ -334,8 +335,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     @property
     def image_ids(self) -> list[int]:
         """Image ids, ascending."""
-        result: list[int] = self.annot_table.images.gids.tolist()
-        return result
+        return self.annot_table.images.gids.tolist()  # type: ignore[no-any-return]
 
     def lookup_class_name(self, class_id: int) -> str:
         """Return the name of a category.
@@ -351,8 +351,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             >>> self.lookup_class_name(self.lookup_class_id("star"))
             'star'
         """
-        result: str = look_up(self.classes.id_to_node, "id", class_id)
-        return result
+        return str(look_up(self.classes.id_to_node, "id", class_id))
 
     def lookup_class_id(self, class_name: str) -> int:
         """Return the id of a category.
@@ -363,15 +362,12 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         Raises:
             UnknownIdError: if the dataset has no such category.
         """
-        result: int = look_up(self.classes.node_to_id, "name", class_name)
-        return result
+        return int(look_up(self.classes.node_to_id, "name", class_name))
 
     @property
     def n_positives(self) -> int:
         """Number of positives in the pool."""
-        chosen = self.present().values.get("positives")
-        # Programs call this before they start workers, so make the targets, with the sizes they need, now.
-        return len(self.targets) if chosen is None else len(chosen)
+        return self._count_positives(self.present())
 
     @property
     def n_negatives(self) -> int:
@@ -404,16 +400,20 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             >>> self.get_item(n_pos + 1)["aid"]
             -1
         """
-        n_positives, total = self.n_positives, self.n_samples
+        now = self.present()
+        n_positives, pool = self._count_positives(now), now.values.get("negatives")
+        total = n_positives + (0 if pool is None else len(pool))
         if index is None:
             index = random_index(total, rng, "targets")
-        if self._negative_pool is None and as_index(index, "targets of the pool") >= total:
+        if pool is None and as_index(index, "targets of the pool") >= total:
             raise MissingNegativePool(
                 f"index {index} is out of bounds for {n_positives} positives, and there is no pool of "
                 "negatives after them; make one with preselect(n_neg=...)"
             )
         index = as_position(index, total, "targets of the pool")
-        return self.get_positive(index) if index < n_positives else self.get_negative(index - n_positives)
+        if pool is None or index < n_positives:
+            return self._positive(now, index)
+        return pool[index - n_positives]  # type: ignore[no-any-return]
 
     @fork_safe
     def get_positive(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:
@@ -437,13 +437,21 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             True
         """
         now = self.present()
-        targets = self._targets_of(now) if self._own_targets is None else self._own_targets
-        chosen = now.values.get("positives")
-        total = len(targets) if chosen is None else len(chosen)
+        total = self._count_positives(now)
         index = random_index(total, rng, "positives") if index is None else index
-        index = as_position(index, total, "positives")
-        result: dict[str, Any] = targets.iloc[index if chosen is None else chosen[index]]
-        return result
+        return self._positive(now, as_position(index, total, "positives"))
+
+    def _positive(self, present: Derived, position: int) -> dict[str, Any]:
+        """Return a positive of the pool, by its position from 0."""
+        chosen = present.values.get("positives")
+        row = position if chosen is None else int(chosen[position])
+        return self._all_targets(present).iloc[row]  # type: ignore[no-any-return]
+
+    def _count_positives(self, present: Derived) -> int:
+        """Return the number of positives in the pool."""
+        chosen = present.values.get("positives")
+        # The targets, and sizes that they need, are made before a program starts workers.
+        return len(self._all_targets(present)) if chosen is None else len(chosen)
 
     @fork_safe
     def get_negative(self, index: int | None = None, rng: Rng = None) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from ndsampler.category_tree import (
     source_nodes,
 )
 from ndsampler.classes.hierarchy import Hierarchy
-from ndsampler.errors import ArgumentError, UnknownOptionError
+from ndsampler.errors import ArgumentError, ArgumentTypeError, UnknownOptionError
 from ndsampler.utils import deprecation
 
 
@@ -312,8 +312,27 @@ def test_an_edge_in_place_that_makes_no_forest_is_refused(letters, edge):
 
 
 def test_a_graph_that_is_no_forest_is_refused():
-    with pytest.raises(ValueError, match="forest"):
+    with pytest.raises(ArgumentError, match="forest"):
         CategoryTree(nx.DiGraph(["ab", "ac", "bd", "cd"]))
+    CategoryTree(nx.DiGraph(["ab", "ac", "bd", "cd"]), checks=False)
+
+
+@pytest.mark.parametrize("kind", [nx.DiGraph, nx.MultiDiGraph, nx.Graph])
+@given(edges=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=6))
+def test_the_same_graphs_are_refused_as_by_kwcoco(kind, edges):
+    graph = kind(edges)
+    try:
+        kwcoco.CategoryTree(graph)
+    except ValueError:
+        with pytest.raises(ArgumentError, match="forest|DAG"):
+            CategoryTree(graph)
+    else:
+        CategoryTree(graph)
+
+
+def test_what_is_no_graph_is_refused():
+    with pytest.raises(ArgumentTypeError, match="of the type list; expected a networkx.DiGraph"):
+        CategoryTree(["a", "b"])
 
 
 @given(tree=trees(), through_json=st.booleans())

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
+import logging.config
+import os
+import pathlib
 import struct
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -11,9 +17,10 @@ import numpy as np
 import pytest
 import rasterio
 from helpers_cache import BACKENDS, each_backend
-from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_pillow
+from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_pillow, write_tiff
 from PIL import Image
 
+import ndsampler
 from ndsampler import SimpleFrames
 from ndsampler.backends import large_image
 from ndsampler.backends.formats.png_check import find_png_damage
@@ -151,6 +158,167 @@ def test_a_file_that_is_cut_off_is_an_error(kind, options, backend, tmp_path):
     path = write(tmp_path / f"a.{kind.lower()}", data[: len(data) * 2 // 3])
     with pytest.raises(SourceError, match="image 1"):
         SimpleFrames({1: path}, tmp_path / "work", backend).load_region(1)
+
+
+#: Compression of a TIFF, and the number of channels it is tried with.
+CODECS = {
+    "none": 3,
+    "deflate": 3,
+    "lzw": 1,
+    "zstd": 3,
+    "packbits": 1,
+    "lzma": 1,
+    "lerc": 1,
+    "jpeg": 1,
+    "webp": 3,
+    "ccittfax4": 1,
+    "ccittrle": 1,
+}
+
+#: A block of these tests; the image has three blocks below each other.
+BLOCK = (32, 64)
+
+
+def write_blocks(path, codec, tiled, rows=BLOCK[0], count=3):
+    """Write a TIFF of blocks below each other, and return its pixels."""
+    pixels = random_pixels("uint8", CODECS[codec], (rows * count, BLOCK[1])) // 8 + 100
+    options = {} if codec == "none" else {"compress": codec}
+    if codec.startswith("ccitt"):
+        pixels, options = pixels % 2, {**options, "nbits": 1}
+    if tiled:
+        options |= {"tiled": True, "blockxsize": BLOCK[1]}
+    write_tiff(path, pixels, blockysize=rows, interleave="pixel", **options)
+    with rasterio.open(path) as file:
+        return file.read().transpose(1, 2, 0)
+
+
+def locate_blocks(data):
+    """Return where a little-endian TIFF keeps the offsets and the sizes of its blocks, and their formats."""
+    (start,) = struct.unpack_from("<I", data, 4)
+    found = {}
+    for entry in range(struct.unpack_from("<H", data, start)[0]):
+        place = start + 2 + 12 * entry
+        tag, kind, count, value = struct.unpack_from("<HHII", data, place)
+        width = {3: 2, 4: 4}.get(kind, 8)
+        found[tag] = (place + 8 if count * width <= 4 else value, {2: "<H", 4: "<I"}.get(width), width)
+    return found.get(324, found.get(273)), found.get(325, found.get(279))
+
+
+def block_of(data, index):
+    """Return the stored bytes of a block."""
+    (offset, size) = (
+        struct.unpack_from(form, data, place + index * width)[0] for place, form, width in locate_blocks(data)
+    )
+    return data[offset : offset + size]
+
+
+def with_block(data, index, stored=None, offset=None, size=None):
+    """Return a TIFF in which a block has other bytes, or another place or size."""
+    if stored is not None:
+        offset, size = len(data), len(stored)
+    changed = bytearray(data) + (stored or b"")
+    for value, (place, form, width) in zip((offset, size), locate_blocks(data), strict=True):
+        if value is not None:
+            struct.pack_into(form, changed, place + index * width, value)
+    return bytes(changed)
+
+
+class TestDamagedTiffs:
+    @each_backend
+    @pytest.mark.parametrize(
+        ("codec", "tiled"),
+        [(codec, tiled) for codec in CODECS for tiled in (True, False) if not (tiled and "ccitt" in codec)],
+    )
+    def test_a_block_that_is_not_whole_is_an_error(self, codec, tiled, backend, tmp_path):
+        pixels = write_blocks(tmp_path / "a.tif", codec, tiled)
+        write_blocks(tmp_path / "half.tif", codec, tiled, rows=BLOCK[0] // 2)
+        data, half = ((tmp_path / name).read_bytes() for name in ("a.tif", "half.tif"))
+        stored = block_of(data, 1)
+        damaged = {
+            "of fewer rows": with_block(data, 1, block_of(half, 0)),
+            "cut": with_block(data, 1, stored[: len(stored) // 2]),
+            "beyond the end": with_block(data, 1, offset=len(data) + 5000),
+            "of the end of a file": with_block(data, 1, stored)[: -len(stored) // 2],
+        }
+        for name, content in damaged.items():
+            path = write(tmp_path / f"{name}.tif", content)
+            frames = SimpleFrames({1: path}, workdir=tmp_path / "work", backend=backend)
+            for _ in range(2):  # GDAL keeps blocks that it has decoded
+                with pytest.raises(SourceError, match=name):
+                    frames.load_region(1)
+            if backend is None:
+                region = (slice(0, BLOCK[0]), slice(0, BLOCK[1]))
+                assert_same(frames.load_region(1, region), pixels[: BLOCK[0]])
+
+    @each_backend
+    @pytest.mark.parametrize("codec", ["none", "deflate", "jpeg"])
+    def test_a_block_that_was_never_written_is_zero(self, codec, backend, tmp_path):
+        pixels = write_blocks(tmp_path / "a.tif", codec, True).copy()
+        data = (tmp_path / "a.tif").read_bytes()
+        pixels[BLOCK[0] : 2 * BLOCK[0]] = 0
+        for name, content in {
+            "no place": with_block(data, 1, offset=0, size=0),
+            "no size": with_block(data, 1, size=0),
+        }.items():
+            path = write(tmp_path / f"{name}.tif", content)
+            frames = SimpleFrames({1: path}, workdir=tmp_path / "work", backend=backend)
+            assert_same(frames.load_region(1), pixels)
+
+    @pytest.mark.parametrize("level", [0, 9], ids=["stored", "packed"])
+    def test_zlib_fills_blocks_that_hold_more_than_their_pixels(self, level, tmp_path):
+        """The C library fills new memory with a pattern, which would show in memory that is not set."""
+        pixels = write_blocks(tmp_path / "a.tif", "deflate", True)
+        longer = b"".join(bytes([value]) * 1000 for value in range(20))
+        data = with_block((tmp_path / "a.tif").read_bytes(), 1, zlib.compress(longer, level))
+        write(tmp_path / "long.tif", data)
+        block = np.frombuffer(longer, np.uint8)[: BLOCK[0] * BLOCK[1] * 3].reshape(*BLOCK, 3)
+        pixels = np.concatenate([pixels[: BLOCK[0]], block, pixels[2 * BLOCK[0] :]])
+        program = (
+            "import numpy, ndsampler; frames = ndsampler.SimpleFrames({1: 'long.tif'}); "
+            "numpy.save('out.npy', frames.load_region(1))"
+        )
+        given = {"MALLOC_PERTURB_": "85", "GDAL_TIFF_DEFLATE_SUBCODEC": "ZLIB"}
+        root = str(pathlib.Path(ndsampler.__file__).parents[1])
+        environment = {**os.environ, **given, "PYTHONPATH": root}
+        command = [sys.executable, "-W", "ignore", "-c", program]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=100)
+        assert_same(np.load(tmp_path / "out.npy"), pixels)
+
+
+@pytest.fixture
+def logging_as_before():
+    """Undo what a test configures."""
+    loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    before = [(logger, logger.level, logger.disabled, logger.handlers[:]) for logger in loggers]
+    disabled = logging.root.manager.disable
+    yield
+    logging.disable(disabled)
+    for logger, level, off, handlers in before:
+        logger.setLevel(level)
+        logger.disabled, logger.handlers = off, handlers
+
+
+@pytest.mark.usefixtures("logging_as_before")
+@pytest.mark.parametrize(
+    "configure",
+    [
+        lambda: None,
+        lambda: logging.config.dictConfig({"version": 1}),
+        lambda: logging.disable(logging.CRITICAL),
+        lambda: logging.getLogger("rasterio").setLevel(logging.CRITICAL + 1),
+        lambda: logging.getLogger("rasterio._env").setLevel(logging.CRITICAL + 1),
+    ],
+    ids=["default", "dictConfig", "disable", "level", "level of the logger"],
+)
+@each_backend
+def test_damage_is_found_whatever_the_program_logs(configure, backend, tmp_path):
+    write_blocks(tmp_path / "a.tif", "jpeg", True)
+    data = (tmp_path / "a.tif").read_bytes()
+    path = write(tmp_path / "a.tif", with_block(data, 1, block_of(data, 1)[:-100]))
+    configure()
+    frames = SimpleFrames({1: path}, workdir=tmp_path / "work", backend=backend)
+    with pytest.raises(SourceError, match="Premature end"):
+        frames.load_region(1)
 
 
 class TestAnimations:

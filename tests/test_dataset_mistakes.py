@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import cProfile
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kwcoco
 import numpy as np
@@ -14,6 +15,9 @@ from helpers_pools import make_dataset, sql_view
 import ndsampler
 from ndsampler.errors import ArgumentError, NDSamplerError, UnknownIdError, UnknownTargetError
 from ndsampler.utils.limits import Limits, get_limits, set_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAN, INF = float("nan"), float("inf")
 WHOLE = (slice(0, 40), slice(0, 50))
@@ -294,6 +298,7 @@ def test_categories_that_make_no_hierarchy_are_an_error_at_once(path, section, p
         ndsampler.CocoSampler(with_categories(path, categories, section))
 
 
+@pytest.mark.parametrize("section", ["categories", "keypoint_categories"])
 @pytest.mark.parametrize(
     "parents",
     [
@@ -304,13 +309,60 @@ def test_categories_that_make_no_hierarchy_are_an_error_at_once(path, section, p
     ],
     ids=["self", "tree", "deep", "none"],
 )
-def test_categories_that_make_a_hierarchy_are_taken(path, parents):
+def test_categories_that_make_a_hierarchy_are_taken(path, section, parents):
     categories = [
         {"id": i, "name": name, "supercategory": up} for i, (name, up) in enumerate(parents.items(), 1)
     ]
-    sampler = ndsampler.CocoSampler(with_categories(path, categories))
-    assert set(parents) <= set(sampler.classes)
+    sampler = ndsampler.CocoSampler(with_categories(path, categories, section))
+    trees = {"categories": sampler.classes, "keypoint_categories": sampler.kp_classes}
+    assert set(parents) <= set(trees[section])
     sampler.load_sample({"gid": 3})
+
+
+def count_calls(function: Callable[[], Any]) -> int:
+    """Return the number of functions, in Python and in C, that a function calls."""
+    profile = cProfile.Profile()
+    profile.runcall(function)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+MANY = {
+    "categories": lambda n: {"categories": [{"id": i, "name": f"c{i}"} for i in range(1, n)]},
+    "a star of categories": lambda n: {
+        "categories": [{"id": i, "name": f"c{i}", "supercategory": "c1"} for i in range(1, n)]
+    },
+    "chains of categories": lambda n: {
+        "categories": [
+            {"id": i, "name": f"c{i}", "supercategory": f"c{i - bool(i % 20)}"} for i in range(1, n)
+        ]
+    },
+    "keypoint categories": lambda n: {
+        "keypoint_categories": [{"id": i, "name": f"k{i}"} for i in range(1, n)]
+    },
+    "names of keypoints": lambda n: {
+        "categories": [{"id": i, "name": f"c{i}", "keypoints": [f"k{i}"]} for i in range(1, n)]
+    },
+    "videos": lambda n: {"videos": [{"id": i, "name": f"v{i}"} for i in range(1, n)]},
+    "tracks": lambda n: {"tracks": [{"id": i, "name": f"t{i}"} for i in range(1, n)]},
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_a_record_more_takes_a_fixed_number_of_calls(path, kind):
+    def count(number: int) -> int:
+        data = {key: val for key, val in make(path).dataset.items() if key != "keypoint_categories"}
+        dset = kwcoco.CocoDataset({**data, "annotations": [], **MANY[kind](number)})
+
+        def use() -> None:
+            sampler = ndsampler.CocoSampler(dset)
+            sample = sampler.load_sample({"gid": 3, "slices": (slice(9), slice(9))})
+            assert sample["kp_classes"] is sampler.kp_classes
+
+        return count_calls(use)
+
+    count(10)
+    few, more = count(1000), count(2000)
+    assert more < 2.2 * few
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,19 @@ import pytest
 import rasterio
 from delayed_image.channel_spec import ChannelSpec, FusedChannelSpec
 from helpers_cache import each_backend
-from helpers_images import DIMS, HEIGHT, WIDTH, assert_same, random_pixels, write_png, write_tiff
+from helpers_images import (
+    DIMS,
+    HEIGHT,
+    WIDTH,
+    assert_same,
+    quiet_rasterio,
+    random_pixels,
+    write_png,
+    write_tiff,
+)
 from helpers_optional import import_optional
 
+import ndsampler
 from ndsampler.backends import gdal
 from ndsampler.coco_frames import CocoFrames
 from ndsampler.errors import (
@@ -318,6 +328,14 @@ class TestBothKeys:
         assert frames.load_region(1, (slice(2), slice(3)), "<all>")[0, 0].tolist() == [0, 1, 2]
         assert list(frames._build_pathinfo(1)["channels"]) == names
 
+    def test_a_sample_has_channels_that_imdelay_of_kwcoco_leaves_out(self, entry, make_coco):
+        sampler = ndsampler.CocoSampler(make_coco(entry).dset)
+        names = "asset|own|aux"
+        sample = sampler.load_sample({"gid": 1, "channels": names})
+        own, *others = sampler.dset.coco_image(1).iter_assets()
+        pixels = {part["channels"]: read_pixels(part.image_filepath()) for part in (own, *others)}
+        assert_same(sample["im"], np.dstack([pixels[name] for name in names.split("|")]))
+
     def test_the_own_file_stays_the_default(self, entry, make_coco):
         assert frames_equal(make_coco(entry), [0])
         assert frames_equal(make_coco({**entry, "file_name": None, "name": "none"}), [1, 2])
@@ -335,6 +353,12 @@ class TestBothKeys:
             removed = frames.dset.imgs[1].pop(key)
             assert len(frames.sources(1)) == 2
             frames.dset.imgs[1][key] = removed
+
+
+def read_pixels(path) -> np.ndarray:
+    """Return (H, W) pixels of a file of one band, read by rasterio directly."""
+    with quiet_rasterio(), rasterio.open(path) as file:
+        return file.read(1)
 
 
 def frames_equal(frames, values) -> bool:

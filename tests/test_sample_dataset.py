@@ -14,6 +14,7 @@ from helpers_training import ARRAYS, DIMS, Jitter, digest, write_dataset
 from ndsampler import CocoSampler
 from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, UnknownOptionError
 from ndsampler.training import EpochOrder, SampleIndex, rasterize
+from ndsampler.training.stacking import stack_samples
 
 torch = import_optional("torch")
 
@@ -100,6 +101,60 @@ def test_samples_of_a_batch_are_those_loaded_one_by_one(sampler, targets):
     dataset = SampleDataset(sampler, targets, WINDOW, ARRAYS, Jitter())
     batch = dataset.__getitems__(indexes)
     assert [digest(sample) for sample in batch] == [digest(dataset[index]) for index in indexes]
+
+
+def images_in(samples, images):
+    """Return for each sample whether its image lies in its place in an array."""
+    if images is None:
+        return []
+    return [
+        np.shares_memory(sample["image"].numpy(), place)
+        and not np.shares_memory(sample["image"].numpy(), rest)
+        for sample, place, rest in zip(samples, images, [images[1:], *images[:-1]])
+    ]
+
+
+def test_images_are_read_into_an_array_if_they_have_the_shape_of_those_before(sampler, targets):
+    other = {"gid": 1, "slices": (slice(0, 20), slice(0, 20))}
+    dataset = SampleDataset(sampler, [*targets, other])
+    expected = [digest(dataset[row]) for row in range(6)]
+    for rows, places in (
+        ([0, 1, 2], []),
+        ([3, 4], [True, True]),
+        ([2, 5, 0], [True, False, True]),
+        ([0, 1], []),
+        ([1], [True]),
+    ):
+        samples, images = dataset.load_into(rows, np.empty)
+        assert images_in(samples, images) == places
+        assert [digest(sample) for sample in samples] == [expected[row] for row in rows]
+        batch = stack_samples(samples, images=images)
+        if 5 not in rows:
+            assert torch.equal(batch["image"], collate_samples(samples)["image"])
+
+
+def test_images_that_are_transformed_or_changed_by_a_subclass_have_arrays_of_their_own(sampler, targets):
+    class Darker(SampleDataset):
+        def __getitems__(self, indices):
+            return [{**sample, "image": sample["image"] // 2} for sample in super().__getitems__(indices)]
+
+    for dataset in (Darker(sampler, targets), SampleDataset(sampler, targets, None, ARRAYS, Jitter())):
+        for _ in range(2):
+            samples, images = dataset.load_into([1, 2], np.empty)
+            assert images is None
+            assert digest(samples[0]) == digest(dataset.__getitems__([1])[0])
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 1), (6, 5, 3), (2, 6, 5, 3)])
+def test_a_stack_leaves_what_lies_in_its_place_and_copies_the_rest(shape):
+    images = np.random.default_rng(0).integers(0, 255, (3, *shape)).astype(np.uint8)
+    parts = [np.moveaxis(image, -1, -3) for image in images]
+    expected = np.stack(parts)
+    mixed = [{"image": part if row == 1 else part.copy(order="K")} for row, part in enumerate(parts)]
+    images[[0, 2]] = 0
+    stacked = stack_samples(mixed, allocate=np.empty, images=images)["image"]
+    assert np.shares_memory(stacked, images)
+    np.testing.assert_array_equal(stacked, expected)
 
 
 def test_targets_come_from_pools_grids_lists_and_functions(sampler, targets):

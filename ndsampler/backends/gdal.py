@@ -333,7 +333,10 @@ class RasterReader:
             return np.ones((y1 - y0, x1 - x0, 1), bool)
         try:
             with GATE:
-                return read_masks(self.dataset, Window(x0, y0, x1 - x0, y1 - y0), bands, self._mask_count)
+                DECODER_WARNINGS.start()
+                valid = read_masks(self.dataset, Window(x0, y0, x1 - x0, y1 - y0), bands, self._mask_count)
+                DECODER_WARNINGS.stop(self.path)
+                return valid
         except RasterioIOError as ex:
             raise SourceError(
                 f"the mask of rows {y0}:{y1}, columns {x0}:{x1} of {self.path} cannot be decoded: "

@@ -1,7 +1,8 @@
 """
 What GDAL's decoders warn of while pixels are read.
 
-rasterio logs the warnings of GDAL. Those about damaged data make a read fail here.
+rasterio logs the warnings of GDAL. Those about damaged data make a read fail here. A block that they are
+about is not whole, and the rest of it may be memory that the decoder has not set.
 """
 
 from __future__ import annotations
@@ -15,32 +16,33 @@ from ndsampler.errors import SourceError
 #: Warnings of decoders about damaged data.
 _DECODER_DAMAGE = re.compile(
     "premature|corrupt|discarding|lack of data|not enough data|mismatch|bad code|truncated|inconsistent|"
-    "unsupported marker",
+    "unsupported marker|improper jpeg strip",
     re.IGNORECASE,
 )
 
 
-class _DecoderWarnings(logging.Filter):
+class _DecoderWarnings:
     """Collects what GDAL's decoders warn of while a thread reads pixels; rasterio logs it."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._local = threading.local()
 
     def install(self) -> None:
-        """Watch the loggers of rasterio, and leave what they show to the program as it was."""
+        """Watch the loggers of rasterio, whatever the program configures for them before or after."""
         for name in ("rasterio._env", "rasterio._err"):
             rasterio_logger = logging.getLogger(name)
-            if self not in rasterio_logger.filters:
-                rasterio_logger.addFilter(self)
-                rasterio_logger.setLevel(min(rasterio_logger.getEffectiveLevel(), logging.WARNING))
+            if not isinstance(rasterio_logger, _WatchedLogger):
+                watched = type("WatchedLogger", (_WatchedLogger, type(rasterio_logger)), {})
+                rasterio_logger.__class__ = watched
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep a warning, and return whether the program wants to see it."""
-        collected = getattr(self._local, "collected", None)
-        if collected is not None and _DECODER_DAMAGE.search(record.getMessage()):
-            collected.append(record.getMessage())
-        return record.levelno >= logging.getLogger("rasterio").getEffectiveLevel()
+    def is_collecting(self) -> bool:
+        """Whether the warnings of this thread are collected."""
+        return getattr(self._local, "collected", None) is not None
+
+    def note(self, record: logging.LogRecord) -> None:
+        """Keep a warning if it is about damaged data."""
+        if self.is_collecting() and _DECODER_DAMAGE.search(record.getMessage()):
+            self._local.collected.append(record.getMessage())
 
     def start(self) -> None:
         """Collect the warnings of this thread until :meth:`stop` is called."""
@@ -61,6 +63,25 @@ class _DecoderWarnings(logging.Filter):
         collected = self.take()
         if collected:
             raise SourceError(f"{path} is damaged: {collected[0]}")
+
+
+class _WatchedLogger(logging.Logger):
+    """A logger that hands what decoders warn of to :data:`DECODER_WARNINGS`.
+
+    It does so if its level, ``logging.disable`` or ``disable_existing_loggers`` of ``logging.config`` keep
+    the program from seeing the warning: whether pixels are damaged does not depend on what is logged.
+    """
+
+    def isEnabledFor(self, level: int) -> bool:
+        """Whether a message of a level is shown, or looked at."""
+        is_looked_at = level >= logging.WARNING and DECODER_WARNINGS.is_collecting()
+        return is_looked_at or super().isEnabledFor(level)
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Look at a message, and show it if the program wants to see it."""
+        DECODER_WARNINGS.note(record)
+        if super().isEnabledFor(record.levelno):
+            super().handle(record)
 
 
 DECODER_WARNINGS = _DecoderWarnings()

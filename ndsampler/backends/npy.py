@@ -139,6 +139,10 @@ class NpyReader(_LayoutReader):
             view = view[:, :, bands]
         return np.array(view, dtype=self.dtype, order="C")
 
+    def view(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+        """Return a view of a window; a copy in another byte order."""
+        return self._array[y0:y1, x0:x1].astype(self.dtype, copy=False)
+
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return a view of whole rows; a copy in another byte order."""
         return self._array[y0:y1].astype(self.dtype, copy=False)

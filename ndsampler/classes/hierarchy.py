@@ -1,7 +1,8 @@
 """
 A forest of categories as arrays of indexes, and the decision for a category from the roots down.
 
-:mod:`ndsampler.category_tree` maps the indexes to names. This module needs numpy only.
+:mod:`ndsampler.category_tree` maps the indexes to names. This module needs numpy only, and networkx to
+check a graph.
 """
 
 from __future__ import annotations
@@ -12,18 +13,55 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
     import networkx as nx
     from numpy.typing import NDArray
 
-__all__ = ["Hierarchy", "RefineRule", "impurity_rule", "probability_rule", "walk_down"]
+__all__ = ["Hierarchy", "RefineRule", "check_forest", "impurity_rule", "probability_rule", "walk_down"]
 
 #: Decides for n items whether a prediction is refined from a category to one of its children. Takes the
 #: probabilities of the category and its siblings (n, S), the position of the category among them, and the
 #: probabilities of its children (n, K). Returns (n,) booleans.
 RefineRule = Callable[[Any, int, Any], Any]
+
+
+def check_forest(graph: Any) -> None:
+    """Refuse a graph of categories that is not a forest.
+
+    The time is proportional to the numbers of nodes and edges; ``networkx.is_forest`` makes a subgraph of
+    each component, which takes many times as long for categories without a hierarchy.
+
+    Args:
+        graph: edges point from a category to a more specific one.
+
+    Raises:
+        ArgumentTypeError: if it is not a graph of networkx.
+        ArgumentError: if it has a cycle, or edges without a direction, or two paths lead from one category
+            to another, or from two categories to two others.
+
+    Example:
+        >>> import networkx as nx
+        >>> check_forest(nx.DiGraph([("animal", "cat"), ("animal", "dog")]))
+        >>> check_forest(nx.DiGraph([("animal", "cat"), ("cat", "animal")]))
+        Traceback (most recent call last):
+        ...
+        ndsampler.errors.ArgumentError: the category graph of 2 nodes and 2 edges has a cycle; ...
+    """
+    import networkx as nx
+
+    if not isinstance(graph, nx.Graph):
+        raise ArgumentTypeError(
+            f"the category graph is of the type {type(graph).__name__}; expected a networkx.DiGraph"
+        )
+    if not len(graph):
+        return
+    size = f"the category graph of {len(graph)} nodes and {graph.number_of_edges()} edges"
+    if not nx.is_directed_acyclic_graph(graph):
+        raise ArgumentError(f"{size} has a cycle; expected a DAG, a directed graph without any")
+    if graph.number_of_edges() != len(graph) - nx.number_weakly_connected_components(graph):
+        raise ArgumentError(f"{size} is not a forest; expected one path from a root to each category")
 
 
 @dataclass(frozen=True, eq=False)

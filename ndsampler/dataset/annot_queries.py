@@ -67,8 +67,12 @@ class AnnotQueries:
             Annotation ids, ascending.
 
         Raises:
+            ArgumentError: if ``visible_thresh`` is not a fraction from 0 to 1.
             UnknownIdError: if the dataset has no such image.
         """
+        if type(visible_thresh) is float and visible_thresh == 0:
+            touched: list[int] = self.isect_index.overlapping_aids(gid, region)
+            return touched
         edges = ltrb_array(region).tolist()
         found = [self.find_aids(gid, (x1, y1, x2, y2), visible_thresh) for x1, y1, x2, y2 in edges]
         result: list[int] = (

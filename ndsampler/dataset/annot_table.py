@@ -154,19 +154,22 @@ class AnnotTable(Columns):
     @LazyAttribute
     def ltrb(self) -> NDArray[np.float64]:
         """(4, N) left, top, right, bottom of every box, one contiguous row per edge."""
-        x, y, w, h = self.boxes.T
-        edges = np.stack([x, y, x + w, y + h])
-        np.minimum(x, edges[2], out=edges[0])
-        np.minimum(y, edges[3], out=edges[1])
-        np.maximum(x, edges[2], out=edges[2])
-        np.maximum(y, edges[3], out=edges[3])
+        edges: NDArray[np.float64] = self.boxes.T.copy()
+        backwards = (edges[2:] < 0).any()
+        edges[2:] += edges[:2]
+        if backwards:
+            np.minimum(edges[:2], edges[2:], out=edges[:2])
+            np.maximum(edges[2:], self.boxes.T[:2], out=edges[2:])
         return edges
 
     @LazyAttribute
-    def signed_ltrb(self) -> NDArray[np.float64]:
-        """(4, N) :attr:`ltrb` with right and bottom negated, so that one comparison tests all four edges."""
-        result: NDArray[np.float64] = self.ltrb * np.array([[1.0], [1.0], [-1.0], [-1.0]])
-        return result
+    def signed_edges(self) -> NDArray[np.float64]:
+        """(4, N) negated right, negated bottom, left and top of every box.
+
+        A box touches another one if each of them is at most the other's negated left, negated top, right and
+        bottom, so one comparison tests all four edges.
+        """
+        return np.concatenate([-self.ltrb[2:], self.ltrb[:2]])
 
     @LazyAttribute
     def image_rows(self) -> NDArray[np.int64]:
@@ -178,7 +181,7 @@ class AnnotTable(Columns):
         """Image id of each annotation."""
         return self.images.gids[self.image_rows]
 
-    @property
+    @LazyAttribute
     def n_unboxed(self) -> int:
         """Number of annotations that have geometry but state no box."""
         return int((~self.has_box & ~np.isnan(self.boxes[:, 0])).sum())

@@ -17,7 +17,7 @@ from ndsampler.utils.limits import get_limits
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DatasetCounts", "background_id", "check_dataset", "list_categories", "look_up"]
+__all__ = ["DatasetCounts", "background_id", "check_dataset", "list_categories", "list_keypoints", "look_up"]
 
 
 class DatasetCounts:
@@ -67,6 +67,27 @@ def list_categories(dset: Any) -> list[dict[str, Any]]:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
     """
     return list(dset.dataset.get("categories", []))
+
+
+def list_keypoints(dset: Any) -> list[Any]:
+    """Return what the keypoint categories of a dataset are made of; none if it has no keypoints.
+
+    Args:
+        dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
+
+    Returns:
+        The dictionaries of its section of keypoint categories. If it has no such section, the names of
+        keypoints that its categories list, in the order of their ids.
+    """
+    section = dset.dataset.get("keypoint_categories")
+    if section is None:
+        cats = sorted(list_categories(dset), key=lambda cat: cat["id"])
+        return [name for cat in cats for name in cat.get("keypoints", ())]
+    # A category that names itself as its supercategory counts as one without.
+    return [
+        {key: val for key, val in cat.items() if key != "supercategory" or val != cat["name"]}
+        for cat in map(dict, section)
+    ]
 
 
 def background_id(dset: Any) -> int:

@@ -179,7 +179,9 @@ def _box_columns(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the (N, 4) boxes of annotations, and which of them are stated."""
     boxes = _plain_boxes(rows)
-    if boxes is not None and np.isfinite(boxes[:, :2] + boxes[:, 2:]).all():
+    with np.errstate(over="ignore"):
+        plain = boxes is not None and np.isfinite(boxes[:, :2] + boxes[:, 2:]).all()
+    if boxes is not None and plain:
         return boxes, np.ones(len(boxes), bool)
     found = [box_of(row, imgs) for row in rows]
     boxes = np.array([box for box, _ in found], dtype=np.float64).reshape(-1, 4)
@@ -194,7 +196,8 @@ def _plain_boxes(rows: Collection[Mapping[str, Any]]) -> NDArray[np.float64] | N
         return None
     if not len(rows):
         return np.empty((0, 4))
-    return boxes.astype(np.float64) if boxes.dtype.kind in "iuf" and boxes.shape[1:] == (4,) else None
+    plain = boxes.dtype.kind in "iuf" and boxes.shape[1:] == (4,)
+    return boxes.astype(np.float64, copy=False) if plain else None
 
 
 def box_of(row: Mapping[str, Any], imgs: Mapping[Any, Any]) -> tuple[tuple[float, ...], bool]:

@@ -21,7 +21,7 @@ from ndsampler.sampling.unedited import resolve_unedited
 from ndsampler.utils.fork_safety import fork_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from typing_extensions import Unpack
@@ -119,17 +119,37 @@ class BatchLoading:
         request = parse_request(with_annots, annot_ids, visible_thresh)
         listed, threads = list_targets(targets), check_threads(threads)
         places = None if out is None else output_places(out, len(listed))
-        resolved, failure = self._resolve_all(listed, kwargs, request)
-        reads = _read_all([item.region for item in resolved], self.frames, places, threads)
         samples = []
-        for number, item in enumerate(resolved):
-            # Taken out of the list, so that pixels that are cast or copied are freed one by one.
-            samples.append(self._assemble(item, reads.pop(), request))
+        for number, sample in enumerate(self._load_each(listed, kwargs, request, places, threads)):
             if places is not None:
-                samples[-1]["im"] = put_pixels(samples[-1]["im"], places[number], number)
+                sample["im"] = put_pixels(sample["im"], places[number], number)
+            samples.append(sample)
+        return samples
+
+    def _load_each(
+        self,
+        targets: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        request: AnnotRequest | None,
+        places: list[NDArray[Any]] | None,
+        threads: int,
+    ) -> Iterator[Sample]:
+        """Yield the samples of targets that are read together, with pixels in places that they fit into.
+
+        Args:
+            targets: what to sample.
+            kwargs: further arguments of :meth:`load_samples`.
+            request: which annotations are wanted.
+            places: where the pixels of each sample may go; None for new arrays.
+            threads: number of threads that read files.
+        """
+        resolved, failure = self._resolve_all(targets, kwargs, request)
+        reads = _read_all([item.region for item in resolved], self.frames, places, threads)
+        for item in resolved:
+            # Taken out of the list, so that pixels that are cast or copied are freed one by one.
+            yield self._assemble(item, reads.pop(), request)
         if failure is not None:
             raise failure
-        return samples
 
     def _resolve_all(
         self, targets: Sequence[Any], kwargs: Mapping[str, Any], request: AnnotRequest | None
@@ -164,6 +184,22 @@ class BatchLoading:
             annots = load_annots(region, item.index, self._geometries, request)
         kp_classes = self._geometries.kp_classes
         return assemble_sample(region, item.target, frames, annots, self.regions.classes, kp_classes)
+
+
+@fork_safe
+def load_near(sampler: BatchLoading, targets: Sequence[Any], places: Any, with_annots: Any) -> list[Sample]:
+    """Load samples as :meth:`BatchLoading.load_samples` does, with pixels in an array as far as they fit.
+
+    Args:
+        sampler: loads them.
+        targets: what to sample.
+        places: (N, height, width, channels) where the pixels of each sample go; those of another shape or
+            type, and those that are changed after they were read, get arrays of their own. None for new
+            arrays.
+        with_annots: as in :meth:`BatchLoading.load_samples`.
+    """
+    request = parse_request(with_annots, None, 0.0)
+    return list(sampler._load_each(targets, {}, request, None if places is None else list(places), 0))
 
 
 def list_targets(targets: Any) -> list[Any]:

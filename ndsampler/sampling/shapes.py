@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.dataset.categories import list_keypoints
 from ndsampler.dataset.extents import keypoint_places
 from ndsampler.dataset.geometry_errors import geometry_errors
 from ndsampler.dataset.kwcoco_adapter import find_category, is_in_memory
@@ -76,8 +77,7 @@ class GeometryStore:
         if self._kp_classes is None:
             from ndsampler.category_tree import CategoryTree
 
-            stated = {"keypoint_categories", "categories"} & set(self._dset.dataset)
-            self._kp_classes = CategoryTree.coerce(self._dset.keypoint_categories() if stated else [])
+            self._kp_classes = CategoryTree.coerce(list_keypoints(self._dset))
         return self._kp_classes
 
     def __getstate__(self) -> dict[str, Any]:

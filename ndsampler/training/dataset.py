@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import ArgumentError, ArgumentTypeError
+from ndsampler.sampling.batch import BatchLoading, load_near
 from ndsampler.training.labels import label_names, label_numbers
 from ndsampler.training.masks import ignore_value
 from ndsampler.training.outputs import OutputPlan
@@ -21,6 +22,8 @@ from ndsampler.utils.require import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from ndsampler.coco_sampler import CocoSampler
     from ndsampler.training.order import EpochOrder
@@ -99,6 +102,8 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         self.plan = OutputPlan(names, labels, ignore_value(labels), len(sampler.kp_classes))  # type: ignore[arg-type]
         self._keywords = transform is not None and takes_keywords(transform)
         self._tv_tensors = bool(tv_tensors)
+        # Shape and type of the images that were loaded last, if they were all alike.
+        self._form: tuple[tuple[int, ...], Any] | None = None
         if tv_tensors:
             require("torchvision", "torchvision", "tv_tensors=True")
             if "image" not in names:
@@ -179,6 +184,34 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         samples = load_targets(self.sampler, self.targets_at(places), self.plan.with_annots)
         return [self.finish(sample, place) for sample, place in zip(samples, places)]
 
+    def load_into(
+        self, indices: Sequence[int], allocate: Callable[..., NDArray[Any]]
+    ) -> tuple[list[dict[str, Any]], NDArray[Any] | None]:
+        """Return the samples of :meth:`__getitems__`, with their images in one array if that saves a copy.
+
+        It does if images are not transformed, and have the shape of those that were loaded before.
+
+        Args:
+            indices: of the samples.
+            allocate: returns a new array of some shape and type.
+
+        Returns:
+            The samples, and the array, (N, height, width, channels); None if there is none.
+
+        Raises:
+            NDSamplerError: as :meth:`ndsampler.CocoSampler.load_sample`.
+        """
+        is_own = type(self).__getitems__ is SampleDataset.__getitems__
+        if self.transform is not None or not is_own or not isinstance(self.sampler, BatchLoading):
+            return self.__getitems__(indices), None
+        places = [SampleIndex.coerce(index) for index in indices]
+        targets = self.targets_at(places)
+        images = None if self._form is None else allocate((len(targets), *self._form[0]), self._form[1])
+        samples = load_near(self.sampler, targets, images, self.plan.with_annots)
+        forms = {(np.shape(sample["im"]), getattr(sample["im"], "dtype", None)) for sample in samples}
+        self._form = forms.pop() if len(forms) == 1 and "image" in self.plan.names else None
+        return [self.finish(sample, place) for sample, place in zip(samples, places)], images
+
     def targets_at(self, indices: Sequence[SampleIndex]) -> list[dict[str, Any]]:
         """Return the targets that are loaded for some indexes.
 
@@ -228,7 +261,7 @@ def _as_tensor(name: str, value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value
     if name == "image" and value.ndim > 2:
-        value = np.moveaxis(value, -1, -3)
+        value = value.transpose(*range(value.ndim - 3), -1, -3, -2)
     try:
         tensor = torch.from_numpy(value)
     except TypeError as ex:

@@ -87,13 +87,16 @@ class SampleView:
 
 def clipped_boxes(sample: Sample) -> NDArray[np.float64]:
     """Return (annotations, 4) left, top, right and bottom of the boxes, clipped to the sample."""
-    x, y, width, height = np.asarray(sample["annots"]["rel_boxes"].data, dtype=np.float64).reshape(-1, 4).T
+    found = np.array(sample["annots"]["rel_boxes"].data, dtype=np.float64).reshape(-1, 4)
+    if not len(found):
+        return found
+    found[:, 2:] += found[:, :2]
     params = sample["params"]
     (top, bottom), (left, right) = params["st_dims"]
-    size = (right - left) / params["tf_rel_to_abs"][0, 0], (bottom - top) / params["tf_rel_to_abs"][1, 1]
-    found = np.stack([x, y, x + width, y + height], axis=1)
-    result: NDArray[np.float64] = np.clip(found, 0, [*size, *size])
-    return result
+    scale_x, scale_y = params["tf_rel_to_abs"].diagonal()[:2].tolist()
+    width, height = (right - left) / scale_x, (bottom - top) / scale_y
+    np.maximum(found, 0, out=found)
+    return np.minimum(found, (width, height, width, height), out=found)
 
 
 def _keypoints(view: SampleView) -> NDArray[np.float32]:
@@ -116,7 +119,9 @@ def _keypoints(view: SampleView) -> NDArray[np.float32]:
 def _image(view: SampleView) -> Any:
     """Return the pixels, channels last; for masked arrays, the stored values."""
     pixels = view.sample["im"]
-    return pixels if isinstance(pixels, list) else np.ma.getdata(np.asanyarray(pixels))
+    if type(pixels) is np.ndarray or isinstance(pixels, list):
+        return pixels
+    return np.ma.getdata(np.asanyarray(pixels))
 
 
 def _mask(view: SampleView) -> NDArray[Any]:

@@ -214,7 +214,7 @@ class _Collate:
     def __init__(self, function: Callable[[list[Any]], Any]) -> None:
         self._function = function
 
-    def __call__(self, samples: Sequence[Any], allocate: Any = None) -> Any:
+    def __call__(self, samples: Sequence[Any], allocate: Any = None, images: Any = None) -> Any:
         return self._function(list(samples))
 
 

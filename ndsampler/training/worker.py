@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
+    from numpy.typing import NDArray
+
     from ndsampler.training.shared_buffer import SharedBuffer
 
 #: Interval in seconds at which an idle worker checks whether its parent is alive.
@@ -45,7 +47,8 @@ def run_worker(
         connection: receives tasks and sends results.
         others: connections of the parent that a fork has inherited.
         dataset: loads the samples.
-        collate: makes a batch of samples. It gets a function that allocates arrays in the shared memory.
+        collate: makes a batch of samples. It gets a function that allocates arrays in the shared memory, and
+            the array in that memory that may already contain the images.
         slots: the memory of the batches.
     """
     parent = os.getppid()
@@ -101,7 +104,8 @@ def load_batch(
     """
     writer = BatchWriter(slot)
     try:
-        return 1, writer.write(collate(fetch(dataset, keys), writer.allocate))
+        samples, images = fetch_into(dataset, keys, writer.allocate)
+        return 1, writer.write(collate(samples, writer.allocate, images))
     except Exception as ex:
         return 0, BatchWriter(slot).write(Failure.of(ex))
 
@@ -115,3 +119,21 @@ def fetch(dataset: Any, keys: Sequence[Any]) -> list[Any]:
     """
     together = getattr(dataset, "__getitems__", None)
     return [dataset[key] for key in keys] if together is None else together(list(keys))
+
+
+def fetch_into(
+    dataset: Any, keys: Sequence[Any], allocate: Callable[..., NDArray[Any]]
+) -> tuple[list[Any], NDArray[Any] | None]:
+    """Return samples of a dataset, whose images are in memory of the caller's choice if it can do that.
+
+    Args:
+        dataset: see :func:`fetch`; it may have ``load_into``, as a
+            :class:`ndsampler.training.SampleDataset` has.
+        keys: of the samples.
+        allocate: returns a new array of some shape and type.
+
+    Returns:
+        The samples, and the array for their images; None if there is none.
+    """
+    into = getattr(dataset, "load_into", None)
+    return (fetch(dataset, keys), None) if into is None else into(list(keys), allocate)

@@ -40,10 +40,12 @@ def ensure_rng(rng: Any = None) -> np.random.RandomState:
         >>> ensure_rng(generator).randint(0, 1000) == ensure_rng(generator).randint(0, 1000)
         False
     """
-    import kwarray
-
+    if isinstance(rng, np.random.RandomState):
+        return rng
     if isinstance(rng, np.random.Generator):
         return np.random.RandomState(int(rng.integers(2**32)))
+    import kwarray
+
     try:
         result: np.random.RandomState = kwarray.ensure_rng(rng)
         return result
