@@ -503,8 +503,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
         Args:
             n_pos: number of positives; None for all.
-            n_neg: number of negatives; None for none. There may be fewer if the images have little free
-                space.
+            n_neg: number of negatives; None for none. There are fewer if the images lack free space.
             neg_to_pos_ratio: number of negatives for each chosen positive, rounded down, instead of
                 ``n_neg``.
             window_dims: height and width in pixels of the negatives, and of the windows that cover

@@ -189,7 +189,7 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
     ) -> tuple[list[dict[str, Any]], NDArray[Any] | None]:
         """Return the samples of :meth:`__getitems__`, with their images in one array if that saves a copy.
 
-        It does if images are not transformed, and have the shape of those that were loaded before.
+        It does if images are not transformed, and have the same shape as previous ones.
 
         Args:
             indices: of the samples.

@@ -121,7 +121,7 @@ class Split:
         return bool(self._places.from_image if space == "image" else self._places.from_video)
 
     def select(self, targets: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the targets whose windows lie in the split.
+        """Return the targets whose windows are in the split.
 
         Args:
             targets: targets of a grid or a pool: with ``slices``, ``space_slice``, ``bbox``, or a center and
@@ -207,10 +207,10 @@ def _check_fractions(fractions: Any) -> NDArray[np.float64]:
 
 
 def _check_by(by: Any, margin: int) -> tuple[int, int] | None:
-    """Return (height, width) of blocks in pixels, 0 for a share of the image; None for whole images.
+    """Return (height, width) of blocks in pixels, 0 for a fraction of the image; None for whole images.
 
     Raises:
-        ArgumentError: if ``by`` is invalid, or does not go with the buffer.
+        ArgumentError: if ``by`` is invalid, or cannot be combined with the buffer.
     """
     if isinstance(by, str) and by in ("image", "video"):
         if margin:

@@ -113,7 +113,7 @@ def _plain(value: Any) -> Any:
 def _as_element(value: Any) -> Any:
     """Return the plain form of a value that is to be a dictionary key or an element of a set."""
     if isinstance(value, frozenset):
-        # A set of sets has no order of its own to hash in: take that of the hashes.
+        # A set of sets has no order; hash its members in the order of their hashes.
         import ubelt as ub
 
         return tuple(sorted(ub.hash_data(_as_element(item)) for item in value))
