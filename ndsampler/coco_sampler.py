@@ -20,10 +20,11 @@ from ndsampler.preview.show import Showing
 from ndsampler.sampling.annots import ALL_ANNOTS, AnnotRequest, find_annots, load_annots, parse_request
 from ndsampler.sampling.assemble import assemble_annots, assemble_sample
 from ndsampler.sampling.batch import BatchLoading
+from ndsampler.sampling.pooled import PoolLoading
 from ndsampler.sampling.read import read_frames
 from ndsampler.sampling.resolve import resolve_region
 from ndsampler.sampling.shapes import GeometryStore
-from ndsampler.sampling.target import copy_target, normalize_target, take_arguments
+from ndsampler.sampling.target import normalize_target, take_arguments
 from ndsampler.sampling.unedited import resolve_unedited
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.lazy import LazyAttribute
@@ -32,18 +33,35 @@ from ndsampler.utils.quiet import stdout_to_log
 from ndsampler.windows import is_sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import kwcoco
+    from typing_extensions import Unpack
 
     from ndsampler.category_tree import CategoryTree
-    from ndsampler.types import CacheErrorMode, PathLike, Sample, TrustMode
+    from ndsampler.types import (
+        Annots,
+        BackendChoice,
+        CacheErrorMode,
+        GridArguments,
+        GridTask,
+        MovedArguments,
+        PathLike,
+        Sample,
+        SampleGrid,
+        SamplerArguments,
+        Target,
+        TrustMode,
+        WindowSize,
+        WithAnnots,
+    )
+    from ndsampler.utils.random_state import Rng
 
 
-class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRepr):  # type: ignore[misc]
+class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRepr):  # type: ignore[misc]
     """Samples windows with their annotations from the images of a kwcoco dataset.
 
-    :attr:`frames` read regions of images, and :attr:`regions` hold the pools of positive and negative
+    :attr:`frames` reads regions of images, and :attr:`regions` holds the pools of positive and negative
     targets. :meth:`load_sample` loads any target; :meth:`load_positive`, :meth:`load_negative` and
     :meth:`load_item` load those of the pools. Samplers can be pickled and forked, without their open files
     and decoded images.
@@ -51,12 +69,13 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``; or the path of an MS-COCO or kwcoco
             file, a dictionary of the same content, or a key of kwcoco's demo datasets.
-        workdir: folder for converted images; a folder of the user's cache by default.
+        workdir: folder for converted images; by default a folder in the user's cache.
         autoinit: False leaves :attr:`frames` and :attr:`regions` None until :meth:`init` is called.
         backend: None reads the source files; ``'cog'`` and ``'npy'`` convert each image once: see
             :class:`ndsampler.Frames`.
-        verbose: whether long work shows a progress bar.
-        on_cache_error: ``'bypass'`` reads sources that cannot be cached, for example on a full disk.
+        verbose: whether long operations show a progress bar.
+        on_cache_error: ``'bypass'`` reads sources that cannot be converted, for example because the disk is
+            full.
         trust: ``'strict'`` refuses converted images of other users: see :class:`ndsampler.Frames`.
         images: folder that relative file names start from; by default that of the dataset.
 
@@ -79,7 +98,7 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
         dset: kwcoco.CocoDataset | PathLike | dict[str, Any],
         workdir: PathLike | None = None,
         autoinit: bool = True,
-        backend: Any = None,
+        backend: BackendChoice = None,
         verbose: int = 0,
         *,
         on_cache_error: CacheErrorMode = "raise",
@@ -101,7 +120,7 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
 
     @fork_safe
     def init(self) -> None:
-        """Make :attr:`frames` and :attr:`regions`; called by the constructor unless told otherwise."""
+        """Make :attr:`frames` and :attr:`regions`; called by the constructor unless ``autoinit`` is False."""
         self.regions = CocoRegions(self.dset, workdir=self.workdir, verbose=self.verbose, images=self._images)
         self.frames = CocoFrames(
             self.dset,
@@ -116,7 +135,7 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
     @classmethod
     @fork_safe
     def demo(
-        cls, key: str = "shapes", workdir: PathLike | None = None, backend: Any = None, **kw: Any
+        cls, key: str = "shapes", workdir: PathLike | None = None, backend: BackendChoice = None, **kw: Any
     ) -> CocoSampler:
         """Return a sampler of a toy dataset.
 
@@ -141,15 +160,15 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
 
     @classmethod
     @fork_safe
-    def coerce(cls, data: Any, **kwargs: Any) -> CocoSampler:
-        """Return a sampler made of whatever can be understood as one.
+    def coerce(cls, data: Any, **kwargs: Unpack[SamplerArguments]) -> CocoSampler:
+        """Return a sampler, from a sampler or from a dataset.
 
         Args:
-            data: a sampler, or what :class:`CocoSampler` takes as its dataset.
-            **kwargs: arguments of :class:`CocoSampler`; none with a sampler, which is returned as it is.
+            data: a sampler, which is returned unchanged, or a dataset: see :class:`CocoSampler`.
+            **kwargs: arguments of :class:`CocoSampler`; not allowed if ``data`` is a sampler.
 
         Raises:
-            UnsupportedTaskError: for keywords that cannot be applied to a finished sampler.
+            UnsupportedTaskError: if arguments are given with a sampler.
             MissingSourceError, ArgumentError, ArgumentTypeError: as :class:`CocoSampler`.
 
         Example:
@@ -187,14 +206,14 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
 
     @property
     def BACKGROUND_CLASS_ID(self) -> int:
-        """Id of the category named background, else 0; None before :meth:`init`."""
-        return None if self.regions is None else self.regions.BACKGROUND_CLASS_ID  # type: ignore[return-value]
+        """Id of the category named background, or 0 if there is none; None before :meth:`init`."""
+        return None if self.regions is None else self.regions.BACKGROUND_CLASS_ID
 
     @property
     @fork_safe
     def classes(self) -> CategoryTree:
         """The categories and their hierarchy; None before :meth:`init`."""
-        return None if self.regions is None else self.regions.classes  # type: ignore[return-value]
+        return None if self.regions is None else self.regions.classes
 
     @property
     @fork_safe
@@ -210,7 +229,7 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
 
     @LazyAttribute
     def _geometries(self) -> GeometryStore:
-        """Polygons and keypoints that have been parsed."""
+        """The polygons and keypoints that have been parsed so far."""
         return GeometryStore(self.dset, frames=self.frames)
 
     @property
@@ -275,37 +294,69 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
         return self.regions.lookup_class_id(class_name)
 
     @fork_safe
-    def preselect(self, **kwargs: Any) -> tuple[int, int]:
+    def preselect(  # type: ignore[override]
+        self,
+        *,
+        n_pos: int | None = None,
+        n_neg: int | None = None,
+        neg_to_pos_ratio: float | None = None,
+        window_dims: WindowSize | None = None,
+        rng: Rng = None,
+        verbose: int = 0,
+    ) -> tuple[int, int]:
         """Choose the pools of positives and negatives: see :meth:`ndsampler.CocoRegions.preselect`.
+
+        Args:
+            n_pos: number of positives; all of them by default.
+            n_neg: number of negatives; none by default.
+            neg_to_pos_ratio: number of negatives for each positive, instead of ``n_neg``.
+            window_dims: (height, width) in pixels of the negatives, and of the windows that must cover the
+                positives. By default, negatives have the sizes of annotations.
+            rng: seed or random state of the choice.
+            verbose: whether to log how many were chosen.
 
         Returns:
             The numbers of positives and negatives.
+
+        Raises:
+            ArgumentError: for numbers or sizes that make no sense.
 
         Example:
             >>> CocoSampler.demo('shapes8').preselect(n_pos=2, n_neg=3, rng=0)
             (2, 3)
         """
-        return self.regions.preselect(**kwargs)
+        return self.regions.preselect(n_pos, n_neg, neg_to_pos_ratio, window_dims, rng, verbose)
 
     @fork_safe
     def new_sample_grid(
-        self, task: str, window_dims: Any, window_overlap: float | Sequence[float] = 0, **kwargs: Any
-    ) -> Any:
+        self,
+        task: GridTask,
+        window_dims: WindowSize | None,
+        window_overlap: float | Sequence[float] = 0,
+        **kwargs: Unpack[GridArguments],
+    ) -> SampleGrid:
         """Return targets of sliding windows: see :meth:`ndsampler.CocoRegions.new_sample_grid`.
+
+        Args:
+            task: ``'image_detection'`` or ``'video_detection'``.
+            window_dims: (height, width) in pixels, or (frames, height, width) of videos; ``'full'`` for all.
+            window_overlap: fraction of a window that the next one repeats, for all axes or for each.
+            **kwargs: see :class:`ndsampler.types.GridArguments`.
 
         Raises:
             UnsupportedTaskError: for an unknown task.
+            ArgumentError: for a window or an overlap that makes no sense.
         """
         return self.regions.new_sample_grid(task, window_dims, window_overlap, **kwargs)
 
     @fork_safe
     def load_image(self, image_id: int, cache: bool = True) -> Any:
-        """Return the pixels of an image, or something that slices like them.
+        """Return the pixels of an image, or an object that can be sliced like them.
 
         Args:
             image_id: image id.
-            cache: True gives the fast form of the backend, which reads when it is sliced; False decodes
-                the whole image.
+            cache: True returns an object of the backend, which reads when it is sliced; False decodes the
+                whole image.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -318,7 +369,7 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
         return self.frames.load_image(image_id, cache=cache)
 
     def load_annotations(self, image_id: int) -> list[dict[str, Any]]:
-        """Return the annotations of an image as the dataset holds them.
+        """Return the annotations of an image as they are in the dataset.
 
         Args:
             image_id: image id.
@@ -365,112 +416,13 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
         return {**img, "imdata": self.load_image(image_id, cache=cache)}, anns
 
     @fork_safe
-    def load_item(  # type: ignore[override]
-        self,
-        index: int,
-        with_annots: Any = True,
-        target: dict[str, Any] | None = None,
-        rng: Any = None,
-        **kw: Any,
-    ) -> Sample:
-        """Load an item of the pools: positives come first, then negatives.
-
-        Args:
-            index: row in the pools; None draws one at random.
-            with_annots: see :meth:`load_sample`.
-            target: keys that are laid over those of the pool's target, such as ``window_dims`` or ``pad``.
-            rng: seed or random state, used only without an index.
-            **kw: further arguments of :meth:`load_sample`.
-
-        Returns:
-            See :meth:`load_sample`.
-
-        Raises:
-            MissingNegativePool: if the index lies behind the pools.
-
-        Example:
-            >>> CocoSampler.demo('shapes8').load_item(0)['im'].ndim
-            3
-        """
-        return self._load_pooled(self.regions.get_item(index, rng=rng), with_annots, target, kw)
-
-    @fork_safe
-    def load_positive(  # type: ignore[override]
-        self,
-        index: int | None = None,
-        with_annots: Any = True,
-        target: dict[str, Any] | None = None,
-        rng: Any = None,
-        **kw: Any,
-    ) -> Sample:
-        """Load an item of the positive pool.
-
-        Args:
-            index: row in the pool; None draws one at random.
-            with_annots: see :meth:`load_sample`.
-            target: keys that are laid over those of the pool's target.
-            rng: seed or random state, used only without an index.
-            **kw: further arguments of :meth:`load_sample`.
-
-        Returns:
-            See :meth:`load_sample`.
-
-        Example:
-            >>> sampler = CocoSampler.demo('shapes8')
-            >>> sample = sampler.load_positive(target={'window_dims': (3, 3), 'pad': (10, 10)}, rng=0)
-            >>> sample['im'].shape
-            (23, 23, 3)
-        """
-        return self._load_pooled(self.regions.get_positive(index, rng=rng), with_annots, target, kw)
-
-    @fork_safe
-    def load_negative(  # type: ignore[override]
-        self,
-        index: int | None = None,
-        with_annots: Any = True,
-        target: dict[str, Any] | None = None,
-        rng: Any = None,
-        **kw: Any,
-    ) -> Sample:
-        """Load an item of the negative pool, or a negative drawn for the occasion.
-
-        Args:
-            index: row in the pool; None draws a negative at random.
-            with_annots: see :meth:`load_sample`.
-            target: keys that are laid over those of the negative's target.
-            rng: seed or random state, used only without an index.
-            **kw: further arguments of :meth:`load_sample`.
-
-        Returns:
-            See :meth:`load_sample`.
-
-        Raises:
-            MissingNegativePool: for an index where no negatives were preselected.
-
-        Example:
-            >>> sample = CocoSampler.demo('shapes8').load_negative(target={'window_dims': (64, 64)}, rng=0)
-            >>> sample['im'].shape
-            (64, 64, 3)
-        """
-        return self._load_pooled(self.regions.get_negative(index, rng=rng), with_annots, target, kw)
-
-    def _load_pooled(
-        self, pooled: dict[str, Any], with_annots: Any, target: dict[str, Any] | None, kw: dict[str, Any]
-    ) -> Sample:
-        """Load a target of a pool with the caller's keys laid over it."""
-        if "tr" in kw:
-            target = take_arguments(target, {"tr": kw.pop("tr")})
-        laid_over = {} if target is None else copy_target(target)
-        return self.load_sample({**pooled, **laid_over}, with_annots, **kw)
-
-    @fork_safe
     def load_sample(  # type: ignore[override]
         self,
-        target: dict[str, Any] | None = None,
-        with_annots: Any = True,
-        annot_ids: Any = None,
+        target: Target | Mapping[str, Any] | None = None,
+        with_annots: WithAnnots = True,
+        annot_ids: Iterable[int] | None = None,
         visible_thresh: float = 0.0,
-        **kwargs: Any,
+        **kwargs: Unpack[MovedArguments],
     ) -> Sample:
         """Load the window that a target describes, with its annotations.
 
@@ -483,17 +435,17 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
             with_annots: True for all annotations in the window, False for none, or some of ``'boxes'``,
                 ``'segmentation'`` and ``'keypoints'``, in a list or joined by ``+``. Ids, categories and
                 boxes come with any.
-            annot_ids: annotations to take instead of looking for them.
-            visible_thresh: leave out annotations unless more than this share of their box is in the window;
-                0 keeps all that touch it, and 1 keeps none.
-            **kwargs: arguments that are keys of the target now, each with one warning. Unknown ones are
-                ignored, with a warning.
+            annot_ids: ids of the annotations to load, instead of those in the window.
+            visible_thresh: keep annotations only if more than this fraction of their box is in the window: 0
+                keeps all that touch it, and 1 keeps none.
+            **kwargs: deprecated arguments, which are keys of the target now. Each causes one warning. Unknown
+                arguments are ignored with a warning.
 
         Returns:
-            ``im``: (height, width, channels) pixels of the caller's own; ``target``: the target and what
-            was inferred of it; ``params``: how sample and image coordinates relate, ``tf_rel_to_abs`` among
-            them; ``annots``: annotations in sample coordinates; ``classes``; ``kp_classes``; and ``tr``, the
-            same object as ``target``.
+            ``im``: (height, width, channels) pixels, which the caller may change; ``target``: the target with
+            the keys that were inferred; ``params``: how sample and image coordinates relate, for example
+            ``tf_rel_to_abs``; ``annots``: annotations in sample coordinates; ``classes``; ``kp_classes``; and
+            ``tr``, the same object as ``target``.
 
         Raises:
             TargetError: if the target is incomplete or contradicts itself.
@@ -523,16 +475,16 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
         annots = None if request is None else load_annots(region, index, self._geometries, request)
         return assemble_sample(
             region, resolved, frames, annots, self.regions.classes, self._geometries.kp_classes
-        )  # type: ignore[return-value]
+        )
 
     @fork_safe
     def load_annots(
         self,
-        target: dict[str, Any],
-        with_annots: Any = True,
-        annot_ids: Any = None,
+        target: Target | Mapping[str, Any],
+        with_annots: WithAnnots = True,
+        annot_ids: Iterable[int] | None = None,
         visible_thresh: float = 0.0,
-    ) -> dict[str, Any]:
+    ) -> Annots:
         """Return the annotations that a target would give, without reading any pixels.
 
         Args:
@@ -558,7 +510,7 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
         return assemble_annots(annots, resolved, self.regions.classes, self._geometries.kp_classes)
 
     @fork_safe
-    def load_target_annots(self, target: dict[str, Any]) -> list[int]:
+    def load_target_annots(self, target: Target | Mapping[str, Any]) -> list[int]:
         """Return the ids of the annotations that touch the window of a target, without reading any pixels.
 
         The margins that ``pad`` adds are left out. :meth:`load_annots` returns the annotations themselves.
@@ -583,15 +535,16 @@ class CocoSampler(BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRe
             return []
         index, region, _ = resolve_unedited({**normal, "pad": None}, self.dset, self.frames, self.regions)
         rows = np.concatenate(find_annots(region, index, ALL_ANNOTS))
-        return index.columns.aids[rows].tolist()
+        result: list[int] = index.columns.aids[rows].tolist()
+        return result
 
     def _load_slice(self, target_: dict[str, Any]) -> Sample:
-        """Load the window of a target without its annotations, under a name of earlier releases."""
+        """Load the window of a target without annotations. Earlier releases had this name."""
         return self.load_sample(target_, with_annots=False)
 
     _load_slice_2d = _load_slice_3d = _load_slice
 
     @fork_safe
     def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:
-        """Return a target with all that can be inferred of it, ``space_slice`` among others."""
+        """Return a target with all keys that can be inferred, such as ``space_slice``."""
         return resolve_region(normalize_target(target, self.dset), self.frames)[1]

@@ -1,10 +1,10 @@
 """
 Which annotations touch a box.
 
-Every image has its own index. Up to about a thousand boxes it is the columns themselves, which are compared
-with the query at once, as fast as any tree; above that a tree is built the first time the image is asked
-about (:mod:`ndsampler.dataset.box_tree`). ``USE_RTREE=1`` in the environment, when an index is made, takes
-rtree for every image instead.
+Every image has its own index. Up to a few thousand boxes it is the columns themselves, which are compared
+with the query at once, as fast as any tree; above that, and from about a thousand boxes for many queries at
+once, a tree is built the first time the image is asked about (:mod:`ndsampler.dataset.box_tree`).
+``USE_RTREE=1`` in the environment, when an index is made, takes rtree for every image instead.
 
 Edges count: a box that only touches the query overlaps it.
 """
@@ -20,7 +20,7 @@ import numpy as np
 import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, ltrb_array, rtree_asked
+from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, ltrb_array, rtree_asked, touching
 from ndsampler.dataset.columns import as_ids
 from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.pools.arguments import check_fraction
@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 __all__ = ["FrameIntersectionIndex", "ImageView", "ltrb_array"]
 
 #: Boxes in one image from which a tree answers faster than comparing all of them.
-_TREE_FROM = 1000
+_TREE_FROM = 4000
+
+#: The same for at least :data:`_MANY_QUERIES` queries at once, which repay the time that a tree takes.
+_TREE_FROM_FOR_MANY, _MANY_QUERIES = 1000, 200
 
 #: Boxes that the trees kept at one time may hold together, about 200 bytes each.
 _TREES_HOLD = 500_000
@@ -143,6 +146,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         self.all_gids = table.images.gids.tolist()
         self._uses_rtree = rtree_asked()
         self._tree_from = 1 if self._uses_rtree else _TREE_FROM
+        self._tree_from_for_many = min(self._tree_from, _TREE_FROM_FOR_MANY)
 
     @property
     def columns(self) -> AnnotTable:
@@ -159,9 +163,9 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         return self.table
 
     @LazyAttribute
-    def _hot(self) -> tuple[Mapping[int, tuple[int, int]], NDArray[np.float64]]:
-        """What every query needs: the rows of each image, and the signed edges of all boxes."""
-        return self.columns.spans, self.columns.signed_ltrb
+    def _hot(self) -> tuple[Mapping[int, tuple[int, int]], NDArray[np.float64], NDArray[np.int64]]:
+        """What every query needs: the rows of each image, and the signed edges and ids of all annotations."""
+        return self.columns.spans, self.columns.signed_edges, self.columns.aids
 
     @property
     def qtrees(self) -> Mapping[int, ImageView] | None:
@@ -194,16 +198,28 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> self.overlapping_rows(1, (0, 0, 600, 600)).tolist()
             [0]
         """
-        spans, edges = self._hot
+        left, top, right, bottom = ltrb
+        first, _, found = self._find(gid, np.array((left, top, right, bottom), dtype=np.float64))
+        return found + first
+
+    def _find(self, gid: int, query: NDArray[np.float64]) -> tuple[int, int, NDArray[np.int64]]:
+        """Return the rows of an image, and which of them a box touches.
+
+        Args:
+            gid: an image id.
+            query: (4,) left, top, right and bottom in image pixels.
+
+        Returns:
+            The first row, the row after the last, and the distances of the found rows from the first.
+        """
+        spans, edges, _ = self._hot
         try:
             first, stop = spans[gid]
         except (KeyError, TypeError):
             raise UnknownIdError(self.columns.images.describe_unknown(gid)) from None
         if stop - first >= self._tree_from:
-            return self._tree(gid).query(ltrb) + first
-        left, top, right, bottom = ltrb
-        touches = edges[:, first:stop] <= np.array([[right], [bottom], [-1.0 * left], [-1.0 * top]])
-        return np.logical_and.reduce(touches).nonzero()[0] + first
+            return first, stop, self._tree(gid).query(query)
+        return first, stop, touching(edges[:, first:stop], query)
 
     def visible_aids(
         self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
@@ -284,7 +300,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         """Return (query, annotation row) of all touching pairs; images are given by row."""
         table = self.columns
         counts = np.diff(table.offsets)[image_rows]
-        by_tree = counts >= self._tree_from
+        many = np.bincount(image_rows, minlength=len(table.images))[image_rows] >= _MANY_QUERIES
+        by_tree = counts >= np.where(many, self._tree_from_for_many, self._tree_from)
         parts = [compared_pairs(table, image_rows, queries, np.nonzero(~by_tree)[0])]
         for image_row in np.unique(image_rows[by_tree]):
             mine = np.nonzero(image_rows == image_row)[0]
@@ -314,10 +331,15 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
             >>> self.overlapping_aids(2, kwimage.Boxes([0, 0, 1, 1], "xywh"))
             []
         """
-        queries = ltrb_array(box).tolist()
-        rows = [self.overlapping_rows(gid, tuple(query)) for query in queries]
-        found = rows[0] if len(rows) == 1 else np.unique(np.concatenate([NO_ROWS, *rows]))
-        return self.columns.aids[found].tolist()
+        queries = ltrb_array(box)
+        if len(queries) == 1:
+            first, stop, found = self._find(gid, queries[0])
+            aids = self._hot[2][first:stop][found]
+        else:
+            rows = [self.overlapping_rows(gid, tuple(query)) for query in queries.tolist()]
+            aids = self.columns.aids[np.unique(np.concatenate([NO_ROWS, *rows]))]
+        result: list[int] = aids.tolist()
+        return result
 
     @fork_safe
     def ious(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
@@ -344,7 +366,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
     @fork_safe
     def iooas(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
-        """Return the annotations that touch a box, and how much of each lies in it.
+        """Return the annotations that touch a box, and how much of each is inside.
 
         Intersection over the other's area: not symmetric, however large the box is.
 
@@ -411,7 +433,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
     ) -> tuple[NDArray[np.int64], kwimage.Boxes]:
         """Return random boxes that annotations do not cover, or cover little.
 
-        Every image has the same chance. A box that comes to lie on an annotation is drawn anew;
+        Every image has the same chance. A box that comes to lie on an annotation is drawn again;
         where that keeps failing, the free space of the image is worked out and the box
         is drawn from there. An image without room is passed over, which the log says.
         The seed alone decides: the same one gives the same boxes, in any process.
@@ -428,11 +450,11 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
                 warning, False is silent.
             rng: seed, random state or generator. None is numpy's global state, with which each worker
                 process draws differently.
-            patience: rounds in succession without a new negative after which to give up; None
+            patience: consecutive rounds without a new negative after which to give up; None
                 is 10.
 
         Returns:
-            (n,) image ids, ascending, and n boxes as ltrb, wholly inside their images and
+            (n,) image ids, ascending, and n boxes as ltrb, entirely inside their images and
             inside the images' valid regions where the dataset gives some.
 
         Raises:
@@ -526,7 +548,8 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
         images = self._index.columns.images
         row = images.index_of(self._gid)
         images.require_sizes(np.array([row]))
-        return column[row]
+        result: np.int32 = column[row]
+        return result
 
     @property
     def aid_to_ltrb(self) -> dict[int, tuple[float, float, float, float]]:
@@ -543,7 +566,8 @@ class ImageView(ub.NiceRepr):  # type: ignore[misc]
             ltrb: left, top, right, bottom in image pixels.
         """
         rows = self._index.overlapping_rows(self._gid, ltrb)
-        return self._index.columns.aids[rows].tolist()
+        result: list[int] = self._index.columns.aids[rows].tolist()
+        return result
 
 
 class _ImageViews(Mapping[int, ImageView]):

@@ -1,31 +1,62 @@
 """
 The dictionaries that users pass in and get back, and the names of options.
+
+Annotate your own functions with them, after ``from ndsampler.types import Sample, Target``, so that type
+checkers find misspelt keys and editors complete them.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 if TYPE_CHECKING:
     import kwimage
     import numpy as np
     from numpy.typing import NDArray
 
+    from ndsampler.backends.base import Backend
+    from ndsampler.category_tree import CategoryTree
+    from ndsampler.pools.area import Area
+
 #: How a window may be given in ``Target.window_dims``.
 WindowDims = tuple[int, int] | Literal["square", "extent"] | None
 
-#: How the images of a dataset are told apart in the cache.
+#: How the images of a dataset are distinguished in the cache.
 HashidMode = Literal["PATH", "PIXELS", "GIVEN"]
 
-#: What to do when an entry of the cache cannot be made.
+#: What to do if an image cannot be converted.
 CacheErrorMode = Literal["raise", "bypass"]
 
-#: What to do about entries of the cache that another user has made.
+#: What to do about converted images of another user.
 TrustMode = Literal["warn", "strict"]
 
 #: Wherever a path is taken.
 PathLike = str | os.PathLike[str]
+
+#: The backends of this library. Pass one that you have registered as ``{'type': name}``.
+BackendName = Literal["auto", "cog", "npy"]
+
+#: What a grid of windows is for.
+GridTask = Literal["image_detection", "video_detection"]
+
+#: The kinds of annotations that a sample may have.
+AnnotKind = Literal["boxes", "segmentation", "keypoints"]
+
+#: What ``load_sample`` takes as ``with_annots``: all or none, some kinds, or kinds joined by ``+``.
+WithAnnots = bool | str | Sequence[AnnotKind] | None
+
+#: How pixels are resampled.
+Interpolation = Literal["auto", "nearest", "linear", "cubic", "lanczos", "area"]
+
+#: What ``SampleDataset`` makes of a sample.
+OutputName = Literal[
+    "image", "boxes", "labels", "masks", "mask", "keypoints", "valid", "frame_index", "target"
+]
+
+#: How a window is given to a pool or a grid.
+WindowSize = Sequence[int | str | None] | Literal["full", "extent", "square"]
 
 
 class BackendConfig(TypedDict, total=False):
@@ -37,19 +68,23 @@ class BackendConfig(TypedDict, total=False):
     """Settings of the backend; see :class:`ndsampler.backends.cog.CogBackend`."""
 
 
+#: What samplers and frames take as ``backend``.
+BackendChoice: TypeAlias = "BackendName | BackendConfig | dict[str, Any] | Backend | None"
+
+
 class AssetInfo(TypedDict):
-    """Where one file of an image lies, and its entry in the cache."""
+    """One file of an image and its entry in the cache."""
 
     path: str
     """Absolute path of the source."""
     channels: str | None
-    """Its channel code, when the dataset states one."""
+    """Its channel code; None if the dataset states none."""
     warp_aux_to_img: NDArray[np.float64]
     """3x3 matrix from the file's pixels to the image's."""
     hashid: str | None
-    """What names the entry; None without a cache."""
+    """The id in the name of the entry; None without a cache."""
     hashid_mode: str
-    """How it was found."""
+    """How the id is computed."""
     cache: str | None
     """Path of the entry; None without a cache."""
     cache_type: str | None
@@ -57,27 +92,27 @@ class AssetInfo(TypedDict):
 
 
 class PathInfo(TypedDict):
-    """Where the files of one image lie."""
+    """The files of one image."""
 
     id: Any
     """Image id."""
     default: str | None
-    """Key of ``channels`` that is read when no channels are asked for."""
+    """Key of ``channels`` that is read if no channels are requested."""
     channels: dict[str | None, AssetInfo]
     """Each file by its channel code."""
 
 
 class Target(TypedDict, total=False):
-    """What to sample. Keys that are not listed here are kept and ignored."""
+    """What to sample. Other keys are ignored, and kept in the sample's target."""
 
     gid: Any
     """Image id; also ``image_id``."""
     vidid: Any
     """Video id; also ``video_id``."""
     gids: list[Any]
-    """Image ids, as frames of a video; also ``image_ids``. Beside them ``vidid`` may be any value."""
+    """Image ids, as frames of a video; also ``image_ids``. ``vidid`` may then be any value."""
     aid: int
-    """Annotation id, which gives whatever is not stated: the image, center and size."""
+    """Annotation id, from which the image, center and size are taken unless they are stated."""
     bbox: Any
     """Box as x, y, width, height in pixels, which places the window if nothing else in the target does."""
     cx: float
@@ -85,9 +120,9 @@ class Target(TypedDict, total=False):
     cy: float
     """Row of the window's center, in pixels."""
     width: float
-    """Of the object, in pixels."""
+    """Width of the object, in pixels."""
     height: float
-    """Of the object, in pixels."""
+    """Height of the object, in pixels."""
     window_dims: WindowDims
     """(height, width) of the window. ``'extent'``, the default, is the object's own size, and at least one
     pixel; ``'square'`` uses the longer side for both height and width."""
@@ -99,24 +134,24 @@ class Target(TypedDict, total=False):
     time_slice: slice
     """Frames of a video."""
     pad: Any
-    """Context around the window: (height, width), or a (before, after) pair for each."""
+    """Context around the window in pixels: (height, width), or a (before, after) pair for each."""
     padkw: dict[str, Any]
-    """For :func:`numpy.pad`, where the window leaves the image."""
+    """Arguments of :func:`numpy.pad`, which fills pixels outside the image."""
     channels: Any
     """A code such as ``'r|g|b'``, a list of codes, a ``ChannelSpec``, or ``'<all>'``."""
     scale: float | tuple[float, float]
-    """Factor, or (x, y) factors, by which the sample is resized; annotations follow."""
-    interpolation: str
-    """``'auto'``, ``'nearest'``, ``'linear'``, ``'cubic'``, ``'lanczos'`` or ``'area'``."""
-    antialias: bool | str
+    """Factor, or (x, y) factors, by which the sample and its annotations are resized."""
+    interpolation: Interpolation
+    """How pixels are resampled; ``'auto'`` by default."""
+    antialias: bool | Literal["auto"]
     """Whether shrinking averages."""
     nodata: int | float | str | None
     """``'float'``, ``'auto'``, ``'ma'``, ``'alpha'`` or the value that means "no measurement"."""
     dtype: Any
-    """Type the pixels are cast to."""
+    """Type that the pixels are cast to."""
     use_native_scale: bool
-    """Of videos: ``im`` is a list of frames, each a list of parts at their assets' own resolution."""
-    realign_native: str | None
+    """Of videos: ``im`` is a list of frames, each a list with the pixels of each asset in its resolution."""
+    realign_native: Literal["largest"] | None
     """``'largest'`` resizes those parts to the largest of them, so that ``im`` is one array again."""
     finalize: bool
     """False gives a delayed image for each frame of a video instead of pixels."""
@@ -125,26 +160,7 @@ class Target(TypedDict, total=False):
     legacy_target: bool
     """False leaves out the sample's key ``tr``."""
     legacy_annots: bool
-    """False leaves ``frame_dets`` alone in ``annots``."""
-
-
-class Sample(TypedDict, total=False):
-    """What is returned for a target."""
-
-    im: Any
-    """(height, width, channels) pixels."""
-    target: dict[str, Any]
-    """The target, and what was inferred of it."""
-    tr: dict[str, Any]
-    """The same object as ``target``."""
-    params: dict[str, Any]
-    """How sample and image coordinates relate."""
-    annots: dict[str, Any]
-    """Annotations in sample coordinates, when asked for."""
-    classes: Any
-    """The category tree."""
-    kp_classes: Any
-    """The tree of keypoint categories."""
+    """False leaves out all keys of ``annots`` except ``frame_dets``."""
 
 
 class Annots(TypedDict, total=False):
@@ -155,7 +171,7 @@ class Annots(TypedDict, total=False):
     cids: NDArray[np.int64]
     """Category ids."""
     rel_frame_index: NDArray[np.int64]
-    """Index of the frame of each."""
+    """Index of the frame of each annotation."""
     rel_boxes: kwimage.Boxes
     """xywh boxes."""
     rel_ssegs: kwimage.PolygonList
@@ -163,4 +179,133 @@ class Annots(TypedDict, total=False):
     rel_kpts: kwimage.PointsList
     """Points or None for each; ``meta['classes']`` is the tree of keypoint categories."""
     frame_dets: list[kwimage.Detections]
-    """All of these for each frame."""
+    """The annotations of each frame."""
+
+
+class SampleParams(TypedDict, total=False):
+    """How the coordinates of a sample relate to those of its image or video."""
+
+    offset: NDArray[np.float64]
+    """(y, x) of the image's origin in the window, before scaling."""
+    tf_rel_to_abs: NDArray[np.float64]
+    """3x3 matrix from sample coordinates to those of the image or video."""
+    sample_tlbr: kwimage.Boxes
+    """The window with its margins, as left, top, right and bottom."""
+    st_dims: list[tuple[int, int]]
+    """First and last bound of the rows, and of the columns."""
+    data_dims: tuple[int, ...]
+    """Size of the image or video."""
+    pad: Any
+    """Margins around the window that the target asked for."""
+    request_chanspec: Any
+    """Of videos: the channels of ``im``, if they have names."""
+    frame_sample_from_grid_warps: list[kwimage.Affine]
+    """Of videos: for each frame, the matrix from its pixels to sample coordinates."""
+    jagged_meta: list[Any]
+    """Of videos in native scale: the parts of each frame."""
+
+
+class Sample(TypedDict, total=False):
+    """What is returned for a target."""
+
+    im: Any
+    """(height, width, channels) pixels, or (frames, height, width, channels) of a video."""
+    target: dict[str, Any]
+    """The target, and what was inferred from it."""
+    tr: dict[str, Any]
+    """The same object as ``target``."""
+    params: SampleParams
+    """How sample and image coordinates relate."""
+    annots: Annots
+    """Annotations in sample coordinates, unless they were declined."""
+    classes: CategoryTree
+    """The category tree."""
+    kp_classes: CategoryTree
+    """The tree of keypoint categories."""
+
+
+class SampleGrid(TypedDict, total=False):
+    """Windows that cover a dataset: what ``new_sample_grid`` returns."""
+
+    targets: Sequence[dict[str, Any]]
+    """A target for each window."""
+    positives_indexes: list[int]
+    """Positions in ``targets`` of the windows with annotations of interest."""
+    negatives_indexes: list[int]
+    """Positions in ``targets`` of all other windows."""
+    positives: Sequence[dict[str, Any]]
+    """The targets of the former; absent with ``legacy=False``."""
+    negatives: Sequence[dict[str, Any]]
+    """The targets of the latter; absent with ``legacy=False``."""
+
+
+#: What ``SampleDataset`` takes as its targets: a pool, a grid, a list, or a function of (epoch, position).
+TargetChoice = (
+    Literal["positives", "pool"] | SampleGrid | Sequence[Mapping[str, Any]] | Callable[[int, int], Any]
+)
+
+
+class GridArguments(TypedDict, total=False):
+    """Further arguments of ``new_sample_grid``: see :func:`ndsampler.coco_regions.new_image_sample_grid`."""
+
+    classes_of_interest: Collection[str] | None
+    """Names of the categories that make a window positive."""
+    ignore_coverage_thresh: float | None
+    """Largest fraction of a window that ``ignore`` annotations may cover."""
+    negative_classes: Collection[str] | None
+    """Names of the categories that do not make a window positive."""
+    use_annots: bool
+    """False ignores annotations: all windows are negative, and none is left out."""
+    legacy: bool
+    """False leaves out ``positives`` and ``negatives``, which list the same targets again."""
+    verbose: int
+    """Whether to log the numbers of targets."""
+    split: Area | None
+    """Part of the dataset that windows must lie in."""
+    space_dims: Any
+    """Of videos: (height, width) instead of those in ``window_dims``."""
+    time_dim: Any
+    """Of videos: number of frames instead of that in ``window_dims``."""
+
+
+class MovedArguments(TypedDict, total=False):
+    """Arguments of earlier releases that are keys of the target now. Each causes one warning."""
+
+    tr: Mapping[str, Any]
+    """The target."""
+    pad: Any
+    """See :attr:`Target.pad`."""
+    padkw: dict[str, Any]
+    """See :attr:`Target.padkw`."""
+    dtype: Any
+    """See :attr:`Target.dtype`."""
+    nodata: Any
+    """See :attr:`Target.nodata`."""
+
+
+class LoadArguments(MovedArguments, total=False):
+    """Further arguments of ``load_item``, ``load_positive`` and ``load_negative``."""
+
+    annot_ids: Iterable[int] | None
+    """Annotations to take instead of looking for them."""
+    visible_thresh: float
+    """Leave out annotations unless more than this share of their box is in the window."""
+
+
+class SamplerArguments(TypedDict, total=False):
+    """Arguments of :class:`ndsampler.CocoSampler` besides the dataset."""
+
+    workdir: PathLike | None
+    """Folder for converted images."""
+    autoinit: bool
+    """False puts off the making of frames and regions."""
+    backend: BackendChoice
+    """How images are stored for reading."""
+    verbose: int
+    """Whether long work shows a progress bar."""
+    on_cache_error: CacheErrorMode
+    """What to do when an image cannot be converted."""
+    trust: TrustMode
+    """What to do about converted images of other users."""
+    images: PathLike | None
+    """Folder that relative file names start from."""

@@ -28,6 +28,7 @@ from ndsampler.backends.source import open_source
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
 from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.utils.require import require_opencv
 
 
 def jpeg_is_complete(data: bytes) -> bool:
@@ -136,5 +137,6 @@ class TestRaw:
     def test_without_opencv_the_packages_to_install_are_named(self, tmp_path, monkeypatch):
         path = str(write_png(tmp_path / "a.png", random_pixels()))
         monkeypatch.setitem(sys.modules, "cv2", None)
+        require_opencv.cache_clear()
         with pytest.raises(ImportError, match="opencv-python-headless"):
             decode_image(path)

@@ -20,6 +20,7 @@ import ndsampler.coco_regions
 from ndsampler import errors
 from ndsampler.coco_regions import CocoRegions, Targets, select_positive_regions, tabular_coco_targets
 from ndsampler.isect_indexer import FrameIntersectionIndex
+from ndsampler.pools import targets as pool_targets
 
 TARGET_KEYS = ["aid", "gid", "category_id", "cx", "cy", "width", "height", "img_width", "img_height"]
 NEGATIVE_KEYS = ["gid", "aid", "cx", "cy", "width", "height", "img_width", "img_height", "category_id"]
@@ -173,6 +174,17 @@ def test_negatives_are_targets_of_the_background(regions):
         assert (negative["height"], negative["width"]) == (6, 5)
         assert (negative["img_width"], negative["img_height"]) == (100, 80)
         assert negative["gid"] in GIDS
+
+
+def test_a_negative_that_a_program_changes_stays_as_it_was_in_the_pool(regions, monkeypatch):
+    monkeypatch.setattr(pool_targets, "_MOST_KEPT", 2)
+    regions.preselect(n_neg=4, window_dims=(6, 5), rng=0)
+    before = [dict(regions.get_negative(i)) for i in range(4)]
+    for i in range(4):
+        regions.get_negative(i).update(cx=-5, extra=1)
+    for again in (regions, pickle.loads(pickle.dumps(regions))):
+        assert [again.get_negative(i) for i in range(4)] == before
+        assert [again.get_negative(np.int64(i - 4)) for i in range(4)] == before
 
 
 def test_negatives_keep_off_annotations_while_there_is_room(dset, regions):

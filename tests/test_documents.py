@@ -40,7 +40,7 @@ def beside_a_dataset(tmp_path, monkeypatch):
 @pytest.mark.parametrize("document", WITH_EXAMPLES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_examples_of_a_document_give_what_it_shows(document, beside_a_dataset):
     text = document.read_text(encoding="utf-8")
-    if ">>> import torch" in text:
+    if ">>> import torch" in text or "torch.Size" in text:
         import_optional("torch")
     report = failures_of(document)
     if report:
@@ -70,6 +70,26 @@ def test_the_training_program_of_the_readme_writes_a_map(beside_a_dataset, monke
     with rasterio.open("output/map.tif") as file:
         assert (file.height, file.width, file.count) == (900, 1200, 3)
     assert "one band for each of background, boat, buoy" in capsys.readouterr().out
+
+
+def test_the_program_of_the_tutorial_runs_from_the_first_block_to_the_last(beside_a_dataset, capsys):
+    import_optional("torch")
+    blocks = python_blocks(ROOT / "docs" / "source" / "tutorial.rst")
+    pathlib.Path("tutorial.py").write_text("\n".join(blocks), encoding="utf-8")
+    runpy.run_path("tutorial.py", run_name="__main__")
+    printed = capsys.readouterr().out
+    assert "labels: ['background', 'boat', 'buoy']" in printed
+    assert "frames, height, width, channels: (2, 200, 300, 3)" in printed
+    assert printed.count("epoch") == 2
+    for name in ("sheet.png", "negatives.png", "predictions.png", "strip.png"):
+        with rasterio.open(name) as file:
+            assert file.count == 3
+    with rasterio.open("map.tif") as file:
+        assert (file.height, file.width, file.count) == (900, 1200, 3)
+    training = [block for block in blocks if ".show(" not in block and "predict(" not in block]
+    pathlib.Path("resumed.py").write_text("\n".join(training), encoding="utf-8")
+    runpy.run_path("resumed.py", run_name="__main__")
+    assert "epoch" not in capsys.readouterr().out
 
 
 def test_links_between_documents_lead_to_files():

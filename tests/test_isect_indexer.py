@@ -177,6 +177,24 @@ def test_an_index_made_of_nothing_says_how_to_make_one():
         index.overlapping_aids(1, boxes_of((0, 0, 1, 1)))
 
 
+def test_many_queries_of_an_image_build_its_tree_and_few_do_not(monkeypatch):
+    monkeypatch.setattr(isect_indexer, "_TREE_FROM_FOR_MANY", 1)
+    monkeypatch.setattr(isect_indexer, "_MANY_QUERIES", 5)
+    dset = random_dataset(np.random.RandomState(3))
+    index = FrameIntersectionIndex.from_coco(dset)
+    corners = np.random.RandomState(4).randint(-10, 90, (7, 2)).astype(float)
+    ltrb = np.concatenate([corners, corners + 25], axis=1)
+    gids = np.array([GIDS[0]] * 5 + [GIDS[1]] * 2)
+    query, aids = index.overlapping_pairs(gids, ltrb)
+    assert list(index._trees) == [GIDS[0]]
+    assert list(zip(query.tolist(), aids.tolist(), strict=True)) == [
+        (i, aid)
+        for i, (gid, box) in enumerate(zip(gids.tolist(), ltrb.tolist(), strict=True))
+        for aid, other in ltrb_of(dset, gid).items()
+        if touches(other, box)
+    ]
+
+
 @pytest.mark.parametrize("value", ["0", ""])
 def test_rtree_is_off_unless_asked_for(value, monkeypatch):
     monkeypatch.setenv("USE_RTREE", value)

@@ -152,6 +152,7 @@ def test_a_missing_opencv_is_reported_with_the_two_commands_to_choose_from(monke
     from ndsampler.utils.require import require_opencv
 
     monkeypatch.setitem(sys.modules, "cv2", None)
+    require_opencv.cache_clear()
     with pytest.raises(MissingDependencyError, match=r"ndsampler\[headless\].*ndsampler\[graphics\]"):
         require_opencv()
 
@@ -163,5 +164,24 @@ def test_an_opencv_that_misses_a_part_of_its_own_is_not_called_missing(monkeypat
         raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
 
     monkeypatch.setattr(require, "import_module", fail)
+    require.require_opencv.cache_clear()
     with pytest.raises(ModuleNotFoundError, match="numpy"):
         require.require_opencv()
+
+
+def test_a_sampler_is_made_without_what_pictures_and_worker_processes_need():
+    names = ("multiprocessing", "ndsampler.preview.sample", "ndsampler.preview.sheet", "html")
+    code = (
+        "import sys, kwcoco; dset = kwcoco.CocoDataset(); known = set(sys.modules); "
+        "import ndsampler; ndsampler.CocoSampler(dset); new = set(sys.modules) - known; "
+        f"print([name for name in {names!r} if name in new])"
+    )
+    assert run_python(code) == "[]"
+
+
+def test_names_of_previews_are_loaded_whichever_module_was_imported_first():
+    code = (
+        "import ndsampler.preview.description, ndsampler.preview.sample; from ndsampler import preview; "
+        "print([name for name in preview.__all__ if 'module' in type(getattr(preview, name)).__name__])"
+    )
+    assert run_python(code) == "[]"

@@ -14,6 +14,7 @@ from helpers_training import ARRAYS, DIMS, Jitter, digest, write_dataset
 from ndsampler import CocoSampler
 from ndsampler.errors import ArgumentError, ArgumentTypeError, OutOfRangeError, UnknownOptionError
 from ndsampler.training import EpochOrder, SampleIndex, rasterize
+from ndsampler.training.stacking import stack_samples
 
 torch = import_optional("torch")
 
@@ -102,6 +103,60 @@ def test_samples_of_a_batch_are_those_loaded_one_by_one(sampler, targets):
     assert [digest(sample) for sample in batch] == [digest(dataset[index]) for index in indexes]
 
 
+def images_in(samples, images):
+    """Return for each sample whether its image lies in its place in an array."""
+    if images is None:
+        return []
+    return [
+        np.shares_memory(sample["image"].numpy(), place)
+        and not np.shares_memory(sample["image"].numpy(), rest)
+        for sample, place, rest in zip(samples, images, [images[1:], *images[:-1]])
+    ]
+
+
+def test_images_are_read_into_an_array_if_they_have_the_shape_of_those_before(sampler, targets):
+    other = {"gid": 1, "slices": (slice(0, 20), slice(0, 20))}
+    dataset = SampleDataset(sampler, [*targets, other])
+    expected = [digest(dataset[row]) for row in range(6)]
+    for rows, places in (
+        ([0, 1, 2], []),
+        ([3, 4], [True, True]),
+        ([2, 5, 0], [True, False, True]),
+        ([0, 1], []),
+        ([1], [True]),
+    ):
+        samples, images = dataset.load_into(rows, np.empty)
+        assert images_in(samples, images) == places
+        assert [digest(sample) for sample in samples] == [expected[row] for row in rows]
+        batch = stack_samples(samples, images=images)
+        if 5 not in rows:
+            assert torch.equal(batch["image"], collate_samples(samples)["image"])
+
+
+def test_images_that_are_transformed_or_changed_by_a_subclass_have_arrays_of_their_own(sampler, targets):
+    class Darker(SampleDataset):
+        def __getitems__(self, indices):
+            return [{**sample, "image": sample["image"] // 2} for sample in super().__getitems__(indices)]
+
+    for dataset in (Darker(sampler, targets), SampleDataset(sampler, targets, None, ARRAYS, Jitter())):
+        for _ in range(2):
+            samples, images = dataset.load_into([1, 2], np.empty)
+            assert images is None
+            assert digest(samples[0]) == digest(dataset.__getitems__([1])[0])
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 1), (6, 5, 3), (2, 6, 5, 3)])
+def test_a_stack_leaves_what_lies_in_its_place_and_copies_the_rest(shape):
+    images = np.random.default_rng(0).integers(0, 255, (3, *shape)).astype(np.uint8)
+    parts = [np.moveaxis(image, -1, -3) for image in images]
+    expected = np.stack(parts)
+    mixed = [{"image": part if row == 1 else part.copy(order="K")} for row, part in enumerate(parts)]
+    images[[0, 2]] = 0
+    stacked = stack_samples(mixed, allocate=np.empty, images=images)["image"]
+    assert np.shares_memory(stacked, images)
+    np.testing.assert_array_equal(stacked, expected)
+
+
 def test_targets_come_from_pools_grids_lists_and_functions(sampler, targets):
     sampler.preselect(n_pos=6, n_neg=3, window_dims=WINDOW, rng=0)
     outputs = ["image", "target"]
@@ -124,7 +179,7 @@ def test_targets_come_from_pools_grids_lists_and_functions(sampler, targets):
     assert torch.equal(
         drawn[SampleIndex(0, epoch=1, g=1)]["image"], SampleDataset(sampler, targets)[2]["image"]
     )
-    with pytest.raises(ArgumentTypeError, match="a function, which has no length"):
+    with pytest.raises(ArgumentTypeError, match="a function and has no length"):
         len(drawn)
 
 
@@ -294,7 +349,7 @@ def test_the_fingerprint_notices_other_targets_and_annotations(tmp_path, targets
     [
         ({"targets": []}, ArgumentError, "there are no targets"),
         ({"targets": "negatives"}, ArgumentError, "targets is 'negatives'; expected 'positives'"),
-        ({"targets": 5}, ArgumentTypeError, "targets is a int"),
+        ({"targets": 5}, ArgumentTypeError, "targets is of type int"),
         ({"outputs": ["image", "polygons"]}, UnknownOptionError, "outputs names 'polygons'"),
         ({"outputs": "image"}, ArgumentTypeError, "expected a list such as"),
         ({"outputs": []}, ArgumentTypeError, "expected a list such as"),
@@ -306,8 +361,19 @@ def test_bad_arguments_are_refused(sampler, arguments, error, message):
         SampleDataset(sampler, **{"targets": "positives", **arguments})
 
 
+def test_mistakes_of_seeds_transforms_and_batches_are_told(sampler, targets):
+    for seed in (1.5, None, "0"):
+        with pytest.raises(ArgumentTypeError, match="seed is .*; expected an integer"):
+            SampleDataset(sampler, targets, seed=seed)
+    assert SampleDataset(sampler, targets, seed=np.int64(-4)).seed == -4
+    with pytest.raises(ArgumentTypeError, match="the transform returned None"):
+        SampleDataset(sampler, targets, transform=lambda sample: None)[0]
+    with pytest.raises(ArgumentTypeError, match="a sample is a NoneType; expected dictionaries"):
+        collate_samples([None])
+
+
 def test_samples_that_cannot_be_made_are_errors(sampler, targets):
-    with pytest.raises(OutOfRangeError, match="target 5 is asked for; expected 0 to 4"):
+    with pytest.raises(OutOfRangeError, match="target 5 was requested; expected 0 to 4"):
         SampleDataset(sampler, targets)[5]
     with pytest.raises(ArgumentTypeError, match="an index of a sample is 'a'"):
         SampleDataset(sampler, targets)["a"]

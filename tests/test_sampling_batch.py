@@ -124,6 +124,13 @@ def test_samples_of_stills_are_those_loaded_one_by_one(make, backend, targets, t
     assert_same_together(make("stills", backend), targets, threads, with_annots=with_annots)
 
 
+@pytest.mark.parametrize("threads", [0, 2])
+def test_windows_before_one_that_fails_are_read_though_others_follow_it(make, threads):
+    window = {"gid": RGB, "slices": (slice(0, 9), slice(0, 9))}
+    cast = {**window, "dtype": "float32"}
+    assert_same_together(make("stills", None), [cast, {"gid": RGB, "channels": "x"}, window], threads)
+
+
 @st.composite
 def video_targets(draw, dset):
     """Return a window of some frames."""

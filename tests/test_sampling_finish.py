@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import kwcoco
 import numpy as np
 import pytest
 from helpers_videos import (
@@ -23,6 +24,8 @@ from helpers_videos import (
     whole,
 )
 
+from ndsampler import CocoSampler
+
 #: A window across the upper left corner of every video; its bounds are even, so that files of half the
 #: resolution are cut between pixels.
 CORNER = as_slices((-6, 10), (-4, 12))
@@ -34,6 +37,29 @@ MODES = {
     "symmetric": {"mode": "symmetric"},
     "wrap": {"mode": "wrap"},
 }
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex values")
+def test_complex_numbers_that_are_missing_are_zero_in_whole_numbers(make_simple_sampler):
+    pixels = np.full((8, 8, 1), 3 + 4j, np.complex64)
+    pixels[2:4] = complex(np.nan, np.nan)
+    sampler = make_simple_sampler(pixels)
+    found = sampler.load_sample({"gid": 1, "dtype": "uint8"}, with_annots=False)["im"]
+    assert np.array_equal(found, np.where(np.isnan(pixels), 0, 3).astype(np.uint8))
+
+
+@pytest.fixture
+def make_simple_sampler(tmp_path):
+    """Return a function from pixels to a sampler of one image that holds them."""
+
+    def make(pixels):
+        path = tmp_path / "image.npy"
+        np.save(path, pixels)
+        height, width = pixels.shape[:2]
+        image = {"id": 1, "file_name": str(path), "width": width, "height": height}
+        return CocoSampler(kwcoco.CocoDataset({"images": [image]}), workdir=tmp_path / "work")
+
+    return make
 
 
 @pytest.fixture(scope="module")

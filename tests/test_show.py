@@ -57,7 +57,7 @@ def sheets(monkeypatch):
         drawn.append((samples, options))
         return sheet_module.draw_sheet(samples, classes, **options)
 
-    monkeypatch.setattr("ndsampler.preview.show.draw_sheet", draw)
+    monkeypatch.setattr("ndsampler.preview.contents.draw_sheet", draw)
     return drawn
 
 
@@ -210,3 +210,61 @@ class TestZoom:
         im = random_pixels("uint8", 3, dims=(10, 14))
         drawn = preview.draw_sample({"im": im}, side=14 * 4)
         assert (drawn == im.repeat(4, 0).repeat(4, 1)).all()
+
+
+def test_predictions_are_drawn_beside_the_samples_that_they_are_for(sampler, sheets):
+    seen = []
+
+    def predict(sample):
+        seen.append(sample)
+        return sample["annots"]["frame_dets"][0].take([0])
+
+    sampler.show(count=3, window_dims=(40, 40), predict=predict)
+    samples, options = sheets[0]
+    assert len(seen) == 3
+    assert options["captions"][1::2] == ["prediction"] * 3
+    for truth, pair, given in zip(samples[::2], samples[1::2], seen):
+        assert np.array_equal(truth["im"], pair["im"])
+        assert np.array_equal(truth["im"], given["im"])
+        shown = pair["annots"]["frame_dets"][0].boxes.data
+        assert np.array_equal(shown, truth["annots"]["rel_boxes"].data[:1])
+
+
+def test_labels_are_drawn_as_the_outlines_of_their_categories(sampler, sheets):
+    labels = np.zeros((40, 40), np.int64)
+    labels[5:20, 10:30], labels[30:35, 30:35] = 1, 2
+    sampler.show(count=1, window_dims=(40, 40), predict=lambda sample: labels)
+    dets = sheets[0][0][1]["annots"]["frame_dets"][0]
+    assert dets.data["cids"].tolist() == [3, 4]
+    for label, shape in enumerate(dets.data["segmentations"], 1):
+        assert np.array_equal(shape.to_mask((40, 40)).data > 0, labels == label)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "error", "message"),
+    [
+        (np.full((40, 40), 3), ArgumentError, "label 3; expected 0 to 2"),
+        (np.zeros((40, 41), int), ArgumentError, r"shape \(40, 41\)"),
+        (np.zeros((40, 40)), ArgumentTypeError, "predict returned a ndarray"),
+        (None, ArgumentTypeError, "predict returned a NoneType"),
+    ],
+)
+def test_a_prediction_that_does_not_fit_its_sample_is_refused(sampler, prediction, error, message):
+    with pytest.raises(error, match=message):
+        sampler.show(count=1, window_dims=(40, 40), predict=lambda sample: prediction)
+
+
+def test_an_image_of_many_bands_is_shown_in_its_natural_colors(sampler, sheets):
+    target = {"gid": 6, "slices": (slice(0, 40), slice(0, 40))}
+    sampler.show(target)
+    expected = sampler.load_sample({**target, "channels": "red|green|blue"})
+    assert np.array_equal(sheets[0][0][0]["im"], expected["im"])
+
+
+def test_the_title_names_the_bands_that_the_colors_show(sampler, sheets):
+    sampler.show("positives", count=1, bands=[2, 1, 0])
+    sampler.show("positives", count=1, bands=[1])
+    assert [options["title"].partition(": ")[2] for _, options in sheets] == [
+        "channel 2, channel 1, channel 0 as red, green, blue",
+        "channel 1 in gray",
+    ]

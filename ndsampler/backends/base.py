@@ -107,6 +107,29 @@ def as_masked(reader: RegionReader) -> MaskedReader | None:
     return reader if getattr(reader, "has_mask", False) else None  # type: ignore[return-value]
 
 
+class ViewedReader(RegionReader, Protocol):
+    """An open image whose pixels lie in memory as they are; any other reader lacks this member."""
+
+    def view(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+        """Return a window without a copy, which must not be changed, nor kept when the reader is closed.
+
+        Args:
+            y0: first row.
+            y1: row after the last.
+            x0: first column.
+            x1: column after the last.
+        """
+
+
+def as_viewed(reader: RegionReader) -> ViewedReader | None:
+    """Return a reader of pixels that lie in memory; None for any other.
+
+    Args:
+        reader: an open image.
+    """
+    return reader if hasattr(reader, "view") else None  # type: ignore[return-value]
+
+
 def valid_pixels(
     mask: NDArray[Any] | None, dims: tuple[int, int], bands: Sequence[int] | None
 ) -> NDArray[np.bool_]:
@@ -123,7 +146,8 @@ def valid_pixels(
     if mask is None:
         return np.ones((*dims, 1), bool)
     chosen = mask if bands is None or mask.shape[2] == 1 else mask[:, :, bands]
-    return np.not_equal(chosen, 0, order="C")
+    result: NDArray[np.bool_] = np.not_equal(chosen, 0, order="C")
+    return result
 
 
 class SourceReader(RegionReader, Protocol):

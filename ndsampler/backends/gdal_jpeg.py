@@ -55,7 +55,8 @@ def read_jpeg_rows(data: bytes, y0: int, y1: int) -> NDArray[Any] | None:
 
     try:
         with GATE, _open_memory(data) as dataset:
-            return dataset.read(window=Window(0, y0, dataset.width, y1 - y0))
+            result: NDArray[Any] | None = dataset.read(window=Window(0, y0, dataset.width, y1 - y0))
+            return result
     except RasterioError:
         return None
 

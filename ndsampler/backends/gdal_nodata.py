@@ -106,7 +106,8 @@ def read_masks(
     """
     indexes = [1] if count == 1 else [band + 1 for band in (range(count) if bands is None else bands)]
     planes = dataset.read_masks(indexes, window=window)
-    return np.ascontiguousarray(planes.transpose(1, 2, 0)) != 0
+    result: NDArray[np.bool_] = np.ascontiguousarray(planes.transpose(1, 2, 0)) != 0
+    return result
 
 
 def read_mask_file(path: str) -> NDArray[np.bool_] | None:
@@ -127,4 +128,5 @@ def read_mask_file(path: str) -> NDArray[np.bool_] | None:
     with GATE, open_dataset(path) as dataset:
         if not count_masks(dataset, np.dtype(np.uint8)):
             return None
-        return np.asarray(dataset.read_masks(1))[:, :, None] != 0
+        result: NDArray[np.bool_] | None = np.asarray(dataset.read_masks(1))[:, :, None] != 0
+        return result

@@ -3,7 +3,7 @@ Writing cloud-optimized GeoTIFFs with GDAL.
 
 An image of ordinary size is assembled in a GDAL dataset in memory, gets its overviews there, and is encoded
 to a memory file that Python writes to the disk. Larger images are copied through an uncompressed file, which
-a process of its own encodes: see :mod:`ndsampler.backends.gdal_process`.
+a separate process encodes: see :mod:`ndsampler.backends.gdal_process`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import contextlib
 import functools
 import json
 import math
-import multiprocessing
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.backends import averages
 from ndsampler.backends.base import MaskedReader, as_masked, row_blocks
 from ndsampler.backends.gdal import (
     DTYPE_TAG,
@@ -33,6 +33,7 @@ from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.backends.gdal_nodata import NODATA_TAG, is_wide
 from ndsampler.backends.gdal_open import open_for_writing
 from ndsampler.backends.gdal_process import encode_apart
+from ndsampler.backends.memory_tiff import MemoryTiff
 from ndsampler.backends.recording import RecordedSource
 from ndsampler.backends.source import ArrayReader
 from ndsampler.errors import CacheError, SourceError
@@ -71,6 +72,8 @@ def encoder_threads() -> str:
     without its threads and would wait for ever for a block that it hands to them, so it encodes in its own
     thread. A worker process does the same, because it shares the processors with other workers.
     """
+    import multiprocessing
+
     return "1" if is_forked() or multiprocessing.parent_process() is not None else "ALL_CPUS"
 
 
@@ -176,7 +179,7 @@ def encode_raw(raw: str, dest: str, options: dict[str, str]) -> None:
 
 
 def encode_tiff(raw: str, dest: str, options: dict[str, str]) -> None:
-    """Encode an uncompressed file as a COG: in memory, or, if it is large, in a process of its own.
+    """Encode an uncompressed file as a COG: in memory, or, if it is large, in a separate process.
 
     Args:
         raw: the file; a large one gets the overviews.
@@ -222,6 +225,10 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
     """Read a source into memory and encode it there."""
     from rasterio.io import MemoryFile
 
+    if _is_plain(source, options):
+        with GATE:
+            _copy_plain(source, dest, options)
+            return
     if _is_thin(source, options):
         # The overviews of a dataset in memory cannot be opened, only found by their size.
         with GATE, MemoryFile(ext=".tif") as raw:
@@ -238,6 +245,40 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
             pixels = read_overview(memory, dims).astype(source.dtype, copy=False)
             source.record_overview(ArrayReader(pixels))
         _encode(memory, dest, options)
+
+
+def _is_plain(source: SourceReader, options: dict[str, str]) -> bool:
+    """Whether all pixels of a source count in its overviews, which are averages that need no GDAL."""
+    return (
+        options.get("OVERVIEW_RESAMPLING") == "AVERAGE"
+        and source.dtype in averages.TYPES
+        and source.shape[2] <= averages.MAX_CHANNELS
+        and source.nodata is None
+        and as_masked(source) is None
+        and not _is_thin(source, options)
+    )
+
+
+def _copy_plain(source: RecordedSource, dest: str, options: dict[str, str]) -> None:
+    """Copy a plain source into memory, average the overviews there, and encode both.
+
+    Overviews that are not exactly half as large as the one before are left to GDAL.
+    """
+    from rasterio.enums import Resampling
+
+    shapes = [(*dims, source.shape[2]) for dims in _overview_dims(source.shape)]
+    with MemoryTiff([source.shape, *shapes], source.dtype) as file:
+        for y0, rows in row_blocks(source):
+            file.levels[0][y0 : y0 + len(rows)] = rows
+        others = file.levels[1 + averages.fill_averages(file.levels) :]
+        if others:
+            with file.open(overviews=False) as dataset:
+                for level in others:
+                    dataset.read(out=level.transpose(2, 0, 1), resampling=Resampling.average)
+        for level in file.levels[1:]:
+            source.record_overview(ArrayReader(level))
+        with file.open() as dataset:
+            _encode(dataset, dest, {**options, "OVERVIEWS": "FORCE_USE_EXISTING"})
 
 
 def _is_thin(source: SourceReader, options: dict[str, str]) -> bool:
@@ -337,8 +378,12 @@ def _build_overviews(
     dataset.build_overviews(factors, Resampling[method])
     if averages_nan:
         dataset.nodata = None
-    levels = [(-(-dataset.height // factor), -(-dataset.width // factor)) for factor in factors]
-    return levels, {**options, "OVERVIEWS": "FORCE_USE_EXISTING"}
+    return _overview_dims((dataset.height, dataset.width)), {**options, "OVERVIEWS": "FORCE_USE_EXISTING"}
+
+
+def _overview_dims(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return (height, width) of each overview of an image of (height, width)."""
+    return [(-(-shape[0] // factor), -(-shape[1] // factor)) for factor in _overview_factors(shape)]
 
 
 def _overview_factors(shape: tuple[int, ...]) -> list[int]:

@@ -139,6 +139,10 @@ class NpyReader(_LayoutReader):
             view = view[:, :, bands]
         return np.array(view, dtype=self.dtype, order="C")
 
+    def view(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+        """Return a view of a window; a copy in another byte order."""
+        return self._array[y0:y1, x0:x1].astype(self.dtype, copy=False)
+
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
         """Return a view of whole rows; a copy in another byte order."""
         return self._array[y0:y1].astype(self.dtype, copy=False)
@@ -278,7 +282,7 @@ class _File:
 
     def _read_apart(self, buffer: memoryview, length: int, start: int, pitch: int) -> None:
         """Fill a buffer with pieces of the file, which start ``pitch`` bytes apart."""
-        read, descriptor = os.preadv, self._descriptor
+        read, descriptor = os.preadv, self._descriptor  # type: ignore[attr-defined, unused-ignore]
         for done in range(0, len(buffer), length):
             piece = buffer[done : done + length]
             if read(descriptor, [piece], start) != length:
@@ -306,7 +310,7 @@ class _File:
         """
         done = 0
         while done < len(buffer):
-            count = os.preadv(self._descriptor, [buffer[done : done + SOLID_BYTES]], start + done)
+            count = os.preadv(self._descriptor, [buffer[done : done + SOLID_BYTES]], start + done)  # type: ignore[attr-defined, unused-ignore]
             if count == 0:
                 raise OSError(errno.EIO, "it was truncated while it was being read")
             done += count

@@ -79,7 +79,7 @@ def decode_image(path: str) -> NDArray[Any]:
     may_be_whole = data.startswith((b"GIF8", b"\x89PNG"))
     try:
         with GATE:
-            pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+            pixels: NDArray[Any] | None = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
     except cv2.error as ex:
         raise UndecodedError(f"{path} cannot be decoded: {ex}", may_be_whole) from ex
     if pixels is None:

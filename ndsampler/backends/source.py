@@ -82,6 +82,10 @@ class ArrayReader:
             view = view[:, :, bands]
         return np.array(view, order="C")
 
+    def view(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+        """Return a view of a window."""
+        return self._array[y0:y1, x0:x1]
+
     def read_mask(
         self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
     ) -> NDArray[np.bool_]:

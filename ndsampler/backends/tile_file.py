@@ -3,7 +3,7 @@ Uncompressed TIFF files that are written from top to bottom, one row of tiles at
 
 The size of every tile is known in advance, so the directory stands at the start of the file and lists all of
 them. A writer that was killed has left whole rows of tiles and perhaps a part of one; :meth:`TileFile.keep`
-cuts the file back to the rows that are known to be whole, and the next writer goes on from there.
+cuts the file back to the rows that are known to be whole, and the next writer continues from there.
 
 References:
     Adobe, TIFF Revision 6.0 (1992), sections 2 (structure), 15 (tiles) and 19 (sample formats);
@@ -13,11 +13,21 @@ References:
 from __future__ import annotations
 
 import os
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ndsampler.backends.formats.tiff_directory import (
+    HEADER_BYTES,
+    LONG,
+    LONG8,
+    SAMPLE_FORMATS,
+    SHORT,
+    Tag,
+    pack_directory,
+    pack_header,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,14 +36,6 @@ __all__ = ["TILE", "TileFile"]
 
 #: Height and width of a tile in pixels.
 TILE = 256
-
-_SHORT, _LONG, _LONG8 = 3, 4, 16
-
-#: The letter of each type of the format for :mod:`struct`.
-_LETTERS = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
-
-#: Values of the tag SampleFormat.
-_FORMATS = {"u": 1, "i": 2, "f": 3}
 
 
 @dataclass(frozen=True)
@@ -117,23 +119,13 @@ class TileFile:
             os.fsync(file.fileno())
 
     def _head(self) -> bytes:
-        """Return the bytes before the first tile: the header, the directory, and the lists it refers to."""
-        tags = self._tags(0)
-        start = 16 + 8 + 20 * len(tags) + 8
-        lists = sum(len(_pack(*tag[1:])) for tag in tags if len(_pack(*tag[1:])) > 8)
-        first = -(-(start + lists) // 4096) * 4096
-        entries, behind = [], b""
-        for number, kind, values in self._tags(first):
-            packed = _pack(kind, values)
-            if len(packed) > 8:
-                offset = start + len(behind)
-                behind += packed
-                packed = struct.pack("<Q", offset)
-            entries.append(struct.pack("<HHQ8s", number, kind, len(values), packed))
-        directory = struct.pack("<Q", len(entries)) + b"".join(entries) + struct.pack("<Q", 0)
-        return (struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16) + directory + behind).ljust(first, b"\0")
+        """Return the bytes before the first tile: the header, and the directory with its lists."""
+        length = HEADER_BYTES + len(pack_directory(self._tags(0), HEADER_BYTES))
+        first = -(-length // 4096) * 4096
+        directory = pack_directory(self._tags(first), HEADER_BYTES)
+        return (pack_header(HEADER_BYTES) + directory).ljust(first, b"\0")
 
-    def _tags(self, first: int) -> list[tuple[int, int, Any]]:
+    def _tags(self, first: int) -> list[Tag]:
         """Return number, type and values of each tag of the directory, in ascending order.
 
         Args:
@@ -141,24 +133,19 @@ class TileFile:
         """
         height, width, bands = self.shape
         count = self.tile_rows * self._tile_columns
-        tags: list[tuple[int, int, Any]] = [
-            (256, _LONG, [width]),
-            (257, _LONG, [height]),
-            (258, _SHORT, [self.dtype.itemsize * 8] * bands),
-            (259, _SHORT, [1]),
-            (262, _SHORT, [1]),
-            (277, _SHORT, [bands]),
-            (284, _SHORT, [1]),
-            (322, _LONG, [TILE]),
-            (323, _LONG, [TILE]),
-            (324, _LONG8, range(first, first + count * self._tile_bytes, self._tile_bytes)),
-            (325, _LONG8, [self._tile_bytes] * count),
+        tags: list[Tag] = [
+            (256, LONG, [width]),
+            (257, LONG, [height]),
+            (258, SHORT, [self.dtype.itemsize * 8] * bands),
+            (259, SHORT, [1]),
+            (262, SHORT, [1]),
+            (277, SHORT, [bands]),
+            (284, SHORT, [1]),
+            (322, LONG, [TILE]),
+            (323, LONG, [TILE]),
+            (324, LONG8, range(first, first + count * self._tile_bytes, self._tile_bytes)),
+            (325, LONG8, [self._tile_bytes] * count),
         ]
         if bands > 1:
-            tags.append((338, _SHORT, [0] * (bands - 1)))
-        return [*tags, (339, _SHORT, [_FORMATS[self.dtype.kind]] * bands)]
-
-
-def _pack(kind: int, values: Any) -> bytes:
-    """Return values of a tag as the file holds them."""
-    return struct.pack(f"<{len(values)}{_LETTERS[kind]}", *values)
+            tags.append((338, SHORT, [0] * (bands - 1)))
+        return [*tags, (339, SHORT, [SAMPLE_FORMATS[self.dtype.kind]] * bands)]

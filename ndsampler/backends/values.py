@@ -141,7 +141,8 @@ def find_forms(path: str) -> Forms | None:
                 return _PALETTE if has_color_map(file) else None
             for matches, parse in _PARSERS:
                 if matches(head):
-                    return parse(head, file)
+                    result: Forms | None = parse(head, file)
+                    return result
     except (struct.error, IndexError):
         return None  # the decoder reports what is wrong with the file
     except (OSError, ValueError) as ex:
@@ -286,7 +287,8 @@ def extract_stored(forms: Forms, pixels: NDArray[Any]) -> NDArray[Any]:
         [[0, 1, 2, 3]]
     """
     if forms.kind == "bitmap":  # 1 is black
-        return (pixels == 0).astype(np.uint8)
+        result: NDArray[Any] = (pixels == 0).astype(np.uint8)
+        return result
     if forms.maximum:
         return _unscaled(pixels, forms.maximum)
     if forms.kind == "gray image with alpha":
@@ -297,4 +299,5 @@ def extract_stored(forms: Forms, pixels: NDArray[Any]) -> NDArray[Any]:
 def _unscaled(pixels: NDArray[Any], maximum: int) -> NDArray[Any]:
     """Return values of 0 to ``maximum`` that were scaled to 0 to 255, and rounded down."""
     table = -(-np.arange(256) * maximum // 255)
-    return table.astype(np.uint8)[pixels]
+    result: NDArray[Any] = table.astype(np.uint8)[pixels]
+    return result

@@ -253,7 +253,7 @@ def check_space(out: Path, size: int) -> None:
 
 def describe(demo: Run) -> None:
     """Print how many images and annotations there are."""
-    from ndsampler.demo.selection import largest_image
+    from ndsampler.preview.choice import largest_image
 
     dset = demo.samplers.dset
     _, (height, width) = largest_image(demo.samplers.get("none"))
@@ -293,7 +293,7 @@ def overview_side() -> int:
 def compare(demo: Run) -> None:
     """Measure each backend, and print a table."""
     from ndsampler.demo.compare import BACKENDS, Comparison
-    from ndsampler.demo.selection import largest_image
+    from ndsampler.preview.choice import largest_image
 
     args = demo.args
     comparison = Comparison(demo.samplers, demo.data, args.window, args.seconds, overview_side(), demo.rng)

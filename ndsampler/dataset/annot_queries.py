@@ -67,11 +67,18 @@ class AnnotQueries:
             Annotation ids, ascending.
 
         Raises:
+            ArgumentError: if ``visible_thresh`` is not a fraction from 0 to 1.
             UnknownIdError: if the dataset has no such image.
         """
+        if type(visible_thresh) is float and visible_thresh == 0:
+            touched: list[int] = self.isect_index.overlapping_aids(gid, region)
+            return touched
         edges = ltrb_array(region).tolist()
         found = [self.find_aids(gid, (x1, y1, x2, y2), visible_thresh) for x1, y1, x2, y2 in edges]
-        return found[0].tolist() if len(found) == 1 else np.unique(np.concatenate([NO_ROWS, *found])).tolist()
+        result: list[int] = (
+            found[0].tolist() if len(found) == 1 else np.unique(np.concatenate([NO_ROWS, *found])).tolist()
+        )
+        return result
 
     def find_aids(
         self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
@@ -94,4 +101,5 @@ class AnnotQueries:
             >>> ndsampler.CocoRegions.demo().find_aids(1, (0, 0, 600, 600)).tolist()
             [1]
         """
-        return self.isect_index.visible_aids(gid, ltrb, visible_thresh)
+        result: NDArray[np.int64] = self.isect_index.visible_aids(gid, ltrb, visible_thresh)
+        return result

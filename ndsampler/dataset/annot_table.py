@@ -154,18 +154,22 @@ class AnnotTable(Columns):
     @LazyAttribute
     def ltrb(self) -> NDArray[np.float64]:
         """(4, N) left, top, right, bottom of every box, one contiguous row per edge."""
-        x, y, w, h = self.boxes.T
-        edges = np.stack([x, y, x + w, y + h])
-        np.minimum(x, edges[2], out=edges[0])
-        np.minimum(y, edges[3], out=edges[1])
-        np.maximum(x, edges[2], out=edges[2])
-        np.maximum(y, edges[3], out=edges[3])
+        edges: NDArray[np.float64] = self.boxes.T.copy()
+        backwards = (edges[2:] < 0).any()
+        edges[2:] += edges[:2]
+        if backwards:
+            np.minimum(edges[:2], edges[2:], out=edges[:2])
+            np.maximum(edges[2:], self.boxes.T[:2], out=edges[2:])
         return edges
 
     @LazyAttribute
-    def signed_ltrb(self) -> NDArray[np.float64]:
-        """(4, N) :attr:`ltrb` with right and bottom negated, so that one comparison tests all four edges."""
-        return self.ltrb * np.array([[1.0], [1.0], [-1.0], [-1.0]])
+    def signed_edges(self) -> NDArray[np.float64]:
+        """(4, N) negated right, negated bottom, left and top of every box.
+
+        A box touches another one if each of them is at most the other's negated left, negated top, right and
+        bottom, so one comparison tests all four edges.
+        """
+        return np.concatenate([-self.ltrb[2:], self.ltrb[:2]])
 
     @LazyAttribute
     def image_rows(self) -> NDArray[np.int64]:
@@ -177,7 +181,7 @@ class AnnotTable(Columns):
         """Image id of each annotation."""
         return self.images.gids[self.image_rows]
 
-    @property
+    @LazyAttribute
     def n_unboxed(self) -> int:
         """Number of annotations that have geometry but state no box."""
         return int((~self.has_box & ~np.isnan(self.boxes[:, 0])).sum())
@@ -283,7 +287,8 @@ class AnnotTable(Columns):
         import ubelt as ub
 
         columns = (self.images.gids, self.offsets, self.aids, self.cids, self.boxes)
-        return ub.hash_data([column.tobytes() for column in columns])
+        result: str = ub.hash_data([column.tobytes() for column in columns])
+        return result
 
     def rows_in_dataset_order(self) -> NDArray[np.int64]:
         """Return the rows in the order in which the dataset lists its annotations."""

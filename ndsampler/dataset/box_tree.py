@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ndsampler.dataset.annot_table import AnnotTable
 
-__all__ = ["NO_ROWS", "BoxTree", "compared_pairs", "ltrb_array", "rtree_asked"]
+__all__ = ["NO_ROWS", "BoxTree", "compared_pairs", "ltrb_array", "rtree_asked", "touching"]
 
 #: Pairs of a query and an annotation that are compared at a time; they take about 100 MB.
 _PAIRS_AT_ONCE = 1_000_000
@@ -32,7 +32,9 @@ _PAIRS_AT_ONCE = 1_000_000
 #: No rows, in the type of rows and ids.
 NO_ROWS = np.empty(0, dtype=np.int64)
 
-_SIGNS = np.array([1.0, 1.0, -1.0, -1.0])[:, None, None]
+#: What left, top, right and bottom of a query are multiplied by before they are compared with
+#: :attr:`~ndsampler.dataset.annot_table.AnnotTable.signed_edges`.
+_QUERY_SIGNS = np.array([-1.0, -1.0, 1.0, 1.0])
 
 
 class BoxTree:
@@ -55,18 +57,18 @@ class BoxTree:
     def __len__(self) -> int:
         return len(self._held)
 
-    def query(self, ltrb: tuple[float, float, float, float]) -> NDArray[np.int64]:
+    def query(self, ltrb: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the positions of the boxes that touch a query, ascending.
 
         Args:
-            ltrb: left, top, right, bottom of the query in pixels.
+            ltrb: (4,) left, top, right, bottom of the query in pixels.
         """
         if self.uses_rtree:
-            found = np.fromiter(self._tree.intersection(ltrb), dtype=np.int64)
+            found = np.fromiter(self._tree.intersection(ltrb.tolist()), dtype=np.int64)
         else:
             import shapely
 
-            found = self._tree.query(shapely.box(*ltrb))
+            found = self._tree.query(shapely.box(*ltrb.tolist()))
         found.sort()
         return self._held[found]
 
@@ -110,6 +112,17 @@ def rtree_asked() -> bool:
     return os.environ.get("USE_RTREE", "0") not in {"", "0"}
 
 
+def touching(signed_edges: NDArray[np.float64], query: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the positions of the boxes that touch a query, ascending, found by comparing all of them.
+
+    Args:
+        signed_edges: (4, N) part of :attr:`~ndsampler.dataset.annot_table.AnnotTable.signed_edges`.
+        query: (4,) left, top, right, bottom in pixels.
+    """
+    touched: NDArray[np.bool_] = np.logical_and.reduce(signed_edges <= (query * _QUERY_SIGNS)[:, None])
+    return touched.nonzero()[0]
+
+
 def compared_pairs(
     table: AnnotTable,
     image_rows: NDArray[np.int64],
@@ -125,8 +138,8 @@ def compared_pairs(
         chosen: indexes of the queries to compare.
     """
     chosen = chosen[np.argsort(image_rows[chosen], kind="stable")]
-    sought = queries[chosen][:, [2, 3, 0, 1]].T[:, :, None] * _SIGNS
-    edges = table.signed_ltrb[:, None]
+    sought = (queries[chosen] * _QUERY_SIGNS).T[:, :, None]
+    edges = table.signed_edges[:, None]
     hits, begins, firsts, widths = [NO_ROWS], [0], [0], [1]
     for image_row, begin, end in _runs(image_rows[chosen]):
         first, stop = table.offsets[image_row : image_row + 2].tolist()
@@ -163,5 +176,5 @@ def ltrb_array(boxes: kwimage.Boxes | NDArray[np.float64]) -> NDArray[np.float64
             raise ArgumentTypeError(
                 f"the box is {boxes!r}; expected kwimage.Boxes, such as kwimage.Boxes([[x, y, w, h]], 'xywh')"
             )
-        boxes = boxes.to_ltrb().data
+        boxes = (boxes if boxes.format == "ltrb" else boxes.to_ltrb()).data
     return np.asarray(boxes, dtype=np.float64).reshape(-1, 4)

@@ -4,6 +4,7 @@ Tables of numpy columns: how they pickle, and how ids are found in them.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from ndsampler.errors import ArgumentError, UnknownIdError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -46,7 +47,7 @@ def as_ids(values: ArrayLike, what: str) -> NDArray[np.int64]:
 
     Raises:
         UnknownIdError: if one of them is too large for any dataset.
-        ArgumentError: if one of them is no number.
+        ArgumentError: if one of them is not a number.
 
     Example:
         >>> as_ids([3, 2**40], 'image').tolist()
@@ -66,7 +67,7 @@ def as_ids(values: ArrayLike, what: str) -> NDArray[np.int64]:
     return ids
 
 
-def check_ids(ids: Iterable[Any], what: str) -> None:
+def check_ids(ids: Collection[Any], what: str) -> None:
     """Refuse ids that the columns cannot hold.
 
     Args:
@@ -79,11 +80,10 @@ def check_ids(ids: Iterable[Any], what: str) -> None:
     Example:
         >>> check_ids([1, 2**63 - 1], 'image')
     """
-    try:
-        ends = (min(ids), max(ids))
-    except (TypeError, ValueError):  # of several types, or none at all
-        ends = tuple(ids)
-    for value in ends:
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        np.fromiter(ids, dtype=np.int64, count=len(ids))
+        return
+    for value in ids:
         if isinstance(value, (int, np.integer)) and not -(2**63) <= value < 2**63:
             raise ArgumentError(f"the dataset has the {what} id {value}; expected at most 2**63 - 1")
 

@@ -8,7 +8,7 @@ result into the old object, so nothing that is out of date is mixed with what is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ndsampler.dataset.edits import dataset_state
 from ndsampler.dataset.kwcoco_adapter import is_view, last_entries
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Derived"]
+
+Value = TypeVar("Value")
 
 
 class Derived:
@@ -56,7 +58,7 @@ class Derived:
         """
         return dataset_state(dset) == self.state
 
-    def get(self, name: str, make: Callable[[], Any]) -> Any:
+    def get(self, name: str, make: Callable[[], Value]) -> Value:
         """Return a value, which is computed when it is first needed.
 
         Threads that need it at the same time may compute it twice, and all get the same one.
@@ -66,7 +68,7 @@ class Derived:
             make: computes it.
         """
         values = self.values
-        return values[name] if name in values else values.setdefault(name, make())
+        return values[name] if name in values else values.setdefault(name, make())  # type: ignore[no-any-return]
 
     def successor(self, dset: Any) -> Derived:
         """Return the object that replaces this one; the same for all threads that notice an edit.

@@ -127,7 +127,8 @@ def find_video(dset: Any, vidid: Any) -> dict[str, Any]:
     Raises:
         KeyError: if the dataset has no such video.
     """
-    return dset.index.videos[vidid]
+    result: dict[str, Any] = dset.index.videos[vidid]
+    return result
 
 
 def find_category(dset: Any, name: Any) -> dict[str, Any] | None:
@@ -137,7 +138,8 @@ def find_category(dset: Any, name: Any) -> dict[str, Any] | None:
         dset: the dataset.
         name: name of the category.
     """
-    return dset.index.name_to_cat.get(name)
+    result: dict[str, Any] | None = dset.index.name_to_cat.get(name)
+    return result
 
 
 def edit_counters(dset: Any) -> tuple[Any, ...]:

@@ -196,7 +196,8 @@ def _plain_boxes(rows: Collection[Mapping[str, Any]]) -> NDArray[np.float64] | N
         return None
     if not len(rows):
         return np.empty((0, 4))
-    return boxes.astype(np.float64) if boxes.dtype.kind in "iuf" and boxes.shape[1:] == (4,) else None
+    plain = boxes.dtype.kind in "iuf" and boxes.shape[1:] == (4,)
+    return boxes.astype(np.float64, copy=False) if plain else None
 
 
 def box_of(row: Mapping[str, Any], imgs: Mapping[Any, Any]) -> tuple[tuple[float, ...], bool]:

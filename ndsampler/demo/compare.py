@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ndsampler.coco_sampler import CocoSampler
+    from ndsampler.types import BackendName
 
 #: The backends by the names that users give them.
-BACKENDS: dict[str, str | None] = {"none": None, "npy": "npy", "cog": "cog"}
+BACKENDS: dict[str, BackendName | None] = {"none": None, "npy": "npy", "cog": "cog"}
 
 #: The npy backend is measured on images whose pixels take at most this many bytes, to save disk space.
 MOST_NPY_BYTES = 100_000_000

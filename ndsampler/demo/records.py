@@ -109,4 +109,5 @@ DIGITS = 1
 
 
 def _rounded(points: NDArray[Any], step: float) -> NDArray[Any]:
-    return (points / step).round(DIGITS)
+    result: NDArray[Any] = (points / step).round(DIGITS)
+    return result

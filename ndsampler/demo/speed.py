@@ -20,6 +20,7 @@ from ndsampler.errors import SourceError
 
 if TYPE_CHECKING:
     from ndsampler.coco_sampler import CocoSampler
+    from ndsampler.types import BackendName
 
 #: Seconds between two readings of the memory.
 READ_EVERY = 0.01
@@ -41,7 +42,7 @@ class Task:
     workdir: str
     """Folder of the cache, in which all images are converted already."""
 
-    backend: str | None
+    backend: BackendName | None
 
     seconds: float
     """How long to sample; less if all targets have been sampled before."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ndsampler.frames.resample import Resampling
 
-#: An output pixel that covers less than this part of a pixel's side does not lie over it.
+#: An output pixel that covers less than this part of a pixel's side does not cover it.
 SLIVER = 1e-3
 
 #: The most places along a side of an output pixel at which the pixels under it are looked up.
@@ -52,7 +52,7 @@ def average(
     linear = replace(resampling, interpolation="linear")
     totals = _blur_and_warp(weights, warp, out_dims, linear)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = _blur_and_warp(values, warp, out_dims, linear) / totals
+        found: NDArray[Any] = _blur_and_warp(values, warp, out_dims, linear) / totals
         if resampling.method != "linear":
             # The other methods have negative weights, whose sum may be 0: they are used where nothing lacks.
             sums = _blur_and_warp(weights, warp, out_dims, resampling)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ndsampler.backends.base import as_viewed
 from ndsampler.frames.batch_output import put_pixels
 from ndsampler.frames.batch_plan import MERGED_BYTES, divide_work, keep_apart, merge_windows
 from ndsampler.frames.grid import Grid
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from ndsampler.frames.layout import Asset, FrameLayout
     from ndsampler.frames.reader import FrameReader
 
-#: Threads that read batches, one in each executor. They stay, because each has file handles of its own.
+#: Threads that read batches, one in each executor. They stay, because each has its own file handles.
 _executors: list[ThreadPoolExecutor] = []
 
 #: Held while threads are added.
@@ -213,7 +214,7 @@ class _Batch:
         groups: dict[Any, list[_Window]] = {}
         for index in job:
             if index > self.first_failure:
-                return
+                break  # windows before the one that failed are read nevertheless
             window = self._find_simple(index)
             if window is None:
                 self._read_alone(index)
@@ -279,14 +280,29 @@ class _Batch:
             regions = keep_apart(boxes)
         else:
             regions = merge_windows(boxes, MERGED_BYTES // max(1, count * reader.dtype.itemsize))
+        read, is_view = _choose_read(reader, bands)
         for region in regions:
-            pixels = reader.read(*region.box, bands if _selects(bands, reader) else None)
+            pixels = read(*region.box)
+            own = len(region.members) == 1 and not is_view
             for member in region.members:
                 inside = boxes[member]
                 y0, x0 = inside.y0 - region.box.y0, inside.x0 - region.box.x0
                 part = pixels[y0 : y0 + inside.dims[0], x0 : x0 + inside.dims[1]]
                 window, margin = windows[member], embedded[member][1]
-                self.results[window.number] = _lay(part, margin, window.read, own=len(region.members) == 1)
+                self.results[window.number] = _lay(part, margin, window.read, own)
+
+
+def _choose_read(
+    reader: RegionReader, bands: tuple[int, ...] | None
+) -> tuple[Callable[..., NDArray[Any]], bool]:
+    """Return the function that reads a window of some bands, and whether it returns a view.
+
+    Pixels that lie in memory are copied once then, to where they are wanted.
+    """
+    if _selects(bands, reader):
+        return functools.partial(reader.read, bands=bands), False
+    view = as_viewed(reader)
+    return (reader.read, False) if view is None else (view.view, True)
 
 
 def _selects(bands: tuple[int, ...] | None, reader: RegionReader) -> bool:
@@ -301,7 +317,7 @@ def _lay(pixels: NDArray[Any], margin: Any, read: FrameRead, own: bool) -> NDArr
         pixels: the part of the window inside the image.
         margin: ((top, bottom), (left, right)) pixels outside the image.
         read: the window.
-        own: whether no other window is cut out of the same array.
+        own: whether the array belongs to this window alone.
     """
     (top, bottom), (left, right) = margin
     shape = (*read.grid.box.dims, pixels.shape[2])

@@ -101,25 +101,29 @@ class SourcePixels:
     """Whether the pixels of the image itself are averaged, in the overview or on the way from it."""
 
 
-def choose_pixels(asset: Asset, shape: AssetShape, grid: Grid) -> SourcePixels:
+def choose_pixels(
+    asset: Asset, shape: AssetShape, grid: Grid, warp_out_from_img: NDArray[Any]
+) -> SourcePixels:
     """Choose the overview of a file that a grid is filled from.
 
     Args:
         asset: the file, with its place in the image.
         shape: what the open file says about itself.
         grid: where the output pixels lie.
+        warp_out_from_img: that of the grid, which several files share.
     """
-    warp = grid.warp_out_from_img
+    warp = warp_out_from_img
     if asset.warp_img_from_asset is not None:
         warp = warp @ asset.warp_img_from_asset
+    if not grid.resampling.averages(warp):
+        return SourcePixels(0, shape.dims, warp, averages=False)
     usable = shape.overviews if _leave_gaps_out(asset, shape, grid.nodata) else ()
     level = choose_level(warp, usable, grid.resampling, shape.dims)
-    averages = grid.resampling.averages(warp)
     if level == 0:
-        return SourcePixels(0, shape.dims, warp, averages)
+        return SourcePixels(0, shape.dims, warp, averages=True)
     dims = shape.overviews[level - 1]
     shrink = np.diag([shape.dims[1] / dims[1], shape.dims[0] / dims[0], 1.0])
-    return SourcePixels(level, dims, warp @ shrink, averages)
+    return SourcePixels(level, dims, warp @ shrink, averages=True)
 
 
 def _leave_gaps_out(asset: Asset, shape: AssetShape, nodata: Any) -> bool:

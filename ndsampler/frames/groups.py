@@ -84,4 +84,5 @@ def _put_together(parts: list[NDArray[Any]], count: int) -> NDArray[Any]:
 
 def _pairs(count: int) -> list[int]:
     """Return which channel goes where, as OpenCV expects it: each to its own place."""
-    return np.repeat(np.arange(count), 2).tolist()
+    result: list[int] = np.repeat(np.arange(count), 2).tolist()
+    return result

@@ -118,7 +118,8 @@ def to_floats(pixels: NDArray[Any], exact: bool = False) -> NDArray[Any]:
             processors of Apple that type is float64, which rounds those beyond 2**53.
     """
     if pixels.dtype.kind == "c":
-        return pixels.copy()
+        result: NDArray[Any] = pixels.copy()
+        return result
     if exact and pixels.dtype.kind in "iu" and pixels.dtype.itemsize == 8:
         return pixels.astype(np.longdouble)
     small = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32

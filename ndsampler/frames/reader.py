@@ -25,6 +25,7 @@ from ndsampler.frames.grid import AssetShape, Grid, choose_gaps, choose_pixels
 from ndsampler.frames.layout import Asset, FrameLayout, ReadPlan, band_names, plan_reads
 from ndsampler.frames.resample import place, read_onto_grid
 from ndsampler.frames.view import FrameView
+from ndsampler.utils.interleave import can_interleave, interleave
 from ndsampler.windows import PixelBox, check_affordable, embed_box
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class FrameReader:
         Args:
             layout: the frame that the file belongs to.
             asset: the file.
-            action: what to do with the open file; it is called again if the file was replaced meanwhile.
+            action: what to do with the open file; it is called again if the file was replaced in the
+                meantime.
 
         Raises:
             SourceError: if the file is missing or damaged; the message names the image.
@@ -162,7 +164,7 @@ class FrameReader:
         return band_names(asset, self.asset_shape(layout, asset).count)
 
     def view(self, layout: FrameLayout, asset: Asset) -> FrameView:
-        """Return one file of a frame as something that reads when it is sliced.
+        """Return an object that reads one file of a frame when it is sliced.
 
         Raises:
             SourceError: if the file is missing or damaged; the message names the image.
@@ -233,7 +235,10 @@ class FrameReader:
 
     def gather(self, layout: FrameLayout, plan: ReadPlan, grid: Grid) -> NDArray[Any]:
         """Read the assets of a plan and lay their bands side by side."""
-        parts = [(read.places, self._read_asset(layout, read.asset, read.bands, grid)) for read in plan.reads]
+        warp = grid.warp_out_from_img
+        parts = [
+            (read.places, self._read_asset(layout, read.asset, read.bands, grid, warp)) for read in plan.reads
+        ]
         if len(parts) == 1 and parts[0][0] == tuple(range(len(plan.channels))):
             return parts[0][1]
         dtype = np.result_type(*(pixels.dtype for _, pixels in parts)) if parts else np.dtype(np.float32)
@@ -242,30 +247,31 @@ class FrameReader:
         check_affordable(
             grid.out_dims, dtype.itemsize, len(plan.channels), f"the window on image {layout.gid}"
         )
-        out = np.empty((*grid.out_dims, len(plan.channels)), dtype)
-        for places, pixels in parts:
-            out[..., list(places)] = pixels
-        if plan.missing:
-            out[..., list(plan.missing)] = np.nan
-        return out
+        return _lay_side_by_side(parts, (*grid.out_dims, len(plan.channels)), dtype)
 
     def _read_asset(
-        self, layout: FrameLayout, asset: Asset, wanted: Sequence[int], grid: Grid
+        self, layout: FrameLayout, asset: Asset, wanted: Sequence[int], grid: Grid, warp: NDArray[Any]
     ) -> NDArray[Any]:
         """Read some bands of one file on a grid."""
         return self.visit(
-            layout, asset, functools.partial(self._read_open_asset, layout, asset, wanted, grid)
+            layout, asset, functools.partial(self._read_open_asset, layout, asset, wanted, grid, warp)
         )
 
     def _read_open_asset(
-        self, layout: FrameLayout, asset: Asset, wanted: Sequence[int], grid: Grid, reader: RegionReader
+        self,
+        layout: FrameLayout,
+        asset: Asset,
+        wanted: Sequence[int],
+        grid: Grid,
+        warp_out_from_img: NDArray[Any],
+        reader: RegionReader,
     ) -> NDArray[Any]:
-        """Read some bands of one open file on a grid."""
+        """Read some bands of one open file on a grid, whose matrix was computed before."""
         shape = _shape_of(reader)
         what = f"the window on image {layout.gid}"
         check_affordable(grid.out_dims, shape.dtype.itemsize, len(wanted), what)
         bands = None if tuple(wanted) == tuple(range(shape.count)) else wanted
-        chosen = choose_pixels(asset, shape, grid)
+        chosen = choose_pixels(asset, shape, grid, warp_out_from_img)
         gaps = choose_gaps(asset, shape, grid, bands, chosen.averages)
 
         def read(box: PixelBox) -> NDArray[Any]:
@@ -283,6 +289,31 @@ class FrameReader:
         return read_onto_grid(
             read, chosen.dims, chosen.warp_out_from_level, grid.out_dims, grid.resampling, fill, restore
         )
+
+
+def _lay_side_by_side(
+    parts: Sequence[tuple[Sequence[int], NDArray[Any]]], shape: tuple[int, int, int], dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """Return the bands of several files as one array.
+
+    Args:
+        parts: for each file, the places of its bands and (height, width, bands) pixels.
+        shape: (height, width, channels) of the result. Channels of no file are NaN.
+        dtype: its type.
+    """
+    if all(pixels.shape[2] == 1 and pixels.dtype == dtype for _, pixels in parts):
+        planes = {places[0]: pixels[..., 0] for places, pixels in parts}
+        if len(planes) == shape[2] and 0 not in shape and can_interleave(shape[2], dtype):
+            return interleave([planes[channel] for channel in range(shape[2])])
+    out = np.empty(shape, dtype)
+    missing = set(range(shape[2]))
+    for places, pixels in parts:
+        missing.difference_update(places)
+        for band, channel in enumerate(places):
+            out[..., channel] = pixels[..., band]
+    for channel in missing:
+        out[..., channel] = np.nan
+    return out
 
 
 def _read_box(

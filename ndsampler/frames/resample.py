@@ -4,6 +4,7 @@ Pixels of one file on another grid: the region that is needed, warped once.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -90,12 +91,15 @@ def choose_level(
     if not overviews or not resampling.antialias or resampling.method == "nearest":
         return 0
     _, largest = stretch(warp_out_from_src)
-    halvings = -math.log2(largest) + WHOLE_PIXEL_TOLERANCE if largest > 0 else 0
+    if not 0 < largest < 1:
+        return 0
+    halvings = -math.log2(largest) + WHOLE_PIXEL_TOLERANCE
     if dims is None:
         return min(max(math.floor(halvings), 0), len(overviews))
     return sum(math.log2(shrink_factor(dims, level)) <= halvings for level in overviews)
 
 
+@functools.lru_cache(maxsize=4096)
 def shrink_factor(dims: tuple[int, int], level: tuple[int, int]) -> float:
     """Return how many times smaller an overview is than its image: a whole number if rounded sizes fit one.
 
@@ -128,7 +132,7 @@ def source_box(
         src_dims: (height, width) of the source.
 
     Returns:
-        The region, clipped to the source; empty where the output lies wholly beside it.
+        The region, clipped to the source; empty where the output lies entirely beside it.
 
     Example:
         >>> source_box(np.diag([2.0, 2.0, 1.0]), (10, 20), (100, 100))

@@ -55,7 +55,8 @@ class FrameView:
     @property
     def nbytes(self) -> int:
         """Bytes of the whole image in memory."""
-        return self.size * self.dtype.itemsize
+        result: int = self.size * self.dtype.itemsize
+        return result
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -73,7 +74,7 @@ class FrameView:
     def __getitem__(self, index: Any) -> NDArray[Any]:
         parts = index if isinstance(index, tuple) else (index,)
         if any(getattr(part, "ndim", 0) > 1 for part in parts):
-            # A mask over several axes at once has no block of its own to read.
+            # A mask over several axes does not select a block.
             height, width, _ = self.shape
             chosen: NDArray[Any] = self._read(0, height, 0, width)[parts]
             return chosen
@@ -84,7 +85,8 @@ class FrameView:
         )
         block = self._read(y0, y1, x0, x1)
         local = (rows, cols, *parts[2:])
-        return block[local]
+        result: NDArray[Any] = block[local]
+        return result
 
 
 def _expand_ellipsis(parts: tuple[Any, ...]) -> tuple[Any, ...]:

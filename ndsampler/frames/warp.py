@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from ndsampler.frames.resample import Resampling
 
-#: Types whose values OpenCV interpolates; any other goes through float64 and is rounded back.
-WARPABLE = frozenset({"uint8", "uint16", "int16", "float32", "float64"})
+#: Types whose values OpenCV interpolates, by numpy's letters; any other goes through float64 and is rounded.
+WARPABLE = frozenset(np.dtype(name).char for name in ("uint8", "uint16", "int16", "float32", "float64"))
 
 #: Types whose values OpenCV takes unchanged, at exact places; any other is taken as 2-byte pieces.
-TAKEABLE = frozenset({"uint8", "uint16", "float32"})
+TAKEABLE = frozenset(np.dtype(name).char for name in ("uint8", "uint16", "float32"))
 
 #: Integers up to this size are exact in float64.
 EXACT = 2**53
@@ -51,7 +51,7 @@ def warp_pixels(
         return _take_nearest(pixels, warp, out_dims)
     if dtype.kind == "c":
         return _warp_complex(pixels, warp, out_dims, resampling)
-    if dtype.name in WARPABLE:
+    if dtype.char in WARPABLE:
         return _interpolate(pixels, warp, out_dims, resampling)
     if dtype.kind in "iu" and dtype.itemsize == 8 and _exceeds_float(pixels):
         return _warp_large(pixels, warp, out_dims, resampling)
@@ -74,7 +74,8 @@ def to_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     lowest, highest = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     rounded = np.rint(values)
     if highest <= EXACT:
-        return np.clip(rounded, lowest, highest).astype(dtype)
+        result: NDArray[Any] = np.clip(rounded, lowest, highest).astype(dtype)
+        return result
     below, above = rounded <= float(lowest), rounded >= float(highest)
     whole = np.where(below | above, 0, rounded).astype(dtype)
     whole[below], whole[above] = lowest, highest
@@ -85,7 +86,7 @@ def _interpolate(
     pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling
 ) -> NDArray[Any]:
     """Warp pixels of a type that OpenCV interpolates."""
-    if pixels.dtype == np.float64 and resampling.method == "cubic":
+    if resampling.method == "cubic" and pixels.dtype == np.float64:
         pixels, warp = _pad_border(pixels, warp)
     if resampling.averages(warp):
         return average(pixels, warp, out_dims, resampling)
@@ -128,7 +129,7 @@ def _warp_plain(
 def _take_nearest(pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int]) -> NDArray[Any]:
     """Return the pixel under the center of each output pixel, its bytes unchanged."""
     nearest = require_opencv().INTER_NEAREST
-    if pixels.dtype.name in TAKEABLE:
+    if pixels.dtype.char in TAKEABLE:
         return _warp_plain(pixels, warp, out_dims, nearest)
     piece = np.uint8 if pixels.dtype.itemsize == 1 else np.uint16
     pieces = np.ascontiguousarray(pixels).view(piece)

@@ -123,6 +123,8 @@ def as_position(index: Any, total: int, what: str) -> int:
         >>> as_position(-1, 3, "positives")
         2
     """
+    if type(index) is int and 0 <= index < total:
+        return index
     position = as_index(index, what)
     if not -total <= position < total:
         raise OutOfRangeError(

@@ -107,10 +107,13 @@ class ValidArea:
         """
         import shapely
 
+        inside: NDArray[np.bool_]
         if self._is_rectangle:
-            return np.all((ltrb[:, :2] >= self.bounds[:2]) & (ltrb[:, 2:] <= self.bounds[2:]), axis=1)
+            inside = np.all((ltrb[:, :2] >= self.bounds[:2]) & (ltrb[:, 2:] <= self.bounds[2:]), axis=1)
+            return inside
         shapely.prepare(self.polygon)
-        return shapely.covers(self.polygon, shapely.box(*ltrb.T))
+        inside = shapely.covers(self.polygon, shapely.box(*ltrb.T))
+        return inside
 
     @LazyAttribute
     def gaps(self) -> NDArray[np.float64]:
@@ -264,9 +267,10 @@ def _whole(forbidden: NDArray[np.float64], span: NDArray[np.int64], with_edges: 
     low, high = forbidden[:2], forbidden[2:]
     low, high = (np.ceil(low), np.floor(high) + 1) if with_edges else (np.floor(low) + 1, np.ceil(high))
     edges = np.concatenate([low, high])
-    return np.clip(edges, np.tile(span[:2, None] - 1, (2, 1)), np.tile(span[2:, None] + 1, (2, 1))).astype(
-        np.int64
-    )
+    result: NDArray[np.int64] = np.clip(
+        edges, np.tile(span[:2, None] - 1, (2, 1)), np.tile(span[2:, None] + 1, (2, 1))
+    ).astype(np.int64)
+    return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,7 +127,10 @@ class WindowSizes:
         """
         sizes = self.choices[chosen]
         # A product has a rounding error.
-        return np.maximum(np.ceil(np.round(sizes * dsizes if self.relative else sizes, 6)), 1)
+        result: NDArray[np.float64] = np.maximum(
+            np.ceil(np.round(sizes * dsizes if self.relative else sizes, 6)), 1
+        )
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -492,7 +495,8 @@ class _Search:
         """Return the size with the smallest area; without free space for it, the image is skipped."""
         choices = self.request.sizes.choices
         smallest = np.array([choices.prod(axis=1).argmin()])
-        return self.request.sizes.in_pixels(smallest, self.dsizes[[row]])[0]
+        result: NDArray[np.float64] = self.request.sizes.in_pixels(smallest, self.dsizes[[row]])[0]
+        return result
 
     def log_skipped_images(self) -> None:
         """Log the ids of the images without free space."""

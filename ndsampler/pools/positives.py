@@ -290,7 +290,10 @@ class _OverlapLimit:
     def is_exceeded(self, first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which windows centered on (P, 2) points overlap too much with those on other points."""
         sides = self.size - np.abs(first - second)
-        return np.logical_and((sides > 0).all(axis=1), sides.prod(axis=1) > self.max_area)
+        result: NDArray[np.bool_] = np.logical_and(
+            (sides > 0).all(axis=1), sides.prod(axis=1) > self.max_area
+        )
+        return result
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.pools.area import Area
+    from ndsampler.types import SampleGrid
 
 __all__ = ["GridTargets", "grid_maker", "new_image_sample_grid", "new_video_sample_grid"]
 
@@ -51,7 +52,7 @@ def new_image_sample_grid(
     legacy: bool = True,
     verbose: int = 1,
     split: Area | None = None,
-) -> dict[str, Any]:
+) -> SampleGrid:
     """Return windows that cover every image, as targets.
 
     The windows are placed side by side from the top left corner. The last window of a row or column is
@@ -120,7 +121,7 @@ def new_video_sample_grid(
     legacy: bool = True,
     verbose: int = 1,
     split: Area | None = None,
-) -> dict[str, Any]:
+) -> SampleGrid:
     """Return windows that cover every video in space and time, as targets.
 
     This is like :func:`new_image_sample_grid` with windows in video space. A window that is longer than the
@@ -182,7 +183,7 @@ def image_grid(
     window_dims: Any,
     window_overlap: float | Sequence[float] = 0.0,
     **options: Any,
-) -> dict[str, Any]:
+) -> SampleGrid:
     """Return windows that cover every image of a dataset whose annotations are available as columns.
 
     Args:
@@ -224,7 +225,7 @@ def video_grid(
     space_dims: Any = None,
     time_dim: Any = None,
     **options: Any,
-) -> dict[str, Any]:
+) -> SampleGrid:
     """Return windows that cover every video of a dataset whose annotations are available as columns.
 
     Args:
@@ -261,7 +262,7 @@ def video_grid(
     return _result(dset, table, grid, frames, chosen, inside, build)
 
 
-def grid_maker(task: Any) -> Callable[..., dict[str, Any]]:
+def grid_maker(task: Any) -> Callable[..., SampleGrid]:
     """Return the function that makes the grid for a task.
 
     Args:
@@ -481,7 +482,7 @@ def _result(
     options: GridOptions,
     keep: NDArray[np.bool_],
     build: Any,
-) -> dict[str, Any]:
+) -> SampleGrid:
     """Return the dictionary that describes a grid to the user."""
     positive = np.zeros(len(grid), dtype=bool)
     aids, bounds = None, np.zeros(len(grid) + 1, np.int64)
@@ -496,15 +497,17 @@ def _result(
     kept = np.nonzero(keep)[0]
     lazy = GridTargets(grid, kept, aids, bounds, build)
     targets: Sequence[dict[str, Any]] = lazy if len(lazy) >= _LAZY_FROM else list(lazy)
-    result: dict[str, Any] = {
+    result: SampleGrid = {
         "targets": targets,
         "positives_indexes": np.nonzero(positive[kept])[0].tolist(),
         "negatives_indexes": np.nonzero(~positive[kept])[0].tolist(),
     }
     if options.legacy:
+        parts = {}
         for name, chosen in (("positives", positive[kept]), ("negatives", ~positive[kept])):
             part = GridTargets(grid, kept[chosen], aids, bounds, build)
-            result[name] = part if targets is lazy else [targets[i] for i in result[f"{name}_indexes"]]
+            parts[name] = part if targets is lazy else [targets[i] for i in np.nonzero(chosen)[0].tolist()]
+        result["positives"], result["negatives"] = parts["positives"], parts["negatives"]
     if options.verbose:
         logger.info(
             "found %d targets, %d positive and %d negative",

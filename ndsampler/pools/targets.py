@@ -4,6 +4,7 @@ The interface of pools of targets, and the pool of negatives.
 
 from __future__ import annotations
 
+import os
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,9 @@ WHOLE = frozenset({"aid", "img_width", "img_height", "category_id"})
 
 #: Most negatives that a worker process draws at a time.
 _WORKER_BATCH = 256
+
+#: Most negatives of a pool that are kept as dictionaries once they were asked for, about 600 bytes each.
+_MOST_KEPT = 4096
 
 
 class Targets:
@@ -235,8 +239,14 @@ class NegativePool:
         self._table: dict[str, Any] = {} if source is None else _columns(source.draw(num, rng, exact))
         self._batch = self._table
         self._position = 0
+        self._kept: dict[int, dict[str, Any]] = {}
         self._origin = ProcessMark.here()
         self._own_state: np.random.RandomState | None = None
+        # The process in which _part_from_siblings has looked whether the pool is a copy.
+        self._known_pid: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}, "_known_pid": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -246,7 +256,13 @@ class NegativePool:
         return _count(self._table)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return _row(self._table, as_position(index, len(self), "preselected negatives"))
+        row = self._kept.get(index) if type(index) is int else None
+        if row is None:
+            position = as_position(index, len(self), "preselected negatives")
+            row = _row(self._table, position)
+            if len(self._kept) < _MOST_KEPT:
+                self._kept[position] = row
+        return row.copy()
 
     def next(self, rng: Rng) -> dict[str, Any]:
         """Return the next negative. After the last one a new batch is drawn.
@@ -278,7 +294,10 @@ class NegativePool:
 
     def _part_from_siblings(self) -> None:
         """In a process that the pool was copied to, drop the batch and seed a random state."""
+        if self._known_pid == os.getpid():
+            return
         here = ProcessMark.here()
+        self._known_pid = here.pid
         if here != self._origin:
             places = np.stack([self._table[key] for key in ("gid", "cx", "cy")]).tobytes()
             shared = self._own_state or np.random.RandomState(zlib.crc32(places))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.dataset.kwcoco_adapter import frames_of_video
+from ndsampler.preview.sample import RGB_CHANNELS
 
 if TYPE_CHECKING:
     from ndsampler.coco_sampler import CocoSampler
@@ -67,6 +68,23 @@ def largest_image(sampler: CocoSampler) -> tuple[int, tuple[int, int]]:
     dims = {int(gid): sampler.frames.image_dims(gid) for gid in sampler.image_ids}
     gid = max(dims, key=lambda gid: dims[gid][0] * dims[gid][1])
     return gid, dims[gid]
+
+
+def natural_colors(sampler: CocoSampler, gid: Any) -> dict[str, Any]:
+    """Return the key of targets that loads red, green and blue of an image with these and other channels.
+
+    Args:
+        sampler: of the dataset.
+        gid: image id.
+
+    Returns:
+        No key if the image has no channels of these names, or no others.
+    """
+    found = {name for asset in sampler.frames.layout(gid).assets for name in asset.channels or ()}
+    for wanted in RGB_CHANNELS:
+        if found > set(wanted):
+            return {"channels": "|".join(wanted)}
+    return {}
 
 
 def load_strip(sampler: CocoSampler, window: int, **keys: Any) -> Any:

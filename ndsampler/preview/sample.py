@@ -93,7 +93,7 @@ def _stretch(pixels: NDArray[Any], each_channel: bool) -> NDArray[np.uint8]:
     known = np.isfinite(values)
     parts = np.split(values, values.shape[2], axis=2) if each_channel else [values]
     shares = np.concatenate([_share_of_range(part) for part in parts], axis=2)
-    result = (np.clip(shares, 0, 1) * 255).astype(np.uint8)
+    result: NDArray[np.uint8] = (np.clip(shares, 0, 1) * 255).astype(np.uint8)
     missing = ~known.all(2)
     y, x = np.nonzero(missing)
     result[missing] = np.where((y // 8 + x // 8) % 2, 96, 136)[:, None]
@@ -242,7 +242,7 @@ def kinds_of(sample: Sample | Mapping[str, Any], frame: int = 0) -> set[str]:
 
 
 def split_frames(sample: Sample | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return each frame of a video sample as a sample of its own; a sample of an image as it is.
+    """Return each frame of a video sample as a separate sample; a sample of an image as it is.
 
     Args:
         sample: as ``load_sample`` returns it.
@@ -295,7 +295,8 @@ def _points(points: Any) -> NDArray[np.float64]:
     labelled = np.isfinite(coords).all(1)
     if visible is not None:
         labelled &= np.asarray(visible) > 0
-    return coords[labelled]
+    result: NDArray[np.float64] = coords[labelled]
+    return result
 
 
 @fork_safe

@@ -132,7 +132,8 @@ def find_annots(
 def _given_rows(gid: Any, table: AnnotTable, annot_ids: tuple[int, ...]) -> NDArray[np.int64]:
     """Return the requested annotations that belong to an image."""
     rows = table.rows_of_aids(np.asarray(annot_ids, dtype=np.int64))
-    return rows[table.images.gids[table.image_rows[rows]] == gid]
+    result: NDArray[np.int64] = rows[table.images.gids[table.image_rows[rows]] == gid]
+    return result
 
 
 def _visible_rows(
@@ -159,7 +160,8 @@ def _visible_rows(
     if thresh > 0:
         with np.errstate(divide="ignore", invalid="ignore"):
             shown &= inner_width * inner_height / (width * height) > thresh
-    return rows[shown]
+    result: NDArray[np.int64] = rows[shown]
+    return result
 
 
 @dataclass(frozen=True, eq=False)

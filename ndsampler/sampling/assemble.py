@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ndsampler.sampling.annots import FrameAnnots
     from ndsampler.sampling.finish import FramePixels
     from ndsampler.sampling.region import SampleRegion
+    from ndsampler.types import Annots, Sample, SampleParams
 
 
 def assemble_sample(
@@ -31,7 +32,7 @@ def assemble_sample(
     annots: list[FrameAnnots] | None,
     classes: Any,
     kp_classes: Any,
-) -> dict[str, Any]:
+) -> Sample:
     """Return a sample.
 
     Args:
@@ -47,7 +48,7 @@ def assemble_sample(
     """
     if target.get("cx") is not None:
         _add_relative_center(target, region)
-    sample: dict[str, Any] = {
+    sample: Sample = {
         "im": finish_frames(region, frames),
         "target": target,
         "params": _params(region, frames),
@@ -65,7 +66,7 @@ def assemble_sample(
 
 def assemble_annots(
     annots: list[FrameAnnots], target: dict[str, Any], classes: Any, kp_classes: Any
-) -> dict[str, Any]:
+) -> Annots:
     """Return the annotations of a sample as the user gets them.
 
     Args:
@@ -92,7 +93,7 @@ def _add_relative_center(target: dict[str, Any], region: SampleRegion) -> None:
     target["rel_cy"] = (target["cy"] - box.y0) * scale_y
 
 
-def _params(region: SampleRegion, frames: list[FramePixels]) -> dict[str, Any]:
+def _params(region: SampleRegion, frames: list[FramePixels]) -> SampleParams:
     """Return the values that relate sample and image coordinates."""
     import kwimage
 
@@ -100,7 +101,7 @@ def _params(region: SampleRegion, frames: list[FramePixels]) -> dict[str, Any]:
     (top, bottom), (left, right) = region.pad
     ltrb = np.array([box.x0, box.y0, box.x1, box.y1])
     warp = region.warp_space_from_sample
-    params = {
+    params: SampleParams = {
         "offset": np.array([-box.x0, -box.y0]),
         "tf_rel_to_abs": warp,
         "sample_tlbr": kwimage.Boxes(ltrb[None] if region.is_video else ltrb, "ltrb", check=False),
@@ -137,7 +138,7 @@ def _detections(frame: FrameAnnots, index: int, classes: Any, kp_classes: Any) -
 
 def _legacy_annots(
     annots: list[FrameAnnots], detections: list[kwimage.Detections], kp_classes: Any
-) -> dict[str, Any]:
+) -> Annots:
     """Return the annotations of all frames concatenated, and for each frame."""
     import kwimage
 

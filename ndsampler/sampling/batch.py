@@ -21,9 +21,10 @@ from ndsampler.sampling.unedited import resolve_unedited
 from ndsampler.utils.fork_safety import fork_safe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+    from typing_extensions import Unpack
 
     from ndsampler.coco_frames import CocoFrames
     from ndsampler.coco_regions import CocoRegions
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from ndsampler.sampling.finish import FramePixels
     from ndsampler.sampling.region import FrameRequest, SampleRegion
     from ndsampler.sampling.shapes import GeometryStore
-    from ndsampler.types import Sample
+    from ndsampler.types import MovedArguments, Sample, Target, WithAnnots
 
 #: What to read of each frame of a region; and its pixels, the error, or None for a frame outside the video.
 FrameResults: TypeAlias = "list[tuple[FrameRequest, NDArray[Any] | Exception | None]]"
@@ -69,14 +70,14 @@ class BatchLoading:
     @fork_safe
     def load_samples(
         self,
-        targets: Iterable[dict[str, Any]],
+        targets: Iterable[Target | Mapping[str, Any]],
         out: Any = None,
         threads: int = 0,
         *,
-        with_annots: Any = True,
-        annot_ids: Any = None,
+        with_annots: WithAnnots = True,
+        annot_ids: Iterable[int] | None = None,
         visible_thresh: float = 0.0,
-        **kwargs: Any,
+        **kwargs: Unpack[MovedArguments],
     ) -> list[Sample]:
         """Load the samples that :meth:`load_sample` would load one by one, in less time.
 
@@ -118,20 +119,40 @@ class BatchLoading:
         request = parse_request(with_annots, annot_ids, visible_thresh)
         listed, threads = list_targets(targets), check_threads(threads)
         places = None if out is None else output_places(out, len(listed))
-        resolved, failure = self._resolve_all(listed, kwargs, request)
-        reads = _read_all([item.region for item in resolved], self.frames, places, threads)
         samples = []
-        for number, item in enumerate(resolved):
-            # Taken out of the list, so that pixels that are cast or copied are freed one by one.
-            samples.append(self._assemble(item, reads.pop(), request))
+        for number, sample in enumerate(self._load_each(listed, kwargs, request, places, threads)):
             if places is not None:
-                samples[-1]["im"] = put_pixels(samples[-1]["im"], places[number], number)
-        if failure is not None:
-            raise failure
+                sample["im"] = put_pixels(sample["im"], places[number], number)
+            samples.append(sample)
         return samples
 
+    def _load_each(
+        self,
+        targets: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        request: AnnotRequest | None,
+        places: list[NDArray[Any]] | None,
+        threads: int,
+    ) -> Iterator[Sample]:
+        """Yield the samples of targets that are read together, with pixels in places that they fit into.
+
+        Args:
+            targets: what to sample.
+            kwargs: further arguments of :meth:`load_samples`.
+            request: which annotations are wanted.
+            places: where the pixels of each sample may go; None for new arrays.
+            threads: number of threads that read files.
+        """
+        resolved, failure = self._resolve_all(targets, kwargs, request)
+        reads = _read_all([item.region for item in resolved], self.frames, places, threads)
+        for item in resolved:
+            # Taken out of the list, so that pixels that are cast or copied are freed one by one.
+            yield self._assemble(item, reads.pop(), request)
+        if failure is not None:
+            raise failure
+
     def _resolve_all(
-        self, targets: Sequence[Any], kwargs: dict[str, Any], request: AnnotRequest | None
+        self, targets: Sequence[Any], kwargs: Mapping[str, Any], request: AnnotRequest | None
     ) -> tuple[list[Resolved], Exception | None]:
         """Resolve targets up to the first that cannot be resolved; return its error too."""
         resolved: list[Resolved] = []
@@ -162,14 +183,30 @@ class BatchLoading:
         if request is not None and item.index is not None:
             annots = load_annots(region, item.index, self._geometries, request)
         kp_classes = self._geometries.kp_classes
-        return assemble_sample(region, item.target, frames, annots, self.regions.classes, kp_classes)  # type: ignore[return-value]
+        return assemble_sample(region, item.target, frames, annots, self.regions.classes, kp_classes)
+
+
+@fork_safe
+def load_near(sampler: BatchLoading, targets: Sequence[Any], places: Any, with_annots: Any) -> list[Sample]:
+    """Load samples as :meth:`BatchLoading.load_samples` does, with pixels in an array as far as they fit.
+
+    Args:
+        sampler: loads them.
+        targets: what to sample.
+        places: (N, height, width, channels) where the pixels of each sample go; those of another shape or
+            type, and those that are changed after they were read, get their own arrays. None for new
+            arrays.
+        with_annots: as in :meth:`BatchLoading.load_samples`.
+    """
+    request = parse_request(with_annots, None, 0.0)
+    return list(sampler._load_each(targets, {}, request, None if places is None else list(places), 0))
 
 
 def list_targets(targets: Any) -> list[Any]:
     """Return targets as a list.
 
     Args:
-        targets: what the user gave.
+        targets: the argument of the user.
 
     Raises:
         ArgumentTypeError: if it is one target, or no collection.

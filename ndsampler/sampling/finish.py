@@ -98,7 +98,7 @@ def _as_masked(pixels: NDArray[Any], file_dtype: np.dtype[Any] | None) -> Any:
 
 def _cast(pixels: Any, dtype: np.dtype[Any]) -> Any:
     """Cast pixels; NaN becomes 0 in a type that has no NaN."""
-    if dtype.kind in "iub" and pixels.dtype.kind == "f":
+    if dtype.kind in "iub" and pixels.dtype.kind in "fc":
         values = np.nan_to_num(np.ma.getdata(pixels), nan=0.0).astype(dtype)
         return np.ma.MaskedArray(values, pixels.mask) if np.ma.isMaskedArray(pixels) else values
     return pixels.astype(dtype, copy=False)

@@ -78,7 +78,8 @@ def add_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset) -
 def _find_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset) -> dict[str, Any] | None:
     """Return an annotation; None if there is none and the target is complete without it."""
     try:
-        return dset.anns[aid]
+        result: dict[str, Any] | None = dset.anns[aid]
+        return result
     except (KeyError, TypeError, OverflowError):
         names_image = any(target.get(key) is not None for key in ("gid", "vidid", "gids"))
         if names_image and _is_complete(target):
@@ -174,7 +175,7 @@ def add_own_box(target: dict[str, Any]) -> None:
 
 
 def _as_box(box: Any) -> tuple[float, ...] | None:
-    """Return x, y, width, height as numbers; None if the value is no box."""
+    """Return x, y, width, height as numbers; None if the value is not a box."""
     if not is_sequence(box) or len(box) != 4 or getattr(box, "ndim", 1) != 1:
         return None
     try:

@@ -197,7 +197,7 @@ def _dtype(value: Any) -> np.dtype[Any] | None:
     if value is None:
         return None
     try:
-        dtype = np.dtype(value)
+        dtype: np.dtype[Any] = np.dtype(value)
     except (TypeError, ValueError, SyntaxError) as ex:
         raise TargetError(f"dtype is {value!r}; expected a numpy type: {ex}") from ex
     if dtype.kind not in "biufc":

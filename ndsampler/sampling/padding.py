@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.errors import TargetError, WindowError
-from ndsampler.frames.resample import warp_pixels
+from ndsampler.frames.warp import warp_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

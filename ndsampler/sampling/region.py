@@ -94,7 +94,8 @@ class SampleRegion:
     @property
     def warp_space_from_sample(self) -> NDArray[np.float64]:
         """3x3 matrix from sample coordinates to the space of the window."""
-        box, matrix = self.padded_box, _IDENTITY.copy()
+        box = self.padded_box
+        matrix: NDArray[np.float64] = _IDENTITY.copy()
         matrix[0, 2], matrix[1, 2] = box.x0, box.y0
         if self.options.is_scaled:
             scale_x, scale_y = self.options.scale

@@ -4,12 +4,14 @@ The dataset for the data loaders of torch. This module imports torch.
 
 from __future__ import annotations
 
+import operator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ndsampler.errors import ArgumentError, ArgumentTypeError
+from ndsampler.sampling.batch import BatchLoading, load_near
 from ndsampler.training.labels import label_names, label_numbers
 from ndsampler.training.masks import ignore_value
 from ndsampler.training.outputs import OutputPlan
@@ -22,9 +24,11 @@ from ndsampler.utils.require import require
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from ndsampler.coco_sampler import CocoSampler
     from ndsampler.training.order import EpochOrder
-    from ndsampler.types import Sample
+    from ndsampler.types import OutputName, Sample, TargetChoice, WindowDims
 
 torch = require("torch", "torch", "ndsampler.training.SampleDataset")
 
@@ -37,7 +41,7 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
 
     A sample is a pure function of the seed, the epoch and the position that its index carries
     (:class:`ndsampler.training.SampleIndex`): its window, its pixels, its annotations and its augmentation.
-    A bare integer is taken as that position of epoch 0.
+    A plain integer is a position of epoch 0.
 
     The outputs follow torchvision:
 
@@ -84,21 +88,23 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
     def __init__(
         self,
         sampler: CocoSampler,
-        targets: Any,
-        window_dims: Any = None,
-        outputs: Sequence[str] = ("image", "boxes", "labels"),
+        targets: TargetChoice,
+        window_dims: WindowDims = None,
+        outputs: Sequence[OutputName] = ("image", "boxes", "labels"),
         transform: Callable[..., Any] | None = None,
         seed: int = 0,
         options: Mapping[str, Any] | None = None,
         tv_tensors: bool = False,
     ) -> None:
-        self.sampler, self.transform, self.seed = sampler, transform, int(seed)
+        self.sampler, self.transform, self.seed = sampler, transform, as_seed(seed)
         self.source = TargetSource(sampler, targets, window_dims, options or {}, self.seed)
         labels = label_numbers(sampler.classes)
         names = outputs if isinstance(outputs, str) else tuple(outputs)
         self.plan = OutputPlan(names, labels, ignore_value(labels), len(sampler.kp_classes))  # type: ignore[arg-type]
         self._keywords = transform is not None and takes_keywords(transform)
         self._tv_tensors = bool(tv_tensors)
+        # Shape and type of the images that were loaded last, if they were all alike.
+        self._form: tuple[tuple[int, ...], Any] | None = None
         if tv_tensors:
             require("torchvision", "torchvision", "tv_tensors=True")
             if "image" not in names:
@@ -147,10 +153,10 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         return np.array([target[key] if isinstance(key, str) else key(target) for target in stated])
 
     def check_order(self, order: EpochOrder) -> None:
-        """Refuse an order that this dataset cannot serve, before the first batch.
+        """Raise an error before the first batch if this dataset cannot load the items of an order.
 
         Args:
-            order: which items are asked for.
+            order: the items that will be loaded.
 
         Raises:
             ArgumentError: if it has more items than there are targets, or negatives, and no image has space
@@ -179,6 +185,34 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         samples = load_targets(self.sampler, self.targets_at(places), self.plan.with_annots)
         return [self.finish(sample, place) for sample, place in zip(samples, places)]
 
+    def load_into(
+        self, indices: Sequence[int], allocate: Callable[..., NDArray[Any]]
+    ) -> tuple[list[dict[str, Any]], NDArray[Any] | None]:
+        """Return the samples of :meth:`__getitems__`, with their images in one array if that saves a copy.
+
+        It does if images are not transformed, and have the same shape as previous ones.
+
+        Args:
+            indices: of the samples.
+            allocate: returns a new array of some shape and type.
+
+        Returns:
+            The samples, and the array, (N, height, width, channels); None if there is none.
+
+        Raises:
+            NDSamplerError: as :meth:`ndsampler.CocoSampler.load_sample`.
+        """
+        is_own = type(self).__getitems__ is SampleDataset.__getitems__
+        if self.transform is not None or not is_own or not isinstance(self.sampler, BatchLoading):
+            return self.__getitems__(indices), None
+        places = [SampleIndex.coerce(index) for index in indices]
+        targets = self.targets_at(places)
+        images = None if self._form is None else allocate((len(targets), *self._form[0]), self._form[1])
+        samples = load_near(self.sampler, targets, images, self.plan.with_annots)
+        forms = {(np.shape(sample["im"]), getattr(sample["im"], "dtype", None)) for sample in samples}
+        self._form = forms.pop() if len(forms) == 1 and "image" in self.plan.names else None
+        return [self.finish(sample, place) for sample, place in zip(samples, places)], images
+
     def targets_at(self, indices: Sequence[SampleIndex]) -> list[dict[str, Any]]:
         """Return the targets that are loaded for some indexes.
 
@@ -201,7 +235,10 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         with seeded(seed):
             if self._keywords:
                 return self._as_tensors(call_with_keywords(self.transform, arrays, seed))
-            return self.transform(self._as_tensors(arrays))
+            changed = self.transform(self._as_tensors(arrays))
+        if changed is None:
+            raise ArgumentTypeError("the transform returned None; expected the sample that it made")
+        return changed
 
     def _as_tensors(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """Return outputs as tensors."""
@@ -209,15 +246,28 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         return _as_tv_tensors(found) if self._tv_tensors else found
 
 
+def as_seed(seed: Any) -> int:
+    """Return a seed as an ``int``.
+
+    Raises:
+        ArgumentTypeError: if it is no integer.
+    """
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise ArgumentTypeError(f"seed is {seed!r}; expected an integer") from None
+
+
 def load_targets(sampler: Any, targets: list[dict[str, Any]], with_annots: Any) -> list[Sample]:
     """Return the samples of targets, read together if the sampler can do so."""
     if len(targets) > 1 and hasattr(sampler, "load_samples"):
-        return sampler.load_samples(targets, with_annots=with_annots)
+        result: list[Sample] = sampler.load_samples(targets, with_annots=with_annots)
+        return result
     return [sampler.load_sample(target, with_annots=with_annots) for target in targets]
 
 
 def _as_tensor(name: str, value: Any) -> Any:
-    """Return an output as a tensor; a target, and what is a tensor already, as it is.
+    """Return an output as a tensor. Targets and tensors are returned unchanged.
 
     Raises:
         ArgumentTypeError: if torch has no such type.
@@ -227,12 +277,13 @@ def _as_tensor(name: str, value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value
     if name == "image" and value.ndim > 2:
-        value = np.moveaxis(value, -1, -3)
+        value = value.transpose(*range(value.ndim - 3), -1, -3, -2)
     try:
         tensor = torch.from_numpy(value)
     except TypeError as ex:
         raise ArgumentTypeError(
-            f"torch has no type for {name} of {value.dtype}; choose another by options={{'dtype': 'int32'}}"
+            f"torch has no type for {name} of {value.dtype}; choose another one with "
+            "options={'dtype': 'int32'}"
         ) from ex
     return tensor.long() if name == "mask" else tensor
 

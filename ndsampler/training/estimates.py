@@ -137,7 +137,8 @@ def _margin(
     with np.errstate(invalid="ignore", divide="ignore"):
         effective = variance**2 / (parts**2 / freedom).sum(axis=0)
     quantiles = [student_quantile(confidence, max(value, 1.0)) for value in np.nan_to_num(effective, nan=1.0)]
-    return np.array(quantiles) * np.sqrt(variance)
+    result: NDArray[np.float64] = np.array(quantiles) * np.sqrt(variance)
+    return result
 
 
 def student_quantile(confidence: float, freedom: float) -> float:

@@ -1,5 +1,5 @@
 """
-What a sample is turned into for training: arrays in the conventions of torchvision.
+Converts samples to arrays for training, in the conventions of torchvision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KINDS = {"masks": "segmentation", "mask": "segmentation", "keypoints": "keypoint
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """Which outputs are made of samples, and how."""
+    """The outputs that are made from samples."""
 
     names: tuple[str, ...]
     """Their names."""
@@ -71,7 +71,7 @@ class OutputPlan:
 
 @dataclass(frozen=True, eq=False)
 class SampleView:
-    """A sample with what several outputs need."""
+    """A sample with values that several outputs need."""
 
     sample: Sample
     """The sample."""
@@ -87,12 +87,16 @@ class SampleView:
 
 def clipped_boxes(sample: Sample) -> NDArray[np.float64]:
     """Return (annotations, 4) left, top, right and bottom of the boxes, clipped to the sample."""
-    x, y, width, height = np.asarray(sample["annots"]["rel_boxes"].data, dtype=np.float64).reshape(-1, 4).T
+    found = np.array(sample["annots"]["rel_boxes"].data, dtype=np.float64).reshape(-1, 4)
+    if not len(found):
+        return found
+    found[:, 2:] += found[:, :2]
     params = sample["params"]
     (top, bottom), (left, right) = params["st_dims"]
-    size = (right - left) / params["tf_rel_to_abs"][0, 0], (bottom - top) / params["tf_rel_to_abs"][1, 1]
-    found = np.stack([x, y, x + width, y + height], axis=1)
-    return np.clip(found, 0, [*size, *size])
+    scale_x, scale_y = params["tf_rel_to_abs"].diagonal()[:2].tolist()
+    width, height = (right - left) / scale_x, (bottom - top) / scale_y
+    np.maximum(found, 0, out=found)
+    return np.minimum(found, (width, height, width, height), out=found)
 
 
 def _keypoints(view: SampleView) -> NDArray[np.float32]:
@@ -113,9 +117,11 @@ def _keypoints(view: SampleView) -> NDArray[np.float32]:
 
 
 def _image(view: SampleView) -> Any:
-    """Return the pixels, channels last; of masked arrays those that are stored."""
+    """Return the pixels, channels last; for masked arrays, the stored values."""
     pixels = view.sample["im"]
-    return pixels if isinstance(pixels, list) else np.ma.getdata(np.asanyarray(pixels))
+    if type(pixels) is np.ndarray or isinstance(pixels, list):
+        return pixels
+    return np.ma.getdata(np.asanyarray(pixels))
 
 
 def _mask(view: SampleView) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from ndsampler.training.unfinished import UnfinishedMap
 from ndsampler.utils.file_version import FileVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -124,11 +124,11 @@ def predict(
     sampler: CocoSampler,
     gid: int | dict[str, Any],
     function: Callable[[NDArray[Any]], Any],
-    window_dims: Any,
+    window_dims: Sequence[int],
     overlap: float | tuple[float, float] = 0.25,
     out: PathLike = "map.tif",
     batch_size: int = 8,
-    weights: str = "hann",
+    weights: Literal["hann", "linear", "uniform", "nearest"] = "hann",
 ) -> str:
     """Apply a function to a whole image in overlapping windows, and write the result as a map.
 
@@ -138,7 +138,7 @@ def predict(
     size only. Memory holds one row of windows, not the image.
 
     Finished rows are kept in the folder ``out + '.partial'`` until the map is complete. After a crash or a
-    kill the same call goes on from there. It starts anew if the image or an argument was changed, except
+    kill the same call continues from there. It starts over if the image or an argument was changed, except
     ``batch_size`` and ``function``: **remove that folder if the function has changed**.
 
     Args:
@@ -166,7 +166,7 @@ def predict(
             or infinite values, or if another process writes the same map.
         MissingSourceError: if the folder of ``out``, or the image file, does not exist.
         SourceError: if the image file is damaged.
-        CacheError: if the map cannot be written, on a full disk for example.
+        CacheError: if the map cannot be written, for example because the disk is full.
 
     Example:
         >>> import os, tempfile

@@ -4,6 +4,7 @@ Makes the batches of :func:`ndsampler.training.collate_samples` in memory of the
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
 STACKED = frozenset({"image", "mask", "valid"})
 
 
-def stack_samples(samples: Sequence[Any], allocate: Allocate = np.empty) -> Any:
+def stack_samples(
+    samples: Sequence[Any], allocate: Allocate = np.empty, images: NDArray[Any] | None = None
+) -> Any:
     """Return a batch of samples.
 
     Args:
         samples: dictionaries of arrays or tensors; anything else stays a list.
         allocate: returns a new array of some shape and type, which a stack is written to.
+        images: the array that the images are parts of already, in their order, apart from some of them.
 
     Returns:
         A dictionary: :data:`STACKED` outputs as one array or tensor, others as lists.
@@ -50,12 +54,12 @@ def stack_samples(samples: Sequence[Any], allocate: Allocate = np.empty) -> Any:
         )
     batch = {key: [sample[key] for sample in samples] for key in samples[0]}
     for key in STACKED & batch.keys():
-        batch[key] = _stack(batch[key], allocate)
+        batch[key] = _stack(batch[key], allocate, images if key == "image" else None)
     return batch
 
 
-def _stack(values: list[Any], allocate: Allocate) -> Any:
-    """Return arrays, or tensors, of one size and type as one; others as they are."""
+def _stack(values: list[Any], allocate: Allocate, ready: NDArray[Any] | None) -> Any:
+    """Stack arrays or tensors of one size and type; return others unchanged."""
     torch: Any = sys.modules.get("torch")
     is_tensor = torch is not None and all(isinstance(value, torch.Tensor) for value in values)
     arrays = [value.as_subclass(torch.Tensor).numpy() for value in values] if is_tensor else values
@@ -63,11 +67,22 @@ def _stack(values: list[Any], allocate: Allocate) -> Any:
         return values
     if len({(array.shape, array.dtype) for array in arrays}) > 1:
         return values
-    # The axes keep their order in memory, so that nothing is transposed: channels often lie last.
+    # Keep the order of the axes in memory, often with channels last, so that nothing is transposed.
     first = arrays[0]
     axes = sorted(range(first.ndim), key=lambda axis: -abs(first.strides[axis]))
-    stored = allocate((len(arrays), *(first.shape[axis] for axis in axes)), first.dtype)
+    shape = (len(arrays), *(first.shape[axis] for axis in axes))
+    if ready is not None and ready.size == math.prod(shape) and ready.dtype == first.dtype:
+        stored = ready.reshape(shape)
+    else:
+        stored = allocate(shape, first.dtype)
     stacked = stored.transpose(0, *(axes.index(axis) + 1 for axis in range(first.ndim)))
     for place, array in zip(stacked, arrays):
-        place[...] = array
+        if not _is_same(place, array):
+            place[...] = array
     return torch.from_numpy(stacked) if is_tensor else stacked
+
+
+def _is_same(one: NDArray[Any], two: NDArray[Any]) -> bool:
+    """Return whether two arrays of one shape and type are the same memory."""
+    first, second = one.__array_interface__["data"][0], two.__array_interface__["data"][0]
+    return first == second and one.strides == two.strides

@@ -1,5 +1,5 @@
 """
-What a worker process of a :class:`ndsampler.training.WindowLoader` does.
+The worker processes of a :class:`ndsampler.training.WindowLoader`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from multiprocessing.connection import Connection
 
+    from numpy.typing import NDArray
+
     from ndsampler.training.shared_buffer import SharedBuffer
 
-#: Seconds after which a worker without work looks whether its parent is still there.
+#: Interval in seconds at which an idle worker checks whether its parent is alive.
 POLL_SECONDS = 2.0
 
-#: A task: number of the slot, and where in it the keys of the batch are.
+#: A task: number of the slot, and the position of the batch's keys in it.
 TASK = struct.Struct("=iqq")
 
-#: A result: number of the slot, 1 if it holds a batch or 0 for a failure, and where that is.
+#: A result: number of the slot, 1 for a batch or 0 for a failure, and its position.
 RESULT = struct.Struct("=iiqq")
 
 
@@ -39,13 +41,14 @@ def run_worker(
     collate: Callable[..., Any],
     slots: Sequence[SharedBuffer],
 ) -> None:
-    """Load batches until the parent closes its end of the connection, or ends.
+    """Load batches until the parent closes its end of the connection or exits.
 
     Args:
-        connection: tasks come in here, and results go out.
-        others: connections that a fork inherited and that belong to the parent.
-        dataset: gives the samples.
-        collate: makes a batch of samples. It gets a function that allocates arrays in the shared memory.
+        connection: receives tasks and sends results.
+        others: connections of the parent that a fork has inherited.
+        dataset: loads the samples.
+        collate: makes a batch of samples. It gets a function that allocates arrays in the shared memory, and
+            the array in that memory that may already contain the images.
         slots: the memory of the batches.
     """
     parent = os.getppid()
@@ -63,11 +66,11 @@ def run_worker(
 
 
 def _prepare_process() -> None:
-    """Leave Ctrl-C to the parent, and work with one thread and random numbers of its own."""
+    """Leave Ctrl-C to the parent, use one thread, and seed this process's own random numbers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # type: ignore[attr-defined, unused-ignore]
     seed = int.from_bytes(os.urandom(4), "little")
     random.seed(seed)
     np.random.seed(seed)
@@ -82,7 +85,7 @@ def _next_task(connection: Connection, parent: int) -> tuple[int, int, int] | No
     while not connection.poll(POLL_SECONDS):
         if os.getppid() != parent:
             return None
-    return TASK.unpack(connection.recv_bytes())  # type: ignore[return-value]
+    return TASK.unpack(connection.recv_bytes())
 
 
 def load_batch(
@@ -91,7 +94,7 @@ def load_batch(
     """Load a batch into a slot.
 
     Args:
-        dataset: gives the samples.
+        dataset: loads the samples.
         keys: of the samples.
         collate: see :func:`run_worker`.
         slot: the memory of the batch.
@@ -101,13 +104,14 @@ def load_batch(
     """
     writer = BatchWriter(slot)
     try:
-        return 1, writer.write(collate(fetch(dataset, keys), writer.allocate))
+        samples, images = fetch_into(dataset, keys, writer.allocate)
+        return 1, writer.write(collate(samples, writer.allocate, images))
     except Exception as ex:
         return 0, BatchWriter(slot).write(Failure.of(ex))
 
 
 def fetch(dataset: Any, keys: Sequence[Any]) -> list[Any]:
-    """Return samples of a dataset, at once if it can do that.
+    """Return samples of a dataset, with a single call if the dataset supports it.
 
     Args:
         dataset: has ``__getitems__`` or ``__getitem__``.
@@ -115,3 +119,21 @@ def fetch(dataset: Any, keys: Sequence[Any]) -> list[Any]:
     """
     together = getattr(dataset, "__getitems__", None)
     return [dataset[key] for key in keys] if together is None else together(list(keys))
+
+
+def fetch_into(
+    dataset: Any, keys: Sequence[Any], allocate: Callable[..., NDArray[Any]]
+) -> tuple[list[Any], NDArray[Any] | None]:
+    """Return samples of a dataset, whose images are in memory of the caller's choice if it can do that.
+
+    Args:
+        dataset: see :func:`fetch`; it may have ``load_into``, as a
+            :class:`ndsampler.training.SampleDataset` has.
+        keys: of the samples.
+        allocate: returns a new array of some shape and type.
+
+    Returns:
+        The samples, and the array for their images; None if there is none.
+    """
+    into = getattr(dataset, "load_into", None)
+    return (fetch(dataset, keys), None) if into is None else into(list(keys), allocate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import import_module
 from typing import Any
 
@@ -55,6 +56,7 @@ def require(module: str, package: str, purpose: str) -> Any:
     )
 
 
+@functools.cache
 def require_opencv() -> Any:
     """Return the module ``cv2``, which one of two OpenCV packages provides.
 

@@ -157,4 +157,5 @@ def mix_bits(key: int, values: NDArray[np.int64], stream: int) -> NDArray[np.uin
     bits = (bits ^ (np.uint64(key) << np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
+    result: NDArray[np.uint64] = bits ^ (bits >> np.uint64(31))
+    return result

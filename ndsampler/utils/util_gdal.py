@@ -74,7 +74,8 @@ class LazyGDalFrameFile:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of one value."""
-        return self._view.dtype
+        result: np.dtype[Any] = self._view.dtype
+        return result
 
     def __len__(self) -> int:
         return len(self._view)

@@ -59,7 +59,7 @@ def validate(ds: Any, check_tiled: bool = True) -> tuple[list[str], list[str], d
         (``data_offsets``) of the image and of each overview.
 
     Raises:
-        SourceError: if the file does not exist, or is no image.
+        SourceError: if the file does not exist, or is not an image.
 
     Example:
         >>> from ndsampler.utils.util_gdal import _imwrite_cloud_optimized_geotiff
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 for a cloud-optimized GeoTIFF, else 1.
 
     Raises:
-        SourceError: if the file does not exist, or is no image.
+        SourceError: if the file does not exist, or is not an image.
 
     Example:
         >>> main(["-q", "a.tif", "b.tif"])
@@ -145,7 +145,8 @@ def _size_errors(path: str, dataset: DatasetReader, check_tiled: bool) -> list[s
 
 
 def _is_striped(dataset: DatasetReader) -> bool:
-    return dataset.width > STRIP_WIDTH and dataset.block_shapes[0][1] == dataset.width
+    result: bool = dataset.width > STRIP_WIDTH and dataset.block_shapes[0][1] == dataset.width
+    return result
 
 
 def _header_errors(dataset: DatasetReader, offset: int) -> list[str]:
@@ -219,10 +220,11 @@ def _first_block(path: str, dataset: DatasetReader, level: int) -> int:
 
 def _block_shape(path: str, dataset: DatasetReader, level: int) -> tuple[int, int]:
     """Return the (height, width) of the blocks of a level."""
-    if level < 0:
-        return dataset.block_shapes[0]
-    with open_dataset(path, overview_level=level) as overview:
-        return overview.block_shapes[0]
+    shape: tuple[int, int] = dataset.block_shapes[0]
+    if level >= 0:
+        with open_dataset(path, overview_level=level) as overview:
+            shape = overview.block_shapes[0]
+    return shape
 
 
 def _at(level: int) -> dict[str, int]:

@@ -215,7 +215,7 @@ def _skip_timing(bits: Any) -> int | None:
         bits.take_uvlc()
     if not bits.take(1):  # decoder model
         return None
-    delay_bits = bits.take(5) + 1
+    delay_bits: int = bits.take(5) + 1
     bits.take(32 + 5 + 5)
     return delay_bits
 

@@ -64,7 +64,8 @@ def octave(rng: np.random.Generator, size: int, cell: int) -> NDArray[np.float32
     wrapped = np.pad(lattice, 3, mode="wrap")
     large = cv2.resize(wrapped, None, fx=cell, fy=cell, interpolation=cv2.INTER_CUBIC)
     noise = large[3 * cell : -3 * cell, 3 * cell : -3 * cell]
-    return (noise - noise.mean()) / noise.std()
+    result: NDArray[np.float32] = (noise - noise.mean()) / noise.std()
+    return result
 
 
 def _mix(rng: np.random.Generator, *layers: tuple[float, int]) -> NDArray[np.float32]:
@@ -81,7 +82,10 @@ def _furrows(rng: np.random.Generator, direction: int) -> NDArray[np.float32]:
     waves = TILE / (11 + 3 * (direction % 3))
     ramp = np.arange(TILE, dtype=np.float32) * np.float32(2 * math.pi / TILE)
     phase = np.add.outer(round(waves * math.sin(angle)) * ramp, round(waves * math.cos(angle)) * ramp)
-    return 11 * np.sin(phase + 0.7 * octave(rng, TILE, 32)) + _mix(rng, (4, 4), (4, 32), (4, 128))
+    result: NDArray[np.float32] = 11 * np.sin(phase + 0.7 * octave(rng, TILE, 32)) + _mix(
+        rng, (4, 4), (4, 32), (4, 128)
+    )
+    return result
 
 
 @dataclass(frozen=True, eq=False)
