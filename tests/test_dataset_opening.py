@@ -123,6 +123,7 @@ def test_a_database_is_opened_by_its_path_and_taken_as_it_is(layout):
 WRONG = [
     (b"", "is not JSON"),
     (b"hello", "is not JSON"),
+    (b"[" * 100_000 + b"]" * 100_000, "holds lists or dictionaries that are nested too deeply"),
     (b"\xff\x00", "is not JSON"),
     (b"[1, 2]", "holds a list"),
     (b"{}", "has no list of images, its keys are none"),
@@ -132,6 +133,13 @@ WRONG = [
     (b'{"images": [{"file_name": "a.png"}]}', "is not a dataset .KeyError: 'id'.*expected MS-COCO"),
     (b"PK\x03\x04", "is not a dataset"),
 ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_dataset_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "data.json")
+    with pytest.raises(ArgumentError, match="data.json is a pipe or a device"):
+        ndsampler.CocoSampler(tmp_path / "data.json")
 
 
 @pytest.mark.parametrize(("content", "words"), WRONG)

@@ -85,6 +85,8 @@ def open_dataset(path: PathLike, images: PathLike | None = None) -> Any:
     text = os.path.expanduser(os.fspath(path))
     if not os.path.exists(text):
         raise MissingSourceError(f"{path} does not exist; expected an MS-COCO or kwcoco file")
+    if not os.path.isfile(text) and not os.path.isdir(text):
+        raise ArgumentError(f"{path} is a pipe or a device; {EXPECTED}")
     try:
         with stdout_to_log():
             dset = kwcoco.CocoDataset.coerce(text)
@@ -188,6 +190,8 @@ def _what_is_wrong(path: str, error: Exception) -> str:
         return f"{path} cannot be read: {ex}"
     except ValueError as ex:
         wrong = f"is not JSON ({ex})"
+    except RecursionError:
+        wrong = "holds lists or dictionaries that are nested too deeply"
     return f"{path} {wrong or f'is not a dataset ({_reason(error)})'}; {EXPECTED}"
 
 
