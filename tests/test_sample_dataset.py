@@ -361,6 +361,17 @@ def test_bad_arguments_are_refused(sampler, arguments, error, message):
         SampleDataset(sampler, **{"targets": "positives", **arguments})
 
 
+def test_mistakes_of_seeds_transforms_and_batches_are_told(sampler, targets):
+    for seed in (1.5, None, "0"):
+        with pytest.raises(ArgumentTypeError, match="seed is .*; expected an integer"):
+            SampleDataset(sampler, targets, seed=seed)
+    assert SampleDataset(sampler, targets, seed=np.int64(-4)).seed == -4
+    with pytest.raises(ArgumentTypeError, match="the transform returned None"):
+        SampleDataset(sampler, targets, transform=lambda sample: None)[0]
+    with pytest.raises(ArgumentTypeError, match="a sample is a NoneType; expected dictionaries"):
+        collate_samples([None])
+
+
 def test_samples_that_cannot_be_made_are_errors(sampler, targets):
     with pytest.raises(OutOfRangeError, match="target 5 was requested; expected 0 to 4"):
         SampleDataset(sampler, targets)[5]

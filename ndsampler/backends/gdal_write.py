@@ -12,7 +12,6 @@ import contextlib
 import functools
 import json
 import math
-import multiprocessing
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +72,8 @@ def encoder_threads() -> str:
     without its threads and would wait for ever for a block that it hands to them, so it encodes in its own
     thread. A worker process does the same, because it shares the processors with other workers.
     """
+    import multiprocessing
+
     return "1" if is_forked() or multiprocessing.parent_process() is not None else "ALL_CPUS"
 
 

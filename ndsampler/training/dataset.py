@@ -4,6 +4,7 @@ The dataset for the data loaders of torch. This module imports torch.
 
 from __future__ import annotations
 
+import operator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,7 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         options: Mapping[str, Any] | None = None,
         tv_tensors: bool = False,
     ) -> None:
-        self.sampler, self.transform, self.seed = sampler, transform, int(seed)
+        self.sampler, self.transform, self.seed = sampler, transform, as_seed(seed)
         self.source = TargetSource(sampler, targets, window_dims, options or {}, self.seed)
         labels = label_numbers(sampler.classes)
         names = outputs if isinstance(outputs, str) else tuple(outputs)
@@ -234,12 +235,27 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         with seeded(seed):
             if self._keywords:
                 return self._as_tensors(call_with_keywords(self.transform, arrays, seed))
-            return self.transform(self._as_tensors(arrays))
+            changed = self.transform(self._as_tensors(arrays))
+        if changed is None:
+            raise ArgumentTypeError("the transform returned None; expected the sample that it made")
+        return changed
 
     def _as_tensors(self, arrays: dict[str, Any]) -> dict[str, Any]:
         """Return outputs as tensors."""
         found = {name: _as_tensor(name, value) for name, value in arrays.items()}
         return _as_tv_tensors(found) if self._tv_tensors else found
+
+
+def as_seed(seed: Any) -> int:
+    """Return a seed as an ``int``.
+
+    Raises:
+        ArgumentTypeError: if it is no integer.
+    """
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise ArgumentTypeError(f"seed is {seed!r}; expected an integer") from None
 
 
 def load_targets(sampler: Any, targets: list[dict[str, Any]], with_annots: Any) -> list[Sample]:

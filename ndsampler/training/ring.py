@@ -224,6 +224,15 @@ class Ring:
         theirs.close()
         return _Worker(process, ours)  # type: ignore[arg-type, unused-ignore]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers and memory belong to this process. A copy starts its own.
+        names = ("_dataset", "_collate", "_count", "_copy", "_n_slots", "_runs")
+        return {name: self.__dict__[name] for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin_anew()
+
     def close(self) -> None:
         """End the workers; the next loop starts new ones."""
         if self._finalizer is not None:

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from ndsampler.errors import ArgumentError, ArgumentTypeError
 from ndsampler.training.sample_index import SampleIndex
+from ndsampler.training.whole import as_whole
 from ndsampler.utils.require import require
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
             ``fingerprint`` as that has, a state of another dataset is refused.
 
     Raises:
+        ArgumentTypeError: if the order is no order.
         ArgumentError: if the rank is out of range, an epoch has too few positions for all ranks, or the
             dataset cannot serve the order.
 
@@ -64,6 +67,8 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
         uneven: Uneven = "repeat",
         dataset: Any = None,
     ) -> None:
+        if not all(hasattr(order, name) for name in ("take", "fingerprint", "seed")):
+            raise ArgumentTypeError(f"order is a {type(order).__name__}; expected an EpochOrder")
         self.order = order
         self.rank, self.world_size = _place(rank, world_size)
         if uneven not in get_args(Uneven):
@@ -99,10 +104,10 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
             epoch: its number, from 0.
 
         Raises:
+            ArgumentTypeError: if it is no whole number.
             ArgumentError: if it is below 0.
         """
-        if epoch < 0:
-            raise ArgumentError(f"epoch is {epoch}; expected a number from 0")
+        epoch = as_whole("epoch", epoch, 0)
         if epoch != self._epoch:
             self._go_to(epoch, 0)
 
@@ -160,11 +165,9 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
         """
         taken = self._yielded
         if step is not None or batch_size is not None:
-            if step is None or batch_size is None or step < 0 or batch_size < 1:
-                raise ArgumentError(
-                    f"step is {step!r} and batch_size {batch_size!r}; expected both, from 0 and from 1"
-                )
-            taken = step * batch_size
+            if step is None or batch_size is None:
+                raise ArgumentError(f"step is {step!r} and batch_size {batch_size!r}; expected both")
+            taken = as_whole("step", step, 0) * as_whole("batch_size", batch_size, 1)
         elif self._ended:
             taken = len(self.order)
         return {
@@ -202,7 +205,7 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
                 f"the state is of other targets: its fingerprint is {state['fingerprint']}, and theirs is "
                 f"{self.fingerprint}; continue with the same dataset, targets, groups, weights and length"
             )
-        self._go_to(state["epoch"], min(state["position"], len(self.order)))
+        self._go_to(int(state["epoch"]), min(int(state["position"]), len(self.order)))
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
@@ -225,7 +228,7 @@ def _checked(state: Any) -> Mapping[str, Any]:
         raise ArgumentTypeError(f"the state is a {type(state).__name__}; expected a dictionary")
     for key in ("seed", "epoch", "position"):
         value = state.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or (key != "seed" and value < 0):
+        if isinstance(value, bool) or not isinstance(value, Integral) or (key != "seed" and value < 0):
             raise ArgumentError(f"the state has {key} {value!r}; expected what state_dict() returned")
     if "fingerprint" not in state:
         raise ArgumentError("the state has no fingerprint; expected what state_dict() returned")

@@ -14,6 +14,7 @@ from ndsampler.errors import ArgumentError, UnsupportedTaskError
 from ndsampler.training.ring import Ring
 from ndsampler.training.stacking import stack_samples
 from ndsampler.training.target_sampler import TargetSampler
+from ndsampler.training.whole import as_whole
 from ndsampler.training.worker import fetch
 from ndsampler.utils.deprecation import warn_user
 from ndsampler.utils.require import require
@@ -164,8 +165,10 @@ class WindowLoader:
             epoch: its number, from 0.
 
         Raises:
+            ArgumentTypeError: if it is no whole number.
             ArgumentError: if it is below 0.
         """
+        epoch = as_whole("epoch", epoch, 0)
         if epoch != self.sampler.epoch or not len(
             self.sampler
         ):  # or a state at the end of an epoch was loaded
