@@ -3,7 +3,7 @@ Writing cloud-optimized GeoTIFFs with GDAL.
 
 An image of ordinary size is assembled in a GDAL dataset in memory, gets its overviews there, and is encoded
 to a memory file that Python writes to the disk. Larger images are copied through an uncompressed file, which
-a process of its own encodes: see :mod:`ndsampler.backends.gdal_process`.
+a separate process encodes: see :mod:`ndsampler.backends.gdal_process`.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def encode_raw(raw: str, dest: str, options: dict[str, str]) -> None:
 
 
 def encode_tiff(raw: str, dest: str, options: dict[str, str]) -> None:
-    """Encode an uncompressed file as a COG: in memory, or, if it is large, in a process of its own.
+    """Encode an uncompressed file as a COG: in memory, or, if it is large, in a separate process.
 
     Args:
         raw: the file; a large one gets the overviews.

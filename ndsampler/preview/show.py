@@ -1,4 +1,4 @@
-"""``sampler.show``: what a sampler holds, as pictures."""
+"""``sampler.show``: draws positives, negatives, images, grids and videos of a sampler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ What = Literal["positives", "negatives", "images", "grid", "video"]
 
 
 class Showing:
-    """The part of a sampler that draws pictures of its samples."""
+    """The methods of a sampler that draw pictures of its samples."""
 
     @fork_safe
     def show(
@@ -37,7 +37,7 @@ class Showing:
     ) -> Picture:
         """Draw samples, with their annotations, on one sheet.
 
-        The pools are not changed, and no negative of theirs is used up.
+        The pools stay as they are; no preselected negative is consumed.
 
         Args:
             what: ``'positives'``, of each category in turn; ``'negatives'``; ``'images'``, scaled down;
@@ -77,7 +77,7 @@ class Showing:
         return draw_contents(cast("CocoSampler", self), request, side, title)
 
     def _repr_html_(self) -> str:
-        """Return what the sampler holds as a table for notebooks, without reading an image."""
+        """Return a summary of the sampler as a table for notebooks, without reading an image."""
         from ndsampler.utils.html import html_table
 
         sampler = cast("CocoSampler", self)

@@ -29,7 +29,7 @@ INSET = 1.5
 def draw_windows(
     sampler: CocoSampler, grid: Mapping[str, Any], side: int, bands: Bands, keys: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str]:
-    """Load the image with the most windows that hold annotations, and draw all windows of a grid on it.
+    """Load the image with the most windows that contain annotations, and draw all windows of a grid on it.
 
     Args:
         sampler: of the dataset.
@@ -61,7 +61,7 @@ def draw_windows(
 
 
 def _busiest(targets: Sequence[Any], positives: set[int]) -> tuple[Any, ...]:
-    """Return the image with the most windows that hold annotations, or the first image without any."""
+    """Return the image with the most windows that contain annotations; by default the first one."""
     counts = Counter(_image_of(targets[index]) for index in sorted(positives))
     return counts.most_common(1)[0][0] if counts else _image_of(targets[0])
 

@@ -138,7 +138,7 @@ def predict(
     size only. Memory holds one row of windows, not the image.
 
     Finished rows are kept in the folder ``out + '.partial'`` until the map is complete. After a crash or a
-    kill the same call goes on from there. It starts anew if the image or an argument was changed, except
+    kill the same call continues from there. It starts over if the image or an argument was changed, except
     ``batch_size`` and ``function``: **remove that folder if the function has changed**.
 
     Args:
@@ -166,7 +166,7 @@ def predict(
             or infinite values, or if another process writes the same map.
         MissingSourceError: if the folder of ``out``, or the image file, does not exist.
         SourceError: if the image file is damaged.
-        CacheError: if the map cannot be written, on a full disk for example.
+        CacheError: if the map cannot be written, for example because the disk is full.
 
     Example:
         >>> import os, tempfile

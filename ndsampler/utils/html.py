@@ -30,7 +30,7 @@ class HtmlSummary:
     """An object that notebooks show as the table of its ``summary``."""
 
     def summary(self) -> dict[str, Any]:
-        """Return what the table shows."""
+        """Return the content of the table."""
         return {}
 
     def _repr_html_(self) -> str:

@@ -78,7 +78,7 @@ class ProcessMark:
     def moved(self) -> ProcessMark:
         """Return the mark of an object that was unpickled in this process.
 
-        A program that loads a pickle goes on as the program that wrote it; a worker that gets one does not.
+        A program that loads a pickle continues as the program that wrote it; a worker that gets one does not.
         """
         return replace(self, pid=os.getpid())
 
