@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import tracemalloc
 from collections import Counter
+from fractions import Fraction
 
 import networkx as nx
 import numpy as np
@@ -31,9 +32,9 @@ def tree() -> CategoryTree:
     return CategoryTree(graph)
 
 
-def prefix_errors(order, shares, labels, epoch=0):
+def prefix_errors(order, shares, labels, epoch=0, items=None):
     """Return how far each class is off its share at the end of every block of an epoch."""
-    block, drawn = order._draws.quotas.block, labels[order.items(epoch)]
+    block, drawn = order._draws.quotas.block, labels[order.items(epoch) if items is None else items]
     counts = np.stack([np.cumsum(drawn == label) for label in shares])
     ends = np.append(np.arange(block, len(order) - block + 1, block), len(order)) - 1
     expected = np.outer(list(shares.values()), ends + 1)
@@ -126,12 +127,34 @@ def test_each_class_is_at_most_one_draw_off_after_every_block(weights, epoch):
     assert prefix_errors(order, shares, RARE, epoch).max() <= 1 + 1e-6
 
 
-def test_ranks_together_keep_the_quotas_after_a_resume():
-    order = EpochOrder(len(RARE), groups=RARE, weights="equal", length=9000)
-    before = order.items(0, 0, 4001)
-    ranks = [order.take(0, np.arange(4001 + rank, 9000, 3)) for rank in range(3)]
-    counts = np.bincount(RARE[np.concatenate([before, *ranks])])
-    assert np.abs(counts - 900).max() <= 1
+def items_of_ranks(order, epoch, resumed_at):
+    """Return the items of one rank up to a position, and of three ranks from there, in the order of steps."""
+    before = order.items(epoch, 0, resumed_at)
+    steps = -(-(len(order) - resumed_at) // 3)
+    ranks = [order.take(epoch, np.arange(resumed_at + rank, len(order), 3)) for rank in range(3)]
+    after = [int(items[step]) for step in range(steps) for items in ranks if step < len(items)]
+    return np.concatenate([before, after])
+
+
+@pytest.mark.parametrize("weights", ["equal", None])
+def test_ranks_together_keep_the_quotas_of_every_block_after_a_resume(weights):
+    order = EpochOrder(len(RARE), groups=RARE, weights=weights, length=20_011)
+    counts = np.bincount(RARE)
+    shares = dict(enumerate(np.full(10, 0.1) if weights else counts / counts.sum()))
+    items = items_of_ranks(order, 2, resumed_at=4001)
+    assert prefix_errors(order, shares, RARE, 2, items).max() <= 1 + 1e-6
+
+
+def test_ranks_together_keep_the_quotas_of_a_hierarchy_after_a_resume():
+    labels = np.array(LABELS)
+    order = EpochOrder(len(labels), groups=labels, weights="equal", tree=tree(), length=5003)
+    items = items_of_ranks(order, 1, resumed_at=1234)
+    for shares, names in (
+        ({"cat": 1 / 4, "dog": 1 / 8, "pug": 1 / 8, "car": 1 / 2}, labels),
+        ({True: 1 / 2, False: 1 / 2}, labels != "car"),
+        ({True: 1 / 4, False: 3 / 4}, np.isin(labels, ["dog", "pug"])),
+    ):
+        assert prefix_errors(order, shares, names, 1, items).max() <= 1 + 1e-6
 
 
 def test_a_class_goes_through_its_items_before_it_repeats_one():
@@ -260,18 +283,41 @@ def test_fingerprints_differ_where_orders_do():
         ({"n": 2, "weights": "equal"}, "need groups"),
         ({"n": 2, "weights": [1, np.nan]}, "negative or not finite"),
         ({"n": 2, "weights": [0, 0]}, "only zeros"),
-        ({"n": 2, "weights": [1, 2], "negatives": 0.5}, "do not go with negatives"),
+        ({"n": 2, "weights": [1, 2], "negatives": 0.5}, "cannot be combined with negatives"),
         ({"n": 2, "groups": ["cat", "cow"], "tree": tree()}, "groups has the label 'cow'"),
         ({"n": 2, "groups": ["cat", "dog"], "tree": tree(), "weights": {"car": 0.5}}, "weights names 'car'"),
         ({"n": 2, "locality": 1}, "locality needs groups"),
         ({"n": 2, "groups": [1, 2], "locality": 0}, "locality is 0"),
         ({"n": 2, "groups": [1, 2], "locality": 1, "weights": "equal"}, "locality goes with shuffle=True"),
         ({"n": 3, "negatives": 1e-12}, "expected numbers above 1e-07"),
+        ({"n": 2, "groups": ["a", None]}, "labels of the types NoneType, string; expected all numbers or"),
+        ({"n": 2, "groups": ["1", 1]}, "labels of the types int, string"),
+        ({"n": 2, "groups": [("a", 1), ("b", 1)]}, "labels of the types tuple"),
+        ({"n": 2, "groups": [[1], [1, 2]], "locality": 1}, "labels of the types list"),
+        ({"n": 2, "groups": np.array([None, "a"], object)}, "labels of the types NoneType, string"),
+        ({"n": 2, "groups": [1.0, np.nan]}, "groups has the label NaN"),
+        ({"n": 2, "groups": ["a", "b"], "weights": {"a": "0.5"}}, "weights has values of type <U3"),
+        ({"n": 2, "groups": ["a", "b"], "weights": {"a": None}}, "weights has values of type object"),
+        ({"n": 2, "groups": ["a", "b"], "weights": {"a": np.nan}}, "expected shares from 0 to 1"),
+        ({"n": 2, "groups": ["a", "b"], "weights": {"a": -0.5}}, "expected shares from 0 to 1"),
+        ({"n": 2, "weights": ["1", "2"]}, "weights has values of type <U1"),
+        ({"n": 2, "weights": [1j, 2]}, "weights has values of type complex128"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
         EpochOrder(**arguments)
+
+
+def test_labels_weights_and_seeds_may_have_the_types_of_other_libraries():
+    labels = ["a", "b", "b", "b"]
+    expected = EpochOrder(4, seed=-3, groups=labels, weights={"a": 0.25}, length=64).items(0).tolist()
+    for groups in (np.array(labels), np.array(labels, object), tuple(map(np.str_, labels))):
+        for share in (Fraction(1, 4), np.float32(0.25)):
+            order = EpochOrder(np.int64(4), np.int32(-3), groups=groups, weights={"a": share}, length=64)
+            assert order.items(np.int64(0)).tolist() == expected
+    nothing = EpochOrder(4, groups=labels, weights={"a": 0}, length=64)
+    assert 0 not in nothing.items(0)
 
 
 def test_positions_and_epochs_that_do_not_exist_are_refused():
@@ -281,5 +327,7 @@ def test_positions_and_epochs_that_do_not_exist_are_refused():
             order.items(epoch, start, stop)
     with pytest.raises(ArgumentError, match="expected 0 to 4"):
         order.item(0, 5)
+    with pytest.raises(ArgumentError, match="epoch is -1; expected an integer from 0"):
+        order.items(-1)
     with pytest.raises(ArgumentTypeError, match="n is 2.5; expected an integer"):
         EpochOrder(2.5)

@@ -213,9 +213,39 @@ def test_bad_arguments_are_refused():
         TargetSampler(order, uneven="pad")
     with pytest.raises(ArgumentError, match="epoch is -1"):
         TargetSampler(order).set_epoch(-1)
-    for arguments in ({"step": 1}, {"batch_size": 4}, {"step": -1, "batch_size": 4}):
+    for arguments in ({"step": 1}, {"batch_size": 4}):
         with pytest.raises(ArgumentError, match="expected both"):
             TargetSampler(order).state_dict(**arguments)
+    with pytest.raises(ArgumentError, match="step is -1; expected an integer from 0"):
+        TargetSampler(order).state_dict(step=-1, batch_size=4)
+    with pytest.raises(ArgumentTypeError, match="step is 1.5; expected an integer"):
+        TargetSampler(order).state_dict(step=1.5, batch_size=4)
+    for epoch in (1.0, "0", None):
+        with pytest.raises(ArgumentTypeError, match="epoch is .*; expected an integer"):
+            TargetSampler(order).set_epoch(epoch)
+    for wrong in (None, 5, [0, 1], torch.utils.data.RandomSampler(range(3))):
+        with pytest.raises(ArgumentTypeError, match="expected an EpochOrder"):
+            TargetSampler(wrong)
+
+
+def test_numbers_of_numpy_give_a_state_that_json_holds():
+    sampler = TargetSampler(EpochOrder(np.int64(30), seed=np.int64(2)))
+    sampler.set_epoch(np.int64(3))
+    state = json.loads(json.dumps(sampler.state_dict(step=np.int64(2), batch_size=np.int32(4))))
+    assert (state["seed"], state["epoch"], state["position"]) == (2, 3, 8)
+    state["epoch"], state["position"] = np.int64(4), np.int64(9)
+    sampler.load_state_dict(state)
+    assert next(iter(sampler)).g == 9
+    json.dumps(sampler.state_dict())
+
+
+def test_a_batch_sampler_passes_places_on():
+    indexes = TargetSampler(EpochOrder(10, seed=1))
+    batches = torch.utils.data.BatchSampler(indexes, 4, drop_last=True)
+    loader = torch.utils.data.DataLoader(Numbers(), batch_sampler=batches, collate_fn=list)
+    indexes.set_epoch(2)
+    assert [len(batch) for batch in loader] == [4, 4]
+    assert [index.epoch for batch in batches for index in batch] == [2] * 8
 
 
 def test_an_index_is_an_integer_that_survives_pickling():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -197,6 +198,18 @@ def test_ranks_share_an_epoch(make_loader):
     found = [places(loader) for loader in loaders]
     together = [place for pair in zip(*found, strict=True) for place in pair]
     assert together == places(make_whole(0))
+
+
+def test_a_copy_of_a_loader_in_use_has_workers_of_its_own(make_loader):
+    loader = make_loader(workers=1)
+    loop = iter(loader)
+    first = [next(loop)["place"], next(loop)["place"]]
+    copy = pickle.loads(pickle.dumps(loader))
+    assert copy.state_dict() == loader.state_dict()
+    assert places(copy)[:BATCH] == first[0]
+    assert set(worker_ids(copy)).isdisjoint(worker_ids(loader))
+    copy.close()
+    assert next(loop)["place"] == places(make_loader(workers=0))[2 * BATCH : 3 * BATCH]
 
 
 def test_a_new_loop_ends_one_that_was_broken_off(make_loader):

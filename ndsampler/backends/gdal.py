@@ -325,7 +325,7 @@ class RasterReader:
 
     @LazyAttribute
     def _mask_count(self) -> int:
-        """The number of masks; it is asked for by reads that leave out missing pixels only."""
+        """The number of masks, which only reads that leave out missing pixels need."""
         with GATE:
             return count_masks(self.dataset, self.dtype)
 

@@ -4,9 +4,10 @@ Batches of samples. This module imports torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, ArgumentTypeError
 from ndsampler.utils.require import require
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ STACKED = ("image", "mask", "valid")
 def collate_samples(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return a batch: a dictionary with the outputs of all samples.
 
-    ``image``, ``mask`` and ``valid`` are stacked, or are lists where sizes differ. All others are lists with
-    an entry for each sample, since samples have different numbers of annotations.
+    ``image``, ``mask`` and ``valid`` are stacked; if their sizes differ, they are lists. All others are lists
+    with an entry for each sample, since samples have different numbers of annotations.
 
     Args:
         samples: what a :class:`ndsampler.training.SampleDataset` gives.
 
     Raises:
+        ArgumentTypeError: if they are no dictionaries.
         ArgumentError: without samples, or if they do not have the same outputs.
 
     Example:
@@ -39,6 +41,9 @@ def collate_samples(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     if not samples:
         raise ArgumentError("there are no samples; expected at least one")
+    strange = [type(sample).__name__ for sample in samples if not isinstance(sample, Mapping)]
+    if strange:
+        raise ArgumentTypeError(f"a sample is a {strange[0]}; expected dictionaries of outputs")
     names = list(samples[0])
     if any(set(sample) != set(names) for sample in samples):
         raise ArgumentError(

@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property
 from hashlib import blake2b
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.errors import ArgumentError, ArgumentTypeError
+from ndsampler.errors import ArgumentError
 from ndsampler.training.draws import ClassDraws, LocalDraws, Shuffle, WeightedItems
 from ndsampler.training.quotas import Quotas
-from ndsampler.training.shares import class_shares
+from ndsampler.training.shares import class_shares, read_labels, read_weights
+from ndsampler.training.whole import as_whole
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -25,14 +26,11 @@ if TYPE_CHECKING:
     from ndsampler.training.draws import Draws
     from ndsampler.training.shares import ClassShare, Weights
 
-#: Largest number of items, and of positions in an epoch.
-MAX_ITEMS = 2**53
-
 
 class EpochOrder:
-    """Says which item comes at each position of each epoch.
+    """Determines the item at each position of each epoch.
 
-    Nothing is materialized: any part of any epoch is computed when it is asked for, from the seed, the
+    Nothing is stored: any part of any epoch is computed on demand from the seed, the
     epoch and the position alone. So the order is the same for any number of workers, ranks and restarts,
     and on any machine and version of numpy.
 
@@ -51,7 +49,7 @@ class EpochOrder:
         length: positions in an epoch; by default as many as there are items, and negatives besides.
         negatives: share of the positions, from 0 up to 1, that hold negatives instead of items. The k-th
             negative of an epoch is the number -1 - k.
-        locality: number of images that are in play at a time; ``groups`` states the image of each item.
+        locality: number of images that are used at a time; ``groups`` states the image of each item.
         tree: hierarchy of the labels, whose levels multiply the shares.
 
     Raises:
@@ -82,12 +80,12 @@ class EpochOrder:
         locality: int | None = None,
         tree: CategoryTree | None = None,
     ) -> None:
-        self.n = _whole("n", n, 1)
-        self.seed = _whole("seed", seed, None)
+        self.n = as_whole("n", n, 1)
+        self.seed = as_whole("seed", seed, None)
         self.shuffle = bool(shuffle)
         share = _share_of_negatives(negatives)
         default = self.n if not share else round(self.n / (1 - float(share)))
-        self.length = default if length is None else _whole("length", length, 1)
+        self.length = default if length is None else as_whole("length", length, 1)
         self.has_negatives = share > 0
         self._draws = self._choose(groups, weights, share, locality, tree)
 
@@ -99,7 +97,7 @@ class EpochOrder:
         locality: int | None,
         tree: CategoryTree | None,
     ) -> Draws:
-        """Return the way to draw items that the arguments ask for."""
+        """Return the way to draw items that the arguments define."""
         if locality is not None:
             if weights is not None or tree is not None or not self.shuffle or self.length != self.n:
                 raise ArgumentError(
@@ -111,17 +109,18 @@ class EpochOrder:
             return Shuffle(self.n, self.length, self.seed, self.shuffle)
         if groups is None:
             return self._choose_ungrouped(weights, negatives, tree)
-        classes = class_shares(self._one_each("groups", groups), weights, tree)
+        classes = class_shares(self._one_each("groups", read_labels(groups)), weights, tree)
         return self._class_draws(classes, negatives)
 
     def _local_draws(self, groups: ArrayLike | None, locality: int) -> Draws:
         """Return the way to draw from a few images at a time."""
         if groups is None:
             raise ArgumentError("locality needs groups, the image of each item")
-        return LocalDraws(self._one_each("groups", groups), _whole("locality", locality, 1), self.seed)
+        images = self._one_each("groups", read_labels(groups))
+        return LocalDraws(images, as_whole("locality", locality, 1), self.seed)
 
     def _choose_ungrouped(self, weights: Weights, negatives: Fraction, tree: CategoryTree | None) -> Draws:
-        """Return the way to draw items that have weights of their own, or negatives between them."""
+        """Return the way to draw weighted items, or items mixed with negatives."""
         if tree is not None or isinstance(weights, (str, Mapping)):
             raise ArgumentError(
                 "tree, named weights and dictionaries of shares need groups, a label for each item"
@@ -130,8 +129,8 @@ class EpochOrder:
             everything = class_shares(np.zeros(self.n, np.int8), None)
             return self._class_draws(everything, negatives)
         if negatives:
-            raise ArgumentError("weights of single items do not go with negatives; give groups")
-        values = self._one_each("weights", weights).astype(np.float64)
+            raise ArgumentError("weights of single items cannot be combined with negatives; pass groups")
+        values = self._one_each("weights", read_weights(weights))
         if not np.isfinite(values).all() or (values < 0).any() or not values.any():
             raise ArgumentError("weights has a number that is negative or not finite, or only zeros")
         return WeightedItems(values, self.length, self.seed, self.shuffle)
@@ -182,7 +181,7 @@ class EpochOrder:
         """
         stop = self.length if stop is None else stop
         if not 0 <= start <= stop <= self.length:
-            raise ArgumentError(f"positions {start} to {stop} are asked for; expected 0 to {self.length}")
+            raise ArgumentError(f"positions {start} to {stop} were requested; expected 0 to {self.length}")
         return self.take(epoch, np.arange(start, stop))
 
     def take(self, epoch: int, positions: ArrayLike) -> NDArray[np.int64]:
@@ -198,7 +197,7 @@ class EpochOrder:
         wanted = np.asarray(positions, dtype=np.int64)
         if wanted.size and not 0 <= wanted.min() <= wanted.max() < self.length:
             raise ArgumentError(f"a position is outside the epoch; expected 0 to {self.length - 1}")
-        return self._draws.items(_whole("epoch", epoch, 0), wanted)
+        return self._draws.items(as_whole("epoch", epoch, 0), wanted)
 
     def item(self, epoch: int, position: int) -> int:
         """Return the item at one position of an epoch.
@@ -211,22 +210,6 @@ class EpochOrder:
             ArgumentError: for an epoch below 0, or a position outside the epoch.
         """
         return int(self.take(epoch, [position])[0])
-
-
-def _whole(name: str, value: Any, least: int | None) -> int:
-    """Return an integer argument.
-
-    Raises:
-        ArgumentTypeError: if it is not an integer.
-        ArgumentError: if it is out of range.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise ArgumentTypeError(f"{name} is {value!r}; expected an integer")
-    if (least is not None and value < least) or abs(int(value)) > MAX_ITEMS:
-        raise ArgumentError(
-            f"{name} is {value}; expected an integer from {least or -MAX_ITEMS} to {MAX_ITEMS}"
-        )
-    return int(value)
 
 
 def _share_of_negatives(value: Any) -> Fraction:

@@ -1,17 +1,19 @@
 """
-The share of each class in an epoch: what users ask for, as numbers that sum to one.
+The share of each class in an epoch: converts what users ask for to numbers that sum to one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     Weights = Literal["equal", "inverse", "sqrt"] | Mapping[Any, float] | ArrayLike | None
 
-#: What a class with so many items weighs among its siblings.
+#: The weight of a class among its siblings, by its number of items.
 RULES: dict[str, Callable[[int], float]] = {
     "equal": lambda count: 1.0,
     "inverse": lambda count: 1.0 / count,
@@ -32,7 +34,7 @@ RULES: dict[str, Callable[[int], float]] = {
 
 @dataclass(frozen=True, eq=False)
 class ClassShare:
-    """A class that draws are made from."""
+    """A class that items are drawn from."""
 
     label: Any
     """The label of its items."""
@@ -75,6 +77,47 @@ def class_shares(groups: ArrayLike, weights: Weights, tree: CategoryTree | None 
     return [ClassShare(label, members[label], share) for label, share in shares.items() if share > 0]
 
 
+def read_labels(groups: ArrayLike) -> NDArray[Any]:
+    """Return labels as an array that can be sorted.
+
+    Args:
+        groups: label of each item.
+
+    Raises:
+        ArgumentTypeError: if labels are missing, cannot be compared with each other, or are sequences.
+    """
+    if isinstance(groups, (list, tuple)):
+        # numpy would turn numbers beside strings into strings, and None into an object.
+        kinds = {"string" if isinstance(label, str) else type(label).__name__ for label in groups}
+        if kinds & {"NoneType", "tuple", "list", "dict", "set"} or ("string" in kinds and len(kinds) > 1):
+            raise ArgumentTypeError(
+                f"groups has labels of the types {', '.join(sorted(kinds))}; expected all numbers or all "
+                "strings, such as 'none' for an item without a label, or f'{city}/{kind}' for a pair"
+            )
+    labels = np.asarray(groups)
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        raise ArgumentTypeError("groups has the label NaN; expected a label for each item, such as -1")
+    if labels.dtype.kind == "O":
+        return read_labels(labels.tolist())
+    return labels
+
+
+def read_weights(weights: Any) -> NDArray[np.float64]:
+    """Return weights as an array of floats.
+
+    Args:
+        weights: a number for each class or item.
+
+    Raises:
+        ArgumentTypeError: if they are no numbers.
+    """
+    values = np.asarray(weights)
+    is_real = values.dtype.kind in "biuf" or all(isinstance(value, Real) for value in values.ravel())
+    if values.size and not is_real:
+        raise ArgumentTypeError(f"weights has values of type {values.dtype}; expected numbers")
+    return values.astype(np.float64)
+
+
 def _divide(counts: Mapping[Any, int], weights: Weights) -> dict[Any, Fraction]:
     """Return the share of each of some siblings."""
     if isinstance(weights, Mapping):
@@ -96,7 +139,7 @@ def _divide(counts: Mapping[Any, int], weights: Weights) -> dict[Any, Fraction]:
 
 def _listed(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
     """Return the weights of an array, one for each class."""
-    values = np.asarray(weights, dtype=np.float64)
+    values = read_weights(weights)
     if values.shape != (len(counts),):
         raise ArgumentError(
             f"weights has the shape {values.shape}; expected one for each of the {len(counts)} classes, in "
@@ -109,14 +152,15 @@ def _listed(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
 
 
 def _stated(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any, Fraction]:
-    """Return shares of which a dictionary states some; the others divide the rest."""
+    """Return all shares when a dictionary states some of them; the others divide the rest."""
     unknown = [label for label in weights if label not in counts]
     if unknown:
         raise ArgumentError(
             f"weights names {unknown[0]!r}, and no item is of that class; expected some of "
             f"{list(counts)[:10]}"
         )
-    shares = {label: Fraction(float(share)) for label, share in weights.items() if np.isfinite(share)}
+    values = dict(zip(weights, read_weights(list(weights.values())).tolist()))
+    shares = {label: Fraction(share) for label, share in values.items() if math.isfinite(share)}
     total = sum(shares.values())
     slack = Fraction(1, 10**6)
     if len(shares) < len(weights) or min(shares.values(), default=0) < 0 or total > 1 + slack:
@@ -158,7 +202,7 @@ def _divide_tree(counts: Mapping[Any, int], weights: Weights, tree: CategoryTree
         nodes, parent, share = pending.pop()
         siblings = {node: below[node] for node in nodes if below[node]}
         if parent is not None and counts.get(parent):
-            # The items of the parent itself stand beside its children.
+            # Items of the parent itself count as another child.
             siblings = {parent: counts[parent], **siblings}
         divided = _divide(siblings, _weights_of(weights, siblings))
         inner = []
@@ -173,7 +217,7 @@ def _divide_tree(counts: Mapping[Any, int], weights: Weights, tree: CategoryTree
 
 
 def _weights_of(weights: Weights, siblings: Mapping[Any, int]) -> Weights:
-    """Return the weights that concern some siblings."""
+    """Return the weights of some siblings."""
     if not isinstance(weights, Mapping):
         return weights
     stated = {label: weights[label] for label in siblings if label in weights}
