@@ -52,6 +52,15 @@ def make_vrt(source: str, size: tuple[int, int] = DIMS, band: str = "", more: st
     )
 
 
+def make_raw_vrt(name: str) -> str:
+    """Return a VRT of one band whose pixels are the bytes of a file."""
+    return make_vrt("", band='subClass="VRTRawRasterBand"').replace(
+        "</VRTRasterBand>",
+        f'<SourceFilename relativeToVRT="{int(not name.startswith("/"))}">{name}</SourceFilename>'
+        f"<PixelOffset>1</PixelOffset><LineOffset>{WIDTH}</LineOffset></VRTRasterBand>",
+    )
+
+
 def read_all(path: pathlib.Path, workdir: pathlib.Path, backend) -> np.ndarray:
     """Return the pixels of a file through frames with a backend."""
     return SimpleFrames({1: str(path)}, workdir, backend).load_region(1)
@@ -111,6 +120,40 @@ class TestReferences:
             (tmp_path / "a.vrt").write_text(make_vrt(str(tmp_path / name)))
             with pytest.raises(SourceError, match="cannot be opened as an image"):
                 open_source(str(tmp_path / "a.vrt"))
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    @pytest.mark.parametrize("kind", ["missing", "text", "damaged"])
+    def test_a_source_of_a_vrt_in_a_vrt_that_cannot_be_opened_is_an_error(self, kind, backend, tmp_path):
+        write_tiff(tmp_path / "damaged.tif", random_pixels(channels=1))
+        (tmp_path / "damaged.tif").write_bytes((tmp_path / "damaged.tif").read_bytes()[:100])
+        (tmp_path / "text.dat").write_text("root:x:0:0\n" * 500)
+        names = {"missing": "none.tif", "text": "text.dat", "damaged": "damaged.tif"}
+        (tmp_path / "a.vrt").write_text(make_vrt(str(tmp_path / names[kind])))
+        (tmp_path / "b.vrt").write_text(make_vrt(str(tmp_path / "a.vrt")))
+        (tmp_path / "c.vrt").write_text(make_vrt(str(tmp_path / "b.vrt")))
+        for name in ("a.vrt", "b.vrt", "c.vrt"):
+            for _ in range(2):
+                with pytest.raises(SourceError):
+                    read_all(tmp_path / name, tmp_path / "work", backend)
+
+    @pytest.mark.parametrize("stated", ["absolute", "relative", "link", "nested"])
+    def test_a_vrt_takes_no_file_outside_its_folder_for_raw_pixels(self, stated, tmp_path):
+        (tmp_path / "secret.txt").write_bytes(bytes(range(200)) * 50)
+        folder = tmp_path / "images"
+        folder.mkdir()
+        (folder / "link.dat").symlink_to(tmp_path / "secret.txt")
+        names = {"relative": "../secret.txt", "link": "link.dat"}
+        (folder / "raw.vrt").write_text(make_raw_vrt(names.get(stated, str(tmp_path / "secret.txt"))))
+        (folder / "nested.vrt").write_text(make_vrt(str(folder / "raw.vrt")))
+        with pytest.raises(SourceError, match="files in its own folder and below only"):
+            open_source(str(folder / ("nested.vrt" if stated == "nested" else "raw.vrt")))
+
+    def test_a_vrt_reads_raw_pixels_in_its_folder(self, tmp_path):
+        pixels = random_pixels(channels=1)
+        (tmp_path / "pixels").mkdir()
+        (tmp_path / "pixels" / "a.raw").write_bytes(pixels.tobytes())
+        (tmp_path / "a.vrt").write_text(make_raw_vrt("pixels/a.raw"))
+        assert_same(read_all(tmp_path / "a.vrt", tmp_path / "work", None), pixels)
 
     @pytest.mark.parametrize("language", ["Python", "python"])
     def test_a_pixel_function_is_not_code(self, language, tmp_path):

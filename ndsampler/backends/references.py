@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ndsampler.backends.content import ERDAS, TIFF, VRT, choose_drivers, find_content, read_head
 from ndsampler.errors import MissingSourceError, SourceError
+from ndsampler.utils.file_version import FileVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,12 @@ MAX_VRT_BYTES = 64 * 2**20
 
 #: The most levels of VRTs that refer to VRTs.
 MAX_DEPTH = 8
+
+#: The most sources of VRTs of which it is remembered that they can be opened.
+MAX_OPENED = 10_000
+
+#: The sources of VRTs that were opened once.
+_opened: dict[FileVersion, None] = {}
 
 #: What GDAL appends to the name of an image for the files with its overviews and masks.
 SIDE_ENDINGS = (".ovr", ".msk", ".msk.ovr", ".ovr.msk", ".OVR", ".MSK")
@@ -108,7 +115,9 @@ def check_vrt(path: str, depth: int = 1) -> None:
     if depth > MAX_DEPTH:
         raise SourceError(f"{path} cannot be opened as an image: VRTs refer to VRTs on {depth} levels")
     names = set()
-    for element, text in _list_texts(_parse(path)):
+    root = _parse(path)
+    raw = _check_raw_bands(path, root)
+    for element, text in _list_texts(root):
         if element.tag == "PixelFunctionCode" or (
             element.tag == "PixelFunctionLanguage" and text.lower() != "c"
         ):
@@ -118,7 +127,34 @@ def check_vrt(path: str, depth: int = 1) -> None:
         if _names_file(element):
             names.add(text)
     for name in sorted(names):
-        _check_target(path, name, depth)
+        _check_target(path, name, depth, name in raw)
+
+
+def _check_raw_bands(path: str, root: ElementTree.Element) -> set[str]:
+    """Refuse a VRT that takes the bytes of a file outside its folder for pixels, whatever that file is.
+
+    Returns:
+        The names of the files that it takes for raw pixels.
+
+    Raises:
+        SourceError: if it does.
+    """
+    folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))
+    raw: set[str] = set()
+    for band in root.iter():
+        kinds = [value.lower() for key, value in band.attrib.items() if key.lower() == "subclass"]
+        if "vrtrawrasterband" not in kinds:
+            continue
+        names = [element.text or "" for element in band.iter() if element.tag.lower() == "sourcefilename"]
+        raw.update(name.strip() for name in names)
+    for name in sorted(raw):
+        for place in map(os.path.realpath, _places(path, name)):
+            if os.path.exists(place) and os.path.commonpath([folder, place]) != folder:
+                raise SourceError(
+                    f"{path} cannot be opened as an image: it reads {name!r} as raw pixels, and a VRT "
+                    "may do so with files in its own folder and below only"
+                )
+    return raw
 
 
 def _not_local(path: str, name: str) -> SourceError:
@@ -183,20 +219,56 @@ def _is_file_name(text: str) -> bool:
     return not text.startswith(("<", "{")) and _PREFIX.match(text) is None
 
 
-def _check_target(path: str, name: str, depth: int) -> None:
+def _check_target(path: str, name: str, depth: int, is_raw: bool) -> None:
     """Check the file that a VRT refers to, if there is one."""
     part = _SUBDATASET.match(name)
     stated = part[2] if part else name
-    folder = os.path.dirname(os.path.abspath(path))
-    # Both are checked, because releases of GDAL differ in when a name is relative to the VRT.
-    places = {os.path.normpath(os.path.join(folder, stated)), os.path.abspath(stated)}
+    places = _places(path, stated)
     if not _is_file_name(stated) or any(place.startswith("/vsi") for place in places):
         raise _not_local(path, name)
-    for place in sorted(places):
-        if not os.path.exists(place):
-            continue
+    found = [place for place in sorted(places) if os.path.exists(place)]
+    for place in found:
         if find_content(read_head(place)) is VRT and place.lower().endswith(".vrt"):
             check_side_files(place)
             check_vrt(place, depth + 1)
-        else:
+        elif part or is_raw:
             choose_drivers(place)
+        else:
+            _check_opens(place)
+    if not found:
+        raise SourceError(f"{path} cannot be opened as an image: it refers to {name!r}, which does not exist")
+
+
+def _places(path: str, name: str) -> set[str]:
+    """Return where the file is that a VRT refers to by a name.
+
+    There are two places, because releases of GDAL differ in when a name is relative to the VRT.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    return {os.path.normpath(os.path.join(folder, name)), os.path.abspath(name)}
+
+
+def _check_opens(path: str) -> None:
+    """Refuse a source of a VRT that cannot be opened.
+
+    GDAL would in part report nothing when pixels are read, and leave them as they are in memory.
+
+    Raises:
+        SourceError: if it cannot be opened.
+    """
+    from rasterio.errors import RasterioIOError
+
+    from ndsampler.backends.gdal_open import open_allowed
+
+    version = FileVersion.find(path)
+    if version is not None and version in _opened:
+        return
+    try:
+        # The VRT is being opened by open_quietly, which other calls of it would wait for.
+        open_allowed(path, None).close()
+    except RasterioIOError as ex:
+        raise SourceError(f"{path} cannot be opened as an image: {ex}") from ex
+    if version is not None:
+        if len(_opened) >= MAX_OPENED:
+            _opened.clear()
+        _opened[version] = None
