@@ -18,7 +18,7 @@ from typing import Any
 # The block cache of GDAL is a setting of the process, and has to stand before GDAL is loaded.
 os.environ.setdefault("GDAL_CACHEMAX", "64")
 
-from benchmarks import cases_cold, cases_pools, cases_video, cases_windows, report
+from benchmarks import cases_cold, cases_files, cases_pools, cases_video, cases_windows, report
 from benchmarks.data import Workload
 from benchmarks.timing import Pair, Result, Row, measure
 
@@ -27,7 +27,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line as values."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "--only", default="*", help="pattern of row names or groups: windows, video, cold, pools"
+        "--only", default="*", help="pattern of row names or groups: windows, files, video, cold, pools"
     )
     parser.add_argument(
         "--rounds", type=int, default=15, help="rounds in which rows and limits change places"
@@ -51,7 +51,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def choose_rows(args: argparse.Namespace, sizes: tuple[int, ...]) -> list[Row]:
     """The rows whose name or group matches, without limits when these are not wanted."""
-    every = [*cases_windows.rows(), *cases_video.rows(), *cases_cold.rows(), *cases_pools.rows(sizes)]
+    groups = (cases_windows.rows(), cases_files.rows(), cases_video.rows(), cases_cold.rows())
+    every = [row for rows in (*groups, cases_pools.rows(sizes)) for row in rows]
     chosen = [r for r in every if args.only == r.group or fnmatch.fnmatch(r.name, args.only)]
     return [_without_limit(row) for row in chosen] if args.no_limits else chosen
 

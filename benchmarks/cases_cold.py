@@ -57,6 +57,12 @@ def first_query(work: Workload, n_annots: int = 200_000) -> Pair:
     return Pair(lambda k: _probe("query", fpath), lambda k: _probe("query-limit", fpath))
 
 
+def sampler_made(work: Workload, n_annots: int = 1200) -> Pair:
+    """A sampler of a dataset that a process has loaded, with the modules that are imported for it."""
+    fpath = str(work.boxes_path(n_annots))
+    return Pair(lambda k: _probe("made", fpath))
+
+
 class Pool:
     """Two spawned processes that run a step many times on command."""
 
@@ -152,6 +158,16 @@ def rows() -> list[Row]:
             first_sample,
             "s",
             reach=0.40 / 0.34,
+            number=1,
+            rounds=7,
+            self_timed=True,
+        ),
+        Row(
+            "sampler made, 1200 annotations",
+            "cold",
+            sampler_made,
+            "s",
+            reach_absolute=0.008,
             number=1,
             rounds=7,
             self_timed=True,

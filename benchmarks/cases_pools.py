@@ -88,6 +88,29 @@ def negatives(work: Workload, num: int, n_annots: int = 200_000) -> Pair:
     )
 
 
+def pooled_target(work: Workload, kind: str) -> Pair:
+    """One target of a pool of 1000 positives and 1000 negatives, by its position."""
+    import ndsampler
+
+    regions = ndsampler.CocoRegions(work.boxes(_count(work, 200_000)), verbose=0)
+    regions.preselect(n_pos=1000, n_neg=1000, window_dims=(64, 64), rng=0)
+    get = regions.get_negative if kind == "negative" else regions.get_positive
+    return Pair(lambda k: get(k % 1000))
+
+
+def region_query(work: Workload) -> Pair:
+    """Annotations that overlap a box, as a sampler's regions find them: they notice edits of the dataset."""
+    import kwimage
+
+    import ndsampler
+
+    count = _count(work, 200_000)
+    regions = ndsampler.CocoRegions(work.boxes(count), verbose=0)
+    corners = np.random.default_rng(0).uniform(0, 4032, (1024, 2))
+    boxes = [kwimage.Boxes(row[None], "ltrb") for row in np.concatenate([corners, corners + 64], axis=1)]
+    return Pair(lambda k: regions.overlapping_aids(1 + k % (count // 100), boxes[k % 1024]))
+
+
 def image_grid(work: Workload, n_annots: int) -> Pair:
     """Sixteen windows of 1024 an image with their annotations; limit: boxes put into cells."""
     from ndsampler.coco_regions import new_image_sample_grid
@@ -185,6 +208,29 @@ def rows(sizes: tuple[int, ...]) -> list[Row]:
     crowded = part(query, n_annots=100_000, per_image=100_000, size=64)
     return [
         *growing,
+        *(
+            Row(
+                f"query 64², {per_image} an image, 200k",
+                "pools",
+                part(query, n_annots=200_000, per_image=per_image, size=64),
+                "us",
+                reach_absolute=3,
+                number=200,
+            )
+            for per_image in (10, 1000)
+        ),
+        Row("query 64², regions, 200k", "pools", region_query, "us", reach_absolute=5, number=200),
+        *(
+            Row(
+                f"one {kind} of the pool",
+                "pools",
+                part(pooled_target, kind=kind),
+                "us",
+                reach_absolute=aim,
+                number=200,
+            )
+            for kind, aim in (("negative", 1), ("positive", 2))
+        ),
         Row("query 64², 100k an image", "pools", crowded, "us", reach=10 / 6, number=200),
         Row(
             "20k negatives, 200k",

@@ -166,6 +166,8 @@ def rows() -> list[Row]:
             channels=("swir",),
         ),
         row("video 3 x 256², cog", (1.8, 1.17), window, 12, backend="cog", size=256),
+        row("video 3 x 256², nir, cog", (0.9, 0.4), window, 30, backend="cog", size=256, channels=("nir",)),
+        row("video 3 x 1024², cog", (27, 20), window, 3, backend="cog", size=1024),
         row("video 3 x 64², cog", (0.45, 0.17), window, 30, backend="cog", size=64),
         row("video 3 x 256², npy", (1.6, 1.17), window, 12, backend="npy", size=256),
         row("1024² window to 224² from cog", (0.6, 0.32), shrunken_window, 20, size=1024),

@@ -61,6 +61,7 @@ def write_geotiff(fpath: Path, pixels: np.ndarray, **options: Any) -> None:
 SOURCES: dict[str, dict[str, Any] | None] = {
     "png": None,
     "tiled": {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "DEFLATE", "predictor": 2},
+    "deflate": {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "DEFLATE", "predictor": 2},
     "striped": {"compress": "DEFLATE", "predictor": 2, "blockysize": 16},
     "zstd": {
         "tiled": True,

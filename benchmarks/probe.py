@@ -33,6 +33,18 @@ def sample_limit(dataset: str, array: str) -> None:
     dset.object_categories()
 
 
+def made(dataset: str) -> float:
+    """Seconds from a loaded dataset to a sampler."""
+    import kwcoco
+
+    import ndsampler
+
+    dset = kwcoco.CocoDataset(dataset)
+    start = time.perf_counter()
+    ndsampler.CocoSampler(dset, workdir=None, backend=None)
+    return time.perf_counter() - start
+
+
 def query(dataset: str) -> float:
     """Seconds from a loaded dataset to the first overlap query."""
     import kwcoco
@@ -68,6 +80,7 @@ def query_limit(dataset: str) -> float:
 KINDS: dict[str, Callable[..., float | None]] = {
     "sample": sample,
     "sample-limit": sample_limit,
+    "made": made,
     "query": query,
     "query-limit": query_limit,
 }

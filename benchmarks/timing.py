@@ -36,7 +36,7 @@ class Row:
     """What is measured."""
 
     group: str
-    """``windows``, ``video``, ``cold`` or ``pools``."""
+    """``windows``, ``files``, ``video``, ``cold`` or ``pools``."""
 
     build: Callable[[Any], Pair]
     """Makes both sides from a :class:`benchmarks.data.Workload`."""

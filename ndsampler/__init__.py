@@ -1,8 +1,8 @@
 """
-Windows, with their annotations, out of large images.
+Reads windows with their annotations out of large images.
 
-Start at :class:`CocoSampler`. Submodules and names are loaded when first used,
-so that importing the package costs next to nothing.
+Start with :class:`CocoSampler`. Submodules and names are loaded when they are first used, so importing the
+package takes almost no time.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ __all__ = [
     "utils",
 ]
 
-#: Where each name lives. Any other name is tried as a submodule.
+#: The module of each name. Any other name is looked up as a submodule.
 _HOMES = {
     "AbstractSampler": "abstract_sampler",
     "CategoryTree": "category_tree",
@@ -90,14 +90,14 @@ _HOMES = {
     "tabular_coco_targets": "coco_regions",
 }
 
-#: What has left this package.
+#: Names that have moved to other packages.
 _MOVED = {"CocoDataset": "kwcoco.CocoDataset"}
 
 
-if not TYPE_CHECKING:  # or static checkers would take any name for a good one
+if not TYPE_CHECKING:  # because type checkers would accept any name
 
     def __getattr__(name: str) -> object:
-        """Load a documented name, or a submodule, the first time it is asked for; warn of what has left."""
+        """Load a documented name or a submodule when it is first used, and warn if a name has moved."""
         if name in _MOVED:
             return _submodule("utils.deprecation").load_moved(f"{__name__}.{name}", _MOVED[name])
         home = _HOMES.get(name)
@@ -118,5 +118,5 @@ def _submodule(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Return the documented names, loaded or not."""
+    """Return the documented names, whether they are loaded or not."""
     return list(__all__)

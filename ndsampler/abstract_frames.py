@@ -1,5 +1,5 @@
 """
-From an image id and a region to pixels, whatever the files and the backend.
+Reads regions of images by image id, for any files and any backend.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 #: The ways to tell one source from another in the cache.
 HASHID_MODES = ("PATH", "PIXELS", "GIVEN")
 
-#: What to do when an entry of the cache cannot be made.
+#: What to do if an image cannot be converted.
 CACHE_ERROR_MODES = ("raise", "bypass")
 
 TRUST_MODES = ("warn", "strict")
@@ -61,20 +61,20 @@ TRUST_MODES = ("warn", "strict")
 class Frames(HtmlSummary):
     """Images by id, read by region.
 
-    An inheriting class says where the images lie: it has :attr:`image_ids`, and overrides either
-    :meth:`_lookup_gpath`, for one file an image, or :meth:`layout`.
+    A subclass defines :attr:`image_ids`, and overrides either :meth:`_lookup_gpath`, if each image is one
+    file, or :meth:`layout`.
 
     Args:
-        hashid_mode: how a source is told from others in the cache. ``'PATH'``: by absolute path, size
-            and time of change. ``'PIXELS'``: by the content of the file, which survives a move and costs
-            one read of each file a process. ``'GIVEN'``: by a hash that the dataset states.
-        workdir: folder below which entries are kept; a folder of the user's cache by default.
+        hashid_mode: how the cache identifies a source. ``'PATH'``: by absolute path, size and modification
+            time. ``'PIXELS'``: by the content of the file, so that files can be moved; each process reads
+            each file once for it. ``'GIVEN'``: by a hash that the dataset states.
+        workdir: folder for converted images; by default a folder in the user's cache.
         backend: None, ``'npy'``, ``'cog'``, ``'auto'`` (the same as ``'cog'``), or a dictionary such as
             ``{'type': 'cog', 'config': {'compress': 'LZW'}}``. The settings of cog are ``compress``,
             ``blocksize``, ``quality`` and ``overviews``: see :class:`ndsampler.backends.cog.CogBackend`.
-        on_cache_error: what to do when an entry cannot be made, on a full disk for example: ``'raise'``, or
-            ``'bypass'`` to log a warning and read that source without a cache.
-        trust: what to do about entries that belong to another user than you, root and the owner of
+        on_cache_error: what to do if an image cannot be converted, for example because the disk is full:
+            ``'raise'`` an error, or ``'bypass'`` the cache: log a warning and read the source.
+        trust: what to do about converted images that belong to another user than you, root or the owner of
             ``workdir``: ``'warn'`` logs one warning, ``'strict'`` refuses them.
 
     Raises:
@@ -123,17 +123,17 @@ class Frames(HtmlSummary):
 
     @property
     def cache_dpath(self) -> str | None:
-        """The folder of the cached images; None without a backend."""
+        """The folder with the converted images; None without a backend."""
         return self._cache.dpath
 
     @property
     def _lru(self) -> HandlePool:
-        """The open files; ``_lru.set_size(n)`` is how programs bound their number."""
+        """The open files; ``_lru.set_size(n)`` limits their number."""
         return self._cache.handles
 
     @property
     def image_ids(self) -> Any:
-        """The ids of all images; an inheriting class must define them."""
+        """The ids of all images; a subclass must define them."""
         raise NotImplementedError(f"{type(self).__name__} must define image_ids")
 
     def __repr__(self) -> str:
@@ -141,7 +141,7 @@ class Frames(HtmlSummary):
         return f"<{type(self).__name__} backend={backend!r}{f' at {self.cache_dpath}' if backend else ''}>"
 
     def summary(self) -> dict[str, Any]:
-        """Return the number of images, the backend and the cache, for people to read."""
+        """Return the number of images, the backend and the cache, for display."""
         backend = self._backend["type"] or "none: source files are read"
         counted = count_entries(self.cache_dpath) if self.cache_dpath else None
         return {
@@ -152,7 +152,7 @@ class Frames(HtmlSummary):
         }
 
     def __bool__(self) -> bool:
-        """Return True, of frames without images too."""
+        """Return True, even if there are no images."""
         return True
 
     def __len__(self) -> int:
@@ -196,7 +196,7 @@ class Frames(HtmlSummary):
         """Return the path of the one file of an image.
 
         Raises:
-            NotImplementedError: unless the inheriting class overrides this.
+            NotImplementedError: unless the subclass overrides this.
         """
         raise NotImplementedError(f"{type(self).__name__} must define _lookup_gpath or layout")
 
@@ -242,19 +242,19 @@ class Frames(HtmlSummary):
         width: int | None = None,
         height: int | None = None,
     ) -> NDArray[Any]:
-        """Read a region of an image; it costs the same however large the image is.
+        """Read a region of an image, at a cost that does not depend on the size of the image.
 
         Args:
             image_id: image id.
-            region: slices as numpy has them: (rows, columns), and channels if wanted. A negative bound
-                counts from the end, an open one is the border, axes left out are whole; None is the
-                whole image. Slices with a step are refused.
+            region: slices as in numpy: (rows, columns), and channels if wanted. A negative bound counts from
+                the end, an open bound is the border, and omitted axes are read whole. None is the whole
+                image. Slices with a step are refused.
             channels: code, list or ``ChannelSpec``; the image's default channels if left out.
-            width: not needed; taken for compatibility.
-            height: not needed; taken for compatibility.
+            width: ignored; accepted for compatibility.
+            height: ignored; accepted for compatibility.
 
         Returns:
-            (height, width, channels) pixels that belong to the caller.
+            (height, width, channels) pixels, which the caller may change.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -317,18 +317,18 @@ class Frames(HtmlSummary):
     def load_image(
         self, image_id: Any, channels: Any = None, cache: bool = True, noreturn: bool = False
     ) -> Any:
-        """Return something that slices as the image does.
+        """Return the pixels of an image, or an object that can be sliced like them.
 
         Args:
             image_id: image id.
             channels: code, list or ``ChannelSpec``; the image's default channels if left out.
-            cache: make use of the backend, converting the image first if that has not been done. False
-                decodes the whole source.
-            noreturn: only see to it that the entry of the cache exists.
+            cache: True uses the backend, and converts the image first if necessary. False decodes the whole
+                source.
+            noreturn: True converts the image if necessary, and returns None.
 
         Returns:
-            A read-only memory map for npy, a :class:`ndsampler.frames.view.FrameView`, which reads when it is
-            sliced, for cog, else the pixels. An array or map of an image of one band has two axes.
+            For npy, a read-only memory map; for cog, a :class:`ndsampler.frames.view.FrameView`, which reads
+            when it is sliced; otherwise the pixels. Arrays and maps of images with one band have two axes.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -359,7 +359,7 @@ class Frames(HtmlSummary):
 
     def _map_image(self, layout: FrameLayout, file: str) -> NDArray[Any]:
         """Return the entry of a plain image as a memory map."""
-        # Opening it for reading first finds damage, and names the image.
+        # A damaged entry is found when it is opened for reading, and the error names the image.
         self.reader.asset_shape(layout, layout.assets[0])
         mapped = map_array(file)
         return mapped[:, :, 0] if mapped.shape[2] == 1 else mapped
@@ -397,25 +397,26 @@ class Frames(HtmlSummary):
         *,
         executor: Executor | None = None,
     ) -> None:
-        """Convert images ahead of time, so that no sample has to wait for it.
+        """Convert images ahead of time, so that no sample has to wait for a conversion.
 
-        Interrupted and called again, it does what is still missing. What killed writers left is removed.
+        After an interruption, another call converts the images that are still missing. Files that killed
+        processes left behind are removed.
 
         Args:
             gids: image ids; all images by default.
-            workers: images converted at once, in threads; decoders release Python's lock.
-            use_stamp: taken for compatibility. Whether an entry is there is looked up each time, which
-                costs microseconds an image, so there is no stamp that could be wrong.
-            verbose: 1 shows a progress bar with images, MB of sources and the time left; 0 none; by default
-                as this object was told.
+            workers: number of threads that convert images; decoders release Python's lock.
+            use_stamp: ignored; accepted for compatibility. Each call checks which images are converted, which
+                takes microseconds per image.
+            verbose: 1 shows a progress bar with the number of images, MB of sources and the time left; 0
+                shows none; by default ``verbose`` of these frames.
             executor: converts the images instead of threads: any ``concurrent.futures.Executor``, of
                 processes or of a cluster whose machines see the same files, such as dask's
                 ``client.get_executor()``.
 
         Raises:
             UnknownIdError: if there is no such image.
-            SourceError: if sources could not be read; the others have been converted.
-            CacheError: if entries could not be written; likewise.
+            SourceError: if sources could not be read; all others have been converted.
+            CacheError: if entries could not be written; all others have been converted.
 
         Example:
             >>> from ndsampler.abstract_frames import SimpleFrames
@@ -436,12 +437,12 @@ class Frames(HtmlSummary):
 
         Args:
             gids: image ids; all images by default.
-            workers: images converted at once, in threads.
+            workers: number of threads that convert images.
             executor: converts the images instead of threads.
-            verbose: 1 shows a progress bar, 0 none; by default as this object was told.
+            verbose: 1 shows a progress bar, 0 none; by default ``verbose`` of these frames.
 
         Returns:
-            How many entries were made, and each image that could not be prepared with the reason.
+            The number of images that were converted, and the images that could not be, with the reasons.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -479,7 +480,7 @@ class Frames(HtmlSummary):
         return replace(report, images=len(wanted), failures=(*unclear, *report.failures))
 
     def _build_pathinfo(self, image_id: Any) -> PathInfo:
-        """Return where the files of an image and their entries lie."""
+        """Return the paths of the files of an image and of their entries."""
         layout = self.layout(image_id)
         infos = {
             "|".join(asset.channels) if asset.channels else None: self._asset_info(asset)
@@ -492,7 +493,7 @@ class Frames(HtmlSummary):
         }
 
     def _asset_info(self, asset: Asset) -> AssetInfo:
-        """Return where one file and its entry lie."""
+        """Return the paths of one file and of its entry."""
         caches = self._cache.backend.caches
         return {
             "path": asset.path,
@@ -506,7 +507,7 @@ class Frames(HtmlSummary):
 
 
 class SimpleFrames(Frames):
-    """Frames of images that are one file each.
+    """Images of one file each, read by region.
 
     Args:
         id_to_path: path of each image by its id.
@@ -558,7 +559,7 @@ class SimpleFrames(Frames):
     def demo(cls, **kw: Any) -> SimpleFrames:
         """Return frames of three photographs, the first of 512 x 512 pixels.
 
-        Without a network they are noise of the same size.
+        Without network access, the images are noise of the same sizes.
 
         Args:
             **kw: arguments of :class:`SimpleFrames`.

@@ -1,4 +1,4 @@
-"""What every sampler offers, with nothing behind it yet."""
+"""The interface that every sampler has."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ class AbstractSampler:
     """
     The interface of samplers.
 
-    A sampler implements the members that make sense for it: one that draws its
-    positives and negatives on the fly may have no ``load_sample``, for example.
-    A member that is not implemented raises :class:`NotImplementedError`.
+    A sampler implements the members that make sense for it. For example, a sampler that generates its
+    positives and negatives may have no ``load_sample``. Other members raise :class:`NotImplementedError`.
 
     Example:
         >>> class Constant(AbstractSampler):
@@ -105,7 +104,7 @@ class AbstractSampler:
             tr: the target: which window of which image.
             pad: (height, width) of context to add on each side, in pixels.
             window_dims: (height, width) of the window in pixels; by default the target's own.
-            visible_thresh: annotations of which no larger share is inside the window are left out.
+            visible_thresh: leave out annotations if no more than this share of them is inside the window.
 
         Raises:
             NotImplementedError: unless the sampler overrides it.
@@ -121,7 +120,7 @@ class AbstractSampler:
         """Return one sample of the pool: positives first, then negatives.
 
         Args:
-            index: place in the pool.
+            index: position in the pool.
             pad: (height, width) of context to add on each side, in pixels.
             window_dims: (height, width) of the window in pixels; by default the target's own.
 
@@ -140,10 +139,10 @@ class AbstractSampler:
         """Return a positive sample.
 
         Args:
-            index: place among the positives; None draws one.
+            index: position among the positives; None draws one.
             pad: (height, width) of context to add on each side, in pixels.
             window_dims: (height, width) of the window in pixels; by default the target's own.
-            rng: seed or generator of the draw.
+            rng: seed or generator for the draw.
 
         Raises:
             NotImplementedError: unless the sampler overrides it.
@@ -160,10 +159,10 @@ class AbstractSampler:
         """Return a negative sample.
 
         Args:
-            index: place among the negatives; None draws one.
+            index: position among the negatives; None draws one.
             pad: (height, width) of context to add on each side, in pixels.
             window_dims: (height, width) of the window in pixels; by default the target's own.
-            rng: seed or generator of the draw.
+            rng: seed or generator for the draw.
 
         Raises:
             NotImplementedError: unless the sampler overrides it.
@@ -174,7 +173,7 @@ class AbstractSampler:
         """Set up a pool of targets before an epoch begins.
 
         Args:
-            **kwargs: which and how many; every sampler says what it takes.
+            **kwargs: which targets and how many; see the sampler.
 
         Returns:
             The number of positives and of negatives in the pool.

@@ -314,7 +314,7 @@ class Mixin_CategoryTree_Torch:
             class_probs: probabilities, as :meth:`hierarchical_softmax` gives; any number of axes.
             dim: axis of the categories.
             thresh: higher values stop nearer to the roots.
-            criterion: ``'gini'`` or ``'entropy'`` impurity, or ``'prob'`` to go on to the best
+            criterion: ``'gini'`` or ``'entropy'`` impurity, or ``'prob'`` to continue to the best
                 child while its probability is above ``thresh``.
             ignore_class_idxs: categories that do not exist for this decision, nor do their descendants.
             always_refine_idxs: categories that are never the answer while they have children.
@@ -421,8 +421,8 @@ class Mixin_CategoryTree_Torch:
         return cached
 
     def _build_index(self) -> None:
-        """Make the lookup tables anew; the class that holds the graph does this."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its categories are indexed")
+        """Make the lookup tables again; the class that holds the graph does this."""
+        raise NotImplementedError(f"{type(self).__name__} does not define how its categories are indexed")
 
 
 class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):  # type: ignore[misc, unused-ignore]
@@ -516,7 +516,7 @@ _MEMOS = frozenset(
 
 
 def _in_order(graph: nx.DiGraph, nodes: Sequence[Any]) -> nx.DiGraph:
-    """Return the graph with its nodes listed in the given order; itself where they are so already."""
+    """Return the graph with its nodes in the given order; the graph itself if they already are."""
     if list(graph.nodes) == list(nodes):
         return graph
     ordered = graph.__class__()

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: The most pixels that a side of an image may have, as no format allows more.
 MAX_SIDE = 2**32
 
-#: Layouts kept at the most; beyond, all are built anew as they are asked for.
+#: Largest number of layouts to keep. Above it, all are dropped and built again on demand.
 MAX_LAYOUTS = 20_000
 
 
@@ -52,7 +52,8 @@ class CocoFrames(Frames, DatasetHash):
         workdir: folder below which converted images are kept.
         verbose: whether :meth:`prepare` shows a progress bar.
         backend: None, ``'npy'``, ``'cog'``, ``'auto'`` or a dictionary: see :class:`ndsampler.Frames`.
-        on_cache_error: ``'raise'``, or ``'bypass'`` to go on without a cache: see :class:`ndsampler.Frames`.
+        on_cache_error: ``'raise'``, or ``'bypass'`` to continue without a cache: see
+            :class:`ndsampler.Frames`.
         trust: ``'warn'``, or ``'strict'`` to refuse entries of other users: see :class:`ndsampler.Frames`.
         images: folder that relative file names start from; by default the folder of the dataset,
             ``dset.bundle_dpath``.
@@ -107,7 +108,7 @@ class CocoFrames(Frames, DatasetHash):
         imgs = self.dset.imgs
         try:
             if not is_in_memory(imgs) and image_id in self._layouts:
-                # A view of a database is read-only, and asking it again would cost a query.
+                # A view of a database is read-only, so the layout is current and a query is saved.
                 return self._layouts[image_id][1]
             img = imgs[image_id]
         except (KeyError, TypeError, OverflowError):
@@ -121,7 +122,7 @@ class CocoFrames(Frames, DatasetHash):
             known = self._layouts.get(image_id)
             if known is not None and known[0] == marks:
                 return known[1]
-            # The dataset's own id: equal numbers of several types share this layout.
+            # Use the id of the dataset, because equal ids of other types share this layout.
             own_id = img.get("id")
             gid = own_id if own_id == image_id else image_id
             layout = build_layout(gid, img, folder)
@@ -161,7 +162,7 @@ class CocoFrames(Frames, DatasetHash):
 
         Args:
             vidid: id of the video, or None.
-            image_id: a frame, which says it where the video does not.
+            image_id: a frame, whose size is used if the video states none.
 
         Raises:
             UnknownIdError: if there is no such image or video.
@@ -193,7 +194,7 @@ class CocoFrames(Frames, DatasetHash):
         import ubelt as ub
 
         folder = self.folder
-        # Not one by one: a database gives all its images by one query.
+        # Iterate over all images, because a database loads them with a single query.
         paths = []
         for img in self.dset.imgs.values():
             try:
@@ -210,12 +211,12 @@ class CocoFrames(Frames, DatasetHash):
 
 
 def _not_understood(image_id: Any, error: Exception) -> SourceError:
-    """Return what to raise for an entry of a dataset that makes no sense."""
+    """Return the error for an image whose entry in the dataset is malformed."""
     return SourceError(f"the dataset's entry of image {image_id} cannot be understood: {error}")
 
 
 def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
-    """Return what a layout is made of, so that an edited entry of the dataset is noticed."""
+    """Return the values that a layout depends on, by which edits of the dataset are noticed."""
     parts = list_parts(img)
     warp = img.get("warp_img_to_vid")
     mark = None if warp is None else _warp_mark(warp)
@@ -223,7 +224,7 @@ def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
 
 
 def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what one file's entry says of it."""
+    """Return the values of a file's entry that its asset depends on."""
     get = obj.get
     warp = get("warp_aux_to_img")
     mark = None if warp is None else _warp_mark(warp)
@@ -231,7 +232,7 @@ def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _warp_mark(warp: Any) -> str:
-    """Return what tells a transform from another one."""
+    """Return a text that differs between transforms."""
     return repr(warp.tolist() if isinstance(warp, np.ndarray) else warp)
 
 

@@ -1,8 +1,8 @@
 """
 Pools of targets: positives around annotations, negatives away from them.
 
-Everything works on the columns of :mod:`ndsampler.dataset.annot_table`, which are built when first needed
-and anew when the dataset shows that it was edited (:mod:`ndsampler.dataset.derived`).
+Everything is computed from the columns of :mod:`ndsampler.dataset.annot_table`. They are built when they are
+first needed, and again when an edit of the dataset is noticed (:mod:`ndsampler.dataset.derived`).
 """
 
 from __future__ import annotations
@@ -79,16 +79,16 @@ logger = get_logger(__name__)
 
 class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSummary, ub.NiceRepr):  # type: ignore[misc]
     """
-    Positive and negative targets of a dataset, as a pool that can be indexed.
+    The pools of positive and negative targets of a dataset.
 
     The positives come first, then the negatives. Without :meth:`preselect` the pool is all positives.
 
-    An edit of the dataset is noticed where its size or kwcoco's counters show it; preselected pools are
-    then dropped. Call :meth:`refresh` after changing a box in place.
+    Edits that change the size of the dataset or kwcoco's counters are noticed, and preselected pools are then
+    dropped. Call :meth:`refresh` after changing a box in place.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
-        workdir: a folder for temporary files; nothing is written to it here.
+        workdir: ignored; accepted for compatibility.
         verbose: whether to show a progress bar while the sizes of many images are read.
         images: folder that relative file names of images start from; by default the folder of the dataset.
 
@@ -96,9 +96,9 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         dset: the dataset.
         workdir: as given.
         verbose: as given.
-        BACKGROUND_CLASS_ID: id of the category named background, else 0: that of negatives.
-        custom_preselect_positives: None, or a function that :meth:`preselect` lets choose the positives:
-            given the regions, ``window_dims`` and ``rng=``, it returns rows of :attr:`targets`.
+        BACKGROUND_CLASS_ID: id of the category named background, or 0: the category of negatives.
+        custom_preselect_positives: None, or a function that chooses the positives for :meth:`preselect`. It
+            gets the regions, ``window_dims`` and ``rng=``, and returns rows of :attr:`targets`.
 
     Example:
         >>> self = CocoRegions.demo()
@@ -123,14 +123,14 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         self.BACKGROUND_CLASS_ID: int = background_id(dset)
         self._derived = Derived(dset)
         self._n_left_out = 0
-        # Programs put their own targets and index here; those are theirs to renew.
+        # Targets and an index that the program has set. They are not updated when the dataset is edited.
         self._own_targets: kwarray.DataFrameArray | None = None
         self._own_index: FrameIntersectionIndex | None = None
 
     def refresh(self) -> None:
-        """Read the dataset anew: after an edit that neither its size nor kwcoco's counters show.
+        """Read the dataset again, after an edit that changes neither its size nor kwcoco's counters.
 
-        Preselected pools are dropped. Targets and index set from outside are kept.
+        Preselected pools are dropped. Targets and an index that the program has set are kept.
 
         Example:
             >>> self = CocoRegions.demo()
@@ -200,7 +200,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         return f"{{nPos={n_pos}, nNeg={n_neg}}} ∼ {{nViable={viable}}} ⊆ {{{stats}}}"
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers of images, annotations, categories and pooled targets, for people to read."""
+        """Return the numbers of images, annotations, categories and pooled targets, for display."""
         pools = self._derived.values
         return {
             "images": self.n_images,
@@ -250,7 +250,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         Args:
             present: what :meth:`present` returned.
             aid: id of an annotation. A box of it that was changed in place is an edit, too; the dataset is
-                then read anew. Any value that is no id is ignored.
+                then read again. Any value that is not an id is ignored.
         """
         dset = self.dset
         index = self._index_of(present)
@@ -385,8 +385,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         """Return a target of the pool: the positives come first, then the negatives.
 
         Args:
-            index: position in the pool; a negative one counts from the end. A random one when None.
-            rng: decides which, when ``index`` is None.
+            index: position in the pool; a negative one counts from the end; None chooses one at random.
+            rng: seed or random state for the choice if ``index`` is None.
 
         Raises:
             OutOfRangeError: if the pool is not that long.
@@ -408,7 +408,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         if pool is None and as_index(index, "targets of the pool") >= total:
             raise MissingNegativePool(
                 f"index {index} is out of bounds for {n_positives} positives, and there is no pool of "
-                "negatives behind them; make one by preselect(n_neg=...)"
+                "negatives after them; make one with preselect(n_neg=...)"
             )
         index = as_position(index, total, "targets of the pool")
         if pool is None or index < n_positives:
@@ -420,8 +420,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         """Return a positive target.
 
         Args:
-            index: position among the positives of the pool; a random one when None.
-            rng: decides which, when ``index`` is None.
+            index: position among the positives of the pool; None chooses one at random.
+            rng: seed or random state for the choice if ``index`` is None.
 
         Returns:
             The row of :attr:`targets` as a dictionary.
@@ -458,10 +458,10 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         """Return a negative target.
 
         Args:
-            index: position among the preselected negatives. When None, the next one of them, and once
-                all were given, one of a fresh lot of as many; without any, a random one. Worker processes
-                draw their own, unless there is an ``rng``.
-            rng: decides what is drawn, when ``index`` is None.
+            index: position among the preselected negatives. None returns the next one; after the last, as
+                many new ones are drawn. Without preselected negatives, None draws one. Worker processes draw
+                different negatives unless ``rng`` is given.
+            rng: seed or random state for the draw if ``index`` is None.
 
         Raises:
             OutOfRangeError: if there are not that many negatives.
@@ -481,7 +481,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         if pool is None:
             raise MissingNegativePool(
                 f"negative {as_index(index, 'negatives')} is asked for, but there is no pool of negatives; "
-                "make one by preselect(n_neg=...), or leave out the index for a random negative"
+                "make one with preselect(n_neg=...), or omit the index for a random negative"
             )
         return pool[index]
 
@@ -497,26 +497,26 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     ) -> tuple[int, int]:
         """Choose the positives and negatives that make up the pool.
 
-        Fewer positives than there are targets are chosen by coverage when ``window_dims`` is given
-        (:func:`select_positive_regions`, and at random from the rest should that give too few),
-        else at random.
+        If fewer positives are wanted than there are targets, they are chosen by coverage if ``window_dims``
+        is given (:func:`select_positive_regions`; any that are still missing are chosen at random), and at
+        random otherwise.
 
         Args:
-            n_pos: number of positives; all when None.
-            n_neg: number of negatives; none when None. There may be fewer where room is scarce.
+            n_pos: number of positives; None for all.
+            n_neg: number of negatives; None for none. There are fewer if the images lack free space.
             neg_to_pos_ratio: number of negatives for each chosen positive, rounded down, instead of
                 ``n_neg``.
             window_dims: height and width in pixels of the negatives, and of the windows that cover
-                positives. None takes the sizes of targets for negatives.
-            rng: decides what is left to chance.
+                positives. With None, negatives have the sizes of targets.
+            rng: seed or random state.
             verbose: whether to log what was chosen.
 
         Returns:
             Number of positives and of negatives in the pool.
 
         Raises:
-            ArgumentError: if both ``n_neg`` and ``neg_to_pos_ratio`` are given, if a number is below 0,
-                infinite, or not one, or if ``window_dims`` is not a pair above 0.
+            ArgumentError: if both ``n_neg`` and ``neg_to_pos_ratio`` are given, if a number is negative or
+                not finite, or if ``window_dims`` is not a pair of numbers above 0.
 
         Example:
             >>> self = CocoRegions.demo()
@@ -561,13 +561,13 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         window_overlap: float | Sequence[float] = 0,
         **kwargs: Unpack[GridArguments],
     ) -> SampleGrid:
-        """Return targets that cover the whole dataset, side by side.
+        """Return windows side by side that cover the whole dataset, as targets.
 
         Args:
             task: ``'image_detection'`` or ``'video_detection'``.
             window_dims: (height, width) for images, (time, height, width) for videos; ``'full'`` for all.
-            window_overlap: share of a window that the next one repeats.
-            **kwargs: for :func:`new_image_sample_grid` or :func:`new_video_sample_grid`.
+            window_overlap: fraction of a window that the next one repeats.
+            **kwargs: see :func:`new_image_sample_grid` or :func:`new_video_sample_grid`.
 
         Raises:
             UnsupportedTaskError: if there is no such task.
@@ -584,10 +584,10 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         return [self._make_hashid()[0]]
 
     def _make_hashid(self) -> tuple[str, None]:
-        """Return the hash id of the dataset; of the columns where the dataset has none of its own."""
+        """Return the hash id of the dataset, or that of its columns if it has none."""
         known = getattr(self.dset, "hashid", None)
         if not known and not is_view(self.dset):
-            # Otherwise the hash would depend on whether sizes were needed before.
+            # Otherwise the hash would depend on whether missing sizes have been read before.
             self._size_source().fill(())
             known = hash_dataset(self.dset)
         return known or self.annot_table.hash_columns(), None
@@ -595,6 +595,6 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     @property
     @fork_safe
     def hashid(self) -> str:
-        """Hex id of the dataset as it is now."""
+        """Hexadecimal id of the present content of the dataset."""
         self.present()
         return super().hashid

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRepr):  # type: ignore[misc]
     """Samples windows with their annotations from the images of a kwcoco dataset.
 
-    :attr:`frames` read regions of images, and :attr:`regions` hold the pools of positive and negative
+    :attr:`frames` reads regions of images, and :attr:`regions` holds the pools of positive and negative
     targets. :meth:`load_sample` loads any target; :meth:`load_positive`, :meth:`load_negative` and
     :meth:`load_item` load those of the pools. Samplers can be pickled and forked, without their open files
     and decoded images.
@@ -69,12 +69,13 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``; or the path of an MS-COCO or kwcoco
             file, a dictionary of the same content, or a key of kwcoco's demo datasets.
-        workdir: folder for converted images; a folder of the user's cache by default.
+        workdir: folder for converted images; by default a folder in the user's cache.
         autoinit: False leaves :attr:`frames` and :attr:`regions` None until :meth:`init` is called.
         backend: None reads the source files; ``'cog'`` and ``'npy'`` convert each image once: see
             :class:`ndsampler.Frames`.
-        verbose: whether long work shows a progress bar.
-        on_cache_error: ``'bypass'`` reads sources that cannot be cached, for example on a full disk.
+        verbose: whether long operations show a progress bar.
+        on_cache_error: ``'bypass'`` reads sources that cannot be converted, for example because the disk is
+            full.
         trust: ``'strict'`` refuses converted images of other users: see :class:`ndsampler.Frames`.
         images: folder that relative file names start from; by default that of the dataset.
 
@@ -119,7 +120,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
 
     @fork_safe
     def init(self) -> None:
-        """Make :attr:`frames` and :attr:`regions`; called by the constructor unless told otherwise."""
+        """Make :attr:`frames` and :attr:`regions`; called by the constructor unless ``autoinit`` is False."""
         self.regions = CocoRegions(self.dset, workdir=self.workdir, verbose=self.verbose, images=self._images)
         self.frames = CocoFrames(
             self.dset,
@@ -160,14 +161,14 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
     @classmethod
     @fork_safe
     def coerce(cls, data: Any, **kwargs: Unpack[SamplerArguments]) -> CocoSampler:
-        """Return a sampler made of whatever can be understood as one.
+        """Return a sampler, from a sampler or from a dataset.
 
         Args:
-            data: a sampler, or what :class:`CocoSampler` takes as its dataset.
-            **kwargs: arguments of :class:`CocoSampler`; none with a sampler, which is returned as it is.
+            data: a sampler, which is returned unchanged, or a dataset: see :class:`CocoSampler`.
+            **kwargs: arguments of :class:`CocoSampler`; not allowed if ``data`` is a sampler.
 
         Raises:
-            UnsupportedTaskError: for keywords that cannot be applied to a finished sampler.
+            UnsupportedTaskError: if arguments are given with a sampler.
             MissingSourceError, ArgumentError, ArgumentTypeError: as :class:`CocoSampler`.
 
         Example:
@@ -205,7 +206,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
 
     @property
     def BACKGROUND_CLASS_ID(self) -> int:
-        """Id of the category named background, else 0; None before :meth:`init`."""
+        """Id of the category named background, or 0 if there is none; None before :meth:`init`."""
         return None if self.regions is None else self.regions.BACKGROUND_CLASS_ID
 
     @property
@@ -228,7 +229,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
 
     @LazyAttribute
     def _geometries(self) -> GeometryStore:
-        """Polygons and keypoints that have been parsed."""
+        """The polygons and keypoints that have been parsed so far."""
         return GeometryStore(self.dset, frames=self.frames)
 
     @property
@@ -350,12 +351,12 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
 
     @fork_safe
     def load_image(self, image_id: int, cache: bool = True) -> Any:
-        """Return the pixels of an image, or something that slices like them.
+        """Return the pixels of an image, or an object that can be sliced like them.
 
         Args:
             image_id: image id.
-            cache: True gives the fast form of the backend, which reads when it is sliced; False decodes
-                the whole image.
+            cache: True returns an object of the backend, which reads when it is sliced; False decodes the
+                whole image.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -368,7 +369,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
         return self.frames.load_image(image_id, cache=cache)
 
     def load_annotations(self, image_id: int) -> list[dict[str, Any]]:
-        """Return the annotations of an image as the dataset holds them.
+        """Return the annotations of an image as they are in the dataset.
 
         Args:
             image_id: image id.
@@ -434,17 +435,17 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
             with_annots: True for all annotations in the window, False for none, or some of ``'boxes'``,
                 ``'segmentation'`` and ``'keypoints'``, in a list or joined by ``+``. Ids, categories and
                 boxes come with any.
-            annot_ids: annotations to take instead of looking for them.
-            visible_thresh: leave out annotations unless more than this share of their box is in the window;
-                0 keeps all that touch it, and 1 keeps none.
-            **kwargs: arguments that are keys of the target now, each with one warning. Unknown ones are
-                ignored, with a warning.
+            annot_ids: ids of the annotations to load, instead of those in the window.
+            visible_thresh: keep annotations only if more than this fraction of their box is in the window: 0
+                keeps all that touch it, and 1 keeps none.
+            **kwargs: deprecated arguments, which are keys of the target now. Each causes one warning. Unknown
+                arguments are ignored with a warning.
 
         Returns:
-            ``im``: (height, width, channels) pixels of the caller's own; ``target``: the target and what
-            was inferred of it; ``params``: how sample and image coordinates relate, ``tf_rel_to_abs`` among
-            them; ``annots``: annotations in sample coordinates; ``classes``; ``kp_classes``; and ``tr``, the
-            same object as ``target``.
+            ``im``: (height, width, channels) pixels, which the caller may change; ``target``: the target with
+            the keys that were inferred; ``params``: how sample and image coordinates relate, for example
+            ``tf_rel_to_abs``; ``annots``: annotations in sample coordinates; ``classes``; ``kp_classes``; and
+            ``tr``, the same object as ``target``.
 
         Raises:
             TargetError: if the target is incomplete or contradicts itself.
@@ -538,12 +539,12 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
         return result
 
     def _load_slice(self, target_: dict[str, Any]) -> Sample:
-        """Load the window of a target without its annotations, under a name of earlier releases."""
+        """Load the window of a target without annotations. Earlier releases had this name."""
         return self.load_sample(target_, with_annots=False)
 
     _load_slice_2d = _load_slice_3d = _load_slice
 
     @fork_safe
     def _infer_target_attributes(self, target: dict[str, Any]) -> dict[str, Any]:
-        """Return a target with all that can be inferred of it, ``space_slice`` among others."""
+        """Return a target with all keys that can be inferred, such as ``space_slice``."""
         return resolve_region(normalize_target(target, self.dset), self.frames)[1]

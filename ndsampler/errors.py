@@ -1,19 +1,19 @@
 """
-Every error this library raises on purpose.
+All errors that this library raises on purpose.
 
-Each derives from :class:`NDSamplerError` and from the builtin that a caller
-would catch, so old ``except ValueError`` lines keep working::
+Each derives from :class:`NDSamplerError` and from the builtin error that a caller would catch, so existing
+``except ValueError`` clauses keep working::
 
     NDSamplerError
     ├── ArgumentError             ValueError       a bad argument of a public call
     │   └── OutOfRangeError       IndexError       ... a position or an axis that does not exist
-    ├── ArgumentTypeError         TypeError        an argument that cannot be understood at all
+    ├── ArgumentTypeError         TypeError        an argument of an unsupported type
     ├── TargetError               ValueError       a target that cannot be sampled
     │   └── WindowError                            ... because of its window
     ├── UnknownIdError            KeyError         an image, annotation, video or category id
     │   └── UnknownTargetError    ValueError       ... that a target names: also a TargetError
     ├── UnknownChannelError       KeyError         a channel that an image does not have
-    ├── UnknownOptionError        KeyError         a name that is none of the listed ones
+    ├── UnknownOptionError        KeyError         a name that is not among the options
     ├── BackendError              ValueError       an unknown backend or setting of one
     ├── AnnotKindError            AssertionError   an unknown kind in ``with_annots``
     ├── OverlapError              AssertionError   windows of two splits share pixels
@@ -23,11 +23,11 @@ would catch, so old ``except ValueError`` lines keep working::
     │   └── DatasetMismatchError                   its size or bands are not those that the dataset states
     ├── CacheError                OSError          a cache entry that cannot be made or read
     ├── MissingDependencyError    ImportError      a package that must be installed
-    ├── UnsupportedTaskError      NotImplementedError  a task, or a change, that does not exist
+    ├── UnsupportedTaskError      NotImplementedError  a task or an operation that is not supported
     └── WorkerError               RuntimeError     a worker process of a loader that has ended
 
-Names of files, categories and channels are part of many messages, and whoever made a dataset chose them. A
-message is shown with every character escaped that could control a terminal; ``error.args`` has it as it is.
+Many messages contain names of files, categories and channels, which come from the dataset. Characters that
+could control a terminal are escaped when a message is shown; ``error.args`` has the original text.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 
-#: Characters that are not printable by Python's definition, and that names of files hold in some languages.
+#: Characters that file names contain in some languages, although Python does not call them printable.
 JOINERS = "\u200c\u200d"
 
 
@@ -80,15 +80,15 @@ def escape_controls(text: str, keep: str = "\n\t") -> str:
 
 
 def _is_harmless(char: str) -> bool:
-    """Return whether a character is shown as itself, or as a space."""
+    """Return whether a character is displayed as itself or as a space."""
     return char.isprintable() or char in JOINERS or unicodedata.category(char) == "Zs"
 
 
 def escape_causes(error: BaseException) -> None:
-    """Escape the messages of the errors that an error was raised from, which a traceback shows too.
+    """Escape the messages of the causes of an error, which a traceback shows too.
 
     Args:
-        error: one that was raised because another library failed.
+        error: an error that was raised because another library failed.
     """
     cause = error.__cause__ or error.__context__
     if cause is None:
@@ -106,7 +106,7 @@ class NDSamplerError(Exception):
     """Base of every error that this library raises on purpose."""
 
     def __str__(self) -> str:
-        # KeyError would print the repr of its message, with escaped newlines.
+        # KeyError.__str__ would return the repr of the message, with escaped newlines.
         return escape_controls(Exception.__str__(self))
 
 
@@ -115,15 +115,15 @@ class ArgumentError(NDSamplerError, ValueError):
 
 
 class OutOfRangeError(IndexError, ArgumentError):
-    """There are not as many images, targets, categories or axes as the index says."""
+    """An index is larger than the number of images, targets, categories or axes."""
 
 
 class ArgumentTypeError(NDSamplerError, TypeError):
-    """An argument of a public call is of a type that cannot be understood."""
+    """An argument of a public call has a type that is not supported."""
 
 
 class TargetError(NDSamplerError, ValueError):
-    """A target does not say, or says wrongly, what is to be sampled."""
+    """A target is incomplete, contradicts itself, or has an invalid value."""
 
 
 class WindowError(TargetError):
@@ -143,7 +143,7 @@ class UnknownChannelError(NDSamplerError, KeyError):
 
 
 class UnknownOptionError(NDSamplerError, KeyError):
-    """A named choice is none of the listed ones."""
+    """A name is not among the supported options."""
 
 
 class BackendError(NDSamplerError, ValueError):
@@ -163,7 +163,7 @@ class OverlapError(NDSamplerError, AssertionError):
 
 
 class SourceError(NDSamplerError, OSError):
-    """An image file is damaged, of a foreign format, or cannot be read."""
+    """An image file is damaged, has an unknown format, or cannot be read."""
 
 
 class MissingSourceError(SourceError, FileNotFoundError):
@@ -171,7 +171,7 @@ class MissingSourceError(SourceError, FileNotFoundError):
 
 
 class DatasetMismatchError(SourceError):
-    """An image file is in order, and is not what the dataset states: of another size, or with other bands."""
+    """An image file is intact, but its size or its bands differ from what the dataset states."""
 
 
 class CacheError(NDSamplerError, OSError):
@@ -183,8 +183,8 @@ class MissingDependencyError(NDSamplerError, ImportError):
 
 
 class UnsupportedTaskError(NDSamplerError, NotImplementedError):
-    """A sampling task of that name does not exist, or what was asked cannot be applied here."""
+    """There is no sampling task of that name, or the operation is not possible for this object."""
 
 
 class WorkerError(NDSamplerError, RuntimeError):
-    """A worker process of a loader has ended, or raised an error that cannot be sent."""
+    """A worker process of a loader has died, or raised an error that cannot be pickled."""

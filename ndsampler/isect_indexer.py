@@ -366,7 +366,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
     @fork_safe
     def iooas(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
-        """Return the annotations that touch a box, and how much of each lies in it.
+        """Return the annotations that touch a box, and how much of each is inside.
 
         Intersection over the other's area: not symmetric, however large the box is.
 
@@ -433,7 +433,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
     ) -> tuple[NDArray[np.int64], kwimage.Boxes]:
         """Return random boxes that annotations do not cover, or cover little.
 
-        Every image has the same chance. A box that comes to lie on an annotation is drawn anew;
+        Every image has the same chance. A box that comes to lie on an annotation is drawn again;
         where that keeps failing, the free space of the image is worked out and the box
         is drawn from there. An image without room is passed over, which the log says.
         The seed alone decides: the same one gives the same boxes, in any process.
@@ -450,11 +450,11 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
                 warning, False is silent.
             rng: seed, random state or generator. None is numpy's global state, with which each worker
                 process draws differently.
-            patience: rounds in succession without a new negative after which to give up; None
+            patience: consecutive rounds without a new negative after which to give up; None
                 is 10.
 
         Returns:
-            (n,) image ids, ascending, and n boxes as ltrb, wholly inside their images and
+            (n,) image ids, ascending, and n boxes as ltrb, entirely inside their images and
             inside the images' valid regions where the dataset gives some.
 
         Raises:

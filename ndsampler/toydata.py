@@ -58,7 +58,7 @@ class DynamicToySampler(AbstractSampler):
     Raises:
         ArgumentError: if ``n_positives`` is negative, or ``categories`` is empty.
         UnknownOptionError: if there is no shape of that name.
-        WindowError: if ``gsize`` is no pair of sane sizes.
+        WindowError: if ``gsize`` is not a pair of sane sizes.
 
     Example:
         >>> sampler = DynamicToySampler(10, seed=0, gsize=(80, 60))
@@ -215,13 +215,13 @@ class DynamicToySampler(AbstractSampler):
 
         Args:
             image_id: id of the image; None draws one.
-            rng: seed or generator of the draw.
+            rng: seed or generator for the draw.
 
         Returns:
             (height, width, 3) values, of the size ``gsize``.
 
         Raises:
-            UnknownIdError: if the id is no whole number of 0 or more.
+            UnknownIdError: if the id is not a whole number of 0 or more.
 
         Example:
             >>> DynamicToySampler(10, gsize=(80, 60)).load_image(4).shape
@@ -238,13 +238,13 @@ class DynamicToySampler(AbstractSampler):
 
         Args:
             image_id: id of the image; None draws one.
-            rng: seed or generator of the draw.
+            rng: seed or generator for the draw.
 
         Returns:
             The image, its pixels under ``imdata``, and the annotations in it.
 
         Raises:
-            UnknownIdError: if the id is no whole number of 0 or more.
+            UnknownIdError: if the id is not a whole number of 0 or more.
 
         Example:
             >>> img, anns = DynamicToySampler(10, seed=0).load_image_with_annots(4)
@@ -276,8 +276,8 @@ class DynamicToySampler(AbstractSampler):
 
         Raises:
             TargetError: if the target has no ``gid``.
-            UnknownIdError: if its ``gid`` is no whole number of 0 or more.
-            WindowError: if the size of the window, or the pad, is no sane size.
+            UnknownIdError: if its ``gid`` is not a whole number of 0 or more.
+            WindowError: if the size of the window, or the pad, is not a sane size.
 
         Example:
             >>> sampler = DynamicToySampler(10)
@@ -309,8 +309,8 @@ class DynamicToySampler(AbstractSampler):
             As :meth:`load_positive`.
 
         Raises:
-            UnknownIdError: if the index is no whole number of 0 or more.
-            WindowError: if the size of the window, or the pad, is no sane size.
+            UnknownIdError: if the index is not a whole number of 0 or more.
+            WindowError: if the size of the window, or the pad, is not a sane size.
 
         Example:
             >>> sampler = DynamicToySampler(10)
@@ -336,7 +336,7 @@ class DynamicToySampler(AbstractSampler):
             index: which one, from 0; None draws one. Equal indexes give equal samples.
             pad: pixels to add on each side: a number, or (height, width).
             window_dims: (height, width) of the window in pixels; by default those of ``gsize``.
-            rng: seed or generator of the draw.
+            rng: seed or generator for the draw.
 
         Returns:
             ``im`` (height, width, 3), the ``target``, and ``annots`` relative to the sample:
@@ -344,8 +344,8 @@ class DynamicToySampler(AbstractSampler):
 
         Raises:
             ArgumentError: if one is to be drawn and there are none.
-            UnknownIdError: if the index is no whole number of 0 or more.
-            WindowError: if the size of the window, or the pad, is no sane size.
+            UnknownIdError: if the index is not a whole number of 0 or more.
+            WindowError: if the size of the window, or the pad, is not a sane size.
 
         Example:
             >>> sample = DynamicToySampler(10).load_positive(pad=(10, 20), window_dims=(64, 100))
@@ -371,15 +371,15 @@ class DynamicToySampler(AbstractSampler):
             index: which one, from 0; None draws one. Equal indexes give equal samples.
             pad: pixels to add on each side: a number, or (height, width).
             window_dims: (height, width) of the window in pixels; by default those of ``gsize``.
-            rng: seed or generator of the draw.
+            rng: seed or generator for the draw.
 
         Returns:
             As :meth:`load_positive`; the target's ``aid`` is -1, its category the background.
 
         Raises:
             ArgumentError: if one is to be drawn and there are none.
-            UnknownIdError: if the index is no whole number of 0 or more.
-            WindowError: if the size of the window, or the pad, is no sane size.
+            UnknownIdError: if the index is not a whole number of 0 or more.
+            WindowError: if the size of the window, or the pad, is not a sane size.
 
         Example:
             >>> sampler = DynamicToySampler(10)

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 #: How a window may be given in ``Target.window_dims``.
 WindowDims = tuple[int, int] | Literal["square", "extent"] | None
 
-#: How the images of a dataset are told apart in the cache.
+#: How the images of a dataset are distinguished in the cache.
 HashidMode = Literal["PATH", "PIXELS", "GIVEN"]
 
-#: What to do when an entry of the cache cannot be made.
+#: What to do if an image cannot be converted.
 CacheErrorMode = Literal["raise", "bypass"]
 
-#: What to do about entries of the cache that another user has made.
+#: What to do about converted images of another user.
 TrustMode = Literal["warn", "strict"]
 
 #: Wherever a path is taken.
@@ -73,18 +73,18 @@ BackendChoice: TypeAlias = "BackendName | BackendConfig | dict[str, Any] | Backe
 
 
 class AssetInfo(TypedDict):
-    """Where one file of an image lies, and its entry in the cache."""
+    """One file of an image and its entry in the cache."""
 
     path: str
     """Absolute path of the source."""
     channels: str | None
-    """Its channel code, when the dataset states one."""
+    """Its channel code; None if the dataset states none."""
     warp_aux_to_img: NDArray[np.float64]
     """3x3 matrix from the file's pixels to the image's."""
     hashid: str | None
-    """What names the entry; None without a cache."""
+    """The id in the name of the entry; None without a cache."""
     hashid_mode: str
-    """How it was found."""
+    """How the id is computed."""
     cache: str | None
     """Path of the entry; None without a cache."""
     cache_type: str | None
@@ -92,27 +92,27 @@ class AssetInfo(TypedDict):
 
 
 class PathInfo(TypedDict):
-    """Where the files of one image lie."""
+    """The files of one image."""
 
     id: Any
     """Image id."""
     default: str | None
-    """Key of ``channels`` that is read when no channels are asked for."""
+    """Key of ``channels`` that is read if no channels are requested."""
     channels: dict[str | None, AssetInfo]
     """Each file by its channel code."""
 
 
 class Target(TypedDict, total=False):
-    """What to sample. Keys that are not listed here are kept and ignored."""
+    """What to sample. Other keys are ignored, and kept in the sample's target."""
 
     gid: Any
     """Image id; also ``image_id``."""
     vidid: Any
     """Video id; also ``video_id``."""
     gids: list[Any]
-    """Image ids, as frames of a video; also ``image_ids``. Beside them ``vidid`` may be any value."""
+    """Image ids, as frames of a video; also ``image_ids``. ``vidid`` may then be any value."""
     aid: int
-    """Annotation id, which gives whatever is not stated: the image, center and size."""
+    """Annotation id, from which the image, center and size are taken unless they are stated."""
     bbox: Any
     """Box as x, y, width, height in pixels, which places the window if nothing else in the target does."""
     cx: float
@@ -120,9 +120,9 @@ class Target(TypedDict, total=False):
     cy: float
     """Row of the window's center, in pixels."""
     width: float
-    """Of the object, in pixels."""
+    """Width of the object, in pixels."""
     height: float
-    """Of the object, in pixels."""
+    """Height of the object, in pixels."""
     window_dims: WindowDims
     """(height, width) of the window. ``'extent'``, the default, is the object's own size, and at least one
     pixel; ``'square'`` uses the longer side for both height and width."""
@@ -134,13 +134,13 @@ class Target(TypedDict, total=False):
     time_slice: slice
     """Frames of a video."""
     pad: Any
-    """Context around the window: (height, width), or a (before, after) pair for each."""
+    """Context around the window in pixels: (height, width), or a (before, after) pair for each."""
     padkw: dict[str, Any]
-    """For :func:`numpy.pad`, where the window leaves the image."""
+    """Arguments of :func:`numpy.pad`, which fills pixels outside the image."""
     channels: Any
     """A code such as ``'r|g|b'``, a list of codes, a ``ChannelSpec``, or ``'<all>'``."""
     scale: float | tuple[float, float]
-    """Factor, or (x, y) factors, by which the sample is resized; annotations follow."""
+    """Factor, or (x, y) factors, by which the sample and its annotations are resized."""
     interpolation: Interpolation
     """How pixels are resampled; ``'auto'`` by default."""
     antialias: bool | Literal["auto"]
@@ -148,9 +148,9 @@ class Target(TypedDict, total=False):
     nodata: int | float | str | None
     """``'float'``, ``'auto'``, ``'ma'``, ``'alpha'`` or the value that means "no measurement"."""
     dtype: Any
-    """Type the pixels are cast to."""
+    """Type that the pixels are cast to."""
     use_native_scale: bool
-    """Of videos: ``im`` is a list of frames, each a list of parts at their assets' own resolution."""
+    """Of videos: ``im`` is a list of frames, each a list with the pixels of each asset in its resolution."""
     realign_native: Literal["largest"] | None
     """``'largest'`` resizes those parts to the largest of them, so that ``im`` is one array again."""
     finalize: bool
@@ -160,7 +160,7 @@ class Target(TypedDict, total=False):
     legacy_target: bool
     """False leaves out the sample's key ``tr``."""
     legacy_annots: bool
-    """False leaves ``frame_dets`` alone in ``annots``."""
+    """False leaves out all keys of ``annots`` except ``frame_dets``."""
 
 
 class Annots(TypedDict, total=False):
@@ -171,7 +171,7 @@ class Annots(TypedDict, total=False):
     cids: NDArray[np.int64]
     """Category ids."""
     rel_frame_index: NDArray[np.int64]
-    """Index of the frame of each."""
+    """Index of the frame of each annotation."""
     rel_boxes: kwimage.Boxes
     """xywh boxes."""
     rel_ssegs: kwimage.PolygonList
@@ -179,7 +179,7 @@ class Annots(TypedDict, total=False):
     rel_kpts: kwimage.PointsList
     """Points or None for each; ``meta['classes']`` is the tree of keypoint categories."""
     frame_dets: list[kwimage.Detections]
-    """All of these for each frame."""
+    """The annotations of each frame."""
 
 
 class SampleParams(TypedDict, total=False):

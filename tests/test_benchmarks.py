@@ -94,7 +94,7 @@ def test_rows_survive_the_file_they_are_written_to(work, tmp_path):
 def test_rows_are_chosen_by_group_or_by_name():
     every = command.choose_rows(command.parse([]), (1000,))
     assert len({row.name for row in every}) == len(every)
-    assert {row.group for row in every} == {"windows", "video", "cold", "pools"}
+    assert {row.group for row in every} == {"windows", "files", "video", "cold", "pools"}
     some = command.choose_rows(command.parse(["--only", "windows"]), (1000,))
     assert 0 < len(some) < len(every)
     alone = command.choose_rows(command.parse(["--only", "npy*", "--no-limits"]), (1000,))

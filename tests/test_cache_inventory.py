@@ -195,8 +195,8 @@ class TestFindEntries:
         (tmp_path / "file").touch()
         for path, message in [
             (tmp_path / "none", "does not exist; expected a workdir"),
-            (tmp_path / "file", "is no folder"),
-            (tmp_path / "images", "is no workdir; .*nothing has been cached there"),
+            (tmp_path / "file", "is not a folder"),
+            (tmp_path / "images", "is not a workdir; .*nothing has been cached there"),
             (place.workdir / "_cache" / "frames", f"did you mean {place.workdir}"),
         ]:
             for call in (survey, verify, prune):

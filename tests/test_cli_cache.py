@@ -119,8 +119,8 @@ class TestArguments:
         [
             ("prune none", "none does not exist; expected a workdir"),
             ("verify none", "none does not exist"),
-            ("info data.kwcoco.json", "is no folder"),
-            ("info .", "is no workdir"),
+            ("info data.kwcoco.json", "is not a folder"),
+            ("info .", "is not a workdir"),
             ("verify work none.json", "none.json does not exist"),
             ("prune work --unused_by none.json", "none.json does not exist"),
             ("prepare none.json", "none.json does not exist"),

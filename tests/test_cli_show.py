@@ -155,7 +155,7 @@ class TestShards:
         with pytest.raises(SystemExit) as stopped:
             main(["prepare", str(data), f"--shard={shard}"])
         assert stopped.value.code == 2
-        assert "is no shard; expected I/N" in capsys.readouterr().err
+        assert "is not a shard; expected I/N" in capsys.readouterr().err
 
 
 class TestMistakes:
@@ -171,7 +171,7 @@ class TestMistakes:
             ("prune work --dryrun", "there is no option --dryrun; did you mean --dry_run?"),
             ("prune work --zzz", "ndsampler prune: error: there is no option --zzz\n"),
             ("info work more", "ndsampler info: error: unexpected argument: more"),
-            ("show x.json --window 3y", "argument --window: 3y is no size; expected 256 or 256x512"),
+            ("show x.json --window 3y", "argument --window: 3y is not a size; expected 256 or 256x512"),
         ],
     )
     def test_what_was_meant_is_suggested_below_the_usage_of_the_command(self, capsys, words, message):

@@ -283,7 +283,7 @@ def test_fingerprints_differ_where_orders_do():
         ({"n": 2, "weights": "equal"}, "need groups"),
         ({"n": 2, "weights": [1, np.nan]}, "negative or not finite"),
         ({"n": 2, "weights": [0, 0]}, "only zeros"),
-        ({"n": 2, "weights": [1, 2], "negatives": 0.5}, "do not go with negatives"),
+        ({"n": 2, "weights": [1, 2], "negatives": 0.5}, "cannot be combined with negatives"),
         ({"n": 2, "groups": ["cat", "cow"], "tree": tree()}, "groups has the label 'cow'"),
         ({"n": 2, "groups": ["cat", "dog"], "tree": tree(), "weights": {"car": 0.5}}, "weights names 'car'"),
         ({"n": 2, "locality": 1}, "locality needs groups"),

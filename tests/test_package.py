@@ -167,3 +167,21 @@ def test_an_opencv_that_misses_a_part_of_its_own_is_not_called_missing(monkeypat
     require.require_opencv.cache_clear()
     with pytest.raises(ModuleNotFoundError, match="numpy"):
         require.require_opencv()
+
+
+def test_a_sampler_is_made_without_what_pictures_and_worker_processes_need():
+    names = ("multiprocessing", "ndsampler.preview.sample", "ndsampler.preview.sheet", "html")
+    code = (
+        "import sys, kwcoco; dset = kwcoco.CocoDataset(); known = set(sys.modules); "
+        "import ndsampler; ndsampler.CocoSampler(dset); new = set(sys.modules) - known; "
+        f"print([name for name in {names!r} if name in new])"
+    )
+    assert run_python(code) == "[]"
+
+
+def test_names_of_previews_are_loaded_whichever_module_was_imported_first():
+    code = (
+        "import ndsampler.preview.description, ndsampler.preview.sample; from ndsampler import preview; "
+        "print([name for name in preview.__all__ if 'module' in type(getattr(preview, name)).__name__])"
+    )
+    assert run_python(code) == "[]"

@@ -179,7 +179,7 @@ def test_targets_come_from_pools_grids_lists_and_functions(sampler, targets):
     assert torch.equal(
         drawn[SampleIndex(0, epoch=1, g=1)]["image"], SampleDataset(sampler, targets)[2]["image"]
     )
-    with pytest.raises(ArgumentTypeError, match="a function, which has no length"):
+    with pytest.raises(ArgumentTypeError, match="a function and has no length"):
         len(drawn)
 
 
@@ -349,7 +349,7 @@ def test_the_fingerprint_notices_other_targets_and_annotations(tmp_path, targets
     [
         ({"targets": []}, ArgumentError, "there are no targets"),
         ({"targets": "negatives"}, ArgumentError, "targets is 'negatives'; expected 'positives'"),
-        ({"targets": 5}, ArgumentTypeError, "targets is a int"),
+        ({"targets": 5}, ArgumentTypeError, "targets is of type int"),
         ({"outputs": ["image", "polygons"]}, UnknownOptionError, "outputs names 'polygons'"),
         ({"outputs": "image"}, ArgumentTypeError, "expected a list such as"),
         ({"outputs": []}, ArgumentTypeError, "expected a list such as"),
@@ -373,7 +373,7 @@ def test_mistakes_of_seeds_transforms_and_batches_are_told(sampler, targets):
 
 
 def test_samples_that_cannot_be_made_are_errors(sampler, targets):
-    with pytest.raises(OutOfRangeError, match="target 5 is asked for; expected 0 to 4"):
+    with pytest.raises(OutOfRangeError, match="target 5 was requested; expected 0 to 4"):
         SampleDataset(sampler, targets)[5]
     with pytest.raises(ArgumentTypeError, match="an index of a sample is 'a'"):
         SampleDataset(sampler, targets)["a"]

@@ -57,7 +57,7 @@ def sheets(monkeypatch):
         drawn.append((samples, options))
         return sheet_module.draw_sheet(samples, classes, **options)
 
-    monkeypatch.setattr("ndsampler.preview.show.draw_sheet", draw)
+    monkeypatch.setattr("ndsampler.preview.contents.draw_sheet", draw)
     return drawn
 
 

@@ -49,7 +49,7 @@ def check_blocks(path: str, dataset: DatasetReader, item_bytes: int, is_entry: b
         SourceError: if the blocks are too large.
     """
     rows, cols = dataset.block_shapes[0]
-    is_whole = dataset.driver == JPEG2000 or dataset.profile.get("interleave") == "pixel"
+    is_whole = dataset.driver == JPEG2000 or getattr(dataset.interleaving, "name", "") == "pixel"
     in_a_block = dataset.count if is_whole else 1
     claimed = rows * cols * in_a_block * item_bytes
     if claimed <= UNCHECKED_BYTES and (is_entry or claimed <= get_limits().decoded_bytes):

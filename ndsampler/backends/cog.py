@@ -127,7 +127,7 @@ class CogBackend(Backend):
 
     def usable_in_place(self, path: str) -> bool:
         """Return True for a source that is a tiled TIFF."""
-        return path.lower().endswith((".tif", ".tiff", ".ptif", ".gtiff")) and gdal.is_tiled(path)
+        return path.lower().endswith(gdal.TIFF_ENDINGS) and gdal.is_tiled(path)
 
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write an entry with GDAL's COG driver.

@@ -46,14 +46,14 @@ LOCAL_DRIVERS = (
 
 @dataclass(frozen=True)
 class Content:
-    """A format that is told by the first bytes of a file."""
+    """A format that is recognized by the first bytes of a file."""
 
     name: str
     """What messages call it."""
     drivers: tuple[str, ...] = ()
     """The drivers of GDAL that read it; none for texts and for formats that GDAL does not read."""
     endings: tuple[str, ...] = ()
-    """The file endings that stand for it."""
+    """The file name extensions of the format."""
     is_whole: bool = False
     """Whether OpenCV decodes it as a whole image."""
     is_text: bool = False
@@ -100,10 +100,10 @@ SIGNATURES = (
     *((magic, RADIANCE) for magic in (b"#?RADIANCE", b"#?RGBE")),
 )
 
-#: Formats whose files have an ending of their own.
+#: Formats that have their own file name extensions.
 _KNOWN = (TIFF, JPEG2000, NITF, PNG, GIF, JPEG, BMP, WEBP, AVIF, NETPBM, SUN, VRT)
 
-#: What each file ending stands for.
+#: The format of each file name extension.
 BY_ENDING = {ending: content for content in _KNOWN for ending in content.endings}
 
 #: Paths of files whose mismatch was logged.
@@ -111,7 +111,7 @@ _warned: dict[str, None] = {}
 
 
 def find_content(head: bytes) -> Content | None:
-    r"""Return what a file holds; None for a format that is not told by its first bytes.
+    r"""Return what a file holds; None for a format that is not recognized by its first bytes.
 
     Args:
         head: the first :data:`HEAD_BYTES` of the file.
@@ -182,13 +182,13 @@ def ending_of(path: str) -> str:
 
 
 def inspect_content(path: str) -> Content | None:
-    """Return what a source holds, and log once if its ending stands for another format.
+    """Return what a source holds, and log once if its extension belongs to another format.
 
     Args:
         path: a local file.
 
     Returns:
-        The content; None for a format that is not told by its first bytes.
+        The content; None for a format that is not recognized by its first bytes.
 
     Raises:
         MissingSourceError: if there is no such file.

@@ -81,8 +81,18 @@ DTYPE_TAG = "NDSAMPLER_DTYPE"
 #: Makes GDAL read a JPEG of four components as it is stored.
 STORED_CONFIG = {"GDAL_JPEG_TO_RGB": "NO"}
 
+#: The option of GDAL's configuration that says how it finds files beside the one that it opens.
+READDIR_OPTION = "GDAL_DISABLE_READDIR_ON_OPEN"
+
+#: Makes GDAL look for files beside a TIFF by their names. By default it lists the folder, up to 1000 names,
+#: which takes longer than to open the file.
+SOURCE_CONFIG = {READDIR_OPTION: "TRUE"}
+
+#: Endings of the files that this concerns. Other formats may keep their pixels in a file beside the header.
+TIFF_ENDINGS = (".tif", ".tiff", ".ptif", ".gtiff")
+
 #: Keeps GDAL from files beside the one that it opens.
-ENTRY_CONFIG = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+ENTRY_CONFIG = {READDIR_OPTION: "EMPTY_DIR"}
 
 #: Whether GDAL's block cache was set in this process, or in the process that it was forked from.
 _configured = False
@@ -135,14 +145,24 @@ def open_dataset(
     if level:
         options["overview_level"] = level - 1
     configure_gdal()
+    config = {**_side_file_config(path), **(config or {})}
     try:
-        return open_quietly(functools.partial(open_allowed, path, name, **options), **(config or {}))
+        return open_quietly(functools.partial(open_allowed, path, name, **options), **config)
     except UnicodeEncodeError as ex:
         raise SourceError(f"{path!r} cannot be opened: GDAL accepts only file names in UTF-8") from ex
     except RasterioIOError as ex:
         if not os.path.exists(path):
             raise MissingSourceError(f"{path} does not exist") from ex
         raise SourceError(f"{path} cannot be opened as an image: {ex}") from ex
+
+
+def _side_file_config(path: str) -> Mapping[str, str]:
+    """Return how GDAL finds files beside a source, unless the user has chosen that."""
+    from rasterio.env import get_gdal_config
+
+    if path.lower().endswith(TIFF_ENDINGS) and get_gdal_config(READDIR_OPTION) is None:
+        return SOURCE_CONFIG
+    return {}
 
 
 def open_entry(path: str, level: int = 0) -> DatasetReader:
@@ -305,7 +325,7 @@ class RasterReader:
 
     @LazyAttribute
     def _mask_count(self) -> int:
-        """The number of masks; it is asked for by reads that leave out missing pixels only."""
+        """The number of masks, which only reads that leave out missing pixels need."""
         with GATE:
             return count_masks(self.dataset, self.dtype)
 
@@ -525,25 +545,22 @@ def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
 
 
 def is_tiled(path: str) -> bool:
-    """Whether a file is a tiled TIFF with tiles small enough for fast window reads.
+    """Whether a file is a tiled TIFF of one image, with tiles small enough for fast window reads.
+
+    Only its header is read, which is remembered for the time when the file is opened.
 
     Args:
-        path: a local file; the answer is False if GDAL cannot open it.
+        path: a local file.
     """
-    try:
-        dataset = open_dataset(path)
-    except SourceError:
-        logger.debug("%s cannot be opened by GDAL, so it is not used in place", path)
+    version = FileVersion.find(path)
+    plan = None if version is None else choose_plan(version)
+    if plan is None or plan.arrangement is not Arrangement.FIRST:
         return False
-    with GATE, dataset:
-        if not is_tiff(dataset) or not dataset.count or not dataset.profile.get("tiled"):
-            return False
-        version = FileVersion.find(path)
-        plan = None if version is None else choose_plan(version)
-        if plan is not None and plan.arrangement is not Arrangement.FIRST:
-            return False
-        result: bool = max(dataset.block_shapes[0]) <= MAX_TILE
-        return result
+    page = plan.pages[0]
+    # Tiles as wide as the image are no better than strips.
+    if page.tile_dims is None or page.tile_dims[1] == page.width:
+        return False
+    return 0 < max(page.tile_dims) <= MAX_TILE
 
 
 def is_forked() -> bool:

@@ -1,5 +1,5 @@
 """
-Lets a process of its own write what GDAL might write for ever.
+Lets a separate process write what GDAL might write for ever.
 
 A TIFF file links its directories, one for each overview and mask, in a chain. If a write fails because the
 disk is full, and a later one succeeds, the chain may lead back to itself, and GDAL's TIFF library follows it
@@ -37,7 +37,7 @@ sys.exit(serve(task))
 
 
 def encode_apart(raw: str, dest: str, options: dict[str, str]) -> None:
-    """Build the overviews of a file and encode it as a COG, in a process of its own where there is a Python.
+    """Build the overviews of a file and encode it as a COG, in a separate process where there is a Python.
 
     Args:
         raw: the file, which is changed.
@@ -76,7 +76,7 @@ def _wait_for(process: subprocess.Popen[bytes], dest: str) -> None:
     """Wait until a process has ended.
 
     Raises:
-        CacheError: if its files do not change any more.
+        CacheError: if its files have stopped changing.
     """
     seen, since = _look_at(dest), time.monotonic()
     while process.poll() is None:

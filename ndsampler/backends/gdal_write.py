@@ -3,7 +3,7 @@ Writing cloud-optimized GeoTIFFs with GDAL.
 
 An image of ordinary size is assembled in a GDAL dataset in memory, gets its overviews there, and is encoded
 to a memory file that Python writes to the disk. Larger images are copied through an uncompressed file, which
-a process of its own encodes: see :mod:`ndsampler.backends.gdal_process`.
+a separate process encodes: see :mod:`ndsampler.backends.gdal_process`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import functools
 import json
 import math
-import multiprocessing
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +72,8 @@ def encoder_threads() -> str:
     without its threads and would wait for ever for a block that it hands to them, so it encodes in its own
     thread. A worker process does the same, because it shares the processors with other workers.
     """
+    import multiprocessing
+
     return "1" if is_forked() or multiprocessing.parent_process() is not None else "ALL_CPUS"
 
 
@@ -178,7 +179,7 @@ def encode_raw(raw: str, dest: str, options: dict[str, str]) -> None:
 
 
 def encode_tiff(raw: str, dest: str, options: dict[str, str]) -> None:
-    """Encode an uncompressed file as a COG: in memory, or, if it is large, in a process of its own.
+    """Encode an uncompressed file as a COG: in memory, or, if it is large, in a separate process.
 
     Args:
         raw: the file; a large one gets the overviews.

@@ -152,7 +152,7 @@ def is_whole_image(head: bytes) -> bool:
     """
     try:
         return is_avif(head) or read_stated_size(head) is not None
-    except ValueError:  # the header goes on after these bytes, or is malformed
+    except ValueError:  # the header continues after these bytes, or is malformed
         return True
 
 

@@ -205,7 +205,7 @@ def _check_label(label: EntryLabel) -> None:
     numbers = [label.size, label.mtime_ns, *label.shape]
     wrong = [name for name in texts if not isinstance(getattr(label, name), str)]
     if wrong:
-        raise TypeError(f"{wrong[0]} is no text")
+        raise TypeError(f"{wrong[0]} is not a text")
     if len(label.shape) != 3 or not all(type(number) is int for number in numbers):
         raise TypeError("shape, size and mtime_ns are not integers")
     for value in label.nodata if isinstance(label.nodata, list) else [label.nodata]:

@@ -71,7 +71,7 @@ class Level:
     dims: tuple[int, int]
     """(height, width) in pixels."""
     index: int | None = None
-    """Position among the overviews that GDAL lists; None for a page of its own."""
+    """Position among the overviews that GDAL lists; None for its own page."""
     page: Page | None = None
     """The page that holds it, where that is known."""
     is_certain: bool = True

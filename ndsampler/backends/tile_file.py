@@ -3,7 +3,7 @@ Uncompressed TIFF files that are written from top to bottom, one row of tiles at
 
 The size of every tile is known in advance, so the directory stands at the start of the file and lists all of
 them. A writer that was killed has left whole rows of tiles and perhaps a part of one; :meth:`TileFile.keep`
-cuts the file back to the rows that are known to be whole, and the next writer goes on from there.
+cuts the file back to the rows that are known to be whole, and the next writer continues from there.
 
 References:
     Adobe, TIFF Revision 6.0 (1992), sections 2 (structure), 15 (tiles) and 19 (sample formats);

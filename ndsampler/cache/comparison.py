@@ -74,7 +74,7 @@ def is_copy(path: str, entry: str, backend: Backend) -> bool:
             compare_entry(source, entry, backend)
             return backend.is_exact(entry)
     except (SourceError, CacheError) as ex:
-        logger.debug("%s is no copy of %s: %s", entry, path, ex)
+        logger.debug("%s is not a copy of %s: %s", entry, path, ex)
         return False
 
 

@@ -2,8 +2,8 @@
 Folders of the cache, opened so that nothing outside of them is ever removed.
 
 Where the system can work by descriptors, a folder is opened without following a link, and files are examined
-and removed through that descriptor. If a program replaces the folder by a link meanwhile, the files behind
-the link are safe. Elsewhere, as on Windows, each path is checked for links right before it is used.
+and removed through that descriptor. If a program replaces the folder by a link in the meantime, the files
+behind the link are safe. Elsewhere, as on Windows, each path is checked for links right before it is used.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Folder:
     """An open folder; use :func:`open_folder`.
 
     Args:
-        path: the folder, which is no link.
+        path: the folder, which is not a link.
         descriptor: its descriptor; None where the system has none.
     """
 
@@ -98,7 +98,7 @@ def open_folder(path: str, *inner: str) -> Iterator[Folder]:
 
 
 def _open(path: str, above: int | None) -> int:
-    """Return a descriptor of a folder that is no link."""
+    """Return a descriptor of a folder that is not a link."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)  # type: ignore[attr-defined, unused-ignore]
 
 

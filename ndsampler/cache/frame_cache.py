@@ -397,7 +397,7 @@ class FrameCache:
     def _convert(self, source: Source, identity: SourceIdentity, partial: str) -> None:
         """Write an entry of one version of a source.
 
-        If the source changes meanwhile, but not in what names it, it is converted again.
+        If the source changes in the meantime, but not in what names it, it is converted again.
 
         Raises:
             SourceError: if the source cannot be read, or changes all the time.

@@ -5,7 +5,7 @@ One GDAL handle used by two threads, or by a process and its fork, returns wrong
 Here a reader that is not shareable is lent only to the thread that opened it, and a forked process never
 touches a reader that it inherited.
 
-Each sampler has a pool of its own. The number of files that all pools of a process keep open is bounded too:
+Each sampler has its own pool. The number of files that all pools of a process keep open is bounded too:
 beyond it, the least recently used file of any pool is closed. If the process has too many files open all the
 same, because other code opened them, :func:`making_room` closes files of the pools and tries again.
 """
@@ -90,7 +90,7 @@ def affordable_handles() -> int:
 
 
 def close_idle_readers() -> None:
-    """Close every reader of this process that is not on loan, so that its file can be replaced on Windows.
+    """Close every reader of this process that is not in use, so that its file can be replaced on Windows.
 
     Example:
         >>> close_idle_readers()
@@ -328,7 +328,7 @@ class HandlePool:
         _close(excess)
 
     def clear(self) -> None:
-        """Close every reader that is not on loan."""
+        """Close every reader that is not in use."""
         with _lock:
             readers = [self.remove(key) for key in list(self._idle)]
         _close(readers)

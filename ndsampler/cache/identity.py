@@ -54,7 +54,7 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceIdentity:
-    """Tells one version of one source file from every other, in every process.
+    """Identifies a version of a source file, in all processes alike.
 
     A field that is added here and in :attr:`token` belongs to the name of an entry; it is added to
     :class:`ndsampler.backends.label.EntryLabel` too, which :meth:`from_label` reads.

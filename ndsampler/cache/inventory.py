@@ -1,5 +1,5 @@
 """
-Lists what lies in a workdir: every entry of the frame cache, and everything else beside the entries.
+Lists what is in a workdir: every entry of the frame cache, and everything else beside the entries.
 
 :func:`scan` yields one thing after the other and changes nothing; :func:`survey` counts. Links are never
 followed, and things that disappear in the meantime are skipped, so both may run while other processes use
@@ -37,7 +37,7 @@ MAX_NAMED = 1000
 
 
 def survey(workdir: PathLike, callback: Callable[[EntryReport], object] | None = None) -> CacheReport:
-    """Count what lies in a workdir.
+    """Count what is in a workdir.
 
     An entry with an intact seal costs a few reads. Any other, such as a copy that did not keep its times,
     is read whole, and sealed again if this process may write to it.
@@ -146,11 +146,11 @@ def find_entries(workdir: PathLike) -> str:
         return root
     expected = "expected a workdir, with a folder _cache/frames in it"
     if not path.is_dir():
-        state = "is no folder" if os.path.lexists(path) else "does not exist"
+        state = "is not a folder" if os.path.lexists(path) else "does not exist"
         raise ArgumentError(f"{path} {state}; {expected}")
     above = next((up for up in path.parents if path.is_relative_to(names.entries_root(up))), None)
     hint = f"; did you mean {above}?" if above else ": nothing has been cached there"
-    raise ArgumentError(f"{path} is no workdir; {expected}{hint}")
+    raise ArgumentError(f"{path} is not a workdir; {expected}{hint}")
 
 
 def count_files(workdir: PathLike) -> int:

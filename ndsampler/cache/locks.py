@@ -59,7 +59,7 @@ class LockFile:
         create: create the file if it is missing.
 
     Raises:
-        ForeignLockError: if it is a link, has other names too, or is no regular file.
+        ForeignLockError: if it is a link, has other names too, or is not a regular file.
         OSError: if the file cannot be opened.
 
     Example:
@@ -152,7 +152,7 @@ def _check_lock_file(stat: os.stat_result, path: str) -> None:
         raise ForeignLockError(errno.ELOOP, "a symbolic link is not followed", path)
     # A file that was just removed has no name.
     if not S_ISREG(stat.st_mode) or stat.st_nlink > 1:
-        raise ForeignLockError(errno.EINVAL, "this is no lock file of the cache", path)
+        raise ForeignLockError(errno.EINVAL, "this is not a lock file of the cache", path)
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """
 Folders where entries are written before they get their names.
 
-Each writer works in a folder of its own below ``_partial``. That lies beside the
+Each writer works in its own folder below ``_partial``. That lies beside the
 entries, and so on the same disk. The writer holds the lock of a file in its folder for
 as long as it lives. If the lock of a folder can be acquired, its writer has died and
 the folder is removed. A writer of an entry that another one is writing waits until the

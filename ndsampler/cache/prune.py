@@ -189,7 +189,7 @@ def _remove_empty_folders(root: str) -> None:
 
 
 def _inner_folders(top: str, name: str) -> list[str]:
-    """Return the folders of ours inside a folder of the cache, the deepest first."""
+    """Return the folders of this library inside a folder of the cache, the deepest first."""
     if names.is_old_folder(name):
         walk = os.walk(top, topdown=False)
         return [base for base, _, _ in walk if names.is_old_inner_folder(os.path.basename(base))]

@@ -56,7 +56,7 @@ class EntryReport:
     nbytes: int = 0
     """Its size in bytes; 0 if unknown."""
     reason: str = ""
-    """How its status was found, for people to read."""
+    """How its status was found, for display."""
     label: EntryLabel | None = None
     """The label of an entry; None if it cannot be read."""
     inode: int = 0

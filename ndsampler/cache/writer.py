@@ -155,7 +155,7 @@ def _hold_same_source(partial: str, entry: str) -> bool:
     try:
         old, new = check_entry(entry), read_label(partial)
     except OSError as ex:
-        logger.debug("%s is no whole entry: %s", entry, ex)
+        logger.debug("%s is not a whole entry: %s", entry, ex)
         return False
     return SourceIdentity.from_label(old).token == SourceIdentity.from_label(new).token
 

@@ -235,7 +235,7 @@ def parse_window(text: str) -> tuple[int, int]:
     """
     parts = text.lower().split("x")
     if len(parts) not in {1, 2} or not all(part.isdecimal() and int(part) for part in parts):
-        raise argparse.ArgumentTypeError(f"{text} is no size; expected 256 or 256x512, height first")
+        raise argparse.ArgumentTypeError(f"{text} is not a size; expected 256 or 256x512, height first")
     return int(parts[0]), int(parts[-1])
 
 

@@ -60,7 +60,7 @@ def build_parser() -> KeyParser:
 
 
 def check_command(parser: KeyParser, words: Sequence[str]) -> None:
-    """End the program with an error if the first word is no command, with the one that resembles it.
+    """End the program with an error if the first word is not a command, and suggest the closest one.
 
     Args:
         parser: of the whole command line.

@@ -101,7 +101,9 @@ def _shard(text: str) -> tuple[int, int]:
     """Return the number of a job, and how many jobs there are."""
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise argparse.ArgumentTypeError(f"{text} is no shard; expected I/N with I from 1 to N, such as 3/16")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a shard; expected I/N with I from 1 to N, such as 3/16"
+        )
     return int(number), int(count)
 
 

@@ -106,8 +106,8 @@ def check_dataset(dset: Any) -> None:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
 
     Raises:
-        ArgumentError: if an id needs more than 64 bits; if a category has no name, an id that is no number,
-            or keypoints without names; if supercategories form a cycle, or there are more levels than
+        ArgumentError: if an id needs more than 64 bits; if a category has no name, an id that is not a
+            number, or keypoints without names; if supercategories form a cycle, or there are more levels than
             :attr:`ndsampler.utils.limits.Limits.category_depth`. A category that names itself as its
             supercategory counts as one without.
     """

@@ -47,7 +47,7 @@ def as_ids(values: ArrayLike, what: str) -> NDArray[np.int64]:
 
     Raises:
         UnknownIdError: if one of them is too large for any dataset.
-        ArgumentError: if one of them is no number.
+        ArgumentError: if one of them is not a number.
 
     Example:
         >>> as_ids([3, 2**40], 'image').tolist()

@@ -135,7 +135,7 @@ class RunLengths:
         length = self.dims[0] if self.by_columns else self.dims[1]
         lines, last_lines = starts // length, (stops - 1) // length
         first, stop = int(lines[0]), int(last_lines[-1]) + 1
-        if (lines != last_lines).any():  # a run that goes on in the next line reaches both ends
+        if (lines != last_lines).any():  # a run that continues in the next line reaches both ends
             return first, stop, 0, length
         return first, stop, int((starts % length).min()), int(((stops - 1) % length).max()) + 1
 

@@ -19,7 +19,7 @@ def warp_matrix(warp: Any) -> NDArray[np.float64] | None:
         warp: a dictionary as kwcoco writes it, or a 2x3 or 3x3 matrix as lists or an array.
 
     Raises:
-        ValueError: if it is no affine matrix that can be inverted.
+        ValueError: if it is not an affine matrix that can be inverted.
 
     Example:
         >>> warp_matrix({'type': 'affine', 'offset': (1, 2)}).tolist()
@@ -36,5 +36,5 @@ def warp_matrix(warp: Any) -> NDArray[np.float64] | None:
         raise ValueError(f"the warp {warp!r} cannot be understood: {type(ex).__name__}: {ex}") from ex
     matrix = np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape == (2, 3) else matrix
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
-        raise ValueError(f"the warp {warp!r} is no affine matrix that can be inverted")
+        raise ValueError(f"the warp {warp!r} is not an affine matrix that can be inverted")
     return None if np.allclose(matrix, np.eye(3), rtol=0, atol=1e-12) else matrix

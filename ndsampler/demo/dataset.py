@@ -72,7 +72,7 @@ def landscape_dataset(
       the video's resolution.
 
     Args:
-        folder: where to put the dataset, in a folder of its own; a folder of the user's cache by default.
+        folder: where to put the dataset, in its own folder; a folder of the user's cache by default.
         size: side of the large image in pixels, 64 to 32768. No other image is larger.
         images: number of still images, the large one included; 0 for none.
         frames: number of frames of each video, 1 to 32.

@@ -32,7 +32,7 @@ _GREY, _RGB = 1, 2
 
 
 def encode_strips(rows: NDArray[Any]) -> list[bytes]:
-    """Compress rows of an image. Other threads run meanwhile.
+    """Compress rows of an image. Other threads run in the meantime.
 
     Args:
         rows: (n, width, bands) uint8 or uint16; every strip but the image's last has ``STRIP_ROWS`` rows.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ndsampler.frames.resample import Resampling
 
-#: An output pixel that covers less than this part of a pixel's side does not lie over it.
+#: An output pixel that covers less than this part of a pixel's side does not cover it.
 SLIVER = 1e-3
 
 #: The most places along a side of an output pixel at which the pixels under it are looked up.

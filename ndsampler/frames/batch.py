@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ndsampler.frames.layout import Asset, FrameLayout
     from ndsampler.frames.reader import FrameReader
 
-#: Threads that read batches, one in each executor. They stay, because each has file handles of its own.
+#: Threads that read batches, one in each executor. They stay, because each has its own file handles.
 _executors: list[ThreadPoolExecutor] = []
 
 #: Held while threads are added.

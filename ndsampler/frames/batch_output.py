@@ -24,7 +24,7 @@ def check_threads(threads: Any) -> int:
         threads: what the user gave.
 
     Raises:
-        ArgumentError: if it is no whole number from 0 to :data:`MAX_THREADS`.
+        ArgumentError: if it is not a whole number from 0 to :data:`MAX_THREADS`.
     """
     is_whole = isinstance(threads, (int, np.integer)) and not isinstance(threads, bool)
     if not is_whole or not 0 <= threads <= MAX_THREADS:

@@ -65,7 +65,7 @@ def merge_windows(boxes: Sequence[PixelBox], max_pixels: int) -> list[MergedRegi
 
 
 def keep_apart(boxes: Sequence[PixelBox]) -> list[MergedRegion]:
-    """Return each window as a region of its own, from top to bottom.
+    """Return each window as a separate region, from top to bottom.
 
     Args:
         boxes: windows inside the image.

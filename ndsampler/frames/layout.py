@@ -200,7 +200,7 @@ def band_names(asset: Asset, count: int) -> tuple[str, ...]:
     """Return a name for each band of a file.
 
     Stated names win as far as they go: an RGBA file stated as ``r|g|b`` keeps its fourth band under
-    a name of its own.
+    its own name.
 
     Example:
         >>> band_names(Asset(Source('a.png'), ('r', 'g', 'b')), 4)

@@ -51,15 +51,15 @@ class Preparation:
     images: int = 0
     """Images that were asked for."""
     made: int = 0
-    """Files of which an entry was made."""
+    """Number of files that were converted."""
     made_bytes: int = 0
     """Size of these entries."""
     source_bytes: int = 0
     """Size of the files that they were made of."""
     present: int = 0
-    """Files of which there was an entry already."""
+    """Number of files that had been converted before."""
     in_place: int = 0
-    """Files that are read where they lie."""
+    """Number of files that are read directly."""
     seconds: float = 0.0
     """Time that it took."""
     failures: tuple[ImageFailure, ...] = ()
@@ -120,7 +120,7 @@ class _Plan:
     in_place: set[str] = field(default_factory=set)
     """Files that need none."""
     failures: list[ImageFailure] = field(default_factory=list)
-    """Frames of which that cannot be told."""
+    """Frames for which that is unknown."""
 
 
 def prepare_layouts(
@@ -289,5 +289,5 @@ def _lost(layout: FrameLayout, error: BaseException) -> Outcome:
     if isinstance(error, NDSamplerError):
         return Outcome(failure=_failure(layout, error))
     paths = ", ".join(asset.path for asset in layout.assets)
-    told = CacheError(f"image {layout.gid}: {paths}: {type(error).__name__}: {error}")
-    return Outcome(failure=_failure(layout, told))
+    reported = CacheError(f"image {layout.gid}: {paths}: {type(error).__name__}: {error}")
+    return Outcome(failure=_failure(layout, reported))

@@ -8,7 +8,6 @@ ever after its parent was killed.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import threading
@@ -31,6 +30,7 @@ def start_workers(count: int) -> Iterator[Executor]:
     Args:
         count: number of processes.
     """
+    import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
     others = set(multiprocessing.active_children())
@@ -61,6 +61,8 @@ def end_with_parent() -> None:
         >>> end_with_parent()
     """
     global _watching
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
     if parent is not None and _watching != os.getpid():
         _watching = os.getpid()

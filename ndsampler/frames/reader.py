@@ -72,7 +72,8 @@ class FrameReader:
         Args:
             layout: the frame that the file belongs to.
             asset: the file.
-            action: what to do with the open file; it is called again if the file was replaced meanwhile.
+            action: what to do with the open file; it is called again if the file was replaced in the
+                meantime.
 
         Raises:
             SourceError: if the file is missing or damaged; the message names the image.
@@ -163,7 +164,7 @@ class FrameReader:
         return band_names(asset, self.asset_shape(layout, asset).count)
 
     def view(self, layout: FrameLayout, asset: Asset) -> FrameView:
-        """Return one file of a frame as something that reads when it is sliced.
+        """Return an object that reads one file of a frame when it is sliced.
 
         Raises:
             SourceError: if the file is missing or damaged; the message names the image.

@@ -132,7 +132,7 @@ def source_box(
         src_dims: (height, width) of the source.
 
     Returns:
-        The region, clipped to the source; empty where the output lies wholly beside it.
+        The region, clipped to the source; empty where the output lies entirely beside it.
 
     Example:
         >>> source_box(np.diag([2.0, 2.0, 1.0]), (10, 20), (100, 100))

@@ -74,7 +74,7 @@ class FrameView:
     def __getitem__(self, index: Any) -> NDArray[Any]:
         parts = index if isinstance(index, tuple) else (index,)
         if any(getattr(part, "ndim", 0) > 1 for part in parts):
-            # A mask over several axes at once has no block of its own to read.
+            # A mask over several axes does not select a block.
             height, width, _ = self.shape
             chosen: NDArray[Any] = self._read(0, height, 0, width)[parts]
             return chosen

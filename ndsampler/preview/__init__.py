@@ -10,10 +10,14 @@ from 0 to 1 surrounds that pixel.
 
 from __future__ import annotations
 
-from ndsampler.preview.describe import describe
-from ndsampler.preview.picture import Picture
-from ndsampler.preview.sample import caption_of, category_color, draw_sample, to_rgb
-from ndsampler.preview.sheet import GAP, TEXT_ROW, draw_sheet, write_sheet
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ndsampler.preview.description import describe
+    from ndsampler.preview.picture import Picture
+    from ndsampler.preview.sample import caption_of, category_color, draw_sample, to_rgb
+    from ndsampler.preview.sheet import GAP, TEXT_ROW, draw_sheet, write_sheet
 
 __all__ = [
     "GAP",
@@ -27,3 +31,28 @@ __all__ = [
     "to_rgb",
     "write_sheet",
 ]
+
+#: The module of each name.
+_HOMES = {
+    "GAP": "sheet",
+    "TEXT_ROW": "sheet",
+    "Picture": "picture",
+    "caption_of": "sample",
+    "category_color": "sample",
+    "describe": "description",
+    "draw_sample": "sample",
+    "draw_sheet": "sheet",
+    "to_rgb": "sample",
+    "write_sheet": "sheet",
+}
+
+
+if not TYPE_CHECKING:  # or static checkers would take any name for a good one
+
+    def __getattr__(name: str) -> object:
+        """Load a name when it is first used, because every sampler imports this package."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value

@@ -162,7 +162,7 @@ def fit_text(text: str, width: int, scale: float) -> str:
 def write_text(
     picture: NDArray[np.uint8], text: str, at: tuple[int, int], scale: float, color: Color
 ) -> None:
-    """Write a line of text, its lower left corner at a pixel (x, y)."""
+    """Write a line of text, with its lower left corner at a pixel (x, y)."""
     import cv2
 
     cv2.putText(picture, readable(text), at, cv2.FONT_HERSHEY_SIMPLEX, scale, color, 1, cv2.LINE_AA)

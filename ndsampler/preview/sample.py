@@ -242,7 +242,7 @@ def kinds_of(sample: Sample | Mapping[str, Any], frame: int = 0) -> set[str]:
 
 
 def split_frames(sample: Sample | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return each frame of a video sample as a sample of its own; a sample of an image as it is.
+    """Return each frame of a video sample as a separate sample; a sample of an image as it is.
 
     Args:
         sample: as ``load_sample`` returns it.

@@ -29,7 +29,7 @@ INSET = 1.5
 def draw_windows(
     sampler: CocoSampler, grid: Mapping[str, Any], side: int, bands: Bands, keys: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str]:
-    """Load the image with the most windows that hold annotations, and draw all windows of a grid on it.
+    """Load the image with the most windows that contain annotations, and draw all windows of a grid on it.
 
     Args:
         sampler: of the dataset.
@@ -61,7 +61,7 @@ def draw_windows(
 
 
 def _busiest(targets: Sequence[Any], positives: set[int]) -> tuple[Any, ...]:
-    """Return the image with the most windows that hold annotations, or the first image without any."""
+    """Return the image with the most windows that contain annotations; by default the first one."""
     counts = Counter(_image_of(targets[index]) for index in sorted(positives))
     return counts.most_common(1)[0][0] if counts else _image_of(targets[0])
 
@@ -102,7 +102,7 @@ def _box(target: Mapping[str, Any], scale: float) -> NDArray[np.float64]:
 
 
 def _describe(whole: Mapping[str, Any], dims: Sequence[int], shown: list[tuple[bool, Any]]) -> str:
-    """Return a line that says how many windows there are and how many hold annotations."""
+    """Return a line with how many windows there are and how many contain annotations."""
     what = f"image {whole['gid']}" if "gid" in whole else f"video {whole['vidid']}"
     count = sum(positive for positive, _ in shown)
     size = f"{dims[1]} x {dims[0]} pixels"

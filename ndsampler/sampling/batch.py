@@ -194,7 +194,7 @@ def load_near(sampler: BatchLoading, targets: Sequence[Any], places: Any, with_a
         sampler: loads them.
         targets: what to sample.
         places: (N, height, width, channels) where the pixels of each sample go; those of another shape or
-            type, and those that are changed after they were read, get arrays of their own. None for new
+            type, and those that are changed after they were read, get their own arrays. None for new
             arrays.
         with_annots: as in :meth:`BatchLoading.load_samples`.
     """
@@ -206,7 +206,7 @@ def list_targets(targets: Any) -> list[Any]:
     """Return targets as a list.
 
     Args:
-        targets: what the user gave.
+        targets: the argument of the user.
 
     Raises:
         ArgumentTypeError: if it is one target, or no collection.

@@ -175,7 +175,7 @@ def add_own_box(target: dict[str, Any]) -> None:
 
 
 def _as_box(box: Any) -> tuple[float, ...] | None:
-    """Return x, y, width, height as numbers; None if the value is no box."""
+    """Return x, y, width, height as numbers; None if the value is not a box."""
     if not is_sequence(box) or len(box) != 4 or getattr(box, "ndim", 1) != 1:
         return None
     try:

@@ -243,19 +243,30 @@ def _with_rings(shape: Any, rings: Iterator[NDArray[Any]]) -> Any:
     moved.data, moved.meta = [], shape.meta.copy()
     for polygon in shape.data:
         exterior, holes = polygon.data["exterior"], polygon.data["interiors"]
-        outline, copy = _new(type(exterior)), _new(type(polygon))
-        outline.data, outline.meta = next(rings), {}
-        holes = [type(hole)(next(rings)) for hole in holes] if holes else []
+        outline, copy = _at(exterior, next(rings)), _new(type(polygon))
+        holes = [_at(hole, next(rings)) for hole in holes] if holes else []
         copy.data, copy.meta = {"exterior": outline, "interiors": holes}, polygon.meta.copy()
         moved.data.append(copy)
     return moved
 
 
 def _with_places(points: kwimage.Points, places: NDArray[Any]) -> kwimage.Points:
-    """Return the keypoints of an annotation at other places."""
-    data = {key: _copied(value) for key, value in points.data.items()}
-    data["xy"] = type(points.data["xy"])(places)
-    return type(points)(data, dict(points.meta))
+    """Return the keypoints of an annotation at other places, made without their constructor."""
+    data = points.data.copy()
+    for key, value in data.items():
+        if isinstance(value, np.ndarray):
+            data[key] = value.copy()
+    data["xy"] = _at(data["xy"], places)
+    moved = _new(type(points))
+    moved.data, moved.meta = data, points.meta.copy()
+    return moved
+
+
+def _at(coords: Any, places: NDArray[Any]) -> Any:
+    """Return coordinates of the same kind at other places."""
+    moved = _new(type(coords))
+    moved.data, moved.meta = places, {}
+    return moved
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,7 +76,7 @@ def copy_target(target: Any) -> dict[str, Any]:
         target: the user's dictionary.
 
     Raises:
-        TargetError: if it is no dictionary.
+        TargetError: if it is not a dictionary.
     """
     if type(target) is not dict and not isinstance(target, Mapping):
         raise TargetError(f"target is {target!r}; expected a dictionary such as {{'gid': 1, 'slices': ...}}")
@@ -95,7 +95,7 @@ def take_arguments(target: Any, kwargs: Mapping[str, Any]) -> Any:
         replaces a key of the same name.
 
     Raises:
-        TargetError: if there are such arguments and the target is no dictionary.
+        TargetError: if there are such arguments and the target is not a dictionary.
 
     Warns:
         FutureWarning: for each such argument once per process; it names the replacement.

@@ -2,7 +2,7 @@
 One sample sees one state of the dataset, though another thread may edit it.
 
 A target is resolved against the dataset as it is, and its annotations come from an index of the dataset. Both
-are of the same state if the dataset shows no edit between the two. Otherwise the target is resolved anew.
+are of the same state if the dataset shows no edit between the two. Otherwise the target is resolved again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 The training loop: the order of samples, datasets, batches, splits, statistics and prediction.
 
-Names that need torch are loaded when first used.
+Names that need torch are loaded when they are first used.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
     "spatial_split",
 ]
 
-#: Where each name lives that needs torch.
+#: The module of each name that needs torch.
 _HOMES = {
     "SampleDataset": "dataset",
     "TargetSampler": "target_sampler",
@@ -51,10 +51,10 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # or static checkers would take any name for a good one
+if not TYPE_CHECKING:  # because type checkers would accept any name
 
     def __getattr__(name: str) -> object:
-        """Load a name that needs torch the first time it is asked for."""
+        """Load a name that needs torch when it is first used."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,5 +1,5 @@
 """
-A dataset cut into cells, each of which belongs to one split or to none.
+Divides a dataset into cells, each of which belongs to one split or to none.
 
 A source is a place that is cut: a still image, or a video, whose frames show the same place and so share
 their cells. Boxes are compared with all cells that they touch by sums over rectangles of cells, for many
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cells", "Places", "warp_boxes"]
 
-#: Pixels by which rounding may move a corner that a matrix warps.
+#: Largest rounding error of a warped corner, in pixels.
 _ROUNDING = 1e-6
 
 
@@ -41,7 +41,7 @@ class Places:
     """Image id to the 3x3 matrix from the image to its source, where that is not the identity."""
 
     from_video: dict[int, NDArray[np.float64]] = field(default_factory=dict)
-    """Image id to the 3x3 matrix from its video to its source, likewise."""
+    """Image id to the 3x3 matrix from its video to its source, where that is not the identity."""
 
     def rows_of(self, gids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the row of each image.

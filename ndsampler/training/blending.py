@@ -1,9 +1,9 @@
 """
-Windows of an image laid over each other: how much each counts where several cover a pixel.
+Blends overlapping windows of an image: the weight of each window at each pixel.
 
 The windows form a grid, so the weight of a pixel is the product of a weight for its row and one for its
-column. Along each axis the weights of all windows that cover a place add up to 1. Where only one window
-covers a place its weight is exactly 1.
+column. Along each axis, the weights of all windows that cover a pixel add up to 1. Where only one window
+covers a pixel, its weight is exactly 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEAREST", "WEIGHTS", "Axis", "Blend", "accumulator_type"]
 
-#: The choice that averages nothing: each pixel is that of the window whose center is nearest.
+#: The choice without averages: each pixel comes from the window whose center is nearest.
 NEAREST = "nearest"
 
 #: Shapes of weights along an axis, from the middles of the pixels in units of the window, 0 to 1.
@@ -36,20 +36,20 @@ _CURVES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 #: What ``weights`` may be.
 WEIGHTS = (*_CURVES, NEAREST)
 
-#: Windows whose weights are remembered. Those inside the image have the same; those at the borders differ.
+#: Number of windows whose weights are cached. All windows away from the borders have the same weights.
 MAX_WEIGHTS = 9
 
 Action = Literal["add", "set"]
 
 
 class Span(NamedTuple):
-    """A part of a window along one axis that is handled alike."""
+    """A part of a window, along one axis, whose pixels are all added or all set."""
 
     first: int
     """First pixel of the image."""
 
     stop: int
-    """The pixel behind the last one."""
+    """The pixel after the last one."""
 
     action: Action
     """``add`` if earlier windows cover it too; ``set`` if this window is the first."""
@@ -115,7 +115,7 @@ class Axis:
         return self.starts[window] if window < len(self.starts) else self.length
 
     def first_reaching(self, pixel: int) -> int:
-        """Return the number of the first window that ends behind a pixel.
+        """Return the number of the first window that ends after a pixel.
 
         Args:
             pixel: a pixel of the image.
@@ -166,7 +166,7 @@ def accumulator_type(dtype: np.dtype[Any], weights: str) -> np.dtype[Any]:
 
 
 class Blend:
-    """Adds up windows from top to bottom, and hands out rows of the image as they become complete.
+    """Adds up windows from top to bottom, and returns rows of the image as they become complete.
 
     Args:
         rows: the windows along the rows of the image.
@@ -196,7 +196,7 @@ class Blend:
         self._weights: dict[tuple[int, int], NDArray[Any]] = {}
 
     def add(self, row: int, column: int, values: NDArray[Any]) -> None:
-        """Lay a window over the image. Windows come from left to right within a row of windows.
+        """Add a window to the image. Windows are added from left to right within a row of windows.
 
         Args:
             row: number of the window along the rows.
@@ -205,7 +205,7 @@ class Blend:
         """
         top, left = self._rows.starts[row], self._columns.starts[column]
         if self._averages:
-            # In place, and in memory of its own: several times as fast as in parts of the sums.
+            # Multiplying in place in a separate array is several times as fast as in slices of the sums.
             np.copyto(self._window, values)
             values = np.multiply(self._window, self._weights_of(row, column), out=self._window)
         for y0, y1, vertical in self._rows.spans[row]:
@@ -244,7 +244,7 @@ class Blend:
         taken = done.astype(self._dtype)
         kept = self._rows.size - count
         for first in range(0, kept, count):
-            # Blocks that do not overlap, so that numpy makes no copy of them.
+            # Move blocks that do not overlap, so that numpy makes no copies.
             size = min(count, kept - first)
             self._sums[first : first + size] = self._sums[first + count : first + count + size]
         return taken

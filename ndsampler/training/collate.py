@@ -22,8 +22,8 @@ STACKED = ("image", "mask", "valid")
 def collate_samples(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return a batch: a dictionary with the outputs of all samples.
 
-    ``image``, ``mask`` and ``valid`` are stacked, or are lists where sizes differ. All others are lists with
-    an entry for each sample, since samples have different numbers of annotations.
+    ``image``, ``mask`` and ``valid`` are stacked; if their sizes differ, they are lists. All others are lists
+    with an entry for each sample, since samples have different numbers of annotations.
 
     Args:
         samples: what a :class:`ndsampler.training.SampleDataset` gives.

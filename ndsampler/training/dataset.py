@@ -41,7 +41,7 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
 
     A sample is a pure function of the seed, the epoch and the position that its index carries
     (:class:`ndsampler.training.SampleIndex`): its window, its pixels, its annotations and its augmentation.
-    A bare integer is taken as that position of epoch 0.
+    A plain integer is a position of epoch 0.
 
     The outputs follow torchvision:
 
@@ -153,10 +153,10 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         return np.array([target[key] if isinstance(key, str) else key(target) for target in stated])
 
     def check_order(self, order: EpochOrder) -> None:
-        """Refuse an order that this dataset cannot serve, before the first batch.
+        """Raise an error before the first batch if this dataset cannot load the items of an order.
 
         Args:
-            order: which items are asked for.
+            order: the items that will be loaded.
 
         Raises:
             ArgumentError: if it has more items than there are targets, or negatives, and no image has space
@@ -190,7 +190,7 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
     ) -> tuple[list[dict[str, Any]], NDArray[Any] | None]:
         """Return the samples of :meth:`__getitems__`, with their images in one array if that saves a copy.
 
-        It does if images are not transformed, and have the shape of those that were loaded before.
+        It does if images are not transformed, and have the same shape as previous ones.
 
         Args:
             indices: of the samples.
@@ -267,7 +267,7 @@ def load_targets(sampler: Any, targets: list[dict[str, Any]], with_annots: Any) 
 
 
 def _as_tensor(name: str, value: Any) -> Any:
-    """Return an output as a tensor; a target, and what is a tensor already, as it is.
+    """Return an output as a tensor. Targets and tensors are returned unchanged.
 
     Raises:
         ArgumentTypeError: if torch has no such type.
@@ -282,7 +282,8 @@ def _as_tensor(name: str, value: Any) -> Any:
         tensor = torch.from_numpy(value)
     except TypeError as ex:
         raise ArgumentTypeError(
-            f"torch has no type for {name} of {value.dtype}; choose another by options={{'dtype': 'int32'}}"
+            f"torch has no type for {name} of {value.dtype}; choose another one with "
+            "options={'dtype': 'int32'}"
         ) from ex
     return tensor.long() if name == "mask" else tensor
 

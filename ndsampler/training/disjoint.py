@@ -1,5 +1,5 @@
 """
-The proof that no two splits show the same pixels.
+Checks that no two splits show the same pixels.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def assert_disjoint(*splits: Any) -> None:
 
 
 class _Lanes:
-    """Places the windows of each image in a part of the plane of its own, so that one index holds them all.
+    """Places the windows of each image in a separate part of the plane, so that one index covers all images.
 
     Args:
         windows: the windows of all splits.
@@ -66,7 +66,7 @@ class _Lanes:
 
     def __init__(self, windows: list[WindowBoxes]) -> None:
         self._gids = np.unique(np.concatenate([np.empty(0, np.int64), *(part.gids for part in windows)]))
-        # Windows without a bound, and cells of images that are not cut, reach far beyond the others.
+        # Open windows, and cells of images that are not divided, are much larger than all others.
         self._reach = 2.0**31
 
     def place(self, windows: WindowBoxes) -> NDArray[np.float64]:
@@ -90,7 +90,7 @@ def _windows_of(split: Any) -> WindowBoxes:
 
 
 def _check_spaces(splits: tuple[Any, ...], windows: list[WindowBoxes]) -> None:
-    """Raise an ArgumentError if windows are stated in spaces that cannot be compared."""
+    """Raise an ArgumentError if windows are in spaces that cannot be compared."""
     listed = [part for split, part in zip(splits, windows, strict=True) if not isinstance(split, Split)]
     used = {SPACES[int(kind)] for part in listed for kind in np.unique(part.is_video)}
     if len(used) == 2:

@@ -1,7 +1,7 @@
 """
 The ways to draw the items of an epoch: all once, by weight, by the quotas of classes, or image by image.
 
-Each is a pure function of epoch and position, and holds no more than what was passed in.
+Each is a pure function of epoch and position, and keeps no state besides its arguments.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ndsampler.training.shares import ClassShare
 
-#: What the keys of permutations are for, so that two of them never share a key.
+#: Purposes of permutation keys, so that no two permutations share a key.
 _ITEMS, _SLOTS, _OFFSET, _BLOCKS, _CLASSES, _IMAGES, _CHUNKS = range(7)
 
 Key = TypeVar("Key", bound=tuple[int, ...])
@@ -29,7 +29,7 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Key, Value]):
-    """Remembers the values that were computed last; a pickled copy is empty.
+    """Caches the values that were computed last. A pickled copy is empty.
 
     Args:
         size: number of values that are kept.
@@ -59,7 +59,7 @@ class Draws(Protocol):
         """Return the items at some positions of an epoch."""
 
     def parts(self) -> Iterable[Any]:
-        """Return what the draws depend on besides seed, length and number of items, as arrays or text."""
+        """Return the arrays and texts that the draws depend on, besides seed, length and number of items."""
 
 
 class Shuffle:
@@ -69,13 +69,13 @@ class Shuffle:
         self.n, self.length, self.seed, self.shuffle = n, length, seed, shuffle
 
     def items(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the items at some positions of an epoch; each epoch continues where the one before ended."""
+        """Return the items at some positions. Each epoch continues where the previous one ended."""
         return continue_passes(
             positions, epoch * self.length, self.n, (self.seed, _ITEMS), shuffle=self.shuffle
         )
 
     def parts(self) -> Iterable[Any]:
-        """Return nothing: the draws depend on no more."""
+        """Return nothing, because the draws depend on nothing else."""
         return ()
 
 
@@ -115,7 +115,7 @@ def split_by(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]
 
 
 class WeightedItems:
-    """Draws each item as often as its weight says, to within one draw in each epoch.
+    """Draws each item in proportion to its weight, to within one draw in each epoch.
 
     The draws of an epoch are evenly spaced points on a line on which each item is an interval as long as
     its weight (systematic sampling), in a keyed order.
@@ -146,8 +146,8 @@ class ClassDraws:
 
     Args:
         classes: the classes, in the order of the quotas.
-        quotas: how the positions of an epoch are divided among them.
-        negatives: whether the last quota is that of negatives, which are counted down from -1.
+        quotas: how the positions of an epoch are divided among the classes.
+        negatives: whether the last quota is for negatives, which are numbered -1, -2, and so on.
         seed: decides the order within blocks and classes.
         shuffle: False keeps the order of blocks and items.
     """
@@ -196,7 +196,7 @@ class ClassDraws:
             return kinds, ranks
         slots = permute(np.arange(stop - start), stop - start, make_key(self.seed, _BLOCKS, epoch, number))
         kinds, ascending = kinds[slots], ranks
-        # Of a class, lower ranks come first, or an item could come again before others came at all.
+        # Lower ranks of a class come first, so that no item is repeated before all others were drawn.
         ranks = np.empty_like(ascending)
         ranks[np.argsort(kinds, kind="stable")] = ascending
         return kinds, ranks
@@ -248,7 +248,7 @@ class LocalDraws:
         return result
 
     def parts(self) -> Iterable[Any]:
-        """Return the number of images in play, and the items of each image."""
+        """Return the number of images that are used at a time, and the items of each image."""
         return ("images", str(self.in_play), self._counts, self._by_image)
 
     def _image_order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

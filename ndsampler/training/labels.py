@@ -1,5 +1,5 @@
 """
-Labels for training: category ids as numbers from 0 without gaps.
+Labels for training: maps category ids to numbers from 0 without gaps.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def rasterize(
 ) -> NDArray[Any]:
     """Return the annotations of a sample as a mask.
 
-    Where objects overlap, the one with the smaller area lies on top, and of equal areas the later one. The
+    Where objects overlap, the one with the smaller area is on top; of equal areas, the later one. The
     area is that of the whole object, so that windows that share pixels agree on them.
 
     Args:
@@ -52,7 +52,7 @@ def rasterize(
         uint8, or a larger one if the labels need it, those of instances int32, and boundaries uint8.
 
     Raises:
-        ArgumentError: if the sample has no annotations, or its pixels are no array.
+        ArgumentError: if the sample has no annotations, or its pixels are not an array.
         UnknownOptionError: for an unknown kind.
 
     Example:
@@ -69,13 +69,13 @@ def rasterize(
 
 
 def instance_masks(sample: Sample) -> NDArray[np.uint8]:
-    """Return (annotations, height, width) masks, in each of which one annotation of a sample is 1.
+    """Return (annotations, height, width) masks, one for each annotation of a sample.
 
     Args:
         sample: one that was loaded with annotations.
 
     Raises:
-        ArgumentError: if the sample has no annotations, or its pixels are no array.
+        ArgumentError: if the sample has no annotations, or its pixels are not an array.
     """
     _, height, width = grid_dims(sample)
     shapes = list(_shapes(sample))
@@ -96,7 +96,7 @@ def valid_pixels(sample: Sample) -> NDArray[np.bool_]:
         are masked in every band are False too.
 
     Raises:
-        ArgumentError: if the pixels of the sample are no array.
+        ArgumentError: if the pixels of the sample are not an array.
     """
     frames, *dims = grid_dims(sample)
     params = sample["params"]
@@ -121,7 +121,7 @@ def grid_dims(sample: Sample) -> tuple[int | None, int, int]:
     """Return (frames, height, width) of a sample; frames is None unless it is a video.
 
     Raises:
-        ArgumentError: if its pixels are no array, as in native scale.
+        ArgumentError: if its pixels are not an array, as in native scale.
     """
     shape = getattr(sample["im"], "shape", None)
     if shape is None or len(shape) not in (3, 4):
@@ -145,7 +145,7 @@ def _semantic(sample: Sample, labels: Mapping[int, int] | None, ignore: int | No
 
 
 def ignore_value(labels: Mapping[int, int]) -> int:
-    """Return a value that is no label: 255, or 65535 if there are many."""
+    """Return a value that is not a label: 255, or 65535 if there are many labels."""
     return IGNORE if max(labels.values(), default=0) < IGNORE else 2**16 - 1
 
 
@@ -260,7 +260,7 @@ def fill_polygon(
     (x0, y0), (x1, y1) = points[edge].T, following[edge].T
     crossing = x0 + (row + 0.5 - y0) * (x1 - x0) / (y1 - y0)
     column = np.clip(np.ceil(crossing - 0.5), left, right).astype(int) - left
-    # Each crossing turns inside to outside for all that lies to its right, and the other way around.
+    # Each crossing toggles inside and outside for all pixels to its right.
     crossings = np.zeros((bottom - top, right - left + 1), np.int64)
     np.add.at(crossings, (row - top, column), 1)
     inside = (np.cumsum(crossings, axis=1)[:, :-1] & 1).astype(bool)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class EpochOrder:
-    """Says which item comes at each position of each epoch.
+    """Determines the item at each position of each epoch.
 
-    Nothing is materialized: any part of any epoch is computed when it is asked for, from the seed, the
+    Nothing is stored: any part of any epoch is computed on demand from the seed, the
     epoch and the position alone. So the order is the same for any number of workers, ranks and restarts,
     and on any machine and version of numpy.
 
@@ -49,7 +49,7 @@ class EpochOrder:
         length: positions in an epoch; by default as many as there are items, and negatives besides.
         negatives: share of the positions, from 0 up to 1, that hold negatives instead of items. The k-th
             negative of an epoch is the number -1 - k.
-        locality: number of images that are in play at a time; ``groups`` states the image of each item.
+        locality: number of images that are used at a time; ``groups`` states the image of each item.
         tree: hierarchy of the labels, whose levels multiply the shares.
 
     Raises:
@@ -97,7 +97,7 @@ class EpochOrder:
         locality: int | None,
         tree: CategoryTree | None,
     ) -> Draws:
-        """Return the way to draw items that the arguments ask for."""
+        """Return the way to draw items that the arguments define."""
         if locality is not None:
             if weights is not None or tree is not None or not self.shuffle or self.length != self.n:
                 raise ArgumentError(
@@ -120,7 +120,7 @@ class EpochOrder:
         return LocalDraws(images, as_whole("locality", locality, 1), self.seed)
 
     def _choose_ungrouped(self, weights: Weights, negatives: Fraction, tree: CategoryTree | None) -> Draws:
-        """Return the way to draw items that have weights of their own, or negatives between them."""
+        """Return the way to draw weighted items, or items mixed with negatives."""
         if tree is not None or isinstance(weights, (str, Mapping)):
             raise ArgumentError(
                 "tree, named weights and dictionaries of shares need groups, a label for each item"
@@ -129,7 +129,7 @@ class EpochOrder:
             everything = class_shares(np.zeros(self.n, np.int8), None)
             return self._class_draws(everything, negatives)
         if negatives:
-            raise ArgumentError("weights of single items do not go with negatives; give groups")
+            raise ArgumentError("weights of single items cannot be combined with negatives; pass groups")
         values = self._one_each("weights", read_weights(weights))
         if not np.isfinite(values).all() or (values < 0).any() or not values.any():
             raise ArgumentError("weights has a number that is negative or not finite, or only zeros")
@@ -181,7 +181,7 @@ class EpochOrder:
         """
         stop = self.length if stop is None else stop
         if not 0 <= start <= stop <= self.length:
-            raise ArgumentError(f"positions {start} to {stop} are asked for; expected 0 to {self.length}")
+            raise ArgumentError(f"positions {start} to {stop} were requested; expected 0 to {self.length}")
         return self.take(epoch, np.arange(start, stop))
 
     def take(self, epoch: int, positions: ArrayLike) -> NDArray[np.int64]:

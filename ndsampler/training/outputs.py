@@ -1,5 +1,5 @@
 """
-What a sample is turned into for training: arrays in the conventions of torchvision.
+Converts samples to arrays for training, in the conventions of torchvision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KINDS = {"masks": "segmentation", "mask": "segmentation", "keypoints": "keypoint
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """Which outputs are made of samples, and how."""
+    """The outputs that are made from samples."""
 
     names: tuple[str, ...]
     """Their names."""
@@ -71,7 +71,7 @@ class OutputPlan:
 
 @dataclass(frozen=True, eq=False)
 class SampleView:
-    """A sample with what several outputs need."""
+    """A sample with values that several outputs need."""
 
     sample: Sample
     """The sample."""
@@ -117,7 +117,7 @@ def _keypoints(view: SampleView) -> NDArray[np.float32]:
 
 
 def _image(view: SampleView) -> Any:
-    """Return the pixels, channels last; of masked arrays those that are stored."""
+    """Return the pixels, channels last; for masked arrays, the stored values."""
     pixels = view.sample["im"]
     if type(pixels) is np.ndarray or isinstance(pixels, list):
         return pixels

@@ -1,7 +1,7 @@
 """
 Writes a batch of arrays and tensors into shared memory, and reads it there without a copy.
 
-Arrays lie in the memory as they are. Everything else is pickled behind them, which is little.
+Arrays are stored as they are. The rest, which is small, is pickled after them.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ SMALL_BYTES = 1024
 #: Arrays begin at multiples of this number of bytes.
 ALIGNMENT = 64
 
-#: Factor by which memory grows beyond what is needed, since later batches may be a little larger.
+#: Factor of spare memory, because later batches may be a little larger.
 GROWTH = 1.25
 
 
 class Packed(NamedTuple):
-    """Where in a buffer the pickled part of a batch is."""
+    """The position of the pickled part of a batch in a buffer."""
 
     start: int
-    """Position of its first byte; the arrays lie before it."""
+    """Position of its first byte; the arrays come before it."""
     stop: int
     """Position after its last byte."""
 
@@ -117,7 +117,7 @@ class BatchWriter:
         return place
 
     def _find(self, raw: memoryview) -> int | None:
-        """Return the position of memory that lies in the buffer; None for any other."""
+        """Return the position of memory in the buffer; None if it is elsewhere."""
         first, last = _addresses(np.frombuffer(raw, np.uint8))
         for begin, end, start in self._places:
             if begin <= first and last <= end:
@@ -131,7 +131,7 @@ def read_batch(buffer: SharedBuffer, packed: Packed, copy: bool = False) -> Any:
     Args:
         buffer: the memory.
         packed: where the batch is.
-        copy: whether the arrays are copied to memory of their own.
+        copy: whether the arrays are copied to new memory.
     """
     table, content = ForkingPickler.loads(buffer.view(*packed))
     memory = buffer.view(0, packed.start)
@@ -141,13 +141,13 @@ def read_batch(buffer: SharedBuffer, packed: Packed, copy: bool = False) -> Any:
 
 
 class _Packer(ForkingPickler):
-    """Pickles tensors, and arrays with axes in another order, as the memory that they lie in."""
+    """Pickles tensors, and arrays with axes in another order, as their underlying memory."""
 
     def __init__(self, file: io.BytesIO, place: Callable[[Any], bool]) -> None:
         super().__init__(file, 5, True, place)
 
     def reducer_override(self, value: Any) -> Any:
-        """Return how a value is made again; NotImplemented for the usual way."""
+        """Return the function and arguments that restore a value; NotImplemented for the default."""
         if type(value) is np.ndarray:
             flags = value.flags
             if flags.c_contiguous or flags.f_contiguous or value.dtype.hasobject:
@@ -168,7 +168,7 @@ def _transpose(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _reduce_tensor(value: Any, torch: Any) -> Any:
-    """Return how a tensor is made again from an array of numpy."""
+    """Return the function and arguments that restore a tensor from a numpy array."""
     if type(value) is not torch.Tensor:
         return _as_subclass, (type(value), value.as_subclass(torch.Tensor), value.__dict__)
     plain = value.detach()
@@ -205,7 +205,7 @@ def _addresses(array: NDArray[Any]) -> tuple[int, int]:
 
 
 class Failure(NamedTuple):
-    """What went wrong in a worker."""
+    """An error in a worker."""
 
     error: Exception | None
     """The exception; None if it cannot be pickled."""
@@ -214,7 +214,7 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """Return what another process is to know of an exception.
+        """Return a description of an exception for another process.
 
         Args:
             error: what was caught.
@@ -228,8 +228,8 @@ class Failure(NamedTuple):
 
     def as_exception(self) -> Exception:
         """Return an exception of the same type, whose cause is the traceback in the worker."""
-        told = WorkerError(f"in a worker of the loader:\n\n{self.text}")
+        reported = WorkerError(f"in a worker of the loader:\n\n{self.text}")
         if self.error is None:
-            return told
-        self.error.__cause__ = told
+            return reported
+        self.error.__cause__ = reported
         return self.error

@@ -1,10 +1,10 @@
 """
-Keyed permutations of any size, of which any part can be computed without the rest.
+Keyed permutations of any size. Any part of one can be computed without the rest.
 
 A permutation of fewer than 2**16 numbers is the order of their keyed hashes. A larger one is a Feistel
 network over the next even number of bits, whose results beyond the end are passed through it again (cycle
 walking) until they fall inside. Neither depends on numpy's random generators, whose streams may change
-between its versions, so an order that was interrupted goes on as it began wherever it is continued.
+between its versions, so an order that was interrupted continues as it began wherever it is resumed.
 
 References:
     J. Black and P. Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002 (cycle walking).
@@ -38,7 +38,7 @@ _MASK = 2**64 - 1
 
 
 def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the SplitMix64 hash of each value, in place of the values.
+    """Return the SplitMix64 hash of each value, computed in place.
 
     Args:
         values: array that is overwritten.

@@ -138,7 +138,7 @@ def predict(
     size only. Memory holds one row of windows, not the image.
 
     Finished rows are kept in the folder ``out + '.partial'`` until the map is complete. After a crash or a
-    kill the same call goes on from there. It starts anew if the image or an argument was changed, except
+    kill the same call continues from there. It starts over if the image or an argument was changed, except
     ``batch_size`` and ``function``: **remove that folder if the function has changed**.
 
     Args:
@@ -166,7 +166,7 @@ def predict(
             or infinite values, or if another process writes the same map.
         MissingSourceError: if the folder of ``out``, or the image file, does not exist.
         SourceError: if the image file is damaged.
-        CacheError: if the map cannot be written, on a full disk for example.
+        CacheError: if the map cannot be written, for example because the disk is full.
 
     Example:
         >>> import os, tempfile
@@ -282,7 +282,7 @@ def _apply_all(job: _Job, first: int, batch_size: int) -> Iterator[tuple[Place, 
 
 
 def _read_all(job: _Job, first: int, batch_size: int) -> Iterator[tuple[list[Place], NDArray[Any]]]:
-    """Yield batches of windows with their pixels. Each batch is read while the one before it is used."""
+    """Yield batches of windows with their pixels. Each batch is read while the previous one is used."""
     places = (
         (row, column)
         for row in range(first, len(job.rows.starts))

@@ -26,34 +26,34 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import BaseContext
 
-#: Batches whose memory stays untouched: the one that was given last, and the one before.
+#: Batches whose memory is not reused yet: the last one returned, and the one before.
 HELD = 2
 
-#: Seconds within which a worker ends by itself when the ring is closed; then it is told to, then killed.
+#: Seconds that a worker has to exit after the ring is closed, before it is terminated, and then killed.
 GRACE_SECONDS = 1.0
 
 
 @dataclass(eq=False)
 class _Worker:
-    """A worker process as its parent sees it."""
+    """The parent's view of a worker process."""
 
     process: Any
     """The process."""
     connection: Connection
-    """Tasks go in here, and results come out."""
+    """The connection for tasks and results."""
     busy: int = 0
-    """Tasks that it has not finished."""
+    """Unfinished tasks."""
 
 
 class _Task(NamedTuple):
     """A batch that a worker loads."""
 
     run: int
-    """The loop that it is for."""
+    """The loop that needs it."""
     number: int
     """Its number in the loop."""
     worker: _Worker
-    """Who loads it."""
+    """The worker that loads it."""
 
 
 class Ring:
@@ -76,7 +76,7 @@ class Ring:
         self._dataset, self._collate, self._count, self._copy = dataset, collate, workers, copy
         self._n_slots = depth if copy else depth + HELD
         self._runs = itertools.count()
-        SharedBuffer()  # raises now what would be raised at the start of the first loop
+        SharedBuffer()  # Raise errors now rather than at the start of the first loop.
         self._begin_anew()
 
     def _begin_anew(self) -> None:
@@ -86,7 +86,7 @@ class Ring:
         self._free: deque[int] = deque()
         self._held: deque[int] = deque()
         self._tasks: dict[int, _Task] = {}
-        # What was loaded for the present loop and is not due yet, by its number in the loop.
+        # Batches of the current loop that were loaded ahead, by their numbers.
         self._ready: dict[int, tuple[int, int, Packed]] = {}
         self._finalizer: Any = None
         self._pid = 0
@@ -110,7 +110,7 @@ class Ring:
                 if len(self._held) == HELD:
                     self._free.append(self._held.popleft())
                 while due not in self._ready:
-                    # At first, all memory may be in use for a loop that was broken off.
+                    # All memory may still be in use for an interrupted loop.
                     if self._submit(batches, run, begun) and not self._is_coming(run, due):
                         return
                     if due not in self._ready:
@@ -118,7 +118,7 @@ class Ring:
                 self._submit(batches, run, begun)
                 found, error = self._open(*self._ready.pop(due))
             except BaseException:
-                # Ctrl-C may have come in the middle of a message.
+                # Ctrl-C may have interrupted a message.
                 self.close()
                 raise
             if error is not None:
@@ -126,11 +126,11 @@ class Ring:
             yield found
 
     def _is_coming(self, run: int, number: int) -> bool:
-        """Return whether a batch was given to a worker, and not yet to the caller."""
+        """Return whether a batch is still in a worker, or waits to be returned."""
         return number in self._ready or any(task[:2] == (run, number) for task in self._tasks.values())
 
     def _submit(self, batches: Iterator[Sequence[Any]], run: int, numbers: Iterator[int]) -> bool:
-        """Give work to the workers while there is memory for it, and return whether that is all work."""
+        """Send tasks to the workers while there is memory for them, and return whether all tasks are sent."""
         while self._free:
             keys = next(batches, None)
             if keys is None:
@@ -147,7 +147,7 @@ class Ring:
         return False
 
     def _receive(self, run: int) -> None:
-        """Wait for results, and note those of the present loop."""
+        """Wait for results, and store those of the current loop."""
         by_connection = {worker.connection: worker for worker in self._workers}
         sentinels = [worker.process.sentinel for worker in self._workers]
         found = wait([*by_connection, *sentinels])
@@ -162,13 +162,13 @@ class Ring:
             if task.run == run:
                 self._ready[task.number] = slot, done, Packed(start, stop)
             else:
-                # It was loaded for a loop that was broken off.
+                # It was loaded for an interrupted loop.
                 self._free.append(slot)
         if not connections:
             self._raise_ended()
 
     def _open(self, slot: int, done: int, packed: Packed) -> tuple[Any, Exception | None]:
-        """Return the batch of a slot, or the error instead of which there is none."""
+        """Return the batch in a slot, or the error that occurred instead."""
         found = read_batch(self._slots[slot], packed, copy=self._copy or not done)
         if self._copy or not done:
             self._free.append(slot)
@@ -177,7 +177,7 @@ class Ring:
         return (found, None) if done else (None, found.as_exception())
 
     def _raise_ended(self) -> None:
-        """Say which worker has ended.
+        """Raise an error that names the worker that has died.
 
         Raises:
             WorkerError: always.
@@ -195,7 +195,7 @@ class Ring:
         raise WorkerError("a worker process of the loader has closed its connection")
 
     def _start(self) -> None:
-        """Start the workers unless they run, or belong to the parent of this process."""
+        """Start the workers, unless they are running or belong to the parent of this process."""
         if self._finalizer is not None and self._finalizer.alive and self._pid == os.getpid():
             return
         self._begin_anew()
@@ -277,7 +277,7 @@ def _end_workers(workers: list[_Worker], pid: int) -> None:
 
 
 class _BlockedInterrupt:
-    """Holds Ctrl-C back while processes are started, until each of them has decided to ignore it."""
+    """Blocks Ctrl-C while processes are started, until each of them ignores it."""
 
     def __enter__(self) -> None:
         self._mask = None

@@ -1,5 +1,5 @@
 """
-The index of a sample, which also says where in which epoch the sample stands.
+The index of a sample, with its epoch and its position in the epoch.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class SampleIndex(int):
 
     @classmethod
     def coerce(cls, index: Any) -> SampleIndex:
-        """Return an index as it is, and a bare integer as that position of epoch 0.
+        """Return an index unchanged, and a plain integer as a position of epoch 0.
 
         Raises:
-            ArgumentTypeError: if it is no integer.
+            ArgumentTypeError: if it is not an integer.
         """
         if isinstance(index, cls):
             return index

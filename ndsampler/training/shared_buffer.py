@@ -1,5 +1,5 @@
 """
-Memory that processes share, without a name that could be left behind.
+Anonymous memory that processes share, so that nothing is left behind.
 
 The memory is a file without a directory entry, so the system frees it when the last process that has it open
 ends, however it ends. It is not limited by the size of ``/dev/shm``, and it can grow.
@@ -18,7 +18,7 @@ from ndsampler.errors import UnsupportedTaskError
 
 
 class SharedBuffer:
-    """A growing piece of memory that a process shares with those that it starts.
+    """Growing memory that a process shares with the processes that it starts.
 
     Raises:
         UnsupportedTaskError: if the system offers no such memory.
@@ -42,7 +42,7 @@ class SharedBuffer:
         weakref.finalize(self, os.close, descriptor)
 
     def reserve(self, size: int) -> None:
-        """Make the memory at least so large; what it holds stays.
+        """Grow the memory to a size; its content is kept.
 
         Args:
             size: in bytes.
@@ -56,11 +56,11 @@ class SharedBuffer:
         if stated < size:
             stated = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
             if hasattr(os, "posix_fallocate"):
-                # Memory that is only promised could be missing when it is written, which kills a process.
+                # Without a reservation, a write could fail for lack of memory, which kills the process.
                 os.posix_fallocate(self._descriptor, 0, stated)
             else:
                 os.ftruncate(self._descriptor, stated)
-        # Views of the former map keep it alive; it shows the same memory.
+        # Views of the previous map keep it alive; it maps the same memory.
         self._map = mmap.mmap(self._descriptor, stated)
         self.size = stated
 
@@ -75,7 +75,7 @@ class SharedBuffer:
         return memoryview(b"" if self._map is None else self._map)[start:stop]
 
     def __getstate__(self) -> Any:
-        # Works while a process is started, which inherits the file.
+        # Only works while a process is being started, because that process inherits the file.
         return reduction.DupFd(self._descriptor)  # type: ignore[attr-defined, unused-ignore]
 
     def __setstate__(self, state: Any) -> None:

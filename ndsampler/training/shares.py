@@ -1,5 +1,5 @@
 """
-The share of each class in an epoch: what users ask for, as numbers that sum to one.
+The share of each class in an epoch: converts what users ask for to numbers that sum to one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Weights = Literal["equal", "inverse", "sqrt"] | Mapping[Any, float] | ArrayLike | None
 
-#: What a class with so many items weighs among its siblings.
+#: The weight of a class among its siblings, by its number of items.
 RULES: dict[str, Callable[[int], float]] = {
     "equal": lambda count: 1.0,
     "inverse": lambda count: 1.0 / count,
@@ -34,7 +34,7 @@ RULES: dict[str, Callable[[int], float]] = {
 
 @dataclass(frozen=True, eq=False)
 class ClassShare:
-    """A class that draws are made from."""
+    """A class that items are drawn from."""
 
     label: Any
     """The label of its items."""
@@ -152,7 +152,7 @@ def _listed(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
 
 
 def _stated(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any, Fraction]:
-    """Return shares of which a dictionary states some; the others divide the rest."""
+    """Return all shares when a dictionary states some of them; the others divide the rest."""
     unknown = [label for label in weights if label not in counts]
     if unknown:
         raise ArgumentError(
@@ -202,7 +202,7 @@ def _divide_tree(counts: Mapping[Any, int], weights: Weights, tree: CategoryTree
         nodes, parent, share = pending.pop()
         siblings = {node: below[node] for node in nodes if below[node]}
         if parent is not None and counts.get(parent):
-            # The items of the parent itself stand beside its children.
+            # Items of the parent itself count as another child.
             siblings = {parent: counts[parent], **siblings}
         divided = _divide(siblings, _weights_of(weights, siblings))
         inner = []
@@ -217,7 +217,7 @@ def _divide_tree(counts: Mapping[Any, int], weights: Weights, tree: CategoryTree
 
 
 def _weights_of(weights: Weights, siblings: Mapping[Any, int]) -> Weights:
-    """Return the weights that concern some siblings."""
+    """Return the weights of some siblings."""
     if not isinstance(weights, Mapping):
         return weights
     stated = {label: weights[label] for label in siblings if label in weights}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Split", "spatial_split"]
 
-#: Side of the only cell of a source that is not cut: larger than any image.
+#: Side of the single cell of a source that is not divided: larger than any image.
 _WHOLE = 2**40
 
 #: Rows and columns into which ``by='block'`` cuts an image.
@@ -36,8 +36,8 @@ BLOCKS = 8
 class Split:
     """A part of a dataset: whole images, or blocks of them. :func:`spatial_split` makes splits.
 
-    A window lies in a split if all of its pixels do, and no pixel of another split is within half of the
-    buffer. What lies outside the image does not count.
+    A window is in a split if all of its pixels are, and no pixel of another split is within half of the
+    buffer. Pixels outside the image do not count.
 
     Args:
         places: the images and their sources.
@@ -113,7 +113,7 @@ class Split:
         return WindowBoxes(gids, ltrb[cell], np.zeros(len(gids), bool), np.arange(len(gids)))
 
     def is_warped(self, space: str) -> bool:
-        """Return whether a matrix leads from a space of the images to that of the cells.
+        """Return whether a matrix maps a space of the images to that of the cells.
 
         Args:
             space: ``'image'`` or ``'video'``.
@@ -121,14 +121,14 @@ class Split:
         return bool(self._places.from_image if space == "image" else self._places.from_video)
 
     def select(self, targets: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the targets whose windows lie in the split.
+        """Return the targets whose windows are in the split.
 
         Args:
             targets: targets of a grid or a pool: with ``slices``, ``space_slice``, ``bbox``, or a center and
                 a size. A target without any is a whole image.
 
         Raises:
-            ArgumentError: if the window of a target is stated in another way.
+            ArgumentError: if the window of a target cannot be understood.
         """
         targets = list(targets)
         windows = WindowBoxes.from_targets(targets)
@@ -207,10 +207,10 @@ def _check_fractions(fractions: Any) -> NDArray[np.float64]:
 
 
 def _check_by(by: Any, margin: int) -> tuple[int, int] | None:
-    """Return (height, width) of blocks in pixels, 0 for a share of the image; None for whole images.
+    """Return (height, width) of blocks in pixels, 0 for a fraction of the image; None for whole images.
 
     Raises:
-        ArgumentError: if ``by`` is invalid, or does not go with the buffer.
+        ArgumentError: if ``by`` is invalid, or cannot be combined with the buffer.
     """
     if isinstance(by, str) and by in ("image", "video"):
         if margin:
@@ -227,7 +227,7 @@ def _check_by(by: Any, margin: int) -> tuple[int, int] | None:
 
 
 def _unit_keys(images: ImageTable, by_video: bool) -> list[Hashable]:
-    """Return what each image is divided with: its video, or itself."""
+    """Return the unit that each image is divided with: its video, or itself."""
     vidids = images.vidids.tolist()
     return [
         ("video", vidid) if by_video and vidid != NO_ID else ("image", gid)
@@ -236,7 +236,7 @@ def _unit_keys(images: ImageTable, by_video: bool) -> list[Hashable]:
 
 
 def _join_files(dset: Any, images: ImageTable, keys: list[Hashable]) -> NDArray[np.int64]:
-    """Return the number of the unit of each image, where units that share a file are one."""
+    """Return the number of the unit of each image; units that share a file are joined."""
     parents: dict[Hashable, Hashable] = {}
 
     def find(key: Hashable) -> Hashable:
@@ -265,7 +265,7 @@ def _number(keys: Iterable[Hashable]) -> NDArray[np.int64]:
 
 
 def _cut_places(dset: Any, images: ImageTable) -> Places:
-    """Return the videos, and the images that belong to none, as places that can be cut."""
+    """Return the videos, and the images without a video, as places that can be divided."""
     images.require_sizes()
     sizes = np.stack([images.heights, images.widths], axis=1).astype(np.int64)
     keys: list[Hashable] = []

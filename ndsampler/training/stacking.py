@@ -59,7 +59,7 @@ def stack_samples(
 
 
 def _stack(values: list[Any], allocate: Allocate, ready: NDArray[Any] | None) -> Any:
-    """Return arrays, or tensors, of one size and type as one; others as they are."""
+    """Stack arrays or tensors of one size and type; return others unchanged."""
     torch: Any = sys.modules.get("torch")
     is_tensor = torch is not None and all(isinstance(value, torch.Tensor) for value in values)
     arrays = [value.as_subclass(torch.Tensor).numpy() for value in values] if is_tensor else values
@@ -67,7 +67,7 @@ def _stack(values: list[Any], allocate: Allocate, ready: NDArray[Any] | None) ->
         return values
     if len({(array.shape, array.dtype) for array in arrays}) > 1:
         return values
-    # The axes keep their order in memory, so that nothing is transposed: channels often lie last.
+    # Keep the order of the axes in memory, often with channels last, so that nothing is transposed.
     first = arrays[0]
     axes = sorted(range(first.ndim), key=lambda axis: -abs(first.strides[axis]))
     shape = (len(arrays), *(first.shape[axis] for axis in axes))

@@ -56,7 +56,7 @@ class BandStatistics:
     """(bands, 2) lower and upper end of the interval of confidence of the deviation."""
 
     confidence: float
-    """Share of such intervals that cover the value of all pixels."""
+    """The confidence level of the intervals."""
 
     windows: int
     """Number of tiles that were read."""
@@ -68,7 +68,8 @@ class BandStatistics:
         """Return the transform that normalizes samples, as Python code.
 
         Args:
-            divisor: what the pixels are divided by before: 255 for a transform of floats from 0 to 1.
+            divisor: the number by which pixels are divided beforehand: 255 for a transform of floats from 0
+                to 1.
 
         Example:
             >>> one = np.ones(1)
@@ -223,7 +224,7 @@ class _Design:
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """What was read of the sampled tiles."""
+    """Sums over the sampled tiles."""
 
     totals: Totals
     """(n, bands) sums over the pixels of each tile."""

@@ -88,7 +88,7 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch; of the next one after a state was loaded that leaves nothing of its epoch."""
+        """Number of the epoch. After loading the state of a complete epoch, that of the next one."""
         return self._epoch + (self._begin >= len(self.order))
 
     @property
@@ -98,7 +98,7 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
         return blake2b("/".join(parts).encode(), digest_size=8).hexdigest()
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of an epoch; nothing changes if it is the present one.
+        """Go to the beginning of an epoch. Nothing changes if it is the current one.
 
         Args:
             epoch: its number, from 0.
@@ -117,7 +117,7 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
         self._run = None
 
     def __len__(self) -> int:
-        """Return how many indexes the next iteration gives this rank: fewer after a state was loaded."""
+        """Return the number of indexes in the next iteration; fewer after a state was loaded."""
         return self._count(0 if self._ended else self._begin)
 
     def _count(self, begin: int) -> int:
@@ -128,13 +128,13 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
         return left // self.world_size if self.uneven == "drop" else -(-left // self.world_size)
 
     def __iter__(self) -> Iterator[SampleIndex]:
-        """Return an iterator from where the state says; after a complete iteration, from the beginning."""
+        """Return an iterator from the loaded state, or from the beginning."""
         self._go_to(self._epoch, 0 if self._ended else self._begin)
         self._run = run = object()
         return self._indexes(run)
 
     def _indexes(self, run: object) -> Iterator[SampleIndex]:
-        """Yield the indexes of one iteration, and note how many as long as no other one has begun."""
+        """Yield the indexes of one iteration, and count them until another iteration begins."""
         epoch, begin, count = self._epoch, self._begin, self._count(self._begin)
         for start in range(0, count, CHUNK):
             steps = np.arange(start, min(start + CHUNK, count))
@@ -149,11 +149,11 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
             self._ended = True
 
     def state_dict(self, step: int | None = None, batch_size: int | None = None) -> dict[str, Any]:
-        """Return what :meth:`load_state_dict` needs to go on from here: under 200 bytes.
+        """Return the state that :meth:`load_state_dict` needs to continue from here, in less than 200 bytes.
 
         Without arguments, the position is what was taken from this sampler. A ``DataLoader`` takes indexes
-        ahead of the batches that it returns, so the training loop has to say how far it is; torchdata's
-        ``StatefulDataLoader`` asks at the right time by itself. All ranks have the same state after the same
+        ahead of the batches that it returns, so the training loop has to state its position; torchdata's
+        ``StatefulDataLoader`` calls this at the right time. All ranks have the same state after the same
         number of steps; with ``uneven='keep'``, save that of rank 0, which has the most.
 
         Args:
@@ -185,15 +185,15 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
         return min(position, length)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go to where a state was taken.
+        """Continue from a saved state.
 
-        If that was the end of an epoch, the next iteration is empty; :meth:`set_epoch` goes on as always.
+        If that was the end of an epoch, the next iteration is empty; :meth:`set_epoch` continues as always.
 
         Args:
             state_dict: what :meth:`state_dict` returned, under any number of ranks.
 
         Raises:
-            ArgumentError: if it is no such state, or of another seed, order or dataset.
+            ArgumentError: if it is not such a state, or belongs to another seed, order or dataset.
         """
         state = _checked(state_dict)
         if state["seed"] != self.order.seed:
@@ -202,8 +202,8 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
             )
         if state["fingerprint"] != self.fingerprint:
             raise ArgumentError(
-                f"the state is of other targets: its fingerprint is {state['fingerprint']}, theirs is "
-                f"{self.fingerprint}; go on with the same dataset, targets, groups, weights and length"
+                f"the state is of other targets: its fingerprint is {state['fingerprint']}, and theirs is "
+                f"{self.fingerprint}; continue with the same dataset, targets, groups, weights and length"
             )
         self._go_to(int(state["epoch"]), min(int(state["position"]), len(self.order)))
 
@@ -223,7 +223,7 @@ def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
 
 
 def _checked(state: Any) -> Mapping[str, Any]:
-    """Return a state, or say what is wrong with it."""
+    """Return a state if it is valid."""
     if not isinstance(state, Mapping):
         raise ArgumentTypeError(f"the state is a {type(state).__name__}; expected a dictionary")
     for key in ("seed", "epoch", "position"):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Targets whose text goes into the fingerprint of a list.
 WITNESSES = 256
 
-#: What a seed is for, so that two purposes never share a random stream.
+#: Purposes of seeds, so that no two purposes share a random stream.
 NEGATIVE, TRANSFORM = range(2)
 
 
@@ -34,13 +34,13 @@ class TargetSource:
         sampler: where the targets are loaded from.
         targets: ``'positives'`` or ``'pool'``; what ``new_sample_grid`` returned; a sequence of targets; or a
             function of epoch and position.
-        window_dims: (height, width) that is laid over each target; None to leave them as they are.
-        options: further keys that are laid over each target.
+        window_dims: (height, width) that is added to each target; None to leave them as they are.
+        options: further keys that are added to each target.
         seed: decides the negatives.
 
     Raises:
         ArgumentError: for an unknown pool, or without any target.
-        ArgumentTypeError: if the targets are nothing of this kind.
+        ArgumentTypeError: if the targets have any other type.
 
     Example:
         >>> import ndsampler
@@ -73,7 +73,7 @@ class TargetSource:
         if self._given == "pool":
             return self.sampler.n_samples
         if callable(self._given):
-            raise ArgumentTypeError("targets is a function, which has no length; EpochOrder states one")
+            raise ArgumentTypeError("targets is a function and has no length; the EpochOrder has one")
         return len(self._given)
 
     @property
@@ -85,7 +85,7 @@ class TargetSource:
         """Return the target of a sample.
 
         Args:
-            index: which target; below 0, a negative that is drawn by epoch and position alone.
+            index: the target. Below 0, a negative that depends on epoch and position only.
 
         Raises:
             OutOfRangeError: if there are not that many targets.
@@ -96,7 +96,7 @@ class TargetSource:
         return {**self.stated(index), **self.overlay}
 
     def stated(self, index: SampleIndex) -> dict[str, Any]:
-        """Return a target as it was stated.
+        """Return a target as the user stated it.
 
         Raises:
             OutOfRangeError: if there are not that many targets.
@@ -108,19 +108,19 @@ class TargetSource:
         if callable(given):
             return given(index.epoch, index.g)
         if index >= len(given):
-            raise OutOfRangeError(f"target {int(index)} is asked for; expected 0 to {len(given) - 1}")
+            raise OutOfRangeError(f"target {int(index)} was requested; expected 0 to {len(given) - 1}")
         return given[int(index)]
 
     def _negative(self, index: SampleIndex) -> dict[str, Any]:
         """Return the negative of a position."""
-        # Of numpy's generators, RandomState alone has streams that never change.
+        # RandomState is the only generator of numpy whose streams never change.
         rng = np.random.RandomState(make_key(self.seed, NEGATIVE, index.epoch, index.g) % 2**32)
         result: dict[str, Any] = self._negatives.draw(1, rng, exact=True).iloc[0]
         return result
 
     @cached_property
     def _negatives(self) -> NegativeSource:
-        """What negatives are drawn from."""
+        """The source of negatives."""
         regions, dims = self.sampler.regions, self.window_dims
         window = None if dims is None or isinstance(dims, str) else window_pair(dims, "negatives")
         anchors = np.empty((0, 2)) if window else regions.neg_anchors
@@ -160,7 +160,7 @@ def _understand(targets: Any) -> str | Sequence[dict[str, Any]] | Callable[[int,
     if isinstance(targets, Sequence):
         return targets
     raise ArgumentTypeError(
-        f"targets is a {type(targets).__name__}; expected the name of a pool, what new_sample_grid returns, "
+        f"targets is of type {type(targets).__name__}; expected a pool's name, a grid of new_sample_grid, "
         "a list of targets, or a function of (epoch, g)"
     )
 

@@ -56,11 +56,11 @@ def seeded(seed: int) -> Iterator[None]:
 def takes_keywords(transform: Callable[..., Any]) -> bool:
     """Return whether a transform takes keywords, as in albumentations: ``transform(image=..., mask=...)``.
 
-    This is so if it has an argument ``image``, or takes keywords and no positional argument by name. A module
+    It does if it has an argument ``image``, or takes keywords and no positional argument by name. A module
     of torch is always called with one dictionary.
 
     Args:
-        transform: what will be called.
+        transform: the callable.
 
     Raises:
         ArgumentTypeError: if it cannot be called.
@@ -70,7 +70,7 @@ def takes_keywords(transform: Callable[..., Any]) -> bool:
         (True, False)
     """
     if not callable(transform):
-        raise ArgumentTypeError(f"transform is a {type(transform).__name__}; expected something to call")
+        raise ArgumentTypeError(f"transform is a {type(transform).__name__}; expected a callable")
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(transform, torch.nn.Module):
         return False
@@ -90,7 +90,7 @@ def call_with_keywords(transform: Callable[..., Any], arrays: dict[str, Any], se
         transform: gets ``image`` as (height, width, channels), ``mask`` as (height, width), ``masks`` as a
             list of those, ``bboxes`` as ``pascal_voc``, ``labels``, and ``keypoints`` as (points, 2) ``xy``.
         arrays: the outputs by name.
-        seed: for transforms that hold a generator of their own.
+        seed: for transforms that have their own generator.
 
     Returns:
         The outputs after it.
@@ -113,7 +113,7 @@ def call_with_keywords(transform: Callable[..., Any], arrays: dict[str, Any], se
 
 
 def _restored(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Return what a transform returned in the form of the outputs before it."""
+    """Return the results of a transform in the form of the outputs that it was given."""
     dims = np.shape(found["image"])[:2] if "image" in found else None
     if "boxes" in found:
         found["boxes"] = np.asarray(found["boxes"], dtype=np.float32).reshape(-1, 4)

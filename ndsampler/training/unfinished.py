@@ -1,8 +1,8 @@
 """
-A map that is being written, in a folder beside it, so that a run that was killed can be resumed.
+Writes a map in a folder next to it, so that a run that was killed can be resumed.
 
-The folder holds the finished rows of tiles, and a file that says how many there are and what they were made
-from. The folder is locked while a process writes the map. It disappears when the map gets its name.
+The folder contains the finished rows of tiles, and a file with their number and their source. The folder is
+locked while a process writes the map. It disappears when the map gets its name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["UnfinishedMap"]
 
 logger = get_logger(__name__)
 
-#: What is added to the path of a map for the folder in which it is written.
+#: Suffix of the folder in which a map is written, after the path of the map.
 SUFFIX = ".partial"
 
 #: Names of the files in the folder.
@@ -44,7 +44,7 @@ class UnfinishedMap:
 
     Args:
         path: path of the map.
-        plan: what the map is made from, as JSON holds it. Rows of another plan are thrown away.
+        plan: a description of the source of the map, for JSON. Rows of another plan are discarded.
         dims: (height, width) of the map.
 
     Raises:
@@ -79,7 +79,7 @@ class UnfinishedMap:
 
     @property
     def values(self) -> tuple[int, np.dtype[Any]] | None:
-        """Bands of the map and type of its values; None before the first window."""
+        """Number of bands of the map and type of its values; None before the first window."""
         return None if self._file is None else (self._file.shape[2], self._file.dtype)
 
     def begin(self, bands: int, dtype: np.dtype[Any]) -> None:
@@ -94,13 +94,13 @@ class UnfinishedMap:
         self._save_state()
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Begin to write the next rows of the map, when those before them are written.
+        """Start to write the next rows of the map, once the previous ones are written.
 
         Args:
-            rows: (n, width, bands) values, which must not be changed any more.
+            rows: (n, width, bands) values, which must not be modified afterwards.
 
         Raises:
-            OSError: if the rows before them could not be written, on a full disk for example.
+            OSError: if the previous rows could not be written, for example because the disk is full.
         """
         self._wait()
         self._writing = self._writer.submit(self._write, rows)
@@ -132,11 +132,11 @@ class UnfinishedMap:
             resampling: GDAL's name of the method that makes the overviews.
 
         Raises:
-            CacheError: if the map cannot be written, on a full disk for example.
+            CacheError: if the map cannot be written, for example because the disk is full.
         """
         self._wait()
         assert self._file is not None
-        self._file.keep(self._file.tile_rows)  # without the overviews of a run that was killed here
+        self._file.keep(self._file.tile_rows)  # remove the overviews of a run that was killed here
         if georeference:
             write_georeference(self._file.path, georeference)
         options = {**_OPTIONS, "NUM_THREADS": encoder_threads()}
@@ -150,7 +150,7 @@ class UnfinishedMap:
         self._remove()
 
     def _next_tiles(self, first: int, count: int) -> int:
-        """Return the index behind the rows that fill the next row of tiles; 0 if they are not complete.
+        """Return the index after the rows that fill the next row of tiles; 0 if they are incomplete.
 
         Args:
             first: index of the first of these rows.
@@ -160,7 +160,7 @@ class UnfinishedMap:
         return stop if first < stop <= count else 0
 
     def _open(self, bands: int, dtype: np.dtype[Any]) -> None:
-        """Open the file of the tiles, and cut it back to the rows that are known to be whole."""
+        """Open the file of the tiles, and truncate it to the rows that are known to be complete."""
         assert self._state is not None
         self._file = TileFile(os.path.join(self.folder, _TILES), (*self._dims, bands), dtype)
         self._file.keep(self._state["tile_rows"])
@@ -186,7 +186,7 @@ class UnfinishedMap:
         return state
 
     def _save_state(self) -> None:
-        """Write the state, so that it is there in full or not at all."""
+        """Write the state atomically."""
         path = os.path.join(self.folder, _STATE)
         with open(path + ".new", "w", encoding="utf-8") as file:
             json.dump(self._state, file)
@@ -195,7 +195,7 @@ class UnfinishedMap:
         os.replace(path + ".new", path)
 
     def _remove(self) -> None:
-        """Remove the folder, unless it holds files of others."""
+        """Remove the folder, unless it contains other files."""
         for name in (_TILES, _STATE, f"{_STATE}.new", _LOCK):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.folder, name))

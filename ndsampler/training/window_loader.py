@@ -33,7 +33,7 @@ class WindowLoader:
 
     Worker processes are started by the first loop and stay for the next ones. They write batches into a
     ring of shared memory, from which the loop gets them without pickling or a copy: the arrays and tensors
-    of a batch are **valid until the next but one batch is asked for**. Ask for ``copy=True``, or copy them,
+    of a batch are **valid until the next but one batch is asked for**. Pass ``copy=True``, or copy them,
     to keep them longer.
 
     The ring has memory for ``depth + 2`` batches, each as large as the largest so far. It has no name in the
@@ -112,7 +112,7 @@ class WindowLoader:
     def __iter__(self) -> Iterator[Any]:
         """Return an iterator from where the state says; after a complete loop, from the beginning.
 
-        It ends the loop before, if that was broken off.
+        A previous loop that was interrupted is ended.
         """
         self._run = next(self._runs)
         self._consumed = 0
@@ -126,14 +126,14 @@ class WindowLoader:
         for _ in range(-(-count // self.batch_size)):
             if run != self._run:
                 raise ArgumentError(
-                    "another loop over this loader has begun, or it was sent to another place; begin anew"
+                    "another loop over this loader has begun, or a state was loaded; start a new loop"
                 )
             batch = next(batches)
             if pin is None:
                 pin = _choose_pin(self.pin_memory)
             self._consumed += 1
             yield pin(batch)
-        # The sampler notes that the epoch is complete when it is asked for more.
+        # Asking for another index lets the sampler notice that the epoch is complete.
         next(indexes, None)
 
     def _keys(self, indexes: Iterator[Any], count: int) -> Iterator[list[Any]]:
@@ -159,7 +159,7 @@ class WindowLoader:
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of an epoch; nothing changes if it is the present one.
+        """Go to the beginning of an epoch. Nothing changes if it is the current one.
 
         Args:
             epoch: its number, from 0.
@@ -176,21 +176,21 @@ class WindowLoader:
             self._run = self._consumed = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what :meth:`load_state_dict` needs to go on after the last batch that was given.
+        """Return the state with which :meth:`load_state_dict` continues after the last returned batch.
 
         Batches that workers have loaded ahead do not count.
         """
         return self.sampler.state_dict(step=self._consumed, batch_size=self.batch_size)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go to where a state was taken, with any number of workers and ranks, and any batch size.
+        """Continue from a saved state, with any number of workers and ranks, and any batch size.
 
         Args:
             state_dict: what :meth:`state_dict` returned, of this class or of
                 :class:`ndsampler.training.TargetSampler`.
 
         Raises:
-            ArgumentError: if it is no such state, or of another seed, order or dataset.
+            ArgumentError: if it is not such a state, or belongs to another seed, order or dataset.
         """
         self.sampler.load_state_dict(state_dict)
         self._epoch, self._run, self._consumed = state_dict["epoch"], 0, 0
@@ -208,7 +208,7 @@ class WindowLoader:
 
 
 class _Collate:
-    """A function of samples alone, called like one that gets memory too; it can be pickled.
+    """Adapts a function of samples to the interface of functions that also get memory. It can be pickled.
 
     Args:
         function: makes a batch of a list of samples.
@@ -222,7 +222,7 @@ class _Collate:
 
 
 def _check_count(name: str, value: Any, least: int, most: int | None) -> int:
-    """Return a number of something as an ``int``.
+    """Return a count as an ``int``.
 
     Raises:
         ArgumentError: if it is not a whole number, or out of range.
@@ -235,13 +235,13 @@ def _check_count(name: str, value: Any, least: int, most: int | None) -> int:
 
 
 def _choose_pin(wanted: bool | None) -> Callable[[Any], Any]:
-    """Return the function that pins batches, or leaves them. Workers are forked before this uses CUDA."""
+    """Return a function that pins batches or leaves them. Call it after workers were forked."""
     torch = require("torch", "torch", "WindowLoader")
     return _pin if (torch.cuda.is_available() if wanted is None else wanted) else _leave
 
 
 def _leave(batch: Any) -> Any:
-    """Return a batch as it is."""
+    """Return a batch unchanged."""
     return batch
 
 

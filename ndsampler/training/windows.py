@@ -21,7 +21,7 @@ __all__ = ["SPACES", "WindowBoxes"]
 #: The spaces that windows are stated in.
 SPACES: tuple[Literal["image", "video"], ...] = ("image", "video")
 
-#: Border of a window that is open on a side: beyond any image.
+#: Bound of a window that is open on a side, larger than any image.
 _FAR = 1e10
 
 #: Left, top, right, bottom.
@@ -52,7 +52,7 @@ class WindowBoxes:
             targets: targets of grids or pools.
 
         Raises:
-            ArgumentError: if a target names no image, or states its window in another way.
+            ArgumentError: if a target names no image, or its window cannot be understood.
 
         Example:
             >>> boxes = WindowBoxes.from_targets([{'gid': 3, 'cx': 8, 'cy': 6, 'width': 4, 'height': 2}])
@@ -91,7 +91,7 @@ def _images_of(target: Any) -> tuple[list[int], bool]:
 
 
 def _box_of(target: dict[str, Any]) -> Box:
-    """Return the box around the window of a target, the largest that rounding may give."""
+    """Return the largest box that the window of a target may have after rounding."""
     slices = target.get("slices", target.get("space_slice"))
     if slices is not None:
         (top, bottom), (left, right) = (_bounds(part, target) for part in tuple(slices)[:2])
@@ -125,7 +125,7 @@ def _number(value: Any, target: dict[str, Any]) -> float:
 
 
 def _not_understood(target: dict[str, Any]) -> ArgumentError:
-    """Return what to raise for a window that is stated in an unknown way."""
+    """Return the error for a window that cannot be understood."""
     return ArgumentError(
         f"the window of the target {target!r} is not understood; expected slices, a space_slice, a bbox, or "
         "cx, cy, width and height"

@@ -1,5 +1,5 @@
 """
-What a worker process of a :class:`ndsampler.training.WindowLoader` does.
+The worker processes of a :class:`ndsampler.training.WindowLoader`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from ndsampler.training.shared_buffer import SharedBuffer
 
-#: Seconds after which a worker without work looks whether its parent is still there.
+#: Interval in seconds at which an idle worker checks whether its parent is alive.
 POLL_SECONDS = 2.0
 
-#: A task: number of the slot, and where in it the keys of the batch are.
+#: A task: number of the slot, and the position of the batch's keys in it.
 TASK = struct.Struct("=iqq")
 
-#: A result: number of the slot, 1 if it holds a batch or 0 for a failure, and where that is.
+#: A result: number of the slot, 1 for a batch or 0 for a failure, and its position.
 RESULT = struct.Struct("=iiqq")
 
 
@@ -41,14 +41,14 @@ def run_worker(
     collate: Callable[..., Any],
     slots: Sequence[SharedBuffer],
 ) -> None:
-    """Load batches until the parent closes its end of the connection, or ends.
+    """Load batches until the parent closes its end of the connection or exits.
 
     Args:
-        connection: tasks come in here, and results go out.
-        others: connections that a fork inherited and that belong to the parent.
-        dataset: gives the samples.
+        connection: receives tasks and sends results.
+        others: connections of the parent that a fork has inherited.
+        dataset: loads the samples.
         collate: makes a batch of samples. It gets a function that allocates arrays in the shared memory, and
-            the array there that images may lie in already.
+            the array in that memory that may already contain the images.
         slots: the memory of the batches.
     """
     parent = os.getppid()
@@ -66,7 +66,7 @@ def run_worker(
 
 
 def _prepare_process() -> None:
-    """Leave Ctrl-C to the parent, and work with one thread and random numbers of its own."""
+    """Leave Ctrl-C to the parent, use one thread, and seed this process's own random numbers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
@@ -94,7 +94,7 @@ def load_batch(
     """Load a batch into a slot.
 
     Args:
-        dataset: gives the samples.
+        dataset: loads the samples.
         keys: of the samples.
         collate: see :func:`run_worker`.
         slot: the memory of the batch.
@@ -111,7 +111,7 @@ def load_batch(
 
 
 def fetch(dataset: Any, keys: Sequence[Any]) -> list[Any]:
-    """Return samples of a dataset, at once if it can do that.
+    """Return samples of a dataset, with a single call if the dataset supports it.
 
     Args:
         dataset: has ``__getitems__`` or ``__getitem__``.

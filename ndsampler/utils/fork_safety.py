@@ -145,7 +145,7 @@ class ForkGate:
 
     @property
     def __exit__(self) -> Leave:
-        """What ``with`` calls at the end of a block: an object of its own for each block.
+        """What ``with`` calls at the end of a block: a separate object for each block.
 
         ``with`` asks for it before it enters, and drops it when it has called it or an exception has passed.
         While this property runs, the thread counts as inside, as in a decorated function.

@@ -1,4 +1,4 @@
-"""Numbers, sizes, durations, tables and names as text for people to read."""
+"""Numbers, sizes, durations, tables and names as text for display."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class HashIdentifiable:
       of (the id alone will do);
     * define ``_hashid``: the id itself, on the class or on the instance.
 
-    Inheritance is cooperative: keyword arguments go on to the next class.
+    Inheritance is cooperative: keyword arguments continue to the next class.
 
     Args:
         **kwargs: for the next class in the method resolution order.
@@ -46,7 +46,7 @@ class HashIdentifiable:
     """
 
     _hashid: str | None = None
-    """The id once it is known; None asks for it to be computed anew."""
+    """The id once it is known; None asks for it to be computed again."""
 
     _hashid_parts: Any = None
     """What the id was made of, where ``_make_hashid`` tells."""
@@ -58,7 +58,7 @@ class HashIdentifiable:
         """Return what determines this object.
 
         Raises:
-            NotImplementedError: unless the inheriting class overrides this.
+            NotImplementedError: unless the subclass overrides this.
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no hashid: expected it to implement _depends() or "
@@ -113,7 +113,7 @@ def _plain(value: Any) -> Any:
 def _as_element(value: Any) -> Any:
     """Return the plain form of a value that is to be a dictionary key or an element of a set."""
     if isinstance(value, frozenset):
-        # A set of sets has no order of its own to hash in: take that of the hashes.
+        # A set of sets has no order; hash its members in the order of their hashes.
         import ubelt as ub
 
         return tuple(sorted(ub.hash_data(_as_element(item)) for item in value))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,16 +19,18 @@ def html_table(title: str, rows: Mapping[str, object]) -> str:
         >>> html_table('images', {'count': 1200, 'folder': None})
         '<table><caption>images</caption><tr><th>count</th><td>1,200</td></tr></table>'
     """
+    from html import escape
+
     cells = [(name, _text(value)) for name, value in rows.items() if value is not None]
-    lines = [f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in cells]
-    return f"<table><caption>{html.escape(title)}</caption>{''.join(lines)}</table>"
+    lines = [f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in cells]
+    return f"<table><caption>{escape(title)}</caption>{''.join(lines)}</table>"
 
 
 class HtmlSummary:
     """An object that notebooks show as the table of its ``summary``."""
 
     def summary(self) -> dict[str, Any]:
-        """Return what the table shows."""
+        """Return the content of the table."""
         return {}
 
     def _repr_html_(self) -> str:

@@ -7,10 +7,10 @@ siblings draw. :class:`ProcessMark` tells such a copy from the original.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import sys
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ndsampler.errors import ArgumentTypeError
 __all__ = ["ProcessMark", "Rng", "ensure_rng", "ensure_worker_rng"]
 
 #: What callers pass as ``rng``: a seed, a random state or generator, or None for numpy's global state.
-Rng = int | np.random.RandomState | np.random.Generator | None
+Rng: TypeAlias = "int | np.random.RandomState | np.random.Generator | None"
 
 
 def ensure_rng(rng: Any = None) -> np.random.RandomState:
@@ -70,12 +70,15 @@ class ProcessMark:
     @classmethod
     def here(cls) -> ProcessMark:
         """Return the mark of this process."""
-        return cls(os.getpid(), tuple(getattr(multiprocessing.current_process(), "_identity", ())))
+        # A process that multiprocessing started has imported it.
+        process = sys.modules.get("multiprocessing.process")
+        current = None if process is None else process.current_process()
+        return cls(os.getpid(), tuple(getattr(current, "_identity", ())))
 
     def moved(self) -> ProcessMark:
         """Return the mark of an object that was unpickled in this process.
 
-        A program that loads a pickle goes on as the program that wrote it; a worker that gets one does not.
+        A program that loads a pickle continues as the program that wrote it; a worker that gets one does not.
         """
         return replace(self, pid=os.getpid())
 

@@ -23,7 +23,7 @@ class LRUDict(MutableMapping[Any, Any]):
     An item is used when it is set or read by its key; asking whether it is there does not count.
 
     Args:
-        max_size: items at the most.
+        max_size: items at most.
 
     Raises:
         ArgumentError: if ``max_size`` is below 0.
@@ -47,7 +47,7 @@ class LRUDict(MutableMapping[Any, Any]):
         """Return an empty mapping.
 
         Args:
-            max_size: items at the most.
+            max_size: items at most.
             impl: kept for old programs; there is one implementation.
 
         Raises:
@@ -64,7 +64,7 @@ class LRUDict(MutableMapping[Any, Any]):
         """Change the bound; what exceeds it is forgotten at once.
 
         Args:
-            max_size: items at the most.
+            max_size: items at most.
 
         Raises:
             ArgumentError: if it is below 0.

@@ -59,7 +59,7 @@ def validate(ds: Any, check_tiled: bool = True) -> tuple[list[str], list[str], d
         (``data_offsets``) of the image and of each overview.
 
     Raises:
-        SourceError: if the file does not exist, or is no image.
+        SourceError: if the file does not exist, or is not an image.
 
     Example:
         >>> from ndsampler.utils.util_gdal import _imwrite_cloud_optimized_geotiff
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 for a cloud-optimized GeoTIFF, else 1.
 
     Raises:
-        SourceError: if the file does not exist, or is no image.
+        SourceError: if the file does not exist, or is not an image.
 
     Example:
         >>> main(["-q", "a.tif", "b.tif"])

@@ -164,7 +164,7 @@ def _has_left_over(data: bytes, frame: int) -> bool:
 
 
 def _zeros_are_flat(data: bytes, segments: list[tuple[int, int]], scan: JpegScan) -> bool:
-    """Whether zeros in a scan may be blocks of one color, or cannot be told from them.
+    """Whether zeros in a scan may be blocks of one color, or cannot be distinguished from them.
 
     In the first component of a baseline scan, zeros are a flat block only if the first Huffman code, which
     consists of zeros, means the end of a block. In a progressive scan of other coefficients than the first, a

@@ -44,6 +44,7 @@ TAGS = {
     284: "planar",
     320: "color_map",
     322: "tile_width",
+    323: "tile_height",
     330: "sub_offsets",
     339: "sample_format",
 }
@@ -81,8 +82,8 @@ class Page:
     """Bits that say whether the page is a reduced version (1) or a mask (4)."""
     planar: bool = False
     """Whether the samples are stored as planes."""
-    tiled: bool = False
-    """Whether the page is stored in tiles."""
+    tile_dims: tuple[int, int] | None = None
+    """(height, width) of its tiles in pixels; None for a page that is stored in strips."""
     has_color_map: bool = False
     """Whether the page has a color map."""
     description: str = ""
@@ -94,6 +95,11 @@ class Page:
     def dims(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.height, self.width
+
+    @property
+    def tiled(self) -> bool:
+        """Whether the page is stored in tiles."""
+        return self.tile_dims is not None
 
     @property
     def is_reduced(self) -> bool:
@@ -218,7 +224,7 @@ class _Parser:
             kind,
             flags,
             _first(tags, "planar", 1) == 2,
-            "tile_width" in tags,
+            (_first(tags, "tile_height", 0), _first(tags, "tile_width", 0)) if "tile_width" in tags else None,
             "color_map" in tags,
             tags.get("description", ""),
             tuple(found[0] for found in subpages if found is not None),

@@ -42,7 +42,7 @@ class Stack:
     """An array that a writer stored as several pages."""
 
     planes: int
-    """Planes of the array, each a page of its own, from the first page on."""
+    """Planes of the array, each its own page, from the first page on."""
     channels: tuple[int, ...]
     """The positions of the pages that are channels of one image; only the first if none are."""
     rows: tuple[int, int, int] | None = None

@@ -1,0 +1,221 @@
+"""What ``sampler.show`` draws: the chosen samples, and the windows of a grid."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ndsampler.coco_regions import CocoRegions
+from ndsampler.errors import ArgumentError, ArgumentTypeError
+from ndsampler.preview.choice import in_turn, load_strip, natural_colors, usual_window
+from ndsampler.preview.picture import Picture
+from ndsampler.preview.predictions import Predict, pair_up
+from ndsampler.preview.sample import Bands, parse_bands, rgb_of, split_frames
+from ndsampler.preview.sheet import draw_sheet, frame_captions
+from ndsampler.preview.show import name_of
+from ndsampler.preview.windows import draw_windows
+
+if TYPE_CHECKING:
+    from ndsampler.coco_sampler import CocoSampler
+
+#: Largest side of a whole image on a sheet, and of an image with the windows of a grid, in pixels.
+IMAGE_SIDE, GRID_SIDE = 300, 900
+
+#: Side of the window of a video, in pixels, unless one is given.
+VIDEO_SIDE = 256
+
+#: Samples in a row of the sheet that have their predictions beside them.
+_PAIRS = 2
+
+#: Positives among which those of each category are looked for.
+MOST_POSITIVES = 2000
+
+
+@dataclass(frozen=True)
+class ShowRequest:
+    """How the samples are chosen and loaded."""
+
+    what: Any
+    """A name, a target, a sample, a list of either, or a grid."""
+    count: int
+    """Most samples."""
+    window_dims: Any
+    """(height, width) in pixels; None for a usual size."""
+    bands: Bands
+    """Channels to show."""
+    rng: np.random.RandomState
+    """The source of randomness."""
+    predict: Predict | None
+    """Predicts what a sample contains; None to draw no predictions."""
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """The keys of targets that load the bands, unless they are given by position."""
+        names = [] if self.bands is None else parse_bands(self.bands)
+        named = names and all(isinstance(name, str) for name in names)
+        return {"channels": "|".join(map(str, dict.fromkeys(names)))} if named else {}
+
+    def keys_for(self, sampler: CocoSampler, gid: Any) -> dict[str, Any]:
+        """Return the keys of targets that load the bands of an image: its natural colors by default."""
+        return self.keys if self.bands is not None else natural_colors(sampler, gid)
+
+    def window(self, sampler: CocoSampler) -> dict[str, Any]:
+        """Return the key of targets that gives the size of windows."""
+        return {"window_dims": usual_window(sampler) if self.window_dims is None else self.window_dims}
+
+
+#: Samples, their captions or None for the usual ones, and the title of their sheet.
+_Loaded = tuple[list[Any], list[str] | None, str]
+
+
+def draw_contents(sampler: CocoSampler, request: ShowRequest, side: int | None, title: str | None) -> Picture:
+    """Draw what is to be shown.
+
+    Args:
+        sampler: the sampler.
+        request: what to show.
+        side: room for each sample in pixels; None for the usual one.
+        title: line at the top; None for one that says what is shown.
+
+    Raises:
+        ArgumentError: if there is nothing to show, a band or a name is unknown, or predictions do not fit.
+    """
+    what = request.what
+    if what == "grid" or (isinstance(what, Mapping) and "positives_indexes" in what):
+        return _show_grid(sampler, request, title)
+    samples, captions, usual = _load(sampler, request)
+    title = usual + _shown_as(request.bands) if title is None else title
+    options: dict[str, Any] = {}
+    if request.predict is not None:
+        options["columns"], title = 2 * _PAIRS, f"{title}: each beside its prediction" if title else title
+        samples, captions = pair_up(samples, request.predict, sampler.classes)
+    samples = [_in_bands(sample, request.bands) for sample in samples]
+    options |= {"side": side, "title": title, "captions": captions}
+    return Picture(draw_sheet(samples, sampler.classes, **options))
+
+
+def _load(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
+    """Load what is to be shown."""
+    what = request.what
+    if request.count < 1:
+        raise ArgumentError(f"count is {request.count}; expected 1 or more samples")
+    if isinstance(what, str):
+        if what not in _LOADERS:
+            names = ", ".join(map(repr, (*_LOADERS, "grid")))
+            raise ArgumentError(f"what is {what!r}; expected a target, a sample, a list of them, or {names}")
+        return _LOADERS[what](sampler, request)
+    items = [what] if isinstance(what, Mapping) else what
+    if not isinstance(items, Iterable):
+        raise ArgumentTypeError(f"what is {what!r}; expected a target, a sample, or a list of them")
+    samples = [_load_item(sampler, item, request) for item in itertools.islice(items, request.count)]
+    if len(samples) == 1 and np.ndim(samples[0]["im"]) == 4:
+        return split_frames(samples[0]), frame_captions(samples[0]), ""
+    return samples, None, ""
+
+
+def _load_item(sampler: CocoSampler, item: Mapping[str, Any], request: ShowRequest) -> Any:
+    """Return a sample, which may be given as a target."""
+    if "im" in item:
+        return item
+    still = "gid" in item and "vidid" not in item and "channels" not in item
+    return sampler.load_sample(
+        {**item, **(request.keys_for(sampler, item["gid"]) if still else request.keys)}
+    )
+
+
+def _load_positives(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
+    total = sampler.n_positives
+    if not total:
+        raise ArgumentError("there are no positives to show; the dataset has no annotations with boxes")
+    rows = request.rng.permutation(total)[: max(MOST_POSITIVES, request.count)]
+    targets = [sampler.regions.get_positive(int(row)) for row in rows]
+    kinds = [target["category_id"] for target in targets]
+    chosen = [targets[row] for row in in_turn(kinds, request.count, request.rng)]
+    samples = _load_windows(sampler, chosen, request)
+    return samples, None, f"{len(samples)} of {total:,} positives{name_of(sampler)}"
+
+
+def _load_windows(
+    sampler: CocoSampler, targets: list[Any], request: ShowRequest, window: dict[str, Any] | None = None
+) -> list[Any]:
+    """Load targets of the pools; without a window, in one that suits the request."""
+    window = request.window(sampler) if window is None else window
+    return [
+        sampler.load_sample({**target, **window, **request.keys_for(sampler, target["gid"])})
+        for target in targets
+    ]
+
+
+def _load_negatives(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
+    regions, window = sampler.regions, request.window(sampler)
+    if regions.n_negatives and request.window_dims is None:
+        rows = request.rng.permutation(regions.n_negatives)[: request.count]
+        targets, total = [regions.get_negative(int(row)) for row in rows], regions.n_negatives
+    else:
+        # A pool of its own leaves that of the sampler as it is.
+        fresh = CocoRegions(sampler.dset)
+        fresh.preselect(n_pos=0, n_neg=request.count, rng=request.rng, **window)
+        targets = [fresh.get_negative(row) for row in range(fresh.n_negatives)]
+        total = len(targets)
+    if not targets:
+        raise ArgumentError("no window without annotations was found; try smaller window_dims")
+    samples = _load_windows(sampler, targets, request, {})
+    return samples, None, f"{len(samples)} of {total:,} negatives{name_of(sampler)}"
+
+
+def _load_images(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
+    gids = sampler.image_ids
+    if not gids:
+        raise ArgumentError("there are no images to show; the dataset is empty")
+    chosen = sorted(int(row) for row in request.rng.permutation(len(gids))[: request.count])
+    samples = []
+    for gid in (gids[row] for row in chosen):
+        scale = min(1.0, IMAGE_SIDE / max(sampler.frames.image_dims(gid)))
+        target = {"gid": gid, "scale": scale, **request.keys_for(sampler, gid)}
+        samples.append(sampler.load_sample(target, with_annots="boxes"))
+    return samples, None, f"{len(samples)} of {len(gids):,} images{name_of(sampler)}"
+
+
+def _load_video(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
+    dims = (VIDEO_SIDE, VIDEO_SIDE) if request.window_dims is None else request.window_dims
+    sample = load_strip(sampler, max(dims), **request.keys)
+    if sample is None:
+        raise ArgumentError("there is no video with two frames or more, and a width and height, to show")
+    return split_frames(sample), frame_captions(sample), f"A video{name_of(sampler)}"
+
+
+_LOADERS: dict[str, Callable[[CocoSampler, ShowRequest], _Loaded]] = {
+    "positives": _load_positives,
+    "negatives": _load_negatives,
+    "images": _load_images,
+    "video": _load_video,
+}
+
+
+def _show_grid(sampler: CocoSampler, request: ShowRequest, title: str | None) -> Picture:
+    """Draw the windows of a grid on an image."""
+    grid = request.what
+    if grid == "grid":
+        dims = request.window(sampler)["window_dims"]
+        grid = sampler.new_sample_grid("image_detection", dims, legacy=False)
+    sample, caption = draw_windows(sampler, grid, GRID_SIDE, request.bands, request.keys)
+    title = f"A grid of windows{name_of(sampler)}" if title is None else title
+    side = max(sample["im"].shape)
+    return Picture(draw_sheet([sample], sampler.classes, side=side, captions=[caption], title=title))
+
+
+def _shown_as(bands: Bands) -> str:
+    """Return which channels the colors show, as the end of a title."""
+    if bands is None:
+        return ""
+    names = [name if isinstance(name, str) else f"channel {name}" for name in parse_bands(bands)]
+    return f": {names[0]} in gray" if len(names) == 1 else f": {', '.join(names)} as red, green, blue"
+
+
+def _in_bands(sample: Any, bands: Bands) -> Any:
+    """Return a sample whose pixels are the bands to show."""
+    return sample if bands is None else {**sample, "im": rgb_of(sample, 0, bands), "params": {}}
