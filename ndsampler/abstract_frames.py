@@ -152,7 +152,7 @@ class Frames(HtmlSummary):
         }
 
     def __bool__(self) -> bool:
-        """Return True, of frames without images too."""
+        """Return True, even if there are no images."""
         return True
 
     def __len__(self) -> int:

@@ -422,7 +422,7 @@ class Mixin_CategoryTree_Torch:
 
     def _build_index(self) -> None:
         """Make the lookup tables again; the class that holds the graph does this."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its categories are indexed")
+        raise NotImplementedError(f"{type(self).__name__} does not define how its categories are indexed")
 
 
 class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):  # type: ignore[misc, unused-ignore]

@@ -134,6 +134,8 @@ def as_finite(value: Any, what: str) -> float:
         >>> as_finite(2, 'cx')
         2.0
     """
+    if type(value) in (int, float) and -MAX_COORDINATE <= value <= MAX_COORDINATE:
+        return float(value)
     try:
         number = math.nan if isinstance(value, (str, bytes)) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -400,7 +402,9 @@ def check_affordable(dims: Sequence[int], itemsize: int, channels: int, what: st
     Example:
         >>> check_affordable((256, 256), 1, 3, 'the window')
     """
-    size = math.prod(int(dim) for dim in dims) * itemsize * channels
+    size = itemsize * channels
+    for dim in dims:
+        size *= int(dim)
     if size > MAX_SAMPLE_BYTES:
         raise WindowError(
             f"{what} has dims {tuple(dims)} and {channels} channels: {size / 2**30:.0f} GiB; "

@@ -76,7 +76,7 @@ def _wait_for(process: subprocess.Popen[bytes], dest: str) -> None:
     """Wait until a process has ended.
 
     Raises:
-        CacheError: if its files do not change any more.
+        CacheError: if its files have stopped changing.
     """
     seen, since = _look_at(dest), time.monotonic()
     while process.poll() is None:

@@ -298,7 +298,7 @@ def _valid_area(gid: int, region: Any, dsize: NDArray[np.float64]) -> ValidArea:
 class _Search:
     """The search for the windows of a request.
 
-    Every missing window is assigned to an image. ``owing`` holds the rows of these images, one item for
+    Every missing window is assigned to an image. ``owing`` contains the rows of these images, one item for
     each missing window.
     """
 

@@ -102,7 +102,7 @@ def _box(target: Mapping[str, Any], scale: float) -> NDArray[np.float64]:
 
 
 def _describe(whole: Mapping[str, Any], dims: Sequence[int], shown: list[tuple[bool, Any]]) -> str:
-    """Return a line that says how many windows there are and how many hold annotations."""
+    """Return a line with how many windows there are and how many contain annotations."""
     what = f"image {whole['gid']}" if "gid" in whole else f"video {whole['vidid']}"
     count = sum(positive for positive, _ in shown)
     size = f"{dims[1]} x {dims[0]} pixels"

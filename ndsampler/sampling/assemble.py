@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ndsampler.sampling.region import SampleRegion
     from ndsampler.types import Annots, Sample, SampleParams
 
+#: Types of numbers; the first two are found faster than by the abstract class, which has them too.
+_NUMBERS: tuple[Any, ...] = (int, float, Real)
+
 
 def assemble_sample(
     region: SampleRegion,
@@ -86,11 +89,12 @@ def assemble_annots(
 
 def _add_relative_center(target: dict[str, Any], region: SampleRegion) -> None:
     """Add the center of the target in sample coordinates to the target, if it is stated by numbers."""
-    if not all(isinstance(target.get(key), Real) for key in ("cx", "cy")):
+    cx, cy = target["cx"], target.get("cy")
+    if not (isinstance(cx, _NUMBERS) and isinstance(cy, _NUMBERS)):
         return
     box, (scale_x, scale_y) = region.padded_box, region.options.scale
-    target["rel_cx"] = (target["cx"] - box.x0) * scale_x
-    target["rel_cy"] = (target["cy"] - box.y0) * scale_y
+    target["rel_cx"] = (cx - box.x0) * scale_x
+    target["rel_cy"] = (cy - box.y0) * scale_y
 
 
 def _params(region: SampleRegion, frames: list[FramePixels]) -> SampleParams:

@@ -39,8 +39,7 @@ def place_window(target: dict[str, Any], dims: tuple[int, int], inferred: dict[s
         inferred["space_slice"] = inferred["slices"] = slices
         return PixelBox(y0, y1, x0, x1)
     height, width = _window_dims(target, inferred)
-    cx, cy = (as_finite(_required(target, key), key) for key in ("cx", "cy"))
-    box = centered_box(cx, cy, height, width)
+    box = centered_box(_finite(target, "cx"), _finite(target, "cy"), height, width)
     if not (height and width):
         # A box without area is sampled as the pixels that it lies in.
         box = PixelBox(box.y0, max(box.y1, box.y0 + 1), box.x0, max(box.x1, box.x0 + 1))
@@ -79,7 +78,7 @@ def _window_dims(target: dict[str, Any], inferred: dict[str, Any]) -> tuple[int,
     """Return (height, width) of a centered window, which are 0 for a box without area."""
     given = target.get("window_dims")
     if given is None or (isinstance(given, str) and given in ("extent", "square")):
-        height, width = (math.ceil(as_finite(_required(target, key), key)) for key in ("height", "width"))
+        height, width = math.ceil(_finite(target, "height")), math.ceil(_finite(target, "width"))
         if given == "square":
             height = width = max(height, width)
         smallest = 0
@@ -98,12 +97,12 @@ def _window_dims(target: dict[str, Any], inferred: dict[str, Any]) -> tuple[int,
     return height, width
 
 
-def _required(target: dict[str, Any], key: str) -> Any:
-    """Return a value that a centered window needs."""
+def _finite(target: dict[str, Any], key: str) -> float:
+    """Return a number that a centered window needs."""
     value = target.get(key)
     if value is None:
         raise TargetError(
             f"the target has no {key!r}; a window around a center needs 'cx' and 'cy', and 'width' and "
             "'height' unless 'window_dims' is a pair"
         )
-    return value
+    return as_finite(value, key)

@@ -282,7 +282,7 @@ def _apply_all(job: _Job, first: int, batch_size: int) -> Iterator[tuple[Place, 
 
 
 def _read_all(job: _Job, first: int, batch_size: int) -> Iterator[tuple[list[Place], NDArray[Any]]]:
-    """Yield batches of windows with their pixels. Each batch is read while the one before it is used."""
+    """Yield batches of windows with their pixels. Each batch is read while the previous one is used."""
     places = (
         (row, column)
         for row in range(first, len(job.rows.starts))

@@ -29,8 +29,8 @@ class StratifiedGroupKFold:
 
     Args:
         n_splits: number of folds.
-        shuffle: whether chance decides between equals.
-        random_state: decides what is left to chance; without ``shuffle`` nothing is.
+        shuffle: whether ties are broken at random.
+        random_state: seed or generator for breaking ties; unused without ``shuffle``.
 
     Raises:
         ArgumentError: for fewer than two folds.

@@ -116,7 +116,7 @@ class Layout:
             within: a mark that all of it must lie on.
 
         Returns:
-            Whether it was placed; not if it leaves the landscape or lies on what it must avoid.
+            Whether it was placed. It is not if it would leave the landscape or cover what it must avoid.
         """
         if not self.inside(thing):
             return False
