@@ -11,9 +11,10 @@ import pytest
 from helpers_images import random_pixels, write_png
 
 import ndsampler
+from ndsampler.abstract_frames import SimpleFrames
 from ndsampler.dataset import missing_file
 from ndsampler.dataset.missing_file import describe_missing
-from ndsampler.errors import MissingSourceError
+from ndsampler.errors import MissingSourceError, SourceError
 
 
 @pytest.fixture(autouse=True)
@@ -149,3 +150,15 @@ def test_a_damaged_file_has_no_more_tracebacks_than_causes(tmp_path):
     with pytest.raises(OSError, match=r"image 4: .*a\.tif") as caught:
         sampler.load_image(4)
     assert "".join(traceback.format_exception(caught.value)).count("Traceback (most") <= 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("backend", [None, "npy", "cog"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.vrt", "a.npy", "a.jp2", "a"])
+def test_a_source_that_is_no_file_is_an_error(tmp_path, name, backend):
+    os.mkfifo(tmp_path / f"pipe_{name}")
+    (tmp_path / f"folder_{name}").mkdir()
+    for kind in ("pipe", "folder"):
+        frames = SimpleFrames({1: tmp_path / f"{kind}_{name}"}, workdir=tmp_path / "work", backend=backend)
+        with pytest.raises(SourceError, match="is a folder, a pipe or a device; expected an image file"):
+            frames.load_region(1)

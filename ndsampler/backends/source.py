@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,6 +117,7 @@ def spans_files(path: str) -> bool:
     whole = (*WHOLE_IMAGE_ENDINGS, *KWIMAGE_ENDINGS, *SINGLE_FILE_ENDINGS, ".npy")
     if path.lower().endswith(whole):
         return False
+    stat_source(path)
     from ndsampler.backends import gdal
 
     try:
@@ -144,14 +146,18 @@ def stat_source(path: str) -> os.stat_result:
 
     Raises:
         MissingSourceError: if there is no such file.
-        SourceError: if the file cannot be accessed.
+        SourceError: if the file cannot be accessed, or is a folder, a pipe or a device.
     """
     try:
-        return os.stat(path)
+        stat = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as ex:
         raise MissingSourceError(f"{path} does not exist") from ex
     except (OSError, ValueError) as ex:
         raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
+    if not S_ISREG(stat.st_mode):
+        # Reading a pipe or a device may never end.
+        raise SourceError(f"{path} is a folder, a pipe or a device; expected an image file")
+    return stat
 
 
 def open_source(path: str) -> SourceReader:
@@ -181,8 +187,6 @@ def _open_pages(path: str, form: str) -> SourceReader:
     stat = stat_source(path)
     if stat.st_size == 0:
         raise SourceError(f"{path} is empty")
-    if os.path.isdir(path):
-        raise SourceError(f"{path} is a folder; expected an image file")
     if lowered.endswith(".npy"):
         from ndsampler.backends.npy import open_npy_source
 

@@ -146,9 +146,6 @@ class SourceIdentifier:
         """
         path = source.path
         stat = stat_source(path)
-        if not S_ISREG(stat.st_mode):
-            # Reading a pipe or a device may never end.
-            raise SourceError(f"{path} is a folder, a pipe or a device; expected an image file")
         content = ""
         version = FileVersion.from_stat(path, stat)
         if self.mode == "PIXELS":
