@@ -4,16 +4,15 @@ The loader of this library beside that of torch: ``python -m benchmarks.loader``
 Both give the same batches of the same dataset: windows of 256 x 256 pixels with boxes, from entries of the
 ``npy`` backend. Nothing is done with the batches. Each side runs in a process of its own, in turn with the
 other; its worker processes are warm when the measurement begins. Beside the samples a second, the table has
-the time that processors spent on a sample, in the training loop and in the workers together. On a machine
-that is busy with other work, that time is the one to compare. The exit status is 0 if the goal is met by
-either.
+the time that processors spent on a sample, in the training loop and in the workers together: on a machine
+that is busy with other work, that is the one to compare. The exit status is 0 if the samples a second
+meet the goal.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -77,6 +76,8 @@ def make_loader(dataset: Any, args: argparse.Namespace) -> tuple[Any, Any]:
 
 def processor_seconds() -> float:
     """Return the time that processors have spent on this process, and on its children that have ended."""
+    import resource
+
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(part.ru_utime + part.ru_stime for part in used)
 
@@ -125,7 +126,7 @@ def report(args: argparse.Namespace) -> bool:
     print(
         f"WindowLoader: {by_time:.2f} x the samples/s, {by_processors:.2f} x by processor time; goal {GOAL}"
     )
-    return max(by_time, by_processors) >= GOAL
+    return by_time >= GOAL
 
 
 def main(argv: list[str] | None = None) -> int:
