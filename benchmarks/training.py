@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import mmap
 import subprocess
 import sys
 import tempfile
@@ -62,6 +62,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def peak_bytes() -> int:
     """Return the peak of the memory of this process."""
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -110,7 +112,7 @@ def report_order(args: argparse.Namespace) -> bool:
         amounts = f"{found['seconds'] * 1e3:10.2f} ms {found['bytes'] / 1e6:8.1f} MB"
         print(f"{args.items} items: first index of {side:18s} {amounts}")
     # A page is the smallest difference that the system reports.
-    less = theirs["seconds"] / ours["seconds"], theirs["bytes"] / max(ours["bytes"], resource.getpagesize())
+    less = theirs["seconds"] / ours["seconds"], theirs["bytes"] / max(ours["bytes"], mmap.PAGESIZE)
     print(f"{less[0]:.0f} x less time, {less[1]:.0f} x less memory; goal {FACTOR}")
     return made <= MAKE_SECONDS and taken <= MAKE_BYTES and single <= ITEM_SECONDS and min(less) >= FACTOR
 

@@ -134,7 +134,7 @@ class TestPools:
     @pytest.fixture(autouse=True)
     def bound(self, monkeypatch):
         handles.close_idle_readers()
-        monkeypatch.setattr(handles, "affordable_handles", lambda: 3)
+        monkeypatch.setattr(handles, "affordable_files", lambda: 3)
 
     @staticmethod
     def lend(pool: handles.HandlePool, key: object, reader: FakeReader | None = None) -> FakeReader:

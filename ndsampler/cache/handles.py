@@ -16,6 +16,7 @@ import errno
 import functools
 import itertools
 import os
+import sys
 import threading
 import weakref
 from collections import OrderedDict
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-#: Maximum number of files that the pools of a process keep open. A GDAL handle takes about 0.1 MB.
+#: Maximum number of readers that a pool keeps open. A GDAL handle takes about 0.1 MB.
 MAX_HANDLES = 256
+
+#: Maximum number of files that all pools of a process keep open together.
+MAX_FILES = 1024
 
 #: Maximum memory of the decoded images in one pool, in bytes. The latest image is kept whatever its size.
 MAX_DECODED_BYTES = 256 * 2**20
@@ -70,23 +74,35 @@ if hasattr(os, "register_at_fork"):
 
 
 def affordable_handles() -> int:
-    """Return how many files the pools may keep open in this process.
-
-    That is a quarter of the files that the system allows, not counting those that a fork inherited from the
-    pools of its parent.
+    """Return how many readers a pool may keep open: 256, or a quarter of the system's limit if that is less.
 
     Example:
         >>> 1 <= affordable_handles() <= MAX_HANDLES
         True
     """
+    return max(1, min(MAX_HANDLES, _open_files_limit() // 4))
+
+
+def affordable_files() -> int:
+    """Return how many files the pools of this process may keep open: 1024, or a third of the system's limit.
+
+    Files that a fork inherited from the pools of its parent count.
+
+    Example:
+        >>> 1 <= affordable_files() <= MAX_FILES
+        True
+    """
+    return max(1, min(MAX_FILES, _open_files_limit() // 3 - sum(map(len, _inherited))))
+
+
+def _open_files_limit() -> int:
+    """Return how many files the system allows this process to have open."""
     try:
         import resource
     except ImportError:  # Windows, where the limit is in the thousands
-        return MAX_HANDLES
+        return sys.maxsize
     limit: int = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # type: ignore[attr-defined, unused-ignore]
-    if limit == resource.RLIM_INFINITY:  # type: ignore[attr-defined, unused-ignore]
-        return MAX_HANDLES
-    return max(1, min(MAX_HANDLES, (limit - sum(map(len, _inherited))) // 4))
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit  # type: ignore[attr-defined, unused-ignore]
 
 
 def close_idle_readers() -> None:
@@ -164,7 +180,7 @@ def _is_of_too_many_files(error: BaseException | None) -> bool:
 
 def _close_excess() -> None:
     """Close the least recently used files beyond the bound of this process."""
-    bound = affordable_handles()
+    bound = affordable_files()
     with _lock:
         readers = list(_take_oldest(sum(pool.count_files() for pool in _pools) - bound))
     _close(readers)
@@ -193,8 +209,8 @@ class HandlePool:
     """Lends open readers, and keeps the most recently used ones open.
 
     Args:
-        max_handles: maximum number of idle readers; by default what the process may keep open, which is 256,
-            or a quarter of the files that the system lets it open, if that is less.
+        max_handles: maximum number of idle readers; by default 256, or a quarter of the files that the system
+            lets the process open, if that is less.
         max_bytes: maximum memory of all shareable readers together.
 
     Example:
