@@ -30,11 +30,9 @@ def test_each_side_loads_all_samples_and_reports_what_they_took(options, capsys)
 
 @pytest.mark.parametrize(
     ("rates", "seconds", "met"),
-    [((100, 300), (3e-3, 2e-3), True), ((100, 100), (3e-3, 1e-3), True), ((100, 200), (2e-3, 1e-3), False)],
+    [((100, 300), (3e-3, 2e-3), True), ((100, 100), (3e-3, 1e-3), False), ((100, 200), (2e-3, 1e-3), False)],
 )
-def test_the_goal_is_met_by_samples_a_second_or_by_processor_time(
-    options, capsys, monkeypatch, rates, seconds, met
-):
+def test_the_goal_is_met_by_samples_a_second_alone(options, capsys, monkeypatch, rates, seconds, met):
     results = {side: {"rate": r, "used": s} for side, r, s in zip(loader.SIDES, rates, seconds)}
     monkeypatch.setattr(loader, "run", lambda args, side: results[side])
     assert loader.report(loader.parse(options)) is met
