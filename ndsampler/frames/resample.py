@@ -145,6 +145,11 @@ def source_box(
     margin_y = KERNEL_MARGIN * max(1.0, abs(c) + abs(d))
     x0, x1 = extent(a * width, b * height, tx)
     y0, y1 = extent(c * width, d * height, ty)
+    if not math.isfinite((x1 - x0) + (y1 - y0) + margin_x + margin_y):
+        raise TargetError(
+            f"the matrix {warp_out_from_src.tolist()} from a file to the window has no finite "
+            "inverse; correct the matrices of the image"
+        )
     box = PixelBox(
         math.floor(y0 - margin_y),
         math.ceil(y1 + margin_y),
