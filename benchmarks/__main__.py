@@ -19,7 +19,7 @@ from typing import Any
 os.environ.setdefault("GDAL_CACHEMAX", "64")
 
 from benchmarks import cases_cold, cases_files, cases_pools, cases_video, cases_windows, report
-from benchmarks.data import Workload
+from benchmarks.data import Workload, add_data_dir
 from benchmarks.timing import Pair, Result, Row, measure
 
 
@@ -33,11 +33,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--rounds", type=int, default=15, help="rounds in which rows and limits change places"
     )
     parser.add_argument("--sizes", default="20000,200000,1000000", help="annotation counts of the pool rows")
-    parser.add_argument(
-        "--data-dir",
-        default=str(Path(tempfile.gettempdir()) / "ndsampler_benchmarks"),
-        help="where test data is kept between runs",
-    )
+    add_data_dir(parser)
     parser.add_argument("--json", help="write the rows to this file")
     parser.add_argument(
         "--smoke", action="store_true", help="tiny data, every row once; non-zero exit on any error"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import os
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,15 @@ from benchmarks.images import SOURCES, decode, texture, write_geotiff, write_sou
 #: Objects in a window of 256, each with a polygon and keypoints.
 OBJECTS_PER_CELL = 6
 CELL = 256
+
+
+def add_data_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where the files of a :class:`Workload` are."""
+    parser.add_argument(
+        "--data-dir",
+        default=str(Path(tempfile.gettempdir()) / "ndsampler_benchmarks"),
+        help="where test data is kept between runs",
+    )
 
 
 class Workload:

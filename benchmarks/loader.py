@@ -16,12 +16,11 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data import Workload
+from benchmarks.data import Workload, add_data_dir
 
 #: The goal: how many times the samples a second of torch's loader.
 GOAL = 2.5
@@ -37,11 +36,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
     parser.add_argument("--rounds", type=int, default=3, help="how often both sides run, in turn")
     parser.add_argument("--smoke", action="store_true", help="tiny images, and two batches")
-    parser.add_argument(
-        "--data-dir",
-        default=str(Path(tempfile.gettempdir()) / "ndsampler_benchmarks"),
-        help="where test data is kept between runs",
-    )
+    add_data_dir(parser)
     parser.add_argument("--act", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     args.samples = min(args.samples, 2 * args.batch) if args.smoke else args.samples

@@ -16,7 +16,6 @@ import json
 import mmap
 import subprocess
 import sys
-import tempfile
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.data import Workload
+from benchmarks.data import Workload, add_data_dir
 
 #: The goals: seconds to make an order of a billion items, bytes, and seconds for any position.
 MAKE_SECONDS, MAKE_BYTES, ITEM_SECONDS = 0.05, 10e6, 1e-3
@@ -47,11 +46,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1000, help="seeds of the statistics")
     parser.add_argument("--images", type=int, default=1000, help="images of the locality")
     parser.add_argument("--smoke", action="store_true", help="tiny images")
-    parser.add_argument(
-        "--data-dir",
-        default=str(Path(tempfile.gettempdir()) / "ndsampler_benchmarks"),
-        help="where test data is kept between runs",
-    )
+    add_data_dir(parser)
     parser.add_argument("--act", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     for part in args.parts:

@@ -114,7 +114,7 @@ def on_device(batches: Iterator[Any], device: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def time_steps(step: Callable[[Any, Any], None], batches: Iterator[tuple[Any, Any]], count: int) -> float:
-    """Return the seconds of a step, of which one before does not count."""
+    """Return the mean seconds of a step, measured after one step to warm up."""
     import torch
 
     began = 0.0

@@ -150,6 +150,28 @@ def _is_text(head: bytes) -> bool:
     return bool(head) and all(32 <= byte < 127 or byte in b"\t\n\r\f" for byte in head)
 
 
+def stat_source(path: str) -> os.stat_result:
+    """Return the size, the modification time and the other file status of a source.
+
+    Args:
+        path: path of the file.
+
+    Raises:
+        MissingSourceError: if there is no such file.
+        SourceError: if the file cannot be accessed, or is a folder, a pipe or a device.
+    """
+    try:
+        stat = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as ex:
+        raise MissingSourceError(f"{path} does not exist") from ex
+    except (OSError, ValueError) as ex:
+        raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
+    if not S_ISREG(stat.st_mode):
+        # Reading a pipe or a device may never end.
+        raise SourceError(f"{path} is a folder, a pipe or a device; expected an image file")
+    return stat
+
+
 def read_head(path: str) -> bytes:
     """Return the first :data:`HEAD_BYTES` of a file.
 
@@ -160,9 +182,8 @@ def read_head(path: str) -> bytes:
         MissingSourceError: if there is no such file.
         SourceError: if it cannot be read, or is a folder, a pipe or a device.
     """
+    stat_source(path)
     try:
-        if not S_ISREG(os.stat(path).st_mode):
-            raise SourceError(f"{path} is a folder, a pipe or a device; expected an image file")
         with open(path, "rb", buffering=0) as file:
             return file.read(HEAD_BYTES)
     except (FileNotFoundError, NotADirectoryError) as ex:

@@ -12,10 +12,11 @@ import struct
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.base import UNSTATED, Stated
+from ndsampler.backends.content import stat_source
 from ndsampler.backends.formats.header_dims import HEAD_BYTES, parse_dims
 from ndsampler.backends.headers import KWIMAGE_ENDINGS
 from ndsampler.backends.pages import choose_plan
-from ndsampler.backends.source import open_source, stat_source
+from ndsampler.backends.source import open_source
 from ndsampler.errors import CacheError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE, fork_safe

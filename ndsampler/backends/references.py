@@ -31,7 +31,7 @@ MAX_VRT_BYTES = 64 * 2**20
 #: The most levels of VRTs that refer to VRTs.
 MAX_DEPTH = 8
 
-#: The most sources of VRTs of which it is remembered that they can be opened.
+#: Maximum number of files named by VRTs that are remembered as readable.
 MAX_OPENED = 10_000
 
 #: The sources of VRTs that were opened once.

@@ -11,21 +11,20 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register, valid_pixels
 from ndsampler.backends.claims import check_size
-from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content
+from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content, read_head, stat_source
 from ndsampler.backends.formats.bmp_rle import read_bmp_indexes
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
 from ndsampler.backends.large_image import exceeds_opencv, find_dims, read_with_gdal
 from ndsampler.backends.opencv import WHOLE_IMAGE_ENDINGS, UndecodedError, decode_image
 from ndsampler.backends.pages import Arrangement, choose_plan, recall_plan, warn_of_others
 from ndsampler.backends.values import STORED, extract_stored, find_forms, has_short_palette, loses_stored
-from ndsampler.errors import CacheError, MissingSourceError, SourceError
+from ndsampler.errors import CacheError, SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
 from ndsampler.utils.quiet import stdout_to_log
@@ -117,7 +116,6 @@ def spans_files(path: str) -> bool:
     whole = (*WHOLE_IMAGE_ENDINGS, *KWIMAGE_ENDINGS, *SINGLE_FILE_ENDINGS, ".npy")
     if path.lower().endswith(whole):
         return False
-    stat_source(path)
     from ndsampler.backends import gdal
 
     try:
@@ -131,33 +129,7 @@ def spans_files(path: str) -> bool:
 
 def _starts_as_whole_image(path: str) -> bool:
     """Whether a file that GDAL cannot open, such as a Radiance ``.hdr``, is one that OpenCV may decode."""
-    try:
-        with open(path, "rb") as file:
-            return is_whole_image(file.read(64))
-    except (OSError, ValueError) as ex:
-        raise SourceError(f"{path} cannot be read: {ex}") from ex
-
-
-def stat_source(path: str) -> os.stat_result:
-    """Return the size, the modification time and the other file status of a source.
-
-    Args:
-        path: path of the file.
-
-    Raises:
-        MissingSourceError: if there is no such file.
-        SourceError: if the file cannot be accessed, or is a folder, a pipe or a device.
-    """
-    try:
-        stat = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError) as ex:
-        raise MissingSourceError(f"{path} does not exist") from ex
-    except (OSError, ValueError) as ex:
-        raise SourceError(f"{path!r} cannot be reached: {ex}") from ex
-    if not S_ISREG(stat.st_mode):
-        # Reading a pipe or a device may never end.
-        raise SourceError(f"{path} is a folder, a pipe or a device; expected an image file")
-    return stat
+    return is_whole_image(read_head(path)[:64])
 
 
 def open_source(path: str) -> SourceReader:

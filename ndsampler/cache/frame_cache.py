@@ -12,9 +12,10 @@ import time
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from ndsampler.backends.content import stat_source
 from ndsampler.backends.dims import read_dims
 from ndsampler.backends.label import EntryLabel, check_entry, read_label, verify_entry
-from ndsampler.backends.source import SourceBackend, spans_files, stat_source
+from ndsampler.backends.source import SourceBackend, spans_files
 from ndsampler.backends.values import choose_form, reads_first_page
 from ndsampler.cache.comparison import is_copy
 from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, made_room, making_room

@@ -12,7 +12,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ndsampler.backends.base import UNSTATED, Stated
-from ndsampler.backends.source import stat_source
+from ndsampler.backends.content import stat_source
 from ndsampler.backends.values import choose_form
 from ndsampler.errors import SourceError
 from ndsampler.utils.file_version import FileVersion

@@ -13,9 +13,10 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
+from ndsampler.backends.content import stat_source
 from ndsampler.backends.label import EntryLabel, append_label, check_entry, read_label
 from ndsampler.backends.recording import RecordedSource
-from ndsampler.backends.source import open_form, open_source, stat_source
+from ndsampler.backends.source import open_form, open_source
 from ndsampler.cache.comparison import compare_entry
 from ndsampler.cache.handles import close_idle_readers
 from ndsampler.cache.identity import SourceIdentity

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.utils.interleave import MAX_CHANNELS
 from ndsampler.utils.require import require_opencv
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 #: The numbers of channels that OpenCV treats alike.
 GOOD_SIZES = (1, 3, 4)
-
-#: The most channels of an image that OpenCV 5 takes at all.
-MIXABLE = 128
 
 
 def split_channels(count: int) -> list[slice]:
@@ -66,7 +64,7 @@ def by_groups(
 def _take_apart(pixels: NDArray[Any], groups: list[slice]) -> list[NDArray[Any]]:
     """Return the groups of channels as images; OpenCV takes a fifth of the time of numpy."""
     count = pixels.shape[2]
-    if count > MIXABLE:
+    if count > MAX_CHANNELS:
         return [np.ascontiguousarray(pixels[:, :, group]) for group in groups]
     parts = [np.empty((*pixels.shape[:2], group.stop - group.start), pixels.dtype) for group in groups]
     require_opencv().mixChannels([np.ascontiguousarray(pixels)], parts, _pairs(count))
@@ -75,7 +73,7 @@ def _take_apart(pixels: NDArray[Any], groups: list[slice]) -> list[NDArray[Any]]
 
 def _put_together(parts: list[NDArray[Any]], count: int) -> NDArray[Any]:
     """Return the channels of several images as one image."""
-    if count > MIXABLE:
+    if count > MAX_CHANNELS:
         return np.concatenate(parts, axis=2)
     out = np.empty((*parts[0].shape[:2], count), parts[0].dtype)
     require_opencv().mixChannels(parts, [out], _pairs(count))

@@ -1,5 +1,5 @@
 """
-Divides a dataset into cells, each of which belongs to one split or to none.
+Divides a dataset into cells. A cell belongs to one split, or to none.
 
 A source is a place that is cut: a still image, or a video, whose frames show the same place and so share
 their cells. Boxes are compared with all cells that they touch by sums over rectangles of cells, for many

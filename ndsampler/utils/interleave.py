@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 #: the 16 bytes of complex128.
 MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
-#: The most planes that OpenCV merges.
-MAX_PLANES = 128
+#: The most channels of an image that OpenCV 5 takes at all.
+MAX_CHANNELS = 128
 
 
 def can_interleave(count: int, dtype: np.dtype[Any]) -> bool:
@@ -29,7 +29,7 @@ def can_interleave(count: int, dtype: np.dtype[Any]) -> bool:
         count: number of planes.
         dtype: type of their values.
     """
-    return 1 < count <= MAX_PLANES and dtype.itemsize in MERGE_TYPES
+    return 1 < count <= MAX_CHANNELS and dtype.itemsize in MERGE_TYPES
 
 
 def interleave(planes: Sequence[NDArray[Any]] | NDArray[Any]) -> NDArray[Any]:
