@@ -1,5 +1,5 @@
 """
-All errors that this library raises on purpose.
+All exceptions of this library.
 
 Each derives from :class:`NDSamplerError` and from the builtin error that a caller would catch, so existing
 ``except ValueError`` clauses keep working::
@@ -20,7 +20,7 @@ Each derives from :class:`NDSamplerError` and from the builtin error that a call
     ├── MissingNegativePool       AssertionError   no negatives were preselected; also an IndexError
     ├── SourceError               OSError          an image file that cannot be read
     │   ├── MissingSourceError    FileNotFoundError
-    │   └── DatasetMismatchError                   its size or bands are not those that the dataset states
+    │   └── DatasetMismatchError                   the dataset states another size or other bands
     ├── CacheError                OSError          a cache entry that cannot be made or read
     ├── MissingDependencyError    ImportError      a package that must be installed
     ├── UnsupportedTaskError      NotImplementedError  a task or an operation that is not supported
@@ -59,16 +59,16 @@ __all__ = [
 ]
 
 
-#: Characters that file names contain in some languages, although Python does not call them printable.
+#: Characters that file names contain in some languages, although ``str.isprintable`` is False for them.
 JOINERS = "\u200c\u200d"
 
 
 def escape_controls(text: str, keep: str = "\n\t") -> str:
-    r"""Return text without characters that could control a terminal or reorder what it shows.
+    r"""Escape the characters of a text that could control a terminal or reorder the displayed text.
 
     Args:
         text: any text.
-        keep: control characters that stay.
+        keep: control characters to keep.
 
     Example:
         >>> escape_controls('a\x1b[2J.png'), escape_controls('Größe \u3000 图.png') == 'Größe \u3000 图.png'
@@ -88,7 +88,7 @@ def escape_causes(error: BaseException) -> None:
     """Escape the messages of the causes of an error, which a traceback shows too.
 
     Args:
-        error: an error that was raised because another library failed.
+        error: an error whose cause is an error of another library.
     """
     cause = error.__cause__ or error.__context__
     if cause is None:
@@ -103,7 +103,7 @@ def escape_causes(error: BaseException) -> None:
 
 
 class NDSamplerError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base class of all errors of this library."""
 
     def __str__(self) -> str:
         # KeyError.__str__ would return the repr of the message, with escaped newlines.
@@ -111,7 +111,7 @@ class NDSamplerError(Exception):
 
 
 class ArgumentError(NDSamplerError, ValueError):
-    """An argument of a public call has a value that cannot be used."""
+    """An argument of a public call has an invalid value."""
 
 
 class OutOfRangeError(IndexError, ArgumentError):
@@ -127,11 +127,11 @@ class TargetError(NDSamplerError, ValueError):
 
 
 class WindowError(TargetError):
-    """The window of a target, or a region, is malformed or absurdly large."""
+    """The window of a target, or a region, is malformed or too large for memory."""
 
 
 class UnknownIdError(NDSamplerError, KeyError):
-    """The dataset has no image, annotation, video or category of that id."""
+    """The dataset has no image, annotation, video or category with an id."""
 
 
 class UnknownTargetError(UnknownIdError, TargetError):
@@ -139,7 +139,7 @@ class UnknownTargetError(UnknownIdError, TargetError):
 
 
 class UnknownChannelError(NDSamplerError, KeyError):
-    """The image has no channel of that name."""
+    """The image has no channel with a name."""
 
 
 class UnknownOptionError(NDSamplerError, KeyError):
@@ -151,11 +151,11 @@ class BackendError(NDSamplerError, ValueError):
 
 
 class AnnotKindError(NDSamplerError, AssertionError):
-    """``with_annots`` asks for a kind of annotation that does not exist."""
+    """``with_annots`` contains a kind of annotation that does not exist."""
 
 
 class MissingNegativePool(NDSamplerError, AssertionError, IndexError):
-    """A negative was asked for by index before any were preselected."""
+    """A negative was requested by index, but no negatives were preselected."""
 
 
 class OverlapError(NDSamplerError, AssertionError):
@@ -183,7 +183,7 @@ class MissingDependencyError(NDSamplerError, ImportError):
 
 
 class UnsupportedTaskError(NDSamplerError, NotImplementedError):
-    """There is no sampling task of that name, or the operation is not possible for this object."""
+    """There is no sampling task with a name, or the object does not support the operation."""
 
 
 class WorkerError(NDSamplerError, RuntimeError):

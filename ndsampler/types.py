@@ -1,5 +1,5 @@
 """
-The dictionaries that users pass in and get back, and the names of options.
+The types of dictionaries that users pass and receive, and the names of options.
 
 Annotate your own functions with them, after ``from ndsampler.types import Sample, Target``, so that type
 checkers find misspelt keys and editors complete them.
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from ndsampler.category_tree import CategoryTree
     from ndsampler.pools.area import Area
 
-#: How a window may be given in ``Target.window_dims``.
+#: Type of ``Target.window_dims``.
 WindowDims = tuple[int, int] | Literal["square", "extent"] | None
 
-#: How the images of a dataset are distinguished in the cache.
+#: How the images of a dataset are identified in the cache.
 HashidMode = Literal["PATH", "PIXELS", "GIVEN"]
 
 #: What to do if an image cannot be converted.
@@ -32,30 +32,30 @@ CacheErrorMode = Literal["raise", "bypass"]
 #: What to do about converted images of another user.
 TrustMode = Literal["warn", "strict"]
 
-#: Wherever a path is taken.
+#: Type of arguments that are paths.
 PathLike = str | os.PathLike[str]
 
 #: The backends of this library. Pass one that you have registered as ``{'type': name}``.
 BackendName = Literal["auto", "cog", "npy"]
 
-#: What a grid of windows is for.
+#: Task of a grid of windows.
 GridTask = Literal["image_detection", "video_detection"]
 
 #: The kinds of annotations that a sample may have.
 AnnotKind = Literal["boxes", "segmentation", "keypoints"]
 
-#: What ``load_sample`` takes as ``with_annots``: all or none, some kinds, or kinds joined by ``+``.
+#: Argument ``with_annots`` of ``load_sample``: all or none, some kinds, or kinds joined by ``+``.
 WithAnnots = bool | str | Sequence[AnnotKind] | None
 
-#: How pixels are resampled.
+#: Method of resampling pixels.
 Interpolation = Literal["auto", "nearest", "linear", "cubic", "lanczos", "area"]
 
-#: What ``SampleDataset`` makes of a sample.
+#: Outputs that ``SampleDataset`` can make from a sample.
 OutputName = Literal[
     "image", "boxes", "labels", "masks", "mask", "keypoints", "valid", "frame_index", "target"
 ]
 
-#: How a window is given to a pool or a grid.
+#: Size of a window of a pool or grid.
 WindowSize = Sequence[int | str | None] | Literal["full", "extent", "square"]
 
 
@@ -68,7 +68,7 @@ class BackendConfig(TypedDict, total=False):
     """Settings of the backend; see :class:`ndsampler.backends.cog.CogBackend`."""
 
 
-#: What samplers and frames take as ``backend``.
+#: Argument ``backend`` of samplers and frames.
 BackendChoice: TypeAlias = "BackendName | BackendConfig | dict[str, Any] | Backend | None"
 
 
@@ -78,11 +78,11 @@ class AssetInfo(TypedDict):
     path: str
     """Absolute path of the source."""
     channels: str | None
-    """Its channel code; None if the dataset states none."""
+    """Channel code; None if the dataset states none."""
     warp_aux_to_img: NDArray[np.float64]
     """3x3 matrix from the file's pixels to the image's."""
     hashid: str | None
-    """The id in the name of the entry; None without a cache."""
+    """Id in the name of the entry; None without a cache."""
     hashid_mode: str
     """How the id is computed."""
     cache: str | None
@@ -103,7 +103,7 @@ class PathInfo(TypedDict):
 
 
 class Target(TypedDict, total=False):
-    """What to sample. Other keys are ignored, and kept in the sample's target."""
+    """The description of a sample. Other keys are ignored, and kept in the target of the sample."""
 
     gid: Any
     """Image id; also ``image_id``."""
@@ -114,7 +114,7 @@ class Target(TypedDict, total=False):
     aid: int
     """Annotation id, from which the image, center and size are taken unless they are stated."""
     bbox: Any
-    """Box as x, y, width, height in pixels, which places the window if nothing else in the target does."""
+    """Box as x, y, width, height in pixels. It is the place of the window if no other key gives it."""
     cx: float
     """Column of the window's center, in pixels."""
     cy: float
@@ -124,17 +124,17 @@ class Target(TypedDict, total=False):
     height: float
     """Height of the object, in pixels."""
     window_dims: WindowDims
-    """(height, width) of the window. ``'extent'``, the default, is the object's own size, and at least one
+    """(height, width) of the window. ``'extent'``, the default, is the size of the object, at least one
     pixel; ``'square'`` uses the longer side for both height and width."""
     slices: tuple[slice, ...]
     """(rows, columns), or (rows, columns, channels) of an image, or (time, rows, columns) of a video. A
-    negative start lies outside the image; that of channels counts from the end."""
+    negative start is outside the image; for channels it counts from the end."""
     space_slice: tuple[slice, slice]
     """(rows, columns); takes precedence over ``slices``."""
     time_slice: slice
     """Frames of a video."""
     pad: Any
-    """Context around the window in pixels: (height, width), or a (before, after) pair for each."""
+    """Pixels added around the window: a number, (height, width), or a (before, after) pair for each axis."""
     padkw: dict[str, Any]
     """Arguments of :func:`numpy.pad`, which fills pixels outside the image."""
     channels: Any
@@ -142,19 +142,20 @@ class Target(TypedDict, total=False):
     scale: float | tuple[float, float]
     """Factor, or (x, y) factors, by which the sample and its annotations are resized."""
     interpolation: Interpolation
-    """How pixels are resampled; ``'auto'`` by default."""
+    """Method of resampling; by default ``'auto'``."""
     antialias: bool | Literal["auto"]
-    """Whether shrinking averages."""
+    """Whether pixels are averaged when the window shrinks."""
     nodata: int | float | str | None
     """``'float'``, ``'auto'``, ``'ma'``, ``'alpha'`` or the value that means "no measurement"."""
     dtype: Any
-    """Type that the pixels are cast to."""
+    """Type to which the pixels are cast."""
     use_native_scale: bool
-    """Of videos: ``im`` is a list of frames, each a list with the pixels of each asset in its resolution."""
+    """For videos: ``im`` is a list of frames, each a list with the pixels of each asset at its resolution."""
     realign_native: Literal["largest"] | None
-    """``'largest'`` resizes those parts to the largest of them, so that ``im`` is one array again."""
+    """``'largest'`` resizes the parts of native scale to the largest one, so that ``im`` is a single
+    array."""
     finalize: bool
-    """False gives a delayed image for each frame of a video instead of pixels."""
+    """False returns a delayed image for each frame of a video instead of pixels."""
     as_xarray: bool
     """Whether ``im``, or each part of it in native scale, is a :class:`xarray.DataArray`."""
     legacy_target: bool
@@ -183,7 +184,7 @@ class Annots(TypedDict, total=False):
 
 
 class SampleParams(TypedDict, total=False):
-    """How the coordinates of a sample relate to those of its image or video."""
+    """Relation between the coordinates of a sample and those of its image or video."""
 
     offset: NDArray[np.float64]
     """(y, x) of the image's origin in the window, before scaling."""
@@ -196,28 +197,28 @@ class SampleParams(TypedDict, total=False):
     data_dims: tuple[int, ...]
     """Size of the image or video."""
     pad: Any
-    """Margins around the window that the target asked for."""
+    """Margins around the window that the target requested."""
     request_chanspec: Any
-    """Of videos: the channels of ``im``, if they have names."""
+    """For videos: the channels of ``im``, if they have names."""
     frame_sample_from_grid_warps: list[kwimage.Affine]
-    """Of videos: for each frame, the matrix from its pixels to sample coordinates."""
+    """For videos: for each frame, the matrix from its pixels to sample coordinates."""
     jagged_meta: list[Any]
-    """Of videos in native scale: the parts of each frame."""
+    """For videos in native scale: the parts of each frame."""
 
 
 class Sample(TypedDict, total=False):
-    """What is returned for a target."""
+    """The result of loading a target."""
 
     im: Any
     """(height, width, channels) pixels, or (frames, height, width, channels) of a video."""
     target: dict[str, Any]
-    """The target, and what was inferred from it."""
+    """The target with the inferred keys."""
     tr: dict[str, Any]
     """The same object as ``target``."""
     params: SampleParams
-    """How sample and image coordinates relate."""
+    """Relation between sample and image coordinates."""
     annots: Annots
-    """Annotations in sample coordinates, unless they were declined."""
+    """Annotations in sample coordinates; absent with ``with_annots=False``."""
     classes: CategoryTree
     """The category tree."""
     kp_classes: CategoryTree
@@ -225,7 +226,7 @@ class Sample(TypedDict, total=False):
 
 
 class SampleGrid(TypedDict, total=False):
-    """Windows that cover a dataset: what ``new_sample_grid`` returns."""
+    """Windows that cover a dataset: the result of ``new_sample_grid``."""
 
     targets: Sequence[dict[str, Any]]
     """A target for each window."""
@@ -234,12 +235,12 @@ class SampleGrid(TypedDict, total=False):
     negatives_indexes: list[int]
     """Positions in ``targets`` of all other windows."""
     positives: Sequence[dict[str, Any]]
-    """The targets of the former; absent with ``legacy=False``."""
+    """The targets at ``positives_indexes``; absent with ``legacy=False``."""
     negatives: Sequence[dict[str, Any]]
-    """The targets of the latter; absent with ``legacy=False``."""
+    """The targets at ``negatives_indexes``; absent with ``legacy=False``."""
 
 
-#: What ``SampleDataset`` takes as its targets: a pool, a grid, a list, or a function of (epoch, position).
+#: Argument ``targets`` of ``SampleDataset``: a pool, a grid, a list, or a function of (epoch, position).
 TargetChoice = (
     Literal["positives", "pool"] | SampleGrid | Sequence[Mapping[str, Any]] | Callable[[int, int], Any]
 )
@@ -261,15 +262,15 @@ class GridArguments(TypedDict, total=False):
     verbose: int
     """Whether to log the numbers of targets."""
     split: Area | None
-    """Part of the dataset that windows must lie in."""
+    """Part of the dataset that windows must be inside."""
     space_dims: Any
-    """Of videos: (height, width) instead of those in ``window_dims``."""
+    """For videos: (height, width) instead of those in ``window_dims``."""
     time_dim: Any
-    """Of videos: number of frames instead of that in ``window_dims``."""
+    """For videos: number of frames instead of that in ``window_dims``."""
 
 
 class MovedArguments(TypedDict, total=False):
-    """Arguments of earlier releases that are keys of the target now. Each causes one warning."""
+    """Arguments of earlier releases that are now keys of the target. Each causes one warning."""
 
     tr: Mapping[str, Any]
     """The target."""
@@ -287,9 +288,9 @@ class LoadArguments(MovedArguments, total=False):
     """Further arguments of ``load_item``, ``load_positive`` and ``load_negative``."""
 
     annot_ids: Iterable[int] | None
-    """Annotations to take instead of looking for them."""
+    """Ids of the annotations to load instead of those in the window."""
     visible_thresh: float
-    """Leave out annotations unless more than this share of their box is in the window."""
+    """Annotations are left out unless more than this fraction of their box is in the window."""
 
 
 class SamplerArguments(TypedDict, total=False):
@@ -298,14 +299,14 @@ class SamplerArguments(TypedDict, total=False):
     workdir: PathLike | None
     """Folder for converted images."""
     autoinit: bool
-    """False puts off the making of frames and regions."""
+    """False delays making frames and regions until ``init`` is called."""
     backend: BackendChoice
-    """How images are stored for reading."""
+    """Format in which images are stored for reading."""
     verbose: int
-    """Whether long work shows a progress bar."""
+    """Whether long operations show a progress bar."""
     on_cache_error: CacheErrorMode
-    """What to do when an image cannot be converted."""
+    """What to do if an image cannot be converted."""
     trust: TrustMode
     """What to do about converted images of other users."""
     images: PathLike | None
-    """Folder that relative file names start from."""
+    """Folder to which file names are relative."""
