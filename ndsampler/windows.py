@@ -165,7 +165,7 @@ def is_sequence(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return the representation of a value for an error message; Python refuses to print huge integers.
+    """Return the representation of a value for an error message, or the size of a huge integer.
 
     Example:
         >>> shown(5), shown(2 ** 5000)

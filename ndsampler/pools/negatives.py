@@ -390,7 +390,7 @@ class _Search:
     def acceptable(
         self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64], may_touch: bool = False
     ) -> NDArray[np.bool_]:
-        """Return which windows avoid the annotations and lie inside the valid regions."""
+        """Return which windows avoid the annotations and are inside the valid regions."""
         good = self.uncovered(image_rows, ltrb, may_touch)
         for row, area in self.areas.items():
             mine = np.nonzero((image_rows == row) & good)[0]

@@ -49,7 +49,7 @@ WHOLE = frozenset({"aid", "img_width", "img_height", "category_id"})
 _WORKER_BATCH = 256
 
 #: Maximum number of negatives of a pool that are cached as dictionaries, which take about 600 bytes each.
-_MOST_KEPT = 4096
+_MAX_CACHED = 4096
 
 
 class Targets:
@@ -260,7 +260,7 @@ class NegativePool:
         if row is None:
             position = as_position(index, len(self), "preselected negatives")
             row = _row(self._table, position)
-            if len(self._kept) < _MOST_KEPT:
+            if len(self._kept) < _MAX_CACHED:
                 self._kept[position] = row
         return row.copy()
 
