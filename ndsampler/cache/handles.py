@@ -35,10 +35,8 @@ if TYPE_CHECKING:
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-#: Maximum number of readers that a pool keeps open. A GDAL handle takes about 0.1 MB.
-MAX_HANDLES = 256
-
-#: Maximum number of files that all pools of a process keep open together.
+#: Maximum number of files that a process keeps open, in one pool or in all of them together. A GDAL handle
+#: takes 0.1 to 0.2 MB.
 MAX_FILES = 1024
 
 #: Maximum memory of the decoded images in one pool, in bytes. The latest image is kept whatever its size.
@@ -74,25 +72,26 @@ if hasattr(os, "register_at_fork"):
 
 
 def affordable_handles() -> int:
-    """Return how many readers a pool may keep open: 256, or a quarter of the system's limit if that is less.
+    """Return how many readers a pool may keep open: 1024, or a third of the system's limit if that is less.
 
     Example:
-        >>> 1 <= affordable_handles() <= MAX_HANDLES
+        >>> 1 <= affordable_handles() <= MAX_FILES
         True
     """
-    return max(1, min(MAX_HANDLES, _open_files_limit() // 4))
+    return max(1, min(MAX_FILES, _open_files_limit() // 3))
 
 
 def affordable_files() -> int:
-    """Return how many files the pools of this process may keep open: 1024, or a third of the system's limit.
+    """Return how many files all pools of this process may keep open together.
 
-    Files that a fork inherited from the pools of its parent count.
+    It is the bound of one pool, less the files that a fork inherited from the pools of its parent.
 
     Example:
         >>> 1 <= affordable_files() <= MAX_FILES
         True
     """
-    return max(1, min(MAX_FILES, _open_files_limit() // 3 - sum(map(len, _inherited))))
+    inherited = sum(map(len, _inherited))
+    return max(1, min(MAX_FILES, _open_files_limit() // 3 - inherited))
 
 
 def _open_files_limit() -> int:
@@ -209,7 +208,7 @@ class HandlePool:
     """Lends open readers, and keeps the most recently used ones open.
 
     Args:
-        max_handles: maximum number of idle readers; by default 256, or a quarter of the files that the system
+        max_handles: maximum number of idle readers; by default 1024, or a third of the files that the system
             lets the process open, if that is less.
         max_bytes: maximum memory of all shareable readers together.
 

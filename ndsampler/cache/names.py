@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.base import FORMAT_VERSION, REGISTRY
@@ -114,7 +113,7 @@ def entry_path(folder: str, identity: SourceIdentity, suffix: str) -> str:
         suffix: how the backend's entries end.
     """
     token = identity.token
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(identity.path).name.split(".")[0])[:MAX_STEM]
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", os.path.basename(identity.path).split(".")[0])[:MAX_STEM]
     name = token if identity.content else f"{stem}_{token}"
     return os.path.join(folder, token[:2], name + suffix)
 
