@@ -19,7 +19,7 @@ import mmap
 import os
 import struct
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -443,6 +443,9 @@ def map_array(path: str) -> np.memmap[Any, np.dtype[Any]]:
 class NpyBackend(Backend):
     """Stores entries uncompressed: the fastest to read, and the largest on disk.
 
+    It has one setting, ``in_place``: whether sources that are ``.npy`` files are read directly instead of
+    being converted. ``'auto'`` and True select them, False does not.
+
     Example:
         >>> NpyBackend().caches
         True
@@ -450,6 +453,11 @@ class NpyBackend(Backend):
 
     suffix = ".npy"
     maps = True
+    DEFAULTS: ClassVar[dict[str, Any]] = {"in_place": "auto"}
+
+    def check_config(self) -> None:
+        """Raise a :class:`ndsampler.errors.BackendError` if a setting has an invalid value."""
+        self.check_in_place()
 
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write an entry in blocks of rows."""
@@ -469,8 +477,8 @@ class NpyBackend(Backend):
         return height * width * channels * source.dtype.itemsize + mask
 
     def usable_in_place(self, path: str) -> bool:
-        """Return True for a source that is a ``.npy`` file."""
-        return path.lower().endswith(".npy")
+        """Return True for a source that is a ``.npy`` file, unless the setting ``in_place`` is False."""
+        return self.config["in_place"] is not False and path.lower().endswith(".npy")
 
     def open(self, path: str, level: int = 0) -> RegionReader:
         """Open an entry; ``level`` is 0, because entries have no overviews. See :class:`NpyReader`."""

@@ -202,6 +202,8 @@ class _Idle:
     """When it was used last, on the count of all uses."""
     reader: RegionReader
     """The reader."""
+    file: Hashable
+    """What names the file and its version."""
 
 
 class HandlePool:
@@ -313,7 +315,7 @@ class HandlePool:
         own_key = key if reader.shareable else (threading.get_ident(), key)
         with _lock:
             evicted = [self.remove(own_key)] if own_key in self._idle else []
-            self._idle[own_key] = _Idle(next(_uses), reader)
+            self._idle[own_key] = _Idle(next(_uses), reader, key)
             self._bytes += reader.nbytes
             self._in_memory += bool(reader.nbytes)
             evicted += self._take_excess()
@@ -346,6 +348,17 @@ class HandlePool:
         """Close every reader that is not in use."""
         with _lock:
             readers = [self.remove(key) for key in list(self._idle)]
+        _close(readers)
+
+    def close(self, is_of: Callable[[Any], bool]) -> None:
+        """Close the readers of a file that are not in use.
+
+        Args:
+            is_of: whether a key that :meth:`lend` was called with is of the file.
+        """
+        with _lock:
+            found = [own_key for own_key, idle in self._idle.items() if is_of(idle.file)]
+            readers = [self.remove(own_key) for own_key in found]
         _close(readers)
 
     def __getstate__(self) -> dict[str, Any]:

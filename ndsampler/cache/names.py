@@ -70,7 +70,7 @@ def config_folder(backend: Backend, version: int = FORMAT_VERSION) -> str:
         >>> backend_of_folder(config_folder(make_backend('npy')))
         'npy'
     """
-    text = json.dumps([backend.name, version, backend.config], sort_keys=True, default=str)
+    text = json.dumps([backend.name, version, backend.entry_settings()], sort_keys=True, default=str)
     return f"{backend.name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
