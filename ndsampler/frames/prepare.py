@@ -175,7 +175,7 @@ def prepare_layouts(
         source_bytes=sum(sources[path] for path in made),
         present=len(plan.present),
         in_place=len(plan.in_place),
-        slow_layouts=Counter(reason for path, reason in plan.slow_layouts.items() if path in made),
+        slow_layouts=dict(Counter(reason for path, reason in plan.slow_layouts.items() if path in made)),
         seconds=time.perf_counter() - began,
         failures=tuple(plan.failures),
     )
