@@ -231,7 +231,7 @@ def test_an_unfinished_map_of_something_else_is_started_anew(tmp_path, sampler, 
         (tmp_path / "map.tif.partial" / "tiles.tif").write_bytes(b"")
     path = predict(sampler, gid, identity, window, out=out, weights=weights)
     np.testing.assert_array_equal(read_map(path)["pixels"], image)
-    assert "started anew" in caplog.text
+    assert "started over" in caplog.text
 
 
 def test_two_runs_do_not_write_the_same_map(tmp_path, sampler):

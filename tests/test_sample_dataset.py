@@ -375,7 +375,7 @@ def test_mistakes_of_seeds_transforms_and_batches_are_told(sampler, targets):
 def test_samples_that_cannot_be_made_are_errors(sampler, targets):
     with pytest.raises(OutOfRangeError, match="target 5 was requested; expected 0 to 4"):
         SampleDataset(sampler, targets)[5]
-    with pytest.raises(ArgumentTypeError, match="an index of a sample is 'a'"):
+    with pytest.raises(ArgumentTypeError, match="the index of a sample is 'a'"):
         SampleDataset(sampler, targets)["a"]
     with pytest.raises(ArgumentError):
         SampleDataset(sampler, "positives", (500, 500))[-1]

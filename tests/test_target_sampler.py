@@ -256,5 +256,5 @@ def test_an_index_is_an_integer_that_survives_pickling():
     bare = SampleIndex.coerce(np.int64(3))
     assert (bare, bare.epoch, bare.g) == (3, 0, 3)
     assert SampleIndex.coerce(index) is index
-    with pytest.raises(ArgumentTypeError, match="an index of a sample is 2.5"):
+    with pytest.raises(ArgumentTypeError, match="the index of a sample is 2.5"):
         SampleIndex.coerce(2.5)

@@ -132,7 +132,7 @@ class EpochOrder:
             raise ArgumentError("weights of single items cannot be combined with negatives; pass groups")
         values = self._one_each("weights", read_weights(weights))
         if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-            raise ArgumentError("weights has a negative or infinite number or NaN, or only zeros")
+            raise ArgumentError("weights has a negative number, infinity or NaN, or only zeros")
         return WeightedItems(values, self.length, self.seed, self.shuffle)
 
     def _class_draws(self, classes: list[ClassShare], negatives: Fraction) -> Draws:

@@ -149,7 +149,7 @@ def _listed(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
             "the order of np.unique(groups)"
         )
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-        raise ArgumentError("weights has a negative or infinite number or NaN, or only zeros")
+        raise ArgumentError("weights has a negative number, infinity or NaN, or only zeros")
     result: list[float] = values.tolist()
     return result
 
