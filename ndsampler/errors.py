@@ -151,7 +151,7 @@ class BackendError(NDSamplerError, ValueError):
 
 
 class AnnotKindError(NDSamplerError, AssertionError):
-    """``with_annots`` asks for a kind of annotation that does not exist."""
+    """``with_annots`` requests a kind of annotation that does not exist."""
 
 
 class MissingNegativePool(NDSamplerError, AssertionError, IndexError):
@@ -171,7 +171,7 @@ class MissingSourceError(SourceError, FileNotFoundError):
 
 
 class DatasetMismatchError(SourceError):
-    """An image file is intact, but its size or its bands differ from what the dataset states."""
+    """An image file is intact, but its size or its bands differ from those in the dataset."""
 
 
 class CacheError(NDSamplerError, OSError):

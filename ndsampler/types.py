@@ -211,7 +211,7 @@ class Sample(TypedDict, total=False):
     im: Any
     """(height, width, channels) pixels, or (frames, height, width, channels) of a video."""
     target: dict[str, Any]
-    """The target, and what was inferred from it."""
+    """The target, including values that were inferred from it."""
     tr: dict[str, Any]
     """The same object as ``target``."""
     params: SampleParams

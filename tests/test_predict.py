@@ -313,7 +313,7 @@ BAD_ARGUMENTS = {
     "unknown key": ({"gid": {"gid": 1, "scale": 2}}, ArgumentError, "expected an image id"),
     "masked arrays": ({"gid": {"gid": 1, "nodata": "ma"}}, ArgumentError, "plain arrays"),
     "no function": ({"function": 3}, ArgumentTypeError, "function is 3"),
-    "large window": ({"window_dims": (64, 71)}, WindowError, "expected a window that is not larger"),
+    "large window": ({"window_dims": (64, 71)}, WindowError, "expected a window that fits into it"),
     "one side": ({"window_dims": (64,)}, ArgumentError, "window_dims"),
     "negative side": ({"window_dims": (64, -1)}, ArgumentError, "window_dims"),
     "full overlap": ({"overlap": 1}, ArgumentError, "overlap"),

@@ -178,5 +178,5 @@ class CogBackend(Backend):
             layout = reader.dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT")
         if level == 0 and layout != "COG":
             reader.close()
-            raise SourceError(f"{path} was not written by this backend: it is not laid out as a COG")
+            raise SourceError(f"{path} was not written by this backend: it does not have the layout of a COG")
         return reader

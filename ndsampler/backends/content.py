@@ -1,7 +1,7 @@
 """
 Detects the format of a file by its first bytes, and chooses which GDAL drivers may open it.
 
-GDAL by default tries all of its drivers. Some of them follow references in a file to other files or to hosts
+By default, GDAL tries all of its drivers. Some of them follow references in a file to other files or to hosts
 on the network, or run code that the file contains. This library therefore allows only drivers that read
 pixels from local files, and for a file of a known format only the drivers of that format.
 

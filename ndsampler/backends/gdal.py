@@ -449,7 +449,7 @@ def is_indexed(dataset: DatasetReader) -> bool:
 
 
 def _has_color_map(path: str) -> bool:
-    """Whether the first image of a TIFF has a color map of its own."""
+    """Whether the first image of a TIFF has its own color map."""
     try:
         with open(path, "rb") as file:
             return has_color_map(file)

@@ -70,7 +70,7 @@ def count_masks(dataset: DatasetReader, dtype: np.dtype[Any]) -> int:
     from rasterio.enums import MaskFlags
 
     kinds = dataset.mask_flag_enums
-    own = [_is_own(flags) for flags in kinds]
+    own = [_is_stored(flags) for flags in kinds]
     if is_wide(dtype):
         values = dataset.nodatavals
         own = [
@@ -82,7 +82,7 @@ def count_masks(dataset: DatasetReader, dtype: np.dtype[Any]) -> int:
     return 1 if all(MaskFlags.per_dataset in flags for flags in kinds) else dataset.count
 
 
-def _is_own(flags: Sequence[MaskFlags]) -> bool:
+def _is_stored(flags: Sequence[MaskFlags]) -> bool:
     """Whether the mask of a band is stored in the file, not derived from a nodata value or an alpha band."""
     from rasterio.enums import MaskFlags
 

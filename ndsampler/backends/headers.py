@@ -64,7 +64,7 @@ def check_plausible(path: str, claim: Claim, stored: int) -> None:
 
     Args:
         path: path of the file, for the error message.
-        claim: what its header claims.
+        claim: the size that its header claims.
         stored: size of the file in bytes.
 
     Raises:

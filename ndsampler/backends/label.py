@@ -41,7 +41,7 @@ TAIL_BYTES = 2**15
 
 @dataclass(frozen=True)
 class EntryLabel:
-    """Describes an entry and the source that it was made from.
+    """Describes an entry and the source from which it was made.
 
     Any further fact about an entry is added here, as a field with a default. A fact that is part of the
     entry's name is also a field of :class:`ndsampler.cache.identity.SourceIdentity`.
@@ -152,7 +152,7 @@ def verify_entry(path: str) -> EntryLabel:
         path: path of the entry.
 
     Raises:
-        CacheError: if the entry differs from what was written.
+        CacheError: if the file has changed since it was written.
     """
     with open(path, "rb") as file:
         label, checksum = _parse_label(file)

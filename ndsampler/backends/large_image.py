@@ -79,7 +79,7 @@ def _max_pixels() -> int:
 
 
 def read_with_gdal(path: str, *, stored: bool = False) -> NDArray[Any]:
-    """Decode a whole image with GDAL to the pixels that OpenCV would give.
+    """Decode a whole image with GDAL to the same pixels that OpenCV would return.
 
     Args:
         path: a local file.

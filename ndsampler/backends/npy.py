@@ -56,9 +56,9 @@ MASK_MARK = b"NDSAMPLER-M\n"
 #: Maximum gap in bytes between two rows of a window that is read too, which is faster than skipping it.
 SMALL_GAP = 4096
 
-#: Number of bytes that are read at once, if the gaps between the rows of a window are read too, and if not.
+#: Number of bytes that one system call reads with the gaps between the rows of a window, and without them.
 GAPPED_BYTES = 2**18
-SOLID_BYTES = 2**30
+CONTIGUOUS_BYTES = 2**30
 
 
 class NpyLayout(NamedTuple):
@@ -276,22 +276,22 @@ class _File:
         count, length = rows.shape
         gap = pitch - length
         if gap == 0 or count == 1:
-            self._read_solid(memoryview(rows.data).cast("B"), start)
+            self._read_contiguous(memoryview(rows.data).cast("B"), start)
         elif gap <= SMALL_GAP:
-            self._read_gapped(rows, start, pitch)
+            self._read_with_gaps(rows, start, pitch)
         else:
-            self._read_apart(memoryview(rows.data).cast("B"), length, start, pitch)
+            self._read_pieces(memoryview(rows.data).cast("B"), length, start, pitch)
 
-    def _read_apart(self, buffer: memoryview, length: int, start: int, pitch: int) -> None:
+    def _read_pieces(self, buffer: memoryview, length: int, start: int, pitch: int) -> None:
         """Fill a buffer with pieces of the file that start ``pitch`` bytes apart."""
         read, descriptor = os.preadv, self._descriptor  # type: ignore[attr-defined, unused-ignore]
         for done in range(0, len(buffer), length):
             piece = buffer[done : done + length]
             if read(descriptor, [piece], start) != length:
-                self._read_solid(piece, start)
+                self._read_contiguous(piece, start)
             start += pitch
 
-    def _read_gapped(self, rows: NDArray[np.uint8], start: int, pitch: int) -> None:
+    def _read_with_gaps(self, rows: NDArray[np.uint8], start: int, pitch: int) -> None:
         """Fill rows of bytes from longer pieces of the file that include the gaps between rows."""
         count, length = rows.shape
         step = max(1, GAPPED_BYTES // pitch)
@@ -299,12 +299,12 @@ class _File:
         for row in range(0, count, step):
             piece = buffer[: min(step, count - row)]
             # The file may end right after the last row, without a gap.
-            self._read_solid(
+            self._read_contiguous(
                 memoryview(piece.data).cast("B")[: piece.size - (pitch - length)], start + row * pitch
             )
             rows[row : row + len(piece)] = piece[:, :length]
 
-    def _read_solid(self, buffer: memoryview, start: int) -> None:
+    def _read_contiguous(self, buffer: memoryview, start: int) -> None:
         """Fill a buffer with the bytes at a position.
 
         Raises:
@@ -312,7 +312,7 @@ class _File:
         """
         done = 0
         while done < len(buffer):
-            count = os.preadv(self._descriptor, [buffer[done : done + SOLID_BYTES]], start + done)  # type: ignore[attr-defined, unused-ignore]
+            count = os.preadv(self._descriptor, [buffer[done : done + CONTIGUOUS_BYTES]], start + done)  # type: ignore[attr-defined, unused-ignore]
             if count == 0:
                 raise OSError(errno.EIO, "it was truncated while it was being read")
             done += count
@@ -336,7 +336,7 @@ def _opened(path: str) -> Iterator[tuple[BinaryIO, NpyLayout]]:
     """Open a ``.npy`` file that holds a whole image, and yield the file and its layout.
 
     Raises:
-        CacheError: if it cannot be opened, or holds something else.
+        CacheError: if it cannot be opened, or does not hold an image.
     """
     try:
         with open(path, "rb") as file:
@@ -408,7 +408,7 @@ def map_array(path: str) -> np.memmap[Any, np.dtype[Any]]:
     """Return the (height, width, channels) array of a ``.npy`` file as a read-only memory map.
 
     Raises:
-        CacheError: if it cannot be opened, or holds something else.
+        CacheError: if it cannot be opened, or does not hold an image.
     """
     with _opened(path) as (file, layout):
         return np.memmap(file, layout.dtype, "r", layout.start, layout.shape, layout.order)

@@ -119,7 +119,7 @@ def recall_levels(
 
 
 def find_levels(reader: RasterReader, plan: PagePlan | None) -> tuple[tuple[Level, ...], tuple[Page, ...]]:
-    """Return the reduced versions of an image, and the pages whose pixels rule them out as such.
+    """Return the reduced versions of an image, and pages of a matching size that show something else.
 
     Args:
         reader: the open image.
@@ -161,7 +161,7 @@ def _listed_by_gdal(reader: RasterReader) -> list[Level]:
     inside = _reduced_pages(pages)
     if len(inside) == count:
         return [
-            Level(page.dims, at, page, page in pages[0].subpages or _is_regular(page, pages[0]))
+            Level(page.dims, at, page, page in pages[0].subpages or _is_typical_overview(page, pages[0]))
             for at, page in enumerate(inside)
         ]
     side = None if inside else _find_side_file(reader)
@@ -185,7 +185,7 @@ def _reduced_pages(pages: Sequence[Page]) -> list[Page]:
     return [*marked, *(page for page in pages[0].subpages if page.is_reduced)]
 
 
-def _is_regular(page: Page, full: Page) -> bool:
+def _is_typical_overview(page: Page, full: Page) -> bool:
     """Whether a page looks like an overview that programs write: stored like the image, at half its size."""
     factor = round(full.height / page.height) if full.height >= full.width else round(full.width / page.width)
     return page.tiled == full.tiled and factor & (factor - 1) == 0

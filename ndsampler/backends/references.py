@@ -124,7 +124,7 @@ def check_vrt(path: str, depth: int = 1) -> None:
         if element.tag == "PixelFunctionCode" or (
             element.tag == "PixelFunctionLanguage" and text.lower() != "c"
         ):
-            raise SourceError(f"{path} cannot be opened as an image: its pixel function is code")
+            raise SourceError(f"{path} cannot be opened as an image: its pixel function contains code")
         if _NOT_LOCAL.search(text):
             raise _not_local(path, text)
         if _names_file(element):
@@ -154,8 +154,8 @@ def _check_raw_bands(path: str, root: ElementTree.Element) -> set[str]:
         for place in map(os.path.realpath, _candidate_paths(path, name)):
             if os.path.exists(place) and os.path.commonpath([folder, place]) != folder:
                 raise SourceError(
-                    f"{path} cannot be opened as an image: it reads {name!r} as raw pixels, and a VRT "
-                    "may do so only with files in its own folder and below"
+                    f"{path} cannot be opened as an image: it reads {name!r} as raw pixels; a VRT may read "
+                    "only files in its own folder and below in this way"
                 )
     return raw
 

@@ -291,13 +291,13 @@ def extract_stored(forms: Forms, pixels: NDArray[Any]) -> NDArray[Any]:
         result: NDArray[Any] = (pixels == 0).astype(np.uint8)
         return result
     if forms.maximum:
-        return _unscaled(pixels, forms.maximum)
+        return _undo_scaling(pixels, forms.maximum)
     if forms.kind == "gray image with alpha":
         return np.ascontiguousarray(pixels[..., [0, -1]])
     return np.ascontiguousarray(pixels[..., : forms.stored])
 
 
-def _unscaled(pixels: NDArray[Any], maximum: int) -> NDArray[Any]:
+def _undo_scaling(pixels: NDArray[Any], maximum: int) -> NDArray[Any]:
     """Undo the scaling of values from 0..``maximum`` to 0..255, which rounded them down."""
     table = -(-np.arange(256) * maximum // 255)
     result: NDArray[Any] = table.astype(np.uint8)[pixels]

@@ -18,7 +18,7 @@ from ndsampler.backends.label import EntryLabel, check_entry, read_label, verify
 from ndsampler.backends.source import SourceBackend, spans_files
 from ndsampler.backends.values import choose_form, reads_first_page
 from ndsampler.cache.comparison import is_copy
-from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, made_room, making_room
+from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, make_room_after, making_room
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
 from ndsampler.cache.names import entry_path, is_named_for, workdir_of
 from ndsampler.cache.partial import PartialFiles, WriterBusyError
@@ -79,7 +79,7 @@ class FrameCache:
     Args:
         backend: writes and opens the entries.
         dpath: the config folder of the entries; None for a backend without entries.
-        hashid_mode: what identifies a source: see :class:`ndsampler.cache.identity.SourceIdentifier`.
+        hashid_mode: how sources are identified: see :class:`ndsampler.cache.identity.SourceIdentifier`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to read the source if its entry cannot be made.
         trust: ``'warn'`` or ``'strict'``: see :class:`ndsampler.cache.trust.TrustedOwners`.
 
@@ -161,7 +161,7 @@ class FrameCache:
             except DatasetMismatchError:
                 raise
             except (SourceError, CacheError) as ex:
-                if made_room(ex):
+                if make_room_after(ex):
                     continue
                 if attempt == READ_ATTEMPTS or not self._was_disturbed(file):
                     raise
@@ -174,7 +174,7 @@ class FrameCache:
         bands: Sequence[int] | None = None,
         level: int = 0,
     ) -> NDArray[Any]:
-        """Return the pixels of a region that lies inside an image, or inside one of its overviews.
+        """Return the pixels of a region inside an image, or inside one of its overviews.
 
         Args:
             source: the image file.
@@ -261,7 +261,7 @@ class FrameCache:
         bypasses = self.on_cache_error == "bypass"
         was_bypassed = source in self._bypassed
         try:
-            # After one wait in vain, for example for a writer that was stopped, do not wait again.
+            # If one wait has timed out, for example because a writer is suspended, do not wait again.
             file = self.ensure(source, (0.0 if was_bypassed else BYPASS_SECONDS) if bypasses else None)
             self._bypassed.pop(source, None)
         except CacheError as ex:

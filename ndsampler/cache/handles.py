@@ -136,7 +136,7 @@ def make_room() -> bool:
     return found
 
 
-def made_room(error: OSError) -> bool:
+def make_room_after(error: OSError) -> bool:
     """Close idle files if an error says that too many files are open.
 
     Args:
@@ -161,7 +161,7 @@ def making_room(function: Callable[Params, Result]) -> Callable[Params, Result]:
             try:
                 return function(*args, **kwargs)
             except OSError as ex:
-                if not made_room(ex):
+                if not make_room_after(ex):
                     raise
 
     return attempt

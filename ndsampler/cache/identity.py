@@ -73,9 +73,8 @@ class SourceIdentity:
     sides: str = ""
     """Hash of the files beside the source that affect its pixels; empty if there are none."""
     form: str = ""
-    """How the file is read because of what the dataset states about it, such as ``'stored'`` for the stored
-    values of a file that is decoded to others; empty if that makes no difference. See
-    :mod:`ndsampler.backends.values`."""
+    """The form in which the file is read, such as ``'stored'`` for the stored values of a file that decodes
+    to other values; empty for the default form. See :mod:`ndsampler.backends.values`."""
 
     @classmethod
     def from_label(cls, label: EntryLabel) -> SourceIdentity:
@@ -98,7 +97,7 @@ class SourceIdentity:
         return (stat.st_size, stat.st_mtime_ns) == (self.size, self.mtime_ns)
 
     def is_current(self) -> bool:
-        """Whether the source still is the identified version.
+        """Whether the source is still the identified version.
 
         Raises:
             OSError: if it does not exist, or cannot be read.

@@ -191,7 +191,7 @@ def _scan_folder(
             entries, trouble = _list(child.path, top.name)
             yield from trouble
             for entry in entries:
-                report = _judge(entry, top.name, child.name, check, outdated)
+                report = _report_on_file(entry, top.name, child.name, check, outdated)
                 if report is not None:
                     yield report
         else:
@@ -237,7 +237,7 @@ def _scan_old(top: os.DirEntry[str]) -> Iterator[EntryReport]:
         yield EntryReport(str(error.filename), top.name, Status.UNREADABLE, reason=_error_text(error))
 
 
-def _judge(
+def _report_on_file(
     file: os.DirEntry[str], folder: str, shard: str, check: Callable[[str], EntryLabel], outdated: bool
 ) -> EntryReport | None:
     """Return a report on an item in a shard; None if it has just been removed."""
@@ -254,10 +254,10 @@ def _judge(
         return _foreign(file, folder, "not a regular file")
     if outdated:
         return EntryReport(file.path, folder, Status.OUTDATED, _size(file.path), "of an earlier format")
-    return judge_entry(file.path, folder, check)
+    return report_on_entry(file.path, folder, check)
 
 
-def judge_entry(
+def report_on_entry(
     path: str, folder: str, check: Callable[[str], EntryLabel] = check_entry
 ) -> EntryReport | None:
     """Return a report on one entry.
@@ -282,16 +282,16 @@ def judge_entry(
     except FileNotFoundError:
         return None
     except CacheError as ex:
-        return _judge_unlabelled(known, str(ex).removeprefix(f"{path} "))
+        return _report_on_unlabelled(known, str(ex).removeprefix(f"{path} "))
     except OSError as ex:
         return replace(known, reason=_error_text(ex))
     status, reason = Status.DAMAGED, "its name and its label belong to different sources"
     if names.is_named_for(path, SourceIdentity.from_label(label)):
-        status, reason = judge_source(label)
+        status, reason = find_source_status(label)
     return replace(known, status=status, reason=reason, label=label)
 
 
-def _judge_unlabelled(known: EntryReport, reason: str) -> EntryReport | None:
+def _report_on_unlabelled(known: EntryReport, reason: str) -> EntryReport | None:
     """Return a report on a file without a valid label. It is damaged unless another version wrote it."""
     try:
         with open(known.path, "rb") as file:
@@ -308,7 +308,7 @@ def _judge_unlabelled(known: EntryReport, reason: str) -> EntryReport | None:
     return replace(known, status=Status.FOREIGN, reason="of a later version of ndsampler")
 
 
-def judge_source(label: EntryLabel) -> tuple[Status, str]:
+def find_source_status(label: EntryLabel) -> tuple[Status, str]:
     """Return the status of an entry according to the state of its source.
 
     Args:

@@ -152,7 +152,7 @@ def is_writer_folder(name: str) -> bool:
 
 
 def is_writer_file(name: str) -> bool:
-    """Whether a file has a name that writers give to files in their folders, except the lock file."""
+    """Whether a file has a name that writers use for files in their folders, except the lock file."""
     return _WRITER_FILE.fullmatch(name) is not None
 
 

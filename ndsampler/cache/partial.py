@@ -3,7 +3,7 @@ Folders in which entries are written before they are renamed to their final name
 
 Each writer works in its own folder below ``_partial``, which is on the same disk as the entries. The writer
 holds the lock of a file in its folder for as long as it lives. If the lock of a folder can be acquired, its
-writer has died and the folder is removed. If another writer is already writing the same entry, a writer waits
+writer has died and the folder is removed. A writer of an entry that another writer is already writing waits
 until the lock is free.
 
 The lock only avoids duplicate work. Without locks, each writer converts the source independently, the file of
@@ -267,7 +267,7 @@ def _lock_of_dead_writer(folder: Folder) -> Iterator[LockFile | None]:
 
 
 def _is_ours(folder: Folder) -> bool:
-    """Whether a folder holds only regular files with names that writers give."""
+    """Whether a folder contains only regular files with names that writers use."""
     found = folder.list_names()
     named = all(name == LOCK or is_writer_file(name) for name in found)
     return named and all(S_ISREG(folder.stat(name).st_mode) for name in found)
@@ -281,7 +281,7 @@ def _is_of_dead_writer(lock: LockFile) -> bool:
         if not lock.is_signed_elsewhere():
             return True
     except LocksUnavailableError:
-        logger.debug("there are no locks for %s", lock.path)
+        logger.debug("the file system of %s has no locks", lock.path)
     return lock.age() > STALE_SECONDS
 
 

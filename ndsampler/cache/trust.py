@@ -45,7 +45,7 @@ class TrustedOwners:
             raise CacheError(f"{text}; use a workdir of your own, or trust='warn'")
         if not self._has_warned:
             self._has_warned = True
-            logger.warning("%s; trust='strict' refuses such entries", text)
+            logger.warning("%s; trust='strict' rejects such entries", text)
 
     def _trusts(self, stat: os.stat_result) -> bool:
         """Whether a file belongs to a trusted user."""

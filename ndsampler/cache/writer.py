@@ -119,7 +119,7 @@ def publish(partial: str, entry: str) -> None:
             _replace(partial, entry)
             return
         except PermissionError as ex:
-            if _hold_same_source(partial, entry):
+            if _have_same_source(partial, entry):
                 logger.debug("%s was made by another writer, and is open", entry)
                 return
             if getattr(ex, "winerror", None) not in OPEN_ERRORS or os.path.isdir(entry):
@@ -149,7 +149,7 @@ def _move(partial: str, entry: str) -> None:
     os.replace(partial, entry)
 
 
-def _hold_same_source(partial: str, entry: str) -> bool:
+def _have_same_source(partial: str, entry: str) -> bool:
     """Return whether an entry is whole and has the same source as a new file."""
     try:
         old, new = check_entry(entry), read_label(partial)
@@ -174,7 +174,7 @@ def give_advice(error: OSError, path: str, folder: str) -> str:
         return f": {error}. Use backend='npy', backend=None or on_cache_error='bypass'"
     return (
         f"{_format_space(path, folder)}: {error}. "
-        "Free some space, give another workdir, or use backend=None or on_cache_error='bypass'"
+        "Free some space, choose another workdir, or use backend=None or on_cache_error='bypass'"
     )
 
 

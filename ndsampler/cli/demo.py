@@ -67,7 +67,7 @@ def add_parser(commands: Any) -> None:
         "demo",
         help="draw samples, and compare the speed of the backends",
         description="Draw random samples with their annotations on one sheet, and measure how many samples "
-        "per second each backend gives. Without --data, a dataset with one very large image is made first.",
+        "per second each backend loads. Without --data, a dataset with one very large image is made first.",
     )
     _add_options(parser.add_argument)
     parser.set_defaults(run=run)

@@ -50,7 +50,7 @@ class ShowRequest:
     rng: np.random.RandomState
     """The source of randomness."""
     predict: Predict | None
-    """Predicts what a sample contains; None to draw no predictions."""
+    """Function that predicts the annotations of a sample; None to draw no predictions."""
 
     @property
     def keys(self) -> dict[str, Any]:
@@ -88,12 +88,12 @@ def draw_contents(sampler: CocoSampler, request: ShowRequest, side: int | None, 
     if what == "grid" or (isinstance(what, Mapping) and "positives_indexes" in what):
         return _show_grid(sampler, request, title)
     samples, captions, usual = _load(sampler, request)
-    title = usual + _shown_as(request.bands) if title is None else title
+    title = usual + _describe_bands(request.bands) if title is None else title
     options: dict[str, Any] = {}
     if request.predict is not None:
         options["columns"], title = 2 * _PAIRS, f"{title}: each beside its prediction" if title else title
         samples, captions = pair_up(samples, request.predict, sampler.classes)
-    samples = [_in_bands(sample, request.bands) for sample in samples]
+    samples = [_select_bands(sample, request.bands) for sample in samples]
     options |= {"side": side, "title": title, "captions": captions}
     return Picture(draw_sheet(samples, sampler.classes, **options))
 
@@ -210,7 +210,7 @@ def _show_grid(sampler: CocoSampler, request: ShowRequest, title: str | None) ->
     return Picture(draw_sheet([sample], sampler.classes, side=side, captions=[caption], title=title))
 
 
-def _shown_as(bands: Bands) -> str:
+def _describe_bands(bands: Bands) -> str:
     """Return the end of a title that tells which channels the colors show."""
     if bands is None:
         return ""
@@ -218,6 +218,6 @@ def _shown_as(bands: Bands) -> str:
     return f": {names[0]} in gray" if len(names) == 1 else f": {', '.join(names)} as red, green, blue"
 
 
-def _in_bands(sample: Any, bands: Bands) -> Any:
+def _select_bands(sample: Any, bands: Bands) -> Any:
     """Return a sample that has only the bands to show."""
     return sample if bands is None else {**sample, "im": rgb_of(sample, 0, bands), "params": {}}

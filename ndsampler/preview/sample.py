@@ -92,7 +92,7 @@ def _stretch(pixels: NDArray[Any], each_channel: bool) -> NDArray[np.uint8]:
     values = np.abs(pixels) if np.iscomplexobj(pixels) else pixels.astype(np.float64)
     known = np.isfinite(values)
     parts = np.split(values, values.shape[2], axis=2) if each_channel else [values]
-    shares = np.concatenate([_share_of_range(part) for part in parts], axis=2)
+    shares = np.concatenate([_scale_to_unit(part) for part in parts], axis=2)
     result: NDArray[np.uint8] = (np.clip(shares, 0, 1) * 255).astype(np.uint8)
     missing = ~known.all(2)
     y, x = np.nonzero(missing)
@@ -100,7 +100,7 @@ def _stretch(pixels: NDArray[Any], each_channel: bool) -> NDArray[np.uint8]:
     return result
 
 
-def _share_of_range(values: NDArray[Any]) -> NDArray[np.float64]:
+def _scale_to_unit(values: NDArray[Any]) -> NDArray[np.float64]:
     """Map the values between the percentiles of :data:`STRETCH` linearly to 0..1, and clip the others."""
     known = np.isfinite(values)
     low, high = np.percentile(values[known], STRETCH) if known.any() else (0.0, 0.0)

@@ -105,7 +105,7 @@ def draw_sheet(
     lines = captions or [_caption(sample, classes, zoom) for sample, zoom in zip(samples, zooms)]
     corners = [(column * (side + GAP), row * (side + TEXT_ROW)) for row, column in cells]
     tiles = [
-        _Tile(line, draw_sample(sample, classes, round(zoom * _longer(sample))), *corner, side, side)
+        _Tile(line, draw_sample(sample, classes, round(zoom * _longer_side(sample))), *corner, side, side)
         for line, sample, zoom, corner in zip(lines, samples, zooms, corners)
     ]
     frames = [(sample, 0) for sample in samples]
@@ -159,9 +159,9 @@ def _check(samples: Sequence[Any], columns: int | None, captions: Sequence[str] 
 def _zooms(samples: Sequence[Any], side: int | None) -> tuple[int, list[float]]:
     """Return the space for each sample in pixels, and the zoom of each sample."""
     if side is not None:
-        return side, [zoom_to_fit(_longer(sample), side) for sample in samples]
-    zooms = [_usual_zoom(_longer(sample)) for sample in samples]
-    return max(round(zoom * _longer(sample)) for sample, zoom in zip(samples, zooms)), zooms
+        return side, [zoom_to_fit(_longer_side(sample), side) for sample in samples]
+    zooms = [_usual_zoom(_longer_side(sample)) for sample in samples]
+    return max(round(zoom * _longer_side(sample)) for sample, zoom in zip(samples, zooms)), zooms
 
 
 def _usual_zoom(longer: int) -> float:
@@ -172,7 +172,7 @@ def _usual_zoom(longer: int) -> float:
     return float(min(below, below + 1, key=lambda zoom: abs(math.log(zoom * longer / SIDE))))
 
 
-def _longer(sample: Any) -> int:
+def _longer_side(sample: Any) -> int:
     """Return the longer side of a sample in pixels."""
     shape = np.shape(sample["im"])
     return int(max(shape[-3:-1] if len(shape) > 2 else shape))
@@ -235,7 +235,7 @@ def _strip_tiles(sample: Any, classes: Any, width: int, top: int) -> list[_Tile]
     frames = split_frames(sample)
     side = max(1, (width - GAP) // len(frames) - GAP)
     pictures = [
-        draw_sample(frame, classes, round(zoom_to_fit(_longer(frame), side) * _longer(frame)))
+        draw_sample(frame, classes, round(zoom_to_fit(_longer_side(frame), side) * _longer_side(frame)))
         for frame in frames
     ]
     return [

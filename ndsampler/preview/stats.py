@@ -171,7 +171,7 @@ def _probe(sampler: CocoSampler, gids: list[Any]) -> tuple[float, float]:
     chosen = gids[:: max(1, math.ceil(len(gids) / PROBES))]
     sizes, raw, packed = [], 0, 0
     for gid in chosen:
-        slices = tuple(_middle(extent) for extent in sampler.frames.image_dims(gid))
+        slices = tuple(_central_slice(extent) for extent in sampler.frames.image_dims(gid))
         target = {"gid": gid, "space_slice": slices, "channels": "<all>"}
         pixels = np.ascontiguousarray(sampler.load_sample(target, with_annots=False)["im"])
         sizes.append(pixels.itemsize * pixels.shape[2])
@@ -180,7 +180,7 @@ def _probe(sampler: CocoSampler, gids: list[Any]) -> tuple[float, float]:
     return (float(np.mean(sizes)), packed / raw) if raw else (0.0, 0.0)
 
 
-def _middle(extent: int) -> slice:
+def _central_slice(extent: int) -> slice:
     """Return a slice of at most :data:`PROBE_SIDE` pixels in the middle of an axis."""
     start = max(0, (extent - PROBE_SIDE) // 2)
     return slice(start, min(extent, start + PROBE_SIDE))

@@ -39,7 +39,7 @@ def draw_windows(
         keys: further keys of the target that loads the image.
 
     Returns:
-        A sample of the image with its boxes, in whose pixels the windows are drawn, and its caption.
+        A sample of the image with its boxes and with the windows drawn on its pixels, and its caption.
 
     Raises:
         ArgumentError: if the grid has no windows.
@@ -48,7 +48,7 @@ def draw_windows(
     if not len(targets):
         raise ArgumentError("the grid has no windows to show; use smaller window_dims")
     positives = set(grid["positives_indexes"])
-    image = _busiest(targets, positives)
+    image = _image_with_most_positives(targets, positives)
     shown = [
         (index in positives, target) for index, target in enumerate(targets) if _image_of(target) == image
     ]
@@ -60,7 +60,7 @@ def draw_windows(
     return {**sample, "im": pixels, "params": {}}, _describe(whole, resolved["space_dims"], shown)
 
 
-def _busiest(targets: Sequence[Any], positives: set[int]) -> tuple[Any, ...]:
+def _image_with_most_positives(targets: Sequence[Any], positives: set[int]) -> tuple[Any, ...]:
     """Return the image with the most windows that contain annotations; the first image if there are none."""
     counts = Counter(_image_of(targets[index]) for index in sorted(positives))
     return counts.most_common(1)[0][0] if counts else _image_of(targets[0])

@@ -41,12 +41,12 @@ def assert_disjoint(*splits: Any) -> None:
 
     windows = [_windows_of(split) for split in splits]
     _check_spaces(splits, windows)
-    lanes = _Lanes(windows)
+    lanes = _SeparateImages(windows)
     trees: list[Any] = []
     for number, mine in enumerate(windows):
         boxes = shapely.box(*lanes.place(mine).T)
         for other, tree in enumerate(trees):
-            pairs = _sharing(mine, windows[other], *tree.query(boxes))
+            pairs = _overlapping_pairs(mine, windows[other], *tree.query(boxes))
             if len(pairs):
                 raise OverlapError(
                     f"{_describe(mine, pairs[0, 0])} of split {number} and "
@@ -57,7 +57,7 @@ def assert_disjoint(*splits: Any) -> None:
         trees.append(shapely.STRtree(boxes))
 
 
-class _Lanes:
+class _SeparateImages:
     """Moves the windows of each image to a separate part of the plane, so that one index covers all images.
 
     Args:
@@ -105,7 +105,7 @@ def _check_spaces(splits: tuple[Any, ...], windows: list[WindowBoxes]) -> None:
             )
 
 
-def _sharing(
+def _overlapping_pairs(
     mine: WindowBoxes, other: WindowBoxes, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the (n, 2) pairs of windows that share pixels, among those whose boxes touch."""

@@ -109,14 +109,14 @@ class EpochOrder:
             return Shuffle(self.n, self.length, self.seed, self.shuffle)
         if groups is None:
             return self._choose_ungrouped(weights, negatives, tree)
-        classes = class_shares(self._one_each("groups", read_labels(groups)), weights, tree)
+        classes = class_shares(self._value_per_item("groups", read_labels(groups)), weights, tree)
         return self._class_draws(classes, negatives)
 
     def _local_draws(self, groups: ArrayLike | None, locality: int) -> Draws:
         """Return the method that draws from a few images at a time."""
         if groups is None:
             raise ArgumentError("locality needs groups, the image of each item")
-        images = self._one_each("groups", read_labels(groups))
+        images = self._value_per_item("groups", read_labels(groups))
         return LocalDraws(images, as_whole("locality", locality, 1), self.seed)
 
     def _choose_ungrouped(self, weights: Weights, negatives: Fraction, tree: CategoryTree | None) -> Draws:
@@ -130,7 +130,7 @@ class EpochOrder:
             return self._class_draws(everything, negatives)
         if negatives:
             raise ArgumentError("weights of single items cannot be combined with negatives; pass groups")
-        values = self._one_each("weights", read_weights(weights))
+        values = self._value_per_item("weights", read_weights(weights))
         if not np.isfinite(values).all() or (values < 0).any() or not values.any():
             raise ArgumentError("weights has a negative number, infinity or NaN, or only zeros")
         return WeightedItems(values, self.length, self.seed, self.shuffle)
@@ -143,7 +143,7 @@ class EpochOrder:
         quotas = Quotas.from_shares(shares, self.length)
         return ClassDraws(classes, quotas, bool(negatives), self.seed, self.shuffle)
 
-    def _one_each(self, name: str, values: Any) -> NDArray[Any]:
+    def _value_per_item(self, name: str, values: Any) -> NDArray[Any]:
         """Return an array with one value for each item."""
         array = np.asarray(values)
         if array.shape != (self.n,):

@@ -94,16 +94,16 @@ class BatchWriter:
         """
         table: list[tuple[int, int]] = []
         file = io.BytesIO()
-        _Packer(file, self._place_in(table)).dump(batch)
+        _Packer(file, self._make_storer(table)).dump(batch)
         content = ForkingPickler.dumps((table, file.getvalue()))
         start, view = self._take(len(content))
         view[:] = content
         return Packed(start, start + len(content))
 
-    def _place_in(self, table: list[tuple[int, int]]) -> Callable[[Any], bool]:
+    def _make_storer(self, table: list[tuple[int, int]]) -> Callable[[Any], bool]:
         """Return a function that copies an array into the buffer, and adds its position to a table."""
 
-        def place(picklable: Any) -> bool:
+        def store(picklable: Any) -> bool:
             raw = picklable.raw()
             if raw.nbytes < SMALL_BYTES:
                 return True
@@ -114,7 +114,7 @@ class BatchWriter:
             table.append((start, start + raw.nbytes))
             return False
 
-        return place
+        return store
 
     def _find(self, raw: memoryview) -> int | None:
         """Return the position of memory in the buffer; None if it lies outside of the buffer."""

@@ -151,7 +151,7 @@ def predict(
         overlap: fraction of a window that overlaps with the next one, at least 0 and below 1: one number, or
             one for each axis.
         out: path of the map. An existing file is replaced when the new one is complete.
-        batch_size: number of windows that the function gets at once.
+        batch_size: maximum number of windows in one call of the function.
         weights: how windows are averaged where they overlap: ``'hann'`` (the weight is largest in the middle
             of a window and almost 0 at its border), ``'linear'``, or ``'uniform'``; or ``'nearest'``, which
             takes each pixel from the window whose center is nearest. Use ``'nearest'`` for class indexes,
@@ -197,7 +197,7 @@ def predict(
 def _plan(
     sampler: CocoSampler, gid: Any, function: Any, window_dims: Any, overlap: Any, weights: str
 ) -> _Job:
-    """Check the arguments of :func:`predict` and return what is to be computed."""
+    """Check the arguments of :func:`predict`, and return the computation that they describe."""
     if not callable(function):
         raise ArgumentTypeError(f"function is {function!r}; expected a function of an array of pixels")
     if not isinstance(weights, str) or weights not in WEIGHTS:
@@ -218,7 +218,7 @@ def _plan(
         if size > length:
             raise WindowError(
                 f"window_dims is {window_dims!r}, and image {target['gid']} has (height, width) {dims}; "
-                "expected a window that is not larger"
+                "expected a window that fits into it"
             )
         axes.append(Axis.from_starts(starts.tolist(), size, length, weights))
     return _Job(sampler, target, function, axes[0], axes[1], weights)

@@ -77,9 +77,9 @@ class Ring:
         self._n_slots = depth if copy else depth + HELD
         self._runs = itertools.count()
         SharedBuffer()  # Raise errors now rather than at the start of the first loop.
-        self._begin_anew()
+        self._reset()
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         """Reset the state after the workers have ended."""
         self._workers: list[_Worker] = []
         self._slots: list[SharedBuffer] = []
@@ -111,7 +111,7 @@ class Ring:
                     self._free.append(self._held.popleft())
                 while due not in self._ready:
                     # An interrupted loop may still be using all of the memory.
-                    if self._submit(batches, run, begun) and not self._is_coming(run, due):
+                    if self._submit(batches, run, begun) and not self._is_pending(run, due):
                         return
                     if due not in self._ready:
                         self._receive(run)
@@ -125,7 +125,7 @@ class Ring:
                 raise error
             yield found
 
-    def _is_coming(self, run: int, number: int) -> bool:
+    def _is_pending(self, run: int, number: int) -> bool:
         """Return whether a worker is still loading a batch, or the batch is ready to be returned."""
         return number in self._ready or any(task[:2] == (run, number) for task in self._tasks.values())
 
@@ -189,8 +189,8 @@ class Ring:
                 code = worker.process.exitcode
                 if code is not None:
                     raise WorkerError(
-                        f"the worker process {worker.process.pid} of the loader {_ending(code)}; the next "
-                        "loop starts new workers"
+                        f"the worker process {worker.process.pid} of the loader {_describe_exit(code)}; "
+                        "the next loop starts new workers"
                     )
         raise WorkerError("a worker process of the loader has closed its connection")
 
@@ -198,7 +198,7 @@ class Ring:
         """Start the workers unless they are running. A forked process starts its own."""
         if self._finalizer is not None and self._finalizer.alive and self._pid == os.getpid():
             return
-        self._begin_anew()
+        self._reset()
         self._pid = os.getpid()
         self._slots = [SharedBuffer() for _ in range(self._n_slots)]
         self._free = deque(range(self._n_slots))
@@ -231,13 +231,13 @@ class Ring:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._begin_anew()
+        self._reset()
 
     def close(self) -> None:
         """End the workers; the next loop starts new ones."""
         if self._finalizer is not None:
             self._finalizer()
-        self._begin_anew()
+        self._reset()
 
 
 def choose_context() -> BaseContext:
@@ -248,7 +248,7 @@ def choose_context() -> BaseContext:
     return multiprocessing.get_context(method)
 
 
-def _ending(code: int) -> str:
+def _describe_exit(code: int) -> str:
     """Return a description of how a process ended, according to its exit code."""
     if code >= 0:
         return f"ended with exit code {code}"

@@ -124,7 +124,7 @@ def read_weights(weights: Any) -> NDArray[np.float64]:
 def _divide(counts: Mapping[Any, int], weights: Weights) -> dict[Any, Fraction]:
     """Return the share of each sibling."""
     if isinstance(weights, Mapping):
-        return _stated(counts, weights)
+        return _shares_from_mapping(counts, weights)
     if weights is None:
         values = [float(count) for count in counts.values()]
     elif isinstance(weights, str):
@@ -135,12 +135,12 @@ def _divide(counts: Mapping[Any, int], weights: Weights) -> dict[Any, Fraction]:
             )
         values = [RULES[weights](count) for count in counts.values()]
     else:
-        values = _listed(counts, weights)
+        values = _weights_from_array(counts, weights)
     total = sum(map(Fraction, values))
     return {label: Fraction(value) / total for label, value in zip(counts, values)}
 
 
-def _listed(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
+def _weights_from_array(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
     """Return the weights in an array, one for each class."""
     values = read_weights(weights)
     if values.shape != (len(counts),):
@@ -154,7 +154,7 @@ def _listed(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
     return result
 
 
-def _stated(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any, Fraction]:
+def _shares_from_mapping(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any, Fraction]:
     """Return the shares of all siblings, given some of them. The others divide the rest."""
     unknown = [label for label in weights if label not in counts]
     if unknown:

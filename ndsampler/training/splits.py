@@ -182,8 +182,8 @@ def spatial_split(
         places = Places(images.gids, source, np.full((source.max(initial=-1) + 1, 2), _WHOLE))
         cells = Cells(places.sizes, np.ones_like(places.sizes))
     else:
-        places = _cut_places(dset, images)
-        cells = _cut_cells(places, blocks)
+        places = _find_sources(dset, images)
+        cells = _divide_into_cells(places, blocks)
     owner = _assign(int(cells.base[-1]), shares, seed, "images, videos or blocks")
     return tuple(Split(places, cells, owner == number, margin) for number in range(len(shares)))
 
@@ -264,7 +264,7 @@ def _number(keys: Iterable[Hashable]) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
-def _cut_places(dset: Any, images: ImageTable) -> Places:
+def _find_sources(dset: Any, images: ImageTable) -> Places:
     """Return the videos, and the images without a video, as sources that can be divided."""
     images.require_sizes()
     sizes = np.stack([images.heights, images.widths], axis=1).astype(np.int64)
@@ -292,7 +292,7 @@ def _cut_places(dset: Any, images: ImageTable) -> Places:
     return Places(images.gids, source, extents, warps)
 
 
-def _cut_cells(places: Places, blocks: tuple[int, int]) -> Cells:
+def _divide_into_cells(places: Places, blocks: tuple[int, int]) -> Cells:
     """Return the blocks of all sources."""
     sizes = np.maximum(-(-places.sizes // BLOCKS), 1)
     for axis, length in enumerate(blocks):

@@ -72,7 +72,7 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
         if not all(hasattr(order, name) for name in ("take", "fingerprint", "seed")):
             raise ArgumentTypeError(f"order is a {type(order).__name__}; expected an EpochOrder")
         self.order = order
-        self.rank, self.world_size = _place(rank, world_size)
+        self.rank, self.world_size = _find_rank(rank, world_size)
         if uneven not in get_args(Uneven):
             raise ArgumentError(f"uneven is {uneven!r}; expected 'repeat', 'drop' or 'keep'")
         if uneven == "drop" and len(order) < self.world_size:
@@ -199,7 +199,7 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
         Raises:
             ArgumentError: if it is not a valid state, or belongs to another seed, order or dataset.
         """
-        state = _checked(state_dict)
+        state = _check_state(state_dict)
         if state["seed"] != self.order.seed:
             raise ArgumentError(
                 f"the state belongs to an order with seed {state['seed']}; this order has {self.order.seed}"
@@ -212,7 +212,7 @@ class TargetSampler(torch_data.Sampler):  # type: ignore[misc, name-defined]
         self._go_to(int(state["epoch"]), min(int(state["position"]), len(self.order)))
 
 
-def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+def _find_rank(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Return the rank and the number of ranks; by default those of ``torch.distributed``."""
     distributed = require("torch.distributed", "torch", "ndsampler.training.TargetSampler")
     if distributed.is_available() and distributed.is_initialized():
@@ -226,7 +226,7 @@ def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
     return number, size
 
 
-def _checked(state: Any) -> Mapping[str, Any]:
+def _check_state(state: Any) -> Mapping[str, Any]:
     """Return a state after checking that it is valid."""
     if not isinstance(state, Mapping):
         raise ArgumentTypeError(f"the state is a {type(state).__name__}; expected a dictionary")

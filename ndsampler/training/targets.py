@@ -58,7 +58,7 @@ class TargetSource:
         self.sampler, self.seed = sampler, seed
         self.window_dims = window_dims
         self.overlay = dict(options) if window_dims is None else {"window_dims": window_dims, **options}
-        self._given = _understand(targets)
+        self._given = _resolve_targets(targets)
         if not callable(self._given) and not len(self):
             raise ArgumentError("there are no targets; expected at least one")
 
@@ -146,7 +146,7 @@ class TargetSource:
         return digest.hexdigest()
 
 
-def _understand(targets: Any) -> str | Sequence[dict[str, Any]] | Callable[[int, int], dict[str, Any]]:
+def _resolve_targets(targets: Any) -> str | Sequence[dict[str, Any]] | Callable[[int, int], dict[str, Any]]:
     """Return the name of a pool, a sequence of targets, or a function."""
     if isinstance(targets, str):
         if targets not in ("positives", "pool"):

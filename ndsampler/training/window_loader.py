@@ -237,10 +237,10 @@ def _check_count(name: str, value: Any, least: int, most: int | None) -> int:
 def _choose_pin(wanted: bool | None) -> Callable[[Any], Any]:
     """Return a function that pins batches or returns them unchanged. Call this after workers were forked."""
     torch = require("torch", "torch", "WindowLoader")
-    return _pin if (torch.cuda.is_available() if wanted is None else wanted) else _leave
+    return _pin if (torch.cuda.is_available() if wanted is None else wanted) else _return_unchanged
 
 
-def _leave(batch: Any) -> Any:
+def _return_unchanged(batch: Any) -> Any:
     """Return a batch unchanged."""
     return batch
 

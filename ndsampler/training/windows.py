@@ -112,7 +112,7 @@ def _box_of(target: dict[str, Any]) -> Box:
 def _bounds(part: Any, target: dict[str, Any]) -> tuple[float, float]:
     """Return the bounds of a slice in pixels; an open end is replaced with a bound beyond any image."""
     if not isinstance(part, slice):
-        raise _not_understood(target)
+        raise _invalid_window(target)
     low = -_FAR if part.start is None else _number(part.start, target)
     return low, _FAR if part.stop is None else _number(part.stop, target)
 
@@ -121,10 +121,10 @@ def _number(value: Any, target: dict[str, Any]) -> float:
     """Return a number in a target as a float; raise an ArgumentError for any other value."""
     if isinstance(value, (int, float, np.integer, np.floating)) and np.isfinite(value):
         return float(value)
-    raise _not_understood(target)
+    raise _invalid_window(target)
 
 
-def _not_understood(target: dict[str, Any]) -> ArgumentError:
+def _invalid_window(target: dict[str, Any]) -> ArgumentError:
     """Return the error for a target with an invalid window."""
     return ArgumentError(
         f"the target {target!r} has no valid window; expected slices, a space_slice, a bbox, or "

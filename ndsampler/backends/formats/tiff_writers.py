@@ -49,7 +49,7 @@ class Stack:
     rows: tuple[int, int, int] | None = None
     """(height, width, channels) of the array if each page may be one row of an image, with channels last."""
     is_by_rows: bool = False
-    """Whether each page is taken as a row if the dataset does not tell."""
+    """Whether each page is a row if the dataset does not state the shape of the image."""
 
 
 def read_stack(pages: Sequence[Page]) -> Stack | None:
@@ -59,7 +59,7 @@ def read_stack(pages: Sequence[Page]) -> Stack | None:
         pages: the pages of the file.
 
     Returns:
-        The arrangement; None if the first page is a whole array, or if its description does not tell.
+        The arrangement; None if the first page is a whole array, or if its description does not state one.
 
     Example:
         >>> from ndsampler.backends.formats.tiff_header import Page
@@ -92,7 +92,7 @@ def _make_stack(axes: str, sizes: Sequence[int], **more: Any) -> Stack | None:
 
 
 def _stack_of_tifffile(fields: dict[str, Any], page: Page) -> Stack | None:
-    """Return the stack of an array whose shape tifffile has noted."""
+    """Return the stack of an array whose shape tifffile stored in the description."""
     shape = [int(size) for size in fields["shape"]]
     depth = _page_axes(shape, page)
     if not depth or min(shape) < 1:
