@@ -223,12 +223,12 @@ def inspect_content(path: str) -> Content | None:
     if content is VRT:
         raise SourceError(
             f"{path} cannot be opened as an image: it is a VRT, which refers to other files, and a VRT is "
-            "read only if its name ends in .vrt. Rename it, or store its pixels, such as with gdal_translate"
+            "read only if its name ends in .vrt. Rename it, or convert it with gdal_translate"
         )
     if content in (XML, JSON):
         raise SourceError(
             f"{path} cannot be opened as an image: it holds {content.name}, which may refer to other files "
-            "or hosts. Store its pixels, such as with gdal_translate"
+            "or hosts. Convert it with gdal_translate"
         )
     if expected is not None:
         _note_mismatch(path, content, expected)

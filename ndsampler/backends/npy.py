@@ -53,7 +53,7 @@ MASK_HEADER = struct.Struct("<12sI")
 MASK_MARK = b"NDSAMPLER-M\n"
 
 
-#: Maximum gap in bytes between two rows of a window that is read too, which is faster than skipping it.
+#: Maximum gap in bytes between two rows of a window. Reading a gap of this size is faster than skipping it.
 SMALL_GAP = 4096
 
 #: Number of bytes that one system call reads with the gaps between the rows of a window, and without them.

@@ -1,5 +1,5 @@
 """
-Finds the reduced versions of an image that may be read in its place when it is shrunk.
+Finds the reduced versions of an image that may be read instead of it when a reduced image is requested.
 
 GDAL lists the images that a file marks as reduced, and those in an ``.ovr`` file beside it, as overviews.
 Slide scanners store further reduced versions as plain pages. Each is used only if its size matches the image.

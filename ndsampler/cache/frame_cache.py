@@ -335,7 +335,7 @@ class FrameCache:
             except (ChangedSourceError, MissingSourceError):
                 if attempt == READ_ATTEMPTS:
                     raise
-            self._stat(source.path)  # raises an error if the source is missing and stays so
+            self._stat(source.path)  # raises an error if the source does not reappear
             attempt += 1
 
     @making_room
@@ -484,7 +484,7 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
 
 
 def _open_source(source: Source, level: int) -> RegionReader:
-    """Open a source in the form that follows from the facts that the dataset states about it."""
+    """Open a source in the form that the facts in the dataset require."""
     return SourceBackend().open(source.path, level, choose_form(source.path, source.stated))
 
 

@@ -78,7 +78,7 @@ class SourceIdentity:
 
     @classmethod
     def from_label(cls, label: EntryLabel) -> SourceIdentity:
-        """Return the identity of the source that an entry was made from."""
+        """Return the identity of the source from which an entry was made."""
         return cls(
             label.source, label.size, label.mtime_ns, label.content, label.sample, label.sides, label.form
         )

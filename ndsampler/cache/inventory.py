@@ -282,7 +282,7 @@ def report_on_entry(
     except FileNotFoundError:
         return None
     except CacheError as ex:
-        return _report_on_unlabelled(known, str(ex).removeprefix(f"{path} "))
+        return _report_on_unlabeled(known, str(ex).removeprefix(f"{path} "))
     except OSError as ex:
         return replace(known, reason=_error_text(ex))
     status, reason = Status.DAMAGED, "its name and its label belong to different sources"
@@ -291,7 +291,7 @@ def report_on_entry(
     return replace(known, status=status, reason=reason, label=label)
 
 
-def _report_on_unlabelled(known: EntryReport, reason: str) -> EntryReport | None:
+def _report_on_unlabeled(known: EntryReport, reason: str) -> EntryReport | None:
     """Return a report on a file without a valid label. It is damaged unless another version wrote it."""
     try:
         with open(known.path, "rb") as file:

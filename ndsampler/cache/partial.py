@@ -49,8 +49,8 @@ PATIENCE_SECONDS = 600.0
 #: Maximum number of consecutive attempts to make a folder that another process removes each time.
 MAX_MISSES = 25
 
-#: Seconds after which a folder is stale if its lock is no evidence, because there are no locks or another
-#: host made the folder.
+#: Seconds after which a folder is stale if its lock cannot be relied on, because there are no locks or
+#: another host made the folder.
 STALE_SECONDS = 86_400.0
 
 

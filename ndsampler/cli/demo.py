@@ -89,7 +89,13 @@ def _add_options(add: Any) -> None:
     add("--samples", type=_count, default=8, metavar="N", help="samples on the sheet" + shown)
     add("--window", type=_count, default=256, metavar="PIXELS", help="side of a sample" + shown)
     add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the large image" + shown)
-    add("--max_images", type=int, default=16, metavar="N", help="images of --data to use; 0 for all" + shown)
+    add(
+        "--max_images",
+        type=int,
+        default=16,
+        metavar="N",
+        help="number of images of --data to use; 0 for all" + shown,
+    )
     seconds = "time to sample with each backend, in seconds; 0 for no comparison"
     add("--seconds", type=float, default=1.0, metavar="S", help=seconds + shown)
     add("--seed", type=int, default=0, metavar="N", help="selects the images and the samples" + shown)

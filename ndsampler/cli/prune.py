@@ -63,7 +63,7 @@ def add_parser(commands: Any) -> None:
     )
     add_images(parser.add_argument, "--unused_by")
     add_switch(parser, "unreachable", "also remove entries whose source is in a folder that does not exist")
-    add_switch(parser, "force", "remove orphaned entries even if their disk may just not be mounted")
+    add_switch(parser, "force", "also remove orphaned entries whose disk may not be mounted")
     add_switch(parser, "json", "print the result as JSON")
     add_switch(parser, "quiet", "no progress bar, and no list of removed files")
     parser.set_defaults(run=run)

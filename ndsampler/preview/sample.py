@@ -287,15 +287,15 @@ def _rings(segmentation: Any) -> list[list[NDArray[np.float64]]]:
 
 
 def _points(points: Any) -> NDArray[np.float64]:
-    """Return the positions of keypoints that are labelled."""
+    """Return the positions of keypoints that are labeled."""
     if points is None:
         return NO_POINTS
     coords = np.asarray(points.xy, float).reshape(-1, 2)
     visible = points.data.get("visible")
-    labelled = np.isfinite(coords).all(1)
+    labeled = np.isfinite(coords).all(1)
     if visible is not None:
-        labelled &= np.asarray(visible) > 0
-    result: NDArray[np.float64] = coords[labelled]
+        labeled &= np.asarray(visible) > 0
+    result: NDArray[np.float64] = coords[labeled]
     return result
 
 

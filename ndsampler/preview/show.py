@@ -82,7 +82,7 @@ class Showing:
 
         sampler = cast("CocoSampler", self)
         if sampler.regions is None:
-            return html_table(type(self).__name__, {"state": "not initialised; call init()"})
+            return html_table(type(self).__name__, {"state": "not initialized; call init()"})
         rows = {**sampler.regions.summary(), **sampler.frames.summary()}
         return html_table(f"{type(self).__name__}{name_of(sampler)}", rows)
 

@@ -1,5 +1,5 @@
 """
-Blends overlapping windows of an image: the weight of each window at each pixel.
+Blends overlapping windows of an image, with a weight for each pixel of each window.
 
 The windows form a grid, so the weight of a pixel is the product of a weight for its row and one for its
 column. Along each axis, the weights of all windows that cover a pixel add up to 1. Where only one window
