@@ -45,7 +45,7 @@ def encode_apart(raw: str, dest: str, options: dict[str, str]) -> None:
         options: creation options of GDAL's COG driver.
 
     Raises:
-        CacheError: if the COG cannot be written, on a full disk for example.
+        CacheError: if the COG cannot be written, for example on a full disk.
     """
     task = {"sys_path": sys.path, "raw": raw, "dest": dest, "options": options}
     if not sys.executable or getattr(sys, "frozen", False):

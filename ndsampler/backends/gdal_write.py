@@ -92,7 +92,7 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
         options: creation options of GDAL's COG driver.
 
     Raises:
-        CacheError: if GDAL cannot write the file, on a full disk for example.
+        CacheError: if GDAL cannot write the file, for example on a full disk.
         SourceError: if the source is damaged.
 
     References:
@@ -188,7 +188,7 @@ def encode_tiff(raw: str, dest: str, options: dict[str, str]) -> None:
         options: creation options of GDAL's COG driver.
 
     Raises:
-        CacheError: if the COG cannot be written, on a full disk for example.
+        CacheError: if the COG cannot be written, for example on a full disk.
     """
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError

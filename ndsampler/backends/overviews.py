@@ -60,7 +60,7 @@ MAX_ERROR = 0.1
 #: Maximum number of files whose levels one process remembers.
 MAX_KNOWN = 10_000
 
-#: The levels and unmatched pages of each version of a file, and of each version of its overview file.
+#: The result of :func:`find_levels` for each version of a file and of the file that holds its overviews.
 _known: dict[tuple[FileVersion, FileVersion | None], tuple[tuple[Level, ...], tuple[Page, ...]]] = {}
 
 

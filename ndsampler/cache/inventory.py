@@ -253,7 +253,7 @@ def _report_on_file(
     if not file.is_file(follow_symlinks=False):
         return _foreign(file, folder, "not a regular file")
     if outdated:
-        return EntryReport(file.path, folder, Status.OUTDATED, _size(file.path), "of an earlier format")
+        return EntryReport(file.path, folder, Status.OUTDATED, _size(file.path), "it has an earlier format")
     return report_on_entry(file.path, folder, check)
 
 
@@ -304,8 +304,8 @@ def _report_on_unlabeled(known: EntryReport, reason: str) -> EntryReport | None:
     if mark == MARK or not ANY_MARK.fullmatch(mark):
         return replace(known, status=Status.DAMAGED, reason=reason)
     if mark < MARK:
-        return replace(known, status=Status.OUTDATED, reason="of an earlier format")
-    return replace(known, status=Status.FOREIGN, reason="of a later version of ndsampler")
+        return replace(known, status=Status.OUTDATED, reason="it has an earlier format")
+    return replace(known, status=Status.FOREIGN, reason="made by a later version of ndsampler")
 
 
 def find_source_status(label: EntryLabel) -> tuple[Status, str]:

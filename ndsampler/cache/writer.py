@@ -58,7 +58,7 @@ def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> Non
     Raises:
         SourceError: if the source is damaged, or was changed in the meantime.
         CacheError: if the new file does not hold the pixels of the source.
-        OSError: if the file cannot be written, on a full disk for example.
+        OSError: if the file cannot be written, for example on a full disk.
     """
     with contextlib.closing(RecordedSource(open_form(identity.path, identity.form))) as source:
         if not identity.is_of(stat_source(identity.path)):
