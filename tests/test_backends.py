@@ -393,7 +393,7 @@ class TestNpy:
     def test_an_array_of_other_axes_is_no_image(self, array, make_cache, tmp_path):
         np.save(tmp_path / "odd.npy", array)
         for backend in BACKENDS:
-            with pytest.raises(SourceError, match="odd.npy holds .*expected an image of 2 or 3 axes"):
+            with pytest.raises(SourceError, match="odd.npy holds .*array of numbers with 2 or 3 axes"):
                 make_cache(backend).read(Source(str(tmp_path / "odd.npy")), (0, 1, 0, 1))
 
 

@@ -1,9 +1,9 @@
 """
 The ``'cog'`` backend: compressed tiles with overviews.
 
-The default codec is ZSTD at level 1 with a predictor and tiles of 128 pixels. On RGB images of 4096 x 4096
-pixels it is lossless, takes about 0.39 of the uncompressed size, and reads a window as fast as lossy JPEG.
-``make bench`` repeats this measurement.
+The default codec is ZSTD at level 1 with a predictor and tiles of 128 x 128 pixels. It is lossless. RGB
+images of 4096 x 4096 pixels take about 39 % of their uncompressed size, and windows are read as fast as with
+lossy JPEG. ``make bench`` repeats this measurement.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LOSSY = frozenset({"JPEG"})
 #: The codec for images that the chosen one cannot store.
 FALLBACK = "ZSTD"
 
-#: The value types that GDAL can store; ``gdal.STAND_INS`` has more that it stores as others.
+#: The value types that GDAL can store. Those in ``gdal.STAND_INS`` are stored as another type.
 GDAL_TYPES = (
     *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
     *("float32", "float64", "complex64", "complex128"),
@@ -179,7 +179,8 @@ class CogBackend(Backend):
             options["QUALITY"] = options["OVERVIEW_QUALITY"] = str(self.config["quality"])
         overviews = self.config["overviews"]
         method = "AVERAGE" if overviews is True else str(overviews).upper()
-        # Averages of complex numbers, and of types that are stored as others, are made from the image itself.
+        # For complex numbers, and for types that are stored as another type, averages are computed from the
+        # image at full resolution, so the entry needs no overviews.
         averages = source.dtype.kind != "c" and source.dtype.name not in gdal.STAND_INS
         if overviews is False or not averages or max(source.shape[:2]) <= gdal_write.SMALLEST_OVERVIEW:
             options["OVERVIEWS"] = "NONE"
@@ -195,12 +196,12 @@ class CogBackend(Backend):
         """Open an entry, or one of its overviews.
 
         Raises:
-            SourceError: if it cannot be opened, or this backend has not written it.
+            SourceError: if the entry cannot be opened, or was not written by this backend.
         """
         reader = gdal.RasterReader(path, level, is_entry=True)
         with GATE:
             layout = reader.dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT")
         if level == 0 and layout != "COG":
             reader.close()
-            raise SourceError(f"{path} was not written by this backend: it is not laid out as a COG")
+            raise SourceError(f"{path} was not written by this backend: it does not have the layout of a COG")
         return reader
