@@ -1,5 +1,5 @@
 """
-All errors that this library raises on purpose.
+All exceptions of this library.
 
 Each derives from :class:`NDSamplerError` and from the builtin error that a caller would catch, so existing
 ``except ValueError`` clauses keep working::
@@ -111,7 +111,7 @@ class NDSamplerError(Exception):
 
 
 class ArgumentError(NDSamplerError, ValueError):
-    """An argument of a public call has a value that cannot be used."""
+    """An argument of a public call has an invalid value."""
 
 
 class OutOfRangeError(IndexError, ArgumentError):
@@ -127,7 +127,7 @@ class TargetError(NDSamplerError, ValueError):
 
 
 class WindowError(TargetError):
-    """The window of a target, or a region, is malformed or absurdly large."""
+    """The window of a target, or a region, is malformed or too large for memory."""
 
 
 class UnknownIdError(NDSamplerError, KeyError):

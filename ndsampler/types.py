@@ -82,7 +82,7 @@ class AssetInfo(TypedDict):
     warp_aux_to_img: NDArray[np.float64]
     """3x3 matrix from the pixel coordinates of the file to those of the image."""
     hashid: str | None
-    """The id in the name of the entry; None without a cache."""
+    """Id in the name of the entry; None without a cache."""
     hashid_mode: str
     """How the id is computed."""
     cache: str | None
@@ -134,7 +134,7 @@ class Target(TypedDict, total=False):
     time_slice: slice
     """Frames of a video."""
     pad: Any
-    """Context around the window in pixels: (height, width), or a (before, after) pair for each."""
+    """Pixels added around the window: a number, (height, width), or a (before, after) pair for each axis."""
     padkw: dict[str, Any]
     """Arguments of :func:`numpy.pad`, which fills pixels outside the image."""
     channels: Any
@@ -142,13 +142,13 @@ class Target(TypedDict, total=False):
     scale: float | tuple[float, float]
     """Factor, or (x, y) factors, by which the sample and its annotations are resized."""
     interpolation: Interpolation
-    """How pixels are resampled; ``'auto'`` by default."""
+    """Method of resampling; by default ``'auto'``."""
     antialias: bool | Literal["auto"]
     """Whether pixels are averaged when an image is reduced, to avoid aliasing."""
     nodata: int | float | str | None
     """``'float'``, ``'auto'``, ``'ma'``, ``'alpha'`` or the value that means "no measurement"."""
     dtype: Any
-    """Type that the pixels are cast to."""
+    """Type to which the pixels are cast."""
     use_native_scale: bool
     """For videos: ``im`` is a list of frames, each a list of arrays, one per asset in its own resolution."""
     realign_native: Literal["largest"] | None
@@ -183,7 +183,7 @@ class Annots(TypedDict, total=False):
 
 
 class SampleParams(TypedDict, total=False):
-    """How the coordinates of a sample relate to those of its image or video."""
+    """Relation between the coordinates of a sample and those of its image or video."""
 
     offset: NDArray[np.float64]
     """(y, x) of the image's origin in the window, before scaling."""
@@ -215,7 +215,7 @@ class Sample(TypedDict, total=False):
     tr: dict[str, Any]
     """The same object as ``target``."""
     params: SampleParams
-    """How sample and image coordinates relate."""
+    """Relation between sample and image coordinates."""
     annots: Annots
     """Annotations in sample coordinates; absent if they were not requested."""
     classes: CategoryTree
@@ -304,7 +304,7 @@ class SamplerArguments(TypedDict, total=False):
     verbose: int
     """Whether long operations show a progress bar."""
     on_cache_error: CacheErrorMode
-    """What to do when an image cannot be converted."""
+    """What to do if an image cannot be converted."""
     trust: TrustMode
     """What to do about cache entries that belong to other users."""
     images: PathLike | None
