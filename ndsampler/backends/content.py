@@ -262,12 +262,15 @@ def choose_drivers(path: str) -> tuple[str, ...]:
         MissingSourceError: if there is no such file.
         SourceError: if no driver may open it.
     """
+    from ndsampler.backends.pages import check_pages
     from ndsampler.backends.references import check_side_files, check_vrt
 
     content = inspect_content(path)
     check_side_files(path)
     if content is None:
         return LOCAL_DRIVERS
+    if content is TIFF:
+        check_pages(path)
     if content is VRT:
         check_vrt(path)
     if not content.drivers:

@@ -44,9 +44,9 @@ def open_allowed(path: str, name: str | None, **options: Any) -> DatasetReader:
 
 def _open(name: str, drivers: list[str], options: dict[str, Any]) -> DatasetReader:
     """Open a file with one of several drivers. rasterio.open takes one, and enters an environment."""
-    from rasterio.io import DatasetReader
+    from ndsampler.backends.gdal_dataset import Dataset
 
-    return DatasetReader(name, driver=drivers, **options)
+    return Dataset(name, driver=drivers, **options)
 
 
 def open_for_writing(path: str, mode: str, **profile: Any) -> DatasetWriter:
@@ -57,6 +57,6 @@ def open_for_writing(path: str, mode: str, **profile: Any) -> DatasetWriter:
         mode: "w+" to create, "r+" to change.
         **profile: driver, sides, type and creation options of a new file.
     """
-    from rasterio.io import DatasetWriter
+    from ndsampler.backends.gdal_dataset import WritableDataset
 
-    return DatasetWriter(path, mode, **profile)
+    return WritableDataset(path, mode, **profile)
