@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.backends.content import choose_drivers
+from ndsampler.backends.detached import check_data_files
 from ndsampler.backends.references import check_overview_file
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def open_allowed(path: str, name: str | None, **options: Any) -> DatasetReader:
     dataset = _open(path, drivers, options)
     try:
         check_overview_file(path, dataset)
+        check_data_files(path, dataset)
     except BaseException:
         dataset.close()
         raise
