@@ -14,7 +14,7 @@ from ndsampler.utils.limits import get_limits
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-__all__ = ["check_blocks", "check_size", "check_window"]
+__all__ = ["check_blocks", "check_size", "check_stack", "check_window"]
 
 #: Maximum number of pixel bytes that one byte of a block can decode to, for each compression. Other
 #: compressions have no maximum, because one code can stand for a row or an area of any size.
@@ -92,6 +92,26 @@ def check_size(path: str, height: int, width: int, bands: int = 1) -> None:
         raise SourceError(
             f"{path} claims {bands} channels; the limit bands is {limits.bands}. Set another limit to read it"
         )
+
+
+def check_stack(path: str, pages: int, shape: tuple[int, int, int]) -> None:
+    """Refuse pages of a TIFF whose number, or whose channels, are more than the limits of the process allow.
+
+    Args:
+        path: the file.
+        pages: number of pages that are channels of the image.
+        shape: (height, width, channels) of the image.
+
+    Raises:
+        SourceError: if they are more.
+    """
+    limit = get_limits().pages
+    if pages > limit:
+        raise SourceError(
+            f"{path} has {pages} pages that are channels; the limit pages is {limit}. Store them as channels "
+            "of one page, or set another limit to read it"
+        )
+    check_size(path, *shape)
 
 
 def check_window(path: str, claimed: int) -> None:

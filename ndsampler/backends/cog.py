@@ -42,6 +42,12 @@ GDAL_TYPES = (
     *("float32", "float64", "complex64", "complex128"),
 )
 
+#: The side of a tile is a multiple of this number of pixels.
+TILE_STEP = 16
+
+#: The most bytes of a tile, which holds all channels and is decoded whole. More take GDAL minutes to encode.
+MAX_TILE_BYTES = 64 * 2**20
+
 #: Other names of codecs.
 CODEC_ALIASES = {"AUTO": FALLBACK, "RAW": "NONE"}
 
@@ -55,7 +61,8 @@ class CogBackend(Backend):
     * ``compress``: ``'auto'`` (which means ZSTD), ``'ZSTD'``, ``'DEFLATE'``, ``'LZW'``, ``'NONE'``
       or ``'JPEG'``. Only JPEG is lossy. It can store 8-bit images of 1 or 3 bands; any other image is
       stored as with ``'auto'``.
-    * ``blocksize``: height and width of a tile in pixels, a multiple of 16 (default 128).
+    * ``blocksize``: height and width of a tile in pixels, a multiple of 16 (default 128). Where a
+      tile would take more than 64 MiB, because the image has so many channels, it is smaller.
     * ``quality``: JPEG quality, 1 to 100 (default 75).
     * ``overviews``: ``'auto'`` or True for overviews by area averaging, the name of a GDAL resampling
       method such as ``'NEAREST'``, or False for none.
@@ -85,7 +92,12 @@ class CogBackend(Backend):
             options = ", ".join(repr(name) for name in ("auto", *CODECS, "RAW"))
             raise BackendError(f"compress is {config['compress']!r}; expected one of {options}")
         size = config["blocksize"]
-        if not isinstance(size, int) or isinstance(size, bool) or not 16 <= size <= 4096 or size % 16:
+        if (
+            not isinstance(size, int)
+            or isinstance(size, bool)
+            or not TILE_STEP <= size <= 4096
+            or size % TILE_STEP
+        ):
             raise BackendError(f"blocksize is {size!r}; expected a multiple of 16 between 16 and 4096 pixels")
         quality = config["quality"]
         if not isinstance(quality, int) or isinstance(quality, bool) or not 1 <= quality <= 100:
@@ -187,10 +199,18 @@ class CogBackend(Backend):
         else:
             options["OVERVIEWS"] = "IGNORE_EXISTING"
             options["OVERVIEW_RESAMPLING"] = "AVERAGE" if method == "AUTO" else method
-        options["BLOCKSIZE"] = str(self.config["blocksize"])
+        options["BLOCKSIZE"] = str(self._tile_side(source))
         options["BIGTIFF"] = "IF_SAFER"
         options["NUM_THREADS"] = gdal_write.encoder_threads()
         return options
+
+    def _tile_side(self, source: RegionReader) -> int:
+        """Return the side of a tile in pixels: of an image with many channels, less than the setting."""
+        side: int = self.config["blocksize"]
+        pixel_bytes = source.shape[2] * source.dtype.itemsize
+        while side > TILE_STEP and side * side * pixel_bytes > MAX_TILE_BYTES:
+            side = max(side // 2 // TILE_STEP * TILE_STEP, TILE_STEP)
+        return side
 
     def open(self, path: str, level: int = 0) -> RegionReader:
         """Open an entry, or one of its overviews.

@@ -265,12 +265,20 @@ def choose_drivers(path: str) -> tuple[str, ...]:
         MissingSourceError: if there is no such file.
         SourceError: if no driver may open it.
     """
+    from ndsampler.backends.detached import check_label
+    from ndsampler.backends.hdf5_files import check_external_files
+    from ndsampler.backends.pages import check_pages
     from ndsampler.backends.references import check_side_files, check_vrt
 
     content = inspect_content(path)
     check_side_files(path)
+    if content is None or not content.is_certain or content is TEXT:
+        check_label(path)
+        check_external_files(path)
     if content is None:
         return LOCAL_DRIVERS
+    if content is TIFF:
+        check_pages(path)
     if content is VRT:
         check_vrt(path)
     if not content.drivers:

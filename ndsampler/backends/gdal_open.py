@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ndsampler.backends.content import choose_drivers
+from ndsampler.backends.detached import check_data_files
 from ndsampler.backends.references import check_overview_file
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def open_allowed(path: str, name: str | None, **options: Any) -> DatasetReader:
     dataset = _open(path, drivers, options)
     try:
         check_overview_file(path, dataset)
+        check_data_files(path, dataset)
     except BaseException:
         dataset.close()
         raise
@@ -44,9 +46,9 @@ def open_allowed(path: str, name: str | None, **options: Any) -> DatasetReader:
 
 def _open(name: str, drivers: list[str], options: dict[str, Any]) -> DatasetReader:
     """Open a file with one of several drivers. rasterio.open takes only one, and enters an environment."""
-    from rasterio.io import DatasetReader
+    from ndsampler.backends.gdal_dataset import Dataset
 
-    return DatasetReader(name, driver=drivers, **options)
+    return Dataset(name, driver=drivers, **options)
 
 
 def open_for_writing(path: str, mode: str, **profile: Any) -> DatasetWriter:
@@ -57,6 +59,6 @@ def open_for_writing(path: str, mode: str, **profile: Any) -> DatasetWriter:
         mode: ``"w+"`` to create a file, ``"r+"`` to change one.
         **profile: driver, size, type and creation options of a new file.
     """
-    from rasterio.io import DatasetWriter
+    from ndsampler.backends.gdal_dataset import WritableDataset
 
-    return DatasetWriter(path, mode, **profile)
+    return WritableDataset(path, mode, **profile)

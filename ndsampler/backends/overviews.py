@@ -57,6 +57,10 @@ MIN_CORRELATION = 0.1
 MAX_ERROR = 0.1
 
 
+#: Maximum number of reduced versions of an image that are looked at. Halving an image of the largest size 31 times
+#: leaves one pixel.
+MAX_LEVELS = 64
+
 #: Maximum number of files whose levels one process remembers.
 MAX_KNOWN = 10_000
 
@@ -141,7 +145,8 @@ def find_levels(reader: RasterReader, plan: PagePlan | None) -> tuple[tuple[Leve
     unmarked = [Level(page.dims, None, page, False) for page in (plan.reduced if plan else ())]
     levels: list[Level] = []
     refused: list[Page] = []
-    for level in sorted((*listed, *unmarked), key=lambda level: level.dims, reverse=True):
+    candidates = sorted((*listed, *unmarked), key=lambda level: level.dims, reverse=True)
+    for level in candidates[:MAX_LEVELS]:
         if levels and levels[-1].dims == level.dims:
             continue
         if level.is_certain or _shows_image(reader, levels, level):
@@ -155,7 +160,7 @@ def _listed_by_gdal(reader: RasterReader) -> list[Level]:
     """Return the overviews that GDAL lists, except those that are older than the image."""
     with GATE:
         count = len(reader.dataset.overviews(1))
-    if not count:
+    if not 0 < count <= MAX_LEVELS:
         return []
     pages = read_pages(reader.path)
     inside = _reduced_pages(pages)

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from ndsampler.backends.base import UNSTATED
 from ndsampler.backends.formats.tiff_header import read_pages
 from ndsampler.backends.formats.tiff_writers import read_stack
+from ndsampler.errors import SourceError
+from ndsampler.utils.file_version import FileVersion
+from ndsampler.utils.limits import get_limits
 from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
@@ -23,11 +26,11 @@ if TYPE_CHECKING:
     from ndsampler.backends.base import Stated
     from ndsampler.backends.formats.tiff_header import Page
     from ndsampler.backends.formats.tiff_writers import Stack
-    from ndsampler.utils.file_version import FileVersion
 
 __all__ = [
     "Arrangement",
     "PagePlan",
+    "check_pages",
     "choose_page_form",
     "choose_plan",
     "is_reduced_size",
@@ -82,6 +85,8 @@ class PagePlan:
     """The first of the pages that are neither part of the image, nor reduced versions of it, nor masks."""
     other_count: int = field(default=0, compare=False)
     """Total number of such pages."""
+    marked_count: int = field(default=0, compare=False)
+    """How many pages the file marks as reduced versions or masks."""
     lacks_planes: bool = False
     """Whether the description states more channels than the file has pages."""
 
@@ -171,9 +176,11 @@ def _complete(plan: PagePlan, pages: Sequence[Page]) -> PagePlan:
     """Return a plan with its fields for pages outside the image filled in."""
     used = {page.offset for page in plan.pages}
     rest = [page for page in pages if page.offset not in used and not page.is_mask]
-    may_be_reduced = [page for page in rest if is_reduction(page, pages[0])]
+    by_fit: tuple[list[Page], list[Page]] = ([], [])
+    for page in rest:
+        by_fit[is_reduction(page, pages[0])].append(page)
+    others, may_be_reduced = by_fit
     reduced = [page for page in may_be_reduced if not page.is_reduced]
-    others = [page for page in rest if page not in may_be_reduced]
     if plan.arrangement is not Arrangement.FIRST:
         reduced, others = [], [*others, *reduced]
     first = replace(plan.pages[0], description="")
@@ -183,6 +190,7 @@ def _complete(plan: PagePlan, pages: Sequence[Page]) -> PagePlan:
         reduced=tuple(reduced),
         others=tuple(others[:MAX_NAMED]),
         other_count=len(others),
+        marked_count=sum(page.subfile_type != 0 for page in (*pages, *pages[0].subpages)),
     )
 
 
@@ -236,6 +244,25 @@ def choose_plan(version: FileVersion, stated: Stated = UNSTATED) -> PagePlan | N
     """
     pages = read_pages(version.path)
     return plan_pages(pages, stated) if pages else None
+
+
+def check_pages(path: str) -> None:
+    """Refuse a TIFF with so many pages that GDAL would take minutes to open it, before GDAL does so.
+
+    Args:
+        path: a local file, which may be of another format.
+
+    Raises:
+        SourceError: if its directories list too much, or too many reduced versions.
+    """
+    version = FileVersion.find(path)
+    plan = None if version is None else choose_plan(version)
+    limit = get_limits().pages
+    if plan is not None and plan.marked_count > limit:
+        raise SourceError(
+            f"{path} has {plan.marked_count} pages that are reduced versions or masks; the limit pages is "
+            f"{limit}. Set another limit to read it"
+        )
 
 
 def choose_page_form(version: FileVersion, stated: Stated) -> str:

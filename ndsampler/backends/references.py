@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.content import ERDAS, TIFF, VRT, choose_drivers, find_content, read_head
+from ndsampler.backends.pages import check_pages
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 
@@ -65,11 +66,16 @@ def check_side_files(path: str) -> None:
         path: a local image file.
 
     Raises:
-        SourceError: if such a file is neither a TIFF nor an Erdas Imagine file.
+        SourceError: if such a file is neither a TIFF nor an Erdas Imagine file, or has too many pages.
     """
     for ending in SIDE_ENDINGS:
         beside = path + ending
-        if os.path.lexists(beside) and find_content(_read_beside(beside)) not in (TIFF, ERDAS):
+        if not os.path.lexists(beside):
+            continue
+        content = find_content(_read_beside(beside))
+        if content is TIFF:
+            check_pages(beside)
+        elif content is not ERDAS:
             raise SourceError(
                 f"{path} cannot be opened as an image: {beside} is neither a TIFF nor an Erdas Imagine file. "
                 "Remove it, or build it again"

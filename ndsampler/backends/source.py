@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register, valid_pixels
-from ndsampler.backends.claims import check_size
+from ndsampler.backends.claims import check_size, check_stack
 from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content, read_head, stat_source
 from ndsampler.backends.formats.bmp_rle import read_bmp_indexes
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
@@ -229,6 +229,11 @@ def _open_stack(first: RasterReader, plan: PagePlan) -> SourceReader:
             raise SourceError(f"{first.path} is decoded to {pixels.shape}; expected {plan.shape}")
         return ArrayReader(pixels.reshape(plan.shape))
     is_windowed = gdal.reads_windows(first.dataset)
+    try:
+        check_stack(first.path, len(plan.pages), plan.shape)
+    except SourceError:
+        first.close()
+        raise
     reader = gdal.stack_pages(first, [page.offset for page in plan.pages])
     return reader if is_windowed else _read_whole(reader)
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from ndsampler.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +32,13 @@ MAX_TEXT = 2**24
 
 #: Maximum number of entries of an image file directory.
 MAX_ENTRIES = 4096
+
+#: The most bytes of directories and values that are read of one file. Directories may overlap, and may share
+#: their values, so a small file can list any amount.
+MAX_BYTES = 2**27
+
+#: What a directory counts as, besides its bytes.
+DIRECTORY_BYTES = 256
 
 #: The tags that are read, by their number.
 TAGS = {
@@ -129,6 +138,9 @@ def read_pages(path: str) -> tuple[Page, ...]:
         The pages before the first directory that cannot be read; empty for a file that is not a TIFF or
         cannot be opened.
 
+    Raises:
+        SourceError: if the directories list more than :data:`MAX_BYTES`.
+
     Example:
         >>> read_pages('/no/such/file')
         ()
@@ -137,6 +149,11 @@ def read_pages(path: str) -> tuple[Page, ...]:
         with open(path, "rb") as file:
             parser = _Parser.begin(file)
             return () if parser is None else tuple(parser.pages())
+    except _TooMuchError:
+        raise SourceError(
+            f"{path} cannot be opened as an image: its directories list more than {MAX_BYTES} bytes, as "
+            "those of no real TIFF do"
+        ) from None
     except (OSError, ValueError):
         return ()
 
@@ -166,6 +183,10 @@ def has_color_map(file: BinaryIO) -> bool:
     return page is not None and page.kind[2] == PALETTE and page.has_color_map
 
 
+class _TooMuchError(Exception):
+    """The directories of a file list more than is read."""
+
+
 @dataclass
 class _Parser:
     """Reads the directories of one open file."""
@@ -177,6 +198,8 @@ class _Parser:
     """Whether it is a BigTIFF, with offsets of 8 bytes."""
     size: int
     """Size of the file in bytes."""
+    left: int = field(default_factory=lambda: MAX_BYTES)
+    """Bytes that may still be read."""
 
     @classmethod
     def begin(cls, file: BinaryIO) -> _Parser | None:
@@ -237,6 +260,7 @@ class _Parser:
 
     def _directory(self, offset: int) -> tuple[dict[str, Any], int] | None:
         """Return the tags of a directory, and the offset of the next directory."""
+        self._spend(DIRECTORY_BYTES)
         if offset >= self.size:
             return None
         count_size, entry = (8, 20) if self.big else (2, 12)
@@ -244,6 +268,7 @@ class _Parser:
         count = self._number(self.file.read(count_size))
         if not 0 < count <= MAX_ENTRIES:
             return None
+        self._spend(count * entry)
         data = self.file.read(count * entry)
         following = self._number(self.file.read(8 if self.big else 4))
         if len(data) < count * entry:
@@ -261,12 +286,23 @@ class _Parser:
         length = min(length, MAX_TEXT if character == "s" else MAX_ENTRIES)
         size = length * struct.calcsize(self.order + character)
         if size > len(stored):
+            self._spend(size)
             self.file.seek(min(self._number(stored), self.size))
             stored = self.file.read(size)
         if character == "s":
-            return stored[:length].split(b"\0")[0].decode("utf-8", "replace")
+            return stored[:length].partition(b"\0")[0].decode("utf-8", "replace")
         whole = len(stored[:size]) // struct.calcsize(self.order + character)
         return struct.unpack_from(f"{self.order}{whole}{character}", stored)
+
+    def _spend(self, count: int) -> None:
+        """Count bytes that are about to be read.
+
+        Raises:
+            _TooMuchError: if they are more than may still be read.
+        """
+        self.left -= count
+        if self.left < 0:
+            raise _TooMuchError
 
     def _number(self, data: bytes) -> int:
         """Return an unsigned integer in the file's byte order; 0 for empty data."""

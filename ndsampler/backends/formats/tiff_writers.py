@@ -36,6 +36,9 @@ MAX_CHANNEL_AXIS = 16
 #: Maximum number of planes of an array.
 MAX_PLANES = 2**20
 
+#: The most axes of an array, which is the most that numpy knows.
+MAX_AXES = 64
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -82,8 +85,10 @@ def read_stack(pages: Sequence[Page]) -> Stack | None:
 
 def _make_stack(axes: str, sizes: Sequence[int], **more: Any) -> Stack | None:
     """Return the stack of planes along the given axes; the last axis varies fastest."""
+    if len(axes) != len(sizes) or len(sizes) > MAX_AXES or max(sizes, default=0) > MAX_PLANES:
+        return None
     planes = math.prod(sizes)
-    if not 1 < planes <= MAX_PLANES or len(axes) != len(sizes):
+    if not 1 < planes <= MAX_PLANES:
         return None
     steps = (range(size if axis in CHANNEL_AXES else 1) for axis, size in zip(axes, sizes))
     strides = [math.prod(sizes[at + 1 :]) for at in range(len(sizes))]
@@ -93,6 +98,8 @@ def _make_stack(axes: str, sizes: Sequence[int], **more: Any) -> Stack | None:
 
 def _stack_of_tifffile(fields: dict[str, Any], page: Page) -> Stack | None:
     """Return the stack of an array whose shape tifffile stored in the description."""
+    if len(fields["shape"]) > MAX_AXES:
+        return None
     shape = [int(size) for size in fields["shape"]]
     depth = _page_axes(shape, page)
     if not depth or min(shape) < 1:
