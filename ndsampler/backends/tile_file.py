@@ -1,9 +1,9 @@
 """
 Uncompressed TIFF files that are written from top to bottom, one row of tiles at a time.
 
-The size of every tile is known in advance, so the directory stands at the start of the file and lists all of
-them. A writer that was killed has left whole rows of tiles and perhaps a part of one; :meth:`TileFile.keep`
-cuts the file back to the rows that are known to be whole, and the next writer continues from there.
+The size of every tile is known in advance, so the directory at the start of the file lists all of them. A
+writer that is killed leaves complete rows of tiles and possibly a partial row. :meth:`TileFile.keep`
+truncates the file to the rows that are known to be complete, and the next writer continues from there.
 
 References:
     Adobe, TIFF Revision 6.0 (1992), sections 2 (structure), 15 (tiles) and 19 (sample formats);
@@ -40,7 +40,7 @@ TILE = 256
 
 @dataclass(frozen=True)
 class TileFile:
-    """A TIFF file of tiles whose rows are written in order.
+    """A tiled TIFF file that is written from top to bottom, one row of tiles at a time.
 
     Example:
         >>> import tempfile
@@ -54,13 +54,13 @@ class TileFile:
     """
 
     path: str
-    """The file."""
+    """Path of the file."""
 
     shape: tuple[int, int, int]
     """(height, width, bands) of the image."""
 
     dtype: np.dtype[Any]
-    """Type of the values: integers or floats that TIFF knows."""
+    """Type of the values: integers or floats that TIFF supports."""
 
     @property
     def tile_rows(self) -> int:
@@ -80,7 +80,7 @@ class TileFile:
         return self._tile_columns * self._tile_bytes
 
     def keep(self, tile_rows: int) -> None:
-        """Create the file, or restore it to a state in which some rows of tiles were written.
+        """Create the file, or truncate it to the first rows of tiles.
 
         Args:
             tile_rows: number of rows of tiles to keep.
@@ -91,10 +91,10 @@ class TileFile:
             file.truncate(len(head) + tile_rows * self._row_bytes)
 
     def size_of(self, tile_rows: int) -> int:
-        """Return the bytes that a file takes in which some rows of tiles were written.
+        """Return the size of the file in bytes once some rows of tiles have been written.
 
         Args:
-            tile_rows: number of rows of tiles.
+            tile_rows: number of rows of tiles that have been written.
         """
         return len(self._head()) + tile_rows * self._row_bytes
 
@@ -102,8 +102,8 @@ class TileFile:
         """Write a row of tiles, and wait until it is on the disk.
 
         Args:
-            tile_row: its number, from the top.
-            pixels: (n, width, bands) rows of the image; fewer than :data:`TILE` only at its lower end.
+            tile_row: index of the row of tiles, from the top.
+            pixels: (n, width, bands) rows of the image; n is :data:`TILE`, or less in the last row of tiles.
         """
         count, width, bands = pixels.shape
         tiles = np.zeros((self._tile_columns, TILE, TILE, bands), self.dtype.newbyteorder("<"))
@@ -119,14 +119,14 @@ class TileFile:
             os.fsync(file.fileno())
 
     def _head(self) -> bytes:
-        """Return the bytes before the first tile: the header, and the directory with its lists."""
+        """Return the bytes before the first tile: the header, the directory, and its lists of values."""
         length = HEADER_BYTES + len(pack_directory(self._tags(0), HEADER_BYTES))
         first = -(-length // 4096) * 4096
         directory = pack_directory(self._tags(first), HEADER_BYTES)
         return (pack_header(HEADER_BYTES) + directory).ljust(first, b"\0")
 
     def _tags(self, first: int) -> list[Tag]:
-        """Return number, type and values of each tag of the directory, in ascending order.
+        """Return the number, type and values of each tag of the directory, in ascending order.
 
         Args:
             first: position of the first tile in the file.

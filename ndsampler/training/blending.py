@@ -1,5 +1,5 @@
 """
-Blends overlapping windows of an image: the weight of each window at each pixel.
+Blends overlapping windows of an image, with a weight for each pixel of each window.
 
 The windows form a grid, so the weight of a pixel is the product of a weight for its row and one for its
 column. Along each axis, the weights of all windows that cover a pixel add up to 1. Where only one window
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["NEAREST", "WEIGHTS", "Axis", "Blend", "accumulator_type"]
 
-#: The choice without averages: each pixel comes from the window whose center is nearest.
+#: The option without averages: each pixel comes from the window whose center is nearest.
 NEAREST = "nearest"
 
-#: Shapes of weights along an axis, from the middles of the pixels in units of the window, 0 to 1.
+#: Weight curves along an axis, as functions of the pixel centers in units of the window size, 0 to 1.
 _CURVES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "hann": lambda at: np.sin(np.pi * at) ** 2,
     "linear": lambda at: np.minimum(at, 1 - at),
     "uniform": np.ones_like,
 }
 
-#: What ``weights`` may be.
+#: Valid values of ``weights``.
 WEIGHTS = (*_CURVES, NEAREST)
 
 #: Number of windows whose weights are cached. All windows away from the borders have the same weights.
@@ -43,7 +43,7 @@ Action = Literal["add", "set"]
 
 
 class Span(NamedTuple):
-    """A part of a window, along one axis, whose pixels are all added or all set."""
+    """A part of a window along one axis. All of its pixels are treated in the same way."""
 
     first: int
     """First pixel of the image."""
@@ -52,7 +52,7 @@ class Span(NamedTuple):
     """The pixel after the last one."""
 
     action: Action
-    """``add`` if earlier windows cover it too; ``set`` if this window is the first."""
+    """``add`` if earlier windows also cover it; ``set`` if this window is the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +63,10 @@ class Axis:
     """The first pixel of each window, ascending."""
 
     size: int
-    """Pixels of a window."""
+    """Length of a window in pixels."""
 
     length: int
-    """Pixels of the image."""
+    """Length of the image in pixels."""
 
     weights: NDArray[np.float64]
     """(windows, size) weight of each pixel of each window."""
@@ -83,8 +83,8 @@ class Axis:
 
         Args:
             starts: the first pixel of each window, ascending.
-            size: pixels of a window.
-            length: pixels of the image.
+            size: length of a window in pixels.
+            length: length of the image in pixels.
             weights: one of :data:`WEIGHTS`.
 
         Example:
@@ -107,10 +107,10 @@ class Axis:
         return cls(starts, size, length, normal, _covered_spans(starts, size), kinds)
 
     def final_from(self, window: int) -> int:
-        """Return the first pixel that windows before a window do not complete.
+        """Return the first pixel that is not complete once all windows before a window have been added.
 
         Args:
-            window: its number; the number of windows for the end of the axis.
+            window: number of the window; the number of windows for the end of the axis.
         """
         return self.starts[window] if window < len(self.starts) else self.length
 
@@ -141,14 +141,14 @@ def _owned_spans(starts: list[int], size: int, length: int) -> list[list[Span]]:
 
 
 def accumulator_type(dtype: np.dtype[Any], weights: str) -> np.dtype[Any]:
-    """Return the type in which values are added up.
+    """Return the type in which values are summed.
 
     Args:
         dtype: type of the values.
         weights: one of :data:`WEIGHTS`.
 
     Raises:
-        ArgumentError: if averages of such values cannot be exact.
+        ArgumentError: if averages of values of this type cannot be exact.
 
     Example:
         >>> accumulator_type(np.dtype('uint8'), 'hann')
@@ -159,7 +159,7 @@ def accumulator_type(dtype: np.dtype[Any], weights: str) -> np.dtype[Any]:
     if dtype.kind in "iu" and dtype.itemsize == 8:
         raise ArgumentError(
             f"the function returns {dtype}, whose averages are not exact; return a smaller type, or, if the "
-            "values are indexes of classes, use weights='nearest'"
+            "values are class indexes, use weights='nearest'"
         )
     small = dtype.itemsize <= 2 or (dtype.kind == "f" and dtype.itemsize == 4)
     return np.dtype(np.float32 if small else np.float64)
@@ -171,7 +171,7 @@ class Blend:
     Args:
         rows: the windows along the rows of the image.
         columns: the windows along its columns.
-        bands: values of a pixel.
+        bands: number of values of a pixel.
         dtype: type of the values.
         weights: one of :data:`WEIGHTS`.
 
@@ -205,7 +205,7 @@ class Blend:
         """
         top, left = self._rows.starts[row], self._columns.starts[column]
         if self._averages:
-            # Multiplying in place in a separate array is several times as fast as in slices of the sums.
+            # Multiplying in a separate array in place is several times as fast as in slices of the sums.
             np.copyto(self._window, values)
             values = np.multiply(self._window, self._weights_of(row, column), out=self._window)
         for y0, y1, vertical in self._rows.spans[row]:
@@ -231,10 +231,11 @@ class Blend:
         """Return the rows of the image that are complete after a row of windows.
 
         Args:
-            row: number of the windows along the rows, all of which were added.
+            row: number of the row of windows. All of its windows have been added.
 
         Returns:
-            (n, width, bands) rows, from the first of these windows up to the first of the next ones.
+            (n, width, bands) values, from the first row of these windows up to the first row of the next
+            ones.
         """
         top = self._rows.starts[row]
         count = self._rows.final_from(row + 1) - top

@@ -44,6 +44,10 @@ class Limits:
     bands: int = 65_535
     """Maximum number of channels of a source."""
 
+    pages: int = 2048
+    """Largest number of pages of a TIFF that are read as its channels, or that are reduced versions or masks.
+    GDAL looks for each page from the start of the file: the time grows with the square of their number."""
+
     decoded_bytes: int = 2**33
     """Maximum number of bytes of pixels that are decoded at once, for a window, a tile, a strip, or an image
     in a format that must be decoded as a whole."""
