@@ -109,7 +109,7 @@ def as_int(value: Any, what: str) -> int:
 
 
 def _whole(value: Any, what: str) -> int:
-    """Return a whole number of any size."""
+    """Check a whole number of any size and return it as an ``int``."""
     try:
         if not isinstance(value, bool):
             return operator.index(value)

@@ -117,7 +117,7 @@ def as_position(index: Any, total: int, what: str) -> int:
 
     Raises:
         ArgumentTypeError: if it is not a whole number.
-        OutOfRangeError: if the pool is not that long.
+        OutOfRangeError: if the index is beyond the end of the pool.
 
     Example:
         >>> as_position(-1, 3, "positives")

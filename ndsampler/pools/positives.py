@@ -262,7 +262,7 @@ def select_disparate(
 
 @dataclass(frozen=True, eq=False)
 class _OverlapLimit:
-    """The overlap that two windows of the same size may have."""
+    """The maximum overlap of two windows of the same size."""
 
     size: NDArray[np.float64]
     """Width and height of the windows in pixels."""

@@ -194,7 +194,7 @@ def warp_annots(
 
     Args:
         region: the window and its transforms.
-        rows_of_frames: the annotations, as :func:`find_annots` returns them.
+        rows_of_frames: the result of :func:`find_annots`.
         table: provides boxes and categories.
         geometries: provides polygons and keypoints.
         request: which kinds to include.

@@ -27,7 +27,7 @@ def resolve_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRe
     """Resolve a target into a region.
 
     Args:
-        target: as :func:`ndsampler.sampling.target.normalize_target` returns it.
+        target: the result of :func:`ndsampler.sampling.target.normalize_target`.
         frames: provides the files and sizes of images and videos.
 
     Returns:
