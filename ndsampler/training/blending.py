@@ -2,12 +2,13 @@
 Blends overlapping windows of an image: the weight of each window at each pixel.
 
 The windows form a grid, so the weight of a pixel is the product of a weight for its row and one for its
-column. Along each axis, the weights of all windows that cover a pixel add up to 1. Where only one window
-covers a pixel, its weight is exactly 1.
+column. Each window is blended with those on its left first, and the columns that are complete then with the
+rows above.
 
-Each window is blended with the one on its left first, and the columns that are complete then with the rows
-above. Only pixels that several windows cover are multiplied; the others are copied. Each step works on a part
-of one window, which fits into the cache of the processor.
+A step updates the weighted mean of the windows so far, ``mean += share * (value - mean)``, where the share is
+the weight of the new window in the sum of the weights. Where windows agree, the mean is exactly their value.
+Pixels that one window covers are copied. Each step works on a part of one window, which fits into the cache
+of the processor.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ class Axis:
     bounds: list[int]
     """For each window, the first pixel that earlier windows do not complete; then the length of the image."""
 
-    weights: NDArray[np.float64]
-    """(windows, size) weight of each pixel of each window."""
+    shares: NDArray[np.float64]
+    """(windows, size) weight of each pixel of a window, divided by the sum of it and of earlier ones."""
 
     spans: list[list[Span]]
     """The parts of each window that are used."""
@@ -98,8 +99,8 @@ class Axis:
 
         Example:
             >>> axis = Axis.from_starts([0, 3], 4, 7, 'linear')
-            >>> axis.weights.tolist()
-            [[1.0, 1.0, 1.0, 0.5], [0.5, 1.0, 1.0, 1.0]]
+            >>> axis.shares.tolist()
+            [[1.0, 1.0, 1.0, 1.0], [0.5, 1.0, 1.0, 1.0]]
             >>> axis.spans[1][0]
             Span(first=3, stop=4, earlier=True, later=False)
         """
@@ -110,12 +111,12 @@ class Axis:
             owned = [[Span(first, stop, False, False)] for first, stop in pairwise(bounds)]
             return cls(starts, size, bounds, np.ones((len(starts), size)), owned)
         curve = _CURVES[weights]((np.arange(size) + 0.5) / size)
-        total = np.zeros(length)
-        for start in starts:
+        total, shares = np.zeros(length), np.empty((len(starts), size))
+        for start, share in zip(starts, shares, strict=True):
             total[start : start + size] += curve
-        normal = np.stack([curve / total[start : start + size] for start in starts])
+            np.divide(curve, total[start : start + size], out=share)
         bounds = [*starts, length]
-        return cls(starts, size, bounds, normal, _covered_spans(bounds, size))
+        return cls(starts, size, bounds, shares, _covered_spans(bounds, size))
 
     def repeated(self, count: int) -> Axis:
         """Return the axis with each pixel repeated, as one axis of pixels and of the values of each.
@@ -131,7 +132,7 @@ class Axis:
             [count * start for start in self.starts],
             count * self.size,
             [count * bound for bound in self.bounds],
-            self.weights.repeat(count, axis=1),
+            self.shares.repeat(count, axis=1),
             [[Span(count * a, count * b, *covered) for a, b, *covered in spans] for spans in self.spans],
         )
 
@@ -156,7 +157,7 @@ def _covered_spans(bounds: list[int], size: int) -> list[list[Span]]:
 
 
 def accumulator_type(dtype: np.dtype[Any], weights: str) -> np.dtype[Any]:
-    """Return the type in which values are added up.
+    """Return the type in which values are averaged.
 
     Args:
         dtype: type of the values.
@@ -181,7 +182,7 @@ def accumulator_type(dtype: np.dtype[Any], weights: str) -> np.dtype[Any]:
 
 
 class Blend:
-    """Adds up windows from top to bottom, and returns rows of the image as they become complete.
+    """Averages windows from top to bottom, and returns rows of the image as they become complete.
 
     Args:
         rows: the windows along the rows of the image.
@@ -203,8 +204,8 @@ class Blend:
         self._bands = bands
         self._dtype = dtype
         columns = columns.repeated(bands)
-        self._rows = _Seam(rows, np.zeros((rows.overlap, columns.length), kind))
-        self._columns = _Seam(columns, np.zeros((rows.size, columns.overlap), kind).T)
+        self._rows = _Seam(rows, kind)
+        self._columns = _Seam(columns, kind)
         height = max(stop - first for first, stop in pairwise(rows.bounds))
         # Rows that were taken are still being written while the next ones are blended.
         self._taken, self._next = (np.empty((height, columns.length), dtype) for _ in range(2))
@@ -220,8 +221,8 @@ class Blend:
         top = self._rows.axis.bounds[row]
         values = values.reshape(len(values), -1)
         # The columns of the image are the first axis of a transposed array.
-        for x0, x1, part in self._columns.blend(column, values.T, slice(None)):
-            for y0, y1, done in self._rows.blend(row, part.T, slice(x0, x1)):
+        for x0, x1, part in self._columns.blend(column, values.T, 0):
+            for y0, y1, done in self._rows.blend(row, part.T, x0):
                 if done.dtype != self._dtype and self._dtype.kind in "iu":
                     np.rint(done, out=done)
                 self._next[y0 - top : y1 - top, x0:x1] = done
@@ -245,34 +246,53 @@ class _Seam:
 
     Args:
         axis: the windows.
-        pending: an array for the sums that are kept, (:attr:`Axis.overlap`, length of the second axis).
+        dtype: type in which values are averaged.
     """
 
-    def __init__(self, axis: Axis, pending: NDArray[Any]) -> None:
+    def __init__(self, axis: Axis, dtype: np.dtype[Any]) -> None:
         self.axis = axis
-        self._weights = axis.weights.astype(pending.dtype)[..., None]
-        self._pending = pending
+        self._overlap = axis.overlap
+        self._shares = axis.shares.astype(dtype)[..., None]
+        # One contiguous array for each place along the other axis is faster to use than parts of a wide one.
+        self._means: dict[int, NDArray[Any]] = {}
+        self._buffers: dict[tuple[int, ...], NDArray[Any]] = {}
 
-    def blend(
-        self, window: int, values: NDArray[Any], across: slice
-    ) -> Iterator[tuple[int, int, NDArray[Any]]]:
+    def blend(self, window: int, values: NDArray[Any], place: int) -> Iterator[tuple[int, int, NDArray[Any]]]:
         """Yield the parts of a window that are complete: first pixel, the one after the last, and the values.
+
+        The values are valid until the next part.
 
         Args:
             window: its number. Windows come in ascending order.
             values: its values, (size of a window, n).
-            across: where they are along the second axis of the image.
+            place: where they begin along the second axis of the image.
         """
         start = self.axis.starts[window]
         bound, following = self.axis.bounds[window : window + 2]
-        pending = self._pending[:, across]
+        means = self._means_of(place, values)
         for first, stop, earlier, later in self.axis.spans[window]:
             part = values[first - start : stop - start]
-            if earlier or later:
-                part = part * self._weights[window, first - start : stop - start]
             if earlier:
-                part += pending[first - bound : stop - bound]
+                share = self._shares[window, first - start : stop - start]
+                part = self._move(means[first - bound : stop - bound], part, share)
             if later:
-                pending[first - following : stop - following] = part
+                means[first - following : stop - following] = part
             else:
                 yield first, stop, part
+
+    def _means_of(self, place: int, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the means so far of the pixels that are not complete."""
+        if place not in self._means:
+            self._means[place] = np.zeros_like(values[: self._overlap], self._shares.dtype)
+        return self._means[place]
+
+    def _move(self, means: NDArray[Any], values: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:
+        """Return means, moved towards values by a share of the difference."""
+        if values.shape not in self._buffers:
+            self._buffers[values.shape] = np.empty_like(values, means.dtype)
+        moved = self._buffers[values.shape]
+        np.copyto(moved, values)
+        moved -= means
+        moved *= share
+        moved += means
+        return moved
