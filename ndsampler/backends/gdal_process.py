@@ -79,13 +79,21 @@ def _wait_for(process: subprocess.Popen[bytes], dest: str) -> None:
         CacheError: if its files have stopped changing.
     """
     seen, since = _look_at(dest), time.monotonic()
-    while process.poll() is None:
-        time.sleep(POLL_SECONDS)
+    while _is_running(process):
         now = _look_at(dest)
         if now != seen:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > STALLED_SECONDS:
             raise CacheError(f"{dest} cannot be written: GDAL stopped writing, as on a disk without space")
+
+
+def _is_running(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process is still running after a moment; the wait ends with the process."""
+    try:
+        process.wait(POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
 
 def _look_at(dest: str) -> list[tuple[str, int, int]]:
