@@ -84,8 +84,8 @@ class Axis:
 
     @property
     def overlap(self) -> int:
-        """Pixels of the largest overlap of two windows."""
-        return max((first + self.size - second for first, second in pairwise(self.starts)), default=0)
+        """Pixels of the largest overlap of two windows that are averaged."""
+        return max(spans[-1].stop - bound for spans, bound in zip(self.spans, self.bounds[1:], strict=True))
 
     @classmethod
     def from_starts(cls, starts: list[int], size: int, length: int, weights: str) -> Axis:
