@@ -335,7 +335,7 @@ class TestReadsOnlyWhatItNeeds:
     @pytest.mark.parametrize("case", ["tiled tiff, uint8 x 3", "bigtiff, uint16 x 3", "tiff, jpeg in tiles"])
     def test_cog_uses_a_tiled_tiff_where_it_lies(self, case, make_cache, tmp_path):
         path, _ = CASES[case](tmp_path)
-        cache = make_cache("cog")
+        cache = make_cache(cog(in_place=True))
         assert cache.find_ready(Source(str(path)))
         assert cache.ensure(Source(str(path))) == str(path)
         assert not (tmp_path / "cache").exists()

@@ -191,8 +191,24 @@ class Backend(ABC):
 
     def describe(self) -> str:
         """Return the name, followed by the settings that differ from the defaults, for messages."""
-        changed = [f"{key}={value}" for key, value in self.config.items() if value != self.DEFAULTS[key]]
+        settings = self.entry_settings()
+        changed = [f"{key}={value}" for key, value in settings.items() if value != self.DEFAULTS[key]]
         return " ".join([self.name, *changed])
+
+    def entry_settings(self) -> dict[str, Any]:
+        """Return the settings that entries depend on; entries of different settings have different folders.
+
+        Example:
+            >>> 'in_place' in make_backend('cog').entry_settings()
+            False
+        """
+        return {key: value for key, value in self.config.items() if key != "in_place"}
+
+    def check_in_place(self) -> None:
+        """Raise a :class:`BackendError` if the setting ``in_place`` has an invalid value."""
+        value = self.config["in_place"]
+        if not isinstance(value, bool) and value != "auto":
+            raise BackendError(f"in_place is {value!r}; expected True, False, or 'auto'")
 
     @property
     def caches(self) -> bool:
@@ -206,6 +222,14 @@ class Backend(ABC):
             path: the source file.
         """
         return not self.caches
+
+    def explain_conversion(self, path: str) -> str:
+        """Return why a source is converted that could be read in place; empty for any other source.
+
+        Args:
+            path: the source file.
+        """
+        return ""
 
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write the pixels of a source to a new file.

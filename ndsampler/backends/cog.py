@@ -14,6 +14,7 @@ import numpy as np
 
 from ndsampler.backends import gdal, gdal_write
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, register
+from ndsampler.backends.layout_cost import COMPRESSIONS, EntryLayout, find_drawback
 from ndsampler.errors import BackendError, CacheError, SourceError
 from ndsampler.utils.fork_safety import GATE
 
@@ -58,8 +59,9 @@ class CogBackend(Backend):
     * ``quality``: JPEG quality, 1 to 100 (default 75).
     * ``overviews``: ``'auto'`` or True for overviews by area averaging, the name of a GDAL resampling
       method such as ``'NEAREST'``, or False for none.
-
-    A source that is a tiled TIFF already, such as a COG, is read directly.
+    * ``in_place``: which tiled TIFFs are read directly instead of being converted. ``'auto'`` selects those
+      that are read about as fast as an entry: see :mod:`ndsampler.backends.layout_cost`. True selects all
+      of them, which saves the disk, and False selects none. Entries do not depend on this setting.
 
     Example:
         >>> CogBackend({'compress': 'DEFLATE'}).lossless
@@ -72,6 +74,7 @@ class CogBackend(Backend):
         "blocksize": 128,
         "quality": 75,
         "overviews": "auto",
+        "in_place": "auto",
     }
     RESAMPLING = ("AVERAGE", "NEAREST", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS", "MODE", "RMS")
 
@@ -91,6 +94,7 @@ class CogBackend(Backend):
         if not isinstance(overviews, bool) and str(overviews).upper() not in {"AUTO", *self.RESAMPLING}:
             options = ", ".join(repr(name) for name in ("auto", *self.RESAMPLING))
             raise BackendError(f"overviews is {overviews!r}; expected True, False, or one of {options}")
+        self.check_in_place()
 
     @property
     def codec(self) -> str:
@@ -126,8 +130,29 @@ class CogBackend(Backend):
         return gdal_write.count_bytes(source) * 4 // 3
 
     def usable_in_place(self, path: str) -> bool:
-        """Return True for a source that is a tiled TIFF."""
-        return path.lower().endswith(gdal.TIFF_ENDINGS) and gdal.is_tiled(path)
+        """Return whether a source is a tiled TIFF that the setting ``in_place`` selects."""
+        drawback = self._find_drawback(path)
+        return drawback is not None and (not drawback or self.config["in_place"] is True)
+
+    def explain_conversion(self, path: str) -> str:
+        """Return why a tiled TIFF is converted that could be read in place; empty for any other source."""
+        return self._find_drawback(path) or ""
+
+    def _find_drawback(self, path: str) -> str | None:
+        """Return why windows of a tiled TIFF take longer to read than those of an entry.
+
+        Args:
+            path: the source.
+
+        Returns:
+            The reason; empty for a file that is read about as fast, None for one that is never read in place.
+        """
+        if self.config["in_place"] is False or not path.lower().endswith(gdal.TIFF_ENDINGS):
+            return None
+        entry = EntryLayout(
+            COMPRESSIONS[self.codec], self.config["blocksize"], self.config["overviews"] is not False
+        )
+        return find_drawback(path, entry)
 
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write an entry with GDAL's COG driver.

@@ -23,9 +23,7 @@ from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
 from ndsampler.backends.gdal_open import open_allowed
 from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
-from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.errors import MissingSourceError, SourceError
-from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
 from ndsampler.utils.interleave import can_interleave, interleave
 from ndsampler.utils.lazy import LazyAttribute
@@ -43,9 +41,6 @@ logger = get_logger(__name__)
 #: Size of GDAL's block cache in bytes per process, unless the user has set one. GDAL's default is 5 % of the
 #: machine's memory, which every data loader worker would take.
 BLOCK_CACHE_BYTES = 64 * 2**20
-
-#: The longest side, in pixels, of a tile from which small windows can be read fast.
-MAX_TILE = 1024
 
 #: A window of 2 to 4 bands whose size in bytes is between these is read as planes and merged by OpenCV, in
 #: two thirds of the time that GDAL takes to write into a transposed view. Below, the second call costs more
@@ -542,25 +537,6 @@ def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
             )
     size = f'rasterXSize="{width}" rasterYSize="{height}"'
     return RasterReader(first.path, name=f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>")
-
-
-def is_tiled(path: str) -> bool:
-    """Whether a file is a tiled TIFF of one image, with tiles small enough for fast window reads.
-
-    Only its header is read, which is remembered for the time when the file is opened.
-
-    Args:
-        path: a local file.
-    """
-    version = FileVersion.find(path)
-    plan = None if version is None else choose_plan(version)
-    if plan is None or plan.arrangement is not Arrangement.FIRST:
-        return False
-    page = plan.pages[0]
-    # Tiles as wide as the image are no better than strips.
-    if page.tile_dims is None or page.tile_dims[1] == page.width:
-        return False
-    return 0 < max(page.tile_dims) <= MAX_TILE
 
 
 def is_forked() -> bool:

@@ -19,7 +19,7 @@ import mmap
 import os
 import struct
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,9 +37,10 @@ from ndsampler.backends.base import (
 from ndsampler.backends.formats.npy_header import NpyHeader, read_npy_header
 from ndsampler.backends.label import find_label
 from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.file_version import FileVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
     from numpy.typing import NDArray
@@ -58,6 +59,9 @@ SMALL_GAP = 4096
 #: Bytes that are read at once with the gaps between the rows of a window, and without them.
 GAPPED_BYTES = 2**18
 SOLID_BYTES = 2**30
+
+#: Maximum number of entries whose layouts a process remembers. A layout takes about 0.5 kB.
+MAX_LAYOUTS = 100_000
 
 
 class NpyLayout(NamedTuple):
@@ -116,13 +120,14 @@ class NpyReader(_LayoutReader):
 
     Args:
         path: the file.
+        is_entry: whether it is a cache entry. No program changes an entry, so its header is read once.
 
     Raises:
         CacheError: if the file cannot be opened, is truncated, or does not hold an image.
     """
 
-    def __init__(self, path: str) -> None:
-        with _opened(path) as (file, layout):
+    def __init__(self, path: str, is_entry: bool = False) -> None:
+        with _opened(path, _recall_layout if is_entry else _find_layout) as (file, layout):
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._array: NDArray[Any] = np.ndarray(
             layout.shape, layout.dtype, self._map, layout.start, order=layout.order
@@ -329,20 +334,42 @@ def open_npy_source(path: str) -> NpyReader | NpySourceReader:
     return NpySourceReader(path) if hasattr(os, "preadv") else NpyReader(path)
 
 
+#: The layouts of entries that were opened, by the numbers of their disks and by their versions.
+_layouts: dict[tuple[int, FileVersion], NpyLayout] = {}
+
+
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[tuple[BinaryIO, NpyLayout]]:
-    """Open a ``.npy`` file that holds a whole image, and yield what its header says.
+def _opened(
+    path: str, find_layout: Callable[[BinaryIO, str], NpyLayout] | None = None
+) -> Iterator[tuple[BinaryIO, NpyLayout]]:
+    """Open a ``.npy`` file that holds a whole image, and yield it with its layout.
+
+    Args:
+        path: the file.
+        find_layout: returns the layout of the open file; by default :func:`_find_layout`.
 
     Raises:
         CacheError: if it cannot be opened, or holds something else.
     """
     try:
         with open(path, "rb") as file:
-            yield file, _find_layout(file, path)
+            yield file, (find_layout or _find_layout)(file, path)
     except CacheError:
         raise
     except OSError as ex:
         raise CacheError(f"{path} cannot be opened: {ex}") from ex
+
+
+def _recall_layout(file: BinaryIO, path: str) -> NpyLayout:
+    """Return where an open entry stores what. Its header is read by the first call for this version of it."""
+    stat = os.fstat(file.fileno())
+    version = stat.st_dev, FileVersion.from_stat(path, stat)
+    layout = _layouts.get(version)
+    if layout is None:
+        if len(_layouts) >= MAX_LAYOUTS:
+            _layouts.clear()
+        layout = _layouts[version] = _find_layout(file, path)
+    return layout
 
 
 def _find_layout(file: BinaryIO, path: str) -> NpyLayout:
@@ -416,6 +443,9 @@ def map_array(path: str) -> np.memmap[Any, np.dtype[Any]]:
 class NpyBackend(Backend):
     """Stores entries uncompressed: the fastest to read, and the largest on disk.
 
+    It has one setting, ``in_place``: whether sources that are ``.npy`` files are read directly instead of
+    being converted. ``'auto'`` and True select them, False does not.
+
     Example:
         >>> NpyBackend().caches
         True
@@ -423,6 +453,11 @@ class NpyBackend(Backend):
 
     suffix = ".npy"
     maps = True
+    DEFAULTS: ClassVar[dict[str, Any]] = {"in_place": "auto"}
+
+    def check_config(self) -> None:
+        """Raise a :class:`ndsampler.errors.BackendError` if a setting has an invalid value."""
+        self.check_in_place()
 
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write an entry in blocks of rows."""
@@ -442,9 +477,9 @@ class NpyBackend(Backend):
         return height * width * channels * source.dtype.itemsize + mask
 
     def usable_in_place(self, path: str) -> bool:
-        """Return True for a source that is a ``.npy`` file."""
-        return path.lower().endswith(".npy")
+        """Return True for a source that is a ``.npy`` file, unless the setting ``in_place`` is False."""
+        return self.config["in_place"] is not False and path.lower().endswith(".npy")
 
     def open(self, path: str, level: int = 0) -> RegionReader:
         """Open an entry; ``level`` is 0, because entries have no overviews. See :class:`NpyReader`."""
-        return NpyReader(path)
+        return NpyReader(path, is_entry=True)

@@ -244,6 +244,9 @@ class FrameCache:
             # It was made just now, and is checked as any other entry. If it was removed again already, the
             # next attempt makes it again.
             file = self._provide(source, version)
+        _, replaced = self._files.get(source, NOT_FOUND)
+        if replaced is not None and replaced != file:
+            self.handles.close(lambda key: key[0] == replaced.version)
         if source not in self._bypassed and version.is_current():
             _remember(self._files, source, (version, file))
         return file

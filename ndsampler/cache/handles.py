@@ -35,10 +35,8 @@ if TYPE_CHECKING:
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-#: Maximum number of readers that a pool keeps open. A GDAL handle takes about 0.1 MB.
-MAX_HANDLES = 256
-
-#: Maximum number of files that all pools of a process keep open together.
+#: Maximum number of files that a process keeps open, in one pool or in all of them together. A GDAL handle
+#: takes 0.1 to 0.2 MB.
 MAX_FILES = 1024
 
 #: Maximum memory of the decoded images in one pool, in bytes. The latest image is kept whatever its size.
@@ -74,25 +72,26 @@ if hasattr(os, "register_at_fork"):
 
 
 def affordable_handles() -> int:
-    """Return how many readers a pool may keep open: 256, or a quarter of the system's limit if that is less.
+    """Return how many readers a pool may keep open: 1024, or a third of the system's limit if that is less.
 
     Example:
-        >>> 1 <= affordable_handles() <= MAX_HANDLES
+        >>> 1 <= affordable_handles() <= MAX_FILES
         True
     """
-    return max(1, min(MAX_HANDLES, _open_files_limit() // 4))
+    return max(1, min(MAX_FILES, _open_files_limit() // 3))
 
 
 def affordable_files() -> int:
-    """Return how many files the pools of this process may keep open: 1024, or a third of the system's limit.
+    """Return how many files all pools of this process may keep open together.
 
-    Files that a fork inherited from the pools of its parent count.
+    It is the bound of one pool, less the files that a fork inherited from the pools of its parent.
 
     Example:
         >>> 1 <= affordable_files() <= MAX_FILES
         True
     """
-    return max(1, min(MAX_FILES, _open_files_limit() // 3 - sum(map(len, _inherited))))
+    inherited = sum(map(len, _inherited))
+    return max(1, min(MAX_FILES, _open_files_limit() // 3 - inherited))
 
 
 def _open_files_limit() -> int:
@@ -203,13 +202,15 @@ class _Idle:
     """When it was used last, on the count of all uses."""
     reader: RegionReader
     """The reader."""
+    file: Hashable
+    """What names the file and its version."""
 
 
 class HandlePool:
     """Lends open readers, and keeps the most recently used ones open.
 
     Args:
-        max_handles: maximum number of idle readers; by default 256, or a quarter of the files that the system
+        max_handles: maximum number of idle readers; by default 1024, or a third of the files that the system
             lets the process open, if that is less.
         max_bytes: maximum memory of all shareable readers together.
 
@@ -314,7 +315,7 @@ class HandlePool:
         own_key = key if reader.shareable else (threading.get_ident(), key)
         with _lock:
             evicted = [self.remove(own_key)] if own_key in self._idle else []
-            self._idle[own_key] = _Idle(next(_uses), reader)
+            self._idle[own_key] = _Idle(next(_uses), reader, key)
             self._bytes += reader.nbytes
             self._in_memory += bool(reader.nbytes)
             evicted += self._take_excess()
@@ -347,6 +348,17 @@ class HandlePool:
         """Close every reader that is not in use."""
         with _lock:
             readers = [self.remove(key) for key in list(self._idle)]
+        _close(readers)
+
+    def close(self, is_of: Callable[[Any], bool]) -> None:
+        """Close the readers of a file that are not in use.
+
+        Args:
+            is_of: whether a key that :meth:`lend` was called with is of the file.
+        """
+        with _lock:
+            found = [own_key for own_key, idle in self._idle.items() if is_of(idle.file)]
+            readers = [self.remove(own_key) for own_key in found]
         _close(readers)
 
     def __getstate__(self) -> dict[str, Any]:

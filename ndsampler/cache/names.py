@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.base import FORMAT_VERSION, REGISTRY
@@ -71,7 +70,7 @@ def config_folder(backend: Backend, version: int = FORMAT_VERSION) -> str:
         >>> backend_of_folder(config_folder(make_backend('npy')))
         'npy'
     """
-    text = json.dumps([backend.name, version, backend.config], sort_keys=True, default=str)
+    text = json.dumps([backend.name, version, backend.entry_settings()], sort_keys=True, default=str)
     return f"{backend.name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
@@ -114,7 +113,7 @@ def entry_path(folder: str, identity: SourceIdentity, suffix: str) -> str:
         suffix: how the backend's entries end.
     """
     token = identity.token
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(identity.path).name.split(".")[0])[:MAX_STEM]
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", os.path.basename(identity.path).split(".")[0])[:MAX_STEM]
     name = token if identity.content else f"{stem}_{token}"
     return os.path.join(folder, token[:2], name + suffix)
 

@@ -200,9 +200,20 @@ def _summary(report: Preparation, frames: CocoFrames) -> str:
     parts = [made, f"{report.present} already there", f"{report.in_place} used in place"]
     return (
         f"{report.images} images, {len(report.failures)} failed: {', '.join(parts)}, "
-        f"in {format_duration(report.seconds)}\n"
+        f"in {format_duration(report.seconds)}\n{_describe_slow_layouts(report)}"
         f"The cache is in {printable(frames.cache_dpath)}. To inspect it:\n"
         f"    ndsampler info {printable(frames.workdir)}"
+    )
+
+
+def _describe_slow_layouts(report: Preparation) -> str:
+    """Return how many tiled TIFFs were converted, and why; empty if there were none."""
+    if not report.slow_layouts:
+        return ""
+    lines = [f"    {count} with {reason}" for reason, count in sorted(report.slow_layouts.items())]
+    return (
+        "Entries of these tiled TIFFs were made because they are read faster. To save the disk, use the "
+        'setting {"in_place": true}:\n' + "\n".join(lines) + "\n"
     )
 
 

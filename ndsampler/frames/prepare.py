@@ -9,6 +9,7 @@ import functools
 import os
 import time
 import zlib
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,8 @@ class Preparation:
     """Number of files that had been converted before."""
     in_place: int = 0
     """Number of files that are read directly."""
+    slow_layouts: Mapping[str, int] = field(default_factory=dict)
+    """Number of tiled TIFFs that were converted although they could be read directly, for each reason."""
     seconds: float = 0.0
     """Time that it took."""
     failures: tuple[ImageFailure, ...] = ()
@@ -119,6 +122,8 @@ class _Plan:
     """Files with an entry."""
     in_place: set[str] = field(default_factory=set)
     """Files that need none."""
+    slow_layouts: dict[str, str] = field(default_factory=dict)
+    """Why tiled TIFFs are converted that could be read directly, by their paths."""
     failures: list[ImageFailure] = field(default_factory=list)
     """Frames for which that is unknown."""
 
@@ -170,6 +175,7 @@ def prepare_layouts(
         source_bytes=sum(sources[path] for path in made),
         present=len(plan.present),
         in_place=len(plan.in_place),
+        slow_layouts=Counter(reason for path, reason in plan.slow_layouts.items() if path in made),
         seconds=time.perf_counter() - began,
         failures=tuple(plan.failures),
     )
@@ -203,6 +209,8 @@ def _split(reader: FrameReader, layouts: Iterable[FrameLayout]) -> _Plan:
         for asset, file in zip(layout.assets, files):
             kind = plan.missing if file is None else plan.in_place if file == asset.path else plan.present
             kind.add(asset.path)
+            if file is None and (reason := reader.explain_conversion(asset.path)):
+                plan.slow_layouts[asset.path] = reason
     return plan
 
 

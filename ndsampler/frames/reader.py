@@ -128,6 +128,14 @@ class FrameReader:
         with _naming(layout):
             return [self._cache.find_ready(asset.source) for asset in layout.assets]
 
+    def explain_conversion(self, path: str) -> str:
+        """Return why a source is converted that could be read in place; empty for any other source.
+
+        Args:
+            path: the source file.
+        """
+        return self._cache.backend.explain_conversion(path)
+
     def plan(
         self, layout: FrameLayout, names: Any = None, *, allow_missing: bool = False, sort_all: bool = False
     ) -> ReadPlan:

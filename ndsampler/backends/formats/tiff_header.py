@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-__all__ = ["Page", "has_color_map", "is_tiff", "read_pages"]
+__all__ = ["PALETTE", "Page", "has_color_map", "is_tiff", "read_pages"]
 
 #: The most pages that are read of one file.
 MAX_PAGES = 65_536
@@ -38,6 +38,7 @@ TAGS = {
     256: "width",
     257: "height",
     258: "bits",
+    259: "compression",
     262: "photometric",
     270: "description",
     277: "samples",
@@ -90,6 +91,8 @@ class Page:
     """What the writer says of the page."""
     subpages: tuple[Page, ...] = ()
     """The pages below this one."""
+    compression: int = 1
+    """Value of the tag Compression: 1 for none, 5 for LZW, 8 for DEFLATE, 50000 for ZSTD, and so on."""
 
     @property
     def dims(self) -> tuple[int, int]:
@@ -228,6 +231,7 @@ class _Parser:
             "color_map" in tags,
             tags.get("description", ""),
             tuple(found[0] for found in subpages if found is not None),
+            _first(tags, "compression", 1),
         )
         return page, following
 
