@@ -60,6 +60,8 @@ def entries(work: CountsWorkload) -> Rows:
         yield f"{backend} 256²", load(top=300, left=300)
         yield f"{backend} 256², again, with annotations", load(top=300, left=300, annots=True)
         yield f"{backend} 256², first of an entry", load(gid=2)
+        another = _fresh(work, "png", backend)
+        yield f"{backend} 256², first of an entry that was open before", _load(another, gid=2)
     whole = {**_target(0, 0, 3, SIDE), "scale": 0.125}
     sampler = _fresh(work, "png", "cog")
     yield "cog, whole image at 80²", lambda: sampler.load_sample(whole, with_annots=False)

@@ -34,7 +34,7 @@ class Counts:
     calls: int = 0
     """Functions written in Python that the main thread called."""
     modules: int = 0
-    """Modules that were imported."""
+    """Modules that were imported, those of Python's own library left out."""
 
     def as_dict(self) -> dict[str, int | None]:
         """The counts by name."""
@@ -122,9 +122,10 @@ class Meter:
             self._counts = None
             gc.enable()
         del result
-        counts.modules = len(set(sys.modules) - modules)
+        packages = [name.partition(".")[0] for name in set(sys.modules) - modules]
+        counts.modules = sum(name not in sys.stdlib_module_names for name in packages)
         # Modules are read from compiled files, some of which may have to be written first.
-        if before and after and not counts.modules:
+        if before and after and not packages:
             # The call that read the counts before is among those after.
             counts.reads = after[0] - before[0] - 1
             counts.bytes = after[1] - before[1] - before[2]

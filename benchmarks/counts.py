@@ -41,7 +41,10 @@ STABLE, OF_SYSTEM, OF_VERSIONS = (
 SLACK_OF_CALLS = 0.1
 
 #: Packages whose versions change counts.
-PACKAGES = ("kwcoco", "kwimage", "kwarray", "numpy", "opencv-python-headless", "rasterio", "shapely", "ubelt")
+PACKAGES = (
+    *("kwarray", "kwcoco", "kwimage", "networkx", "numpy", "opencv-python", "opencv-python-headless"),
+    *("rasterio", "shapely", "ubelt"),
+)
 
 #: Characters of the path of the folder that the data is in.
 LENGTH_OF_FOLDER = 150
