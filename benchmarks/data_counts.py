@@ -42,6 +42,11 @@ class CountsWorkload(Workload):
         super().__init__(dpath, smoke=True)
         self.image_size, self.n_images = SIDE, IMAGES
 
+    @property
+    def workdir(self) -> Path:
+        """Where the library keeps its cache."""
+        return self.dpath / "work"
+
     def source(self, kind: str, index: int) -> Path:
         """One of the images in one of the formats of :data:`benchmarks.images.SOURCES`."""
         fpath = self.dpath / f"image{index}_{kind}{'.png' if kind == 'png' else '.tif'}"
