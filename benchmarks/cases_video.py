@@ -109,7 +109,6 @@ def shrunken_window(work: Workload, size: int) -> Pair:
     level = 4
     small = size // level
     sampler = work.sampler("png", "cog")
-    handle = _overview(work, level)
     places = [(top // level, left // level) for _, top, left in work.places(size)]
     targets = [
         {
@@ -125,7 +124,8 @@ def shrunken_window(work: Workload, size: int) -> Pair:
 
     def limit(step: int) -> np.ndarray:
         y, x = places[step % len(places)]
-        return cv2.resize(limits.read_handle(handle, y, x, small), (out, out), interpolation=cv2.INTER_AREA)
+        pixels = limits.read_handle(_overview(work, level), y, x, small)
+        return cv2.resize(pixels, (out, out), interpolation=cv2.INTER_AREA)
 
     return Pair(ours, limit)
 

@@ -77,10 +77,38 @@ def query_limit(dataset: str) -> float:
     return time.perf_counter() - start
 
 
+def memory(dataset: str, workdir: str, backend: str, side: str, count: str) -> float:
+    """Most memory in MB while random windows of an image are loaded; pages of mapped files do not count."""
+    import kwcoco
+    import numpy as np
+
+    import ndsampler
+
+    sampler = ndsampler.CocoSampler(
+        kwcoco.CocoDataset(dataset), workdir=workdir if backend else None, backend=backend or None
+    )
+    corners = np.random.default_rng(0).integers(0, int(side) - 256, (int(count), 2)).tolist()
+    most = 0.0
+    for index, (top, left) in enumerate(corners):
+        target = {"gid": 1, "slices": (slice(top, top + 256), slice(left, left + 256))}
+        sampler.load_sample(target, with_annots=False)
+        if index % 100 == 0 or index == len(corners) - 1:
+            most = max(most, _private_mb())
+    return most
+
+
+def _private_mb() -> float:
+    """Memory of this process without the pages of files, which the system takes back when it needs them."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        found = dict(line.split(":", 1) for line in file)
+    return sum(int(found[name].split()[0]) for name in ("RssAnon", "RssShmem")) / 1024
+
+
 KINDS: dict[str, Callable[..., float | None]] = {
     "sample": sample,
     "sample-limit": sample_limit,
     "made": made,
+    "memory": memory,
     "query": query,
     "query-limit": query_limit,
 }

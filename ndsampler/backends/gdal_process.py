@@ -79,13 +79,21 @@ def _wait_for(process: subprocess.Popen[bytes], dest: str) -> None:
         CacheError: if its files have stopped changing.
     """
     seen, since = _file_states(dest), time.monotonic()
-    while process.poll() is None:
-        time.sleep(POLL_SECONDS)
+    while _is_running(process):
         now = _file_states(dest)
         if now != seen:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > STALLED_SECONDS:
             raise CacheError(f"{dest} cannot be written: GDAL stopped writing; is the disk full?")
+
+
+def _is_running(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for a moment, or until a process ends, and return whether it is still running."""
+    try:
+        process.wait(POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
 
 def _file_states(dest: str) -> list[tuple[str, int, int]]:

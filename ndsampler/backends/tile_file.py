@@ -30,9 +30,11 @@ from ndsampler.backends.formats.tiff_directory import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-__all__ = ["TILE", "TileFile"]
+__all__ = ["TILE", "TileFile", "TileRows"]
 
 #: Height and width of a tile in pixels.
 TILE = 256
@@ -47,10 +49,9 @@ class TileFile:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = TileFile(os.path.join(folder, 'a.tif'), (300, 400, 1), np.dtype('uint8'))
         ...     file.keep(0)
-        ...     file.write(0, np.ones((256, 400, 1), 'uint8'))
-        ...     file.write(1, np.ones((44, 400, 1), 'uint8'))
-        ...     file.tile_rows
-        2
+        ...     rows = TileRows(file, 0)
+        ...     [list(rows.append(np.ones((count, 400, 1), 'uint8'))) for count in (200, 60, 40)]
+        [[], [1], [2]]
     """
 
     path: str
@@ -98,20 +99,17 @@ class TileFile:
         """
         return len(self._head()) + tile_rows * self._row_bytes
 
-    def write(self, tile_row: int, pixels: NDArray[Any]) -> None:
+    def new_tiles(self) -> NDArray[Any]:
+        """Return an array for a row of tiles: (tiles, :data:`TILE`, :data:`TILE`, bands), all zero."""
+        return np.zeros((self._tile_columns, TILE, TILE, self.shape[2]), self.dtype.newbyteorder("<"))
+
+    def write(self, tile_row: int, tiles: NDArray[Any]) -> None:
         """Write a row of tiles, and wait until it is on the disk.
 
         Args:
             tile_row: index of the row of tiles, from the top.
-            pixels: (n, width, bands) rows of the image; n is :data:`TILE`, or less in the last row of tiles.
+            tiles: its pixels, in an array as :meth:`new_tiles` returns.
         """
-        count, width, bands = pixels.shape
-        tiles = np.zeros((self._tile_columns, TILE, TILE, bands), self.dtype.newbyteorder("<"))
-        whole = width // TILE
-        inside = pixels[:, : whole * TILE].reshape(count, whole, TILE, bands)
-        tiles[:whole, :count] = inside.transpose(1, 0, 2, 3)
-        if whole < self._tile_columns:
-            tiles[whole, :count, : width - whole * TILE] = pixels[:, whole * TILE :]
         with open(self.path, "r+b") as file:
             file.seek(self.size_of(tile_row))
             file.write(tiles.data)
@@ -149,3 +147,48 @@ class TileFile:
         if bands > 1:
             tags.append((338, SHORT, [0] * (bands - 1)))
         return [*tags, (339, SHORT, [SAMPLE_FORMATS[self.dtype.kind]] * bands)]
+
+
+class TileRows:
+    """Collects rows of an image, and writes them as soon as they fill a row of tiles.
+
+    Args:
+        file: the file.
+        tile_row: number of rows of tiles that are written already.
+    """
+
+    def __init__(self, file: TileFile, tile_row: int) -> None:
+        self._file = file
+        self._tile_row = tile_row
+        self._tiles = file.new_tiles()
+        self._filled = 0
+
+    def append(self, pixels: NDArray[Any]) -> Iterator[int]:
+        """Take the next rows of the image, and yield the number of rows of tiles after each write.
+
+        Args:
+            pixels: (n, width, bands) rows.
+        """
+        height = self._file.shape[0]
+        while len(pixels):
+            needed = min(TILE, height - self._tile_row * TILE)
+            count = min(len(pixels), needed - self._filled)
+            self._fill(pixels[:count])
+            pixels = pixels[count:]
+            if self._filled == needed:
+                self._tiles[:, needed:] = 0
+                self._file.write(self._tile_row, self._tiles)
+                self._tile_row += 1
+                self._filled = 0
+                yield self._tile_row
+
+    def _fill(self, pixels: NDArray[Any]) -> None:
+        """Copy rows to the tiles."""
+        count, width, bands = pixels.shape
+        rows = slice(self._filled, self._filled + count)
+        whole = width // TILE
+        inside = pixels[:, : whole * TILE].reshape(count, whole, TILE, bands)
+        self._tiles[:whole, rows] = inside.transpose(1, 0, 2, 3)
+        if width % TILE:
+            self._tiles[whole, rows, : width % TILE] = pixels[:, whole * TILE :]
+        self._filled += count

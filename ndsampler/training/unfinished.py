@@ -17,7 +17,7 @@ import numpy as np
 
 from ndsampler.backends.gdal_georeference import Georeference, write_georeference
 from ndsampler.backends.gdal_write import SMALLEST_OVERVIEW, encode_tiff, encoder_threads
-from ndsampler.backends.tile_file import TILE, TileFile
+from ndsampler.backends.tile_file import TILE, TileFile, TileRows
 from ndsampler.cache.locks import LockFile, LocksUnavailableError
 from ndsampler.errors import ArgumentError, MissingSourceError
 from ndsampler.utils.logs import get_logger
@@ -60,7 +60,7 @@ class UnfinishedMap:
         self._lock = _lock_folder(self.path, self.folder)
         self._state = self._load_state()
         self._file: TileFile | None = None
-        self._rest: list[NDArray[Any]] = []
+        self._rows: TileRows | None = None
         # Rows are written while the next ones are computed.
         self._writer = ThreadPoolExecutor(1, "ndsampler-map")
         self._writing: Future[None] | None = None
@@ -97,7 +97,7 @@ class UnfinishedMap:
         """Wait until the previous rows are written, and start to write the next rows of the map.
 
         Args:
-            rows: (n, width, bands) values, which must not be modified afterwards.
+            rows: (n, width, bands) values, which must not be modified before the next call has returned.
 
         Raises:
             OSError: if the previous rows could not be written, for example because the disk is full.
@@ -111,18 +111,12 @@ class UnfinishedMap:
             self._writing.result()
 
     def _write(self, rows: NDArray[Any]) -> None:
-        """Write the rows that complete a row of tiles, and keep the others."""
-        assert self._file is not None
+        """Write rows as far as they fill whole tiles."""
+        assert self._rows is not None
         assert self._state is not None
-        self._rest.append(rows)
-        rows = self._rest[0] if len(self._rest) == 1 else np.concatenate(self._rest)
-        first = 0
-        while stop := self._next_tiles(first, len(rows)):
-            self._file.write(self._state["tile_rows"], rows[first:stop])
-            self._state["tile_rows"] += 1
+        for tile_rows in self._rows.append(rows):
+            self._state["tile_rows"] = tile_rows
             self._save_state()
-            first = stop
-        self._rest = [rows[first:].copy()]
 
     def finish(self, georeference: Georeference, resampling: str) -> None:
         """Write the map from the finished rows, move it to its path, and remove the folder.
@@ -149,21 +143,12 @@ class UnfinishedMap:
         os.replace(made, self.path)
         self._remove()
 
-    def _next_tiles(self, first: int, count: int) -> int:
-        """Return the index after the rows that fill the next row of tiles; 0 if there are too few rows.
-
-        Args:
-            first: index of the first of these rows.
-            count: number of available rows.
-        """
-        stop = first + min(TILE, self._dims[0] - self.rows_done)
-        return stop if first < stop <= count else 0
-
     def _open(self, bands: int, dtype: np.dtype[Any]) -> None:
         """Open the file of the tiles, and truncate it to the rows that are known to be complete."""
         assert self._state is not None
         self._file = TileFile(os.path.join(self.folder, _TILES), (*self._dims, bands), dtype)
         self._file.keep(self._state["tile_rows"])
+        self._rows = TileRows(self._file, self._state["tile_rows"])
 
     def _load_state(self) -> dict[str, Any] | None:
         """Return the state of an unfinished run with the same plan; None if there is none."""
