@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 FUZZ_SECONDS ?= 60
 
-.PHONY: help format check test clients soak fuzz docs bench demo clean
+.PHONY: help format check test clients soak fuzz docs bench bench-check demo clean
 
 help:
 	@echo "make format   put code and imports in order"
@@ -16,6 +16,7 @@ help:
 	@echo "make fuzz     random targets, datasets, files and commands for a minute; FUZZ_SECONDS=600 for ten"
 	@echo "make docs     the documentation, in docs/build/html"
 	@echo "make bench    speeds, each beside its limit, measured in one run"
+	@echo "make bench-check  which counts of opens, blocks, bytes and calls have moved; takes seconds"
 	@echo "make demo     samples of a toy dataset as a picture, and a table of speeds"
 	@echo "make clean    remove what the above have made, the virtual environment aside"
 
@@ -50,6 +51,9 @@ docs: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+bench-check: $(READY)
+	$(BIN)/python -m benchmarks.counts
 
 demo: $(READY)
 	$(BIN)/python -m ndsampler demo

@@ -108,8 +108,6 @@ def first_touch(work: Workload, backend: str) -> Pair:
 
 def first_window(work: Workload) -> Pair:
     """The first window of a new sampler on a tiled file; limit: to open the file and read the window."""
-    import rasterio
-
     import ndsampler
 
     size, dset = work.window(256), work.dataset("tiled")
@@ -121,6 +119,8 @@ def first_window(work: Workload) -> Pair:
         return time.perf_counter() - start
 
     def limit(index: int) -> float:
+        import rasterio
+
         start = time.perf_counter()
         with rasterio.open(work.source("tiled", 0)) as file:
             limits.read_handle(file, 40, 40, size)
@@ -191,6 +191,8 @@ def batch_of_windows(work: Workload, kind: str, threads: int) -> Pair:
     targets = [[_target(i + 1, y, x, size) for i, y, x in batch] for batch in batches]
 
     def ours(step: int) -> Any:
+        if not hasattr(sampler, "load_samples"):  # an earlier release
+            return [sampler.load_sample(target, with_annots=False) for target in targets[step % 64]]
         return sampler.load_samples(targets[step % 64], threads=threads, with_annots=False)
 
     def limit(step: int) -> Any:

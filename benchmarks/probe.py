@@ -1,4 +1,4 @@
-"""What a new process runs: ``python -m benchmarks.probe KIND ARGS``. Some kinds print their seconds."""
+"""The measured code of new processes: ``python -m benchmarks.probe KIND ARGS``. Some kinds print seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WINDOW = 64
 
 
 def sample(dataset: str, workdir: str) -> None:
-    """Open a dataset and take one sample."""
+    """Open a dataset and load one sample."""
     import kwcoco
 
     import ndsampler
@@ -22,7 +22,7 @@ def sample(dataset: str, workdir: str) -> None:
 
 
 def sample_limit(dataset: str, array: str) -> None:
-    """Open a dataset, copy one window of a memory-mapped file, and make the values that a sample holds."""
+    """Open a dataset, copy one window of a memory-mapped file, and make the other values of a sample."""
     import kwcoco
     import kwimage
     import numpy as np
@@ -34,7 +34,7 @@ def sample_limit(dataset: str, array: str) -> None:
 
 
 def made(dataset: str) -> float:
-    """Seconds from a loaded dataset to a sampler."""
+    """Return the seconds that it takes to make a sampler of a loaded dataset."""
     import kwcoco
 
     import ndsampler
@@ -46,7 +46,7 @@ def made(dataset: str) -> float:
 
 
 def query(dataset: str) -> float:
-    """Seconds from a loaded dataset to the first overlap query."""
+    """Return the seconds from a loaded dataset to the first overlap query."""
     import kwcoco
     import kwimage
 
@@ -61,7 +61,7 @@ def query(dataset: str) -> float:
 
 
 def query_limit(dataset: str) -> float:
-    """Seconds from a loaded dataset to columns and one comparison."""
+    """Return the seconds from a loaded dataset to columns and one comparison."""
     import kwcoco
     import numpy as np
 
@@ -77,10 +77,38 @@ def query_limit(dataset: str) -> float:
     return time.perf_counter() - start
 
 
+def memory(dataset: str, workdir: str, backend: str, side: str, count: str) -> float:
+    """Most memory in MB while random windows of an image are loaded; pages of mapped files do not count."""
+    import kwcoco
+    import numpy as np
+
+    import ndsampler
+
+    sampler = ndsampler.CocoSampler(
+        kwcoco.CocoDataset(dataset), workdir=workdir if backend else None, backend=backend or None
+    )
+    corners = np.random.default_rng(0).integers(0, int(side) - 256, (int(count), 2)).tolist()
+    most = 0.0
+    for index, (top, left) in enumerate(corners):
+        target = {"gid": 1, "slices": (slice(top, top + 256), slice(left, left + 256))}
+        sampler.load_sample(target, with_annots=False)
+        if index % 100 == 0 or index == len(corners) - 1:
+            most = max(most, _private_mb())
+    return most
+
+
+def _private_mb() -> float:
+    """Memory of this process without the pages of files, which the system takes back when it needs them."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        found = dict(line.split(":", 1) for line in file)
+    return sum(int(found[name].split()[0]) for name in ("RssAnon", "RssShmem")) / 1024
+
+
 KINDS: dict[str, Callable[..., float | None]] = {
     "sample": sample,
     "sample-limit": sample_limit,
     "made": made,
+    "memory": memory,
     "query": query,
     "query-limit": query_limit,
 }

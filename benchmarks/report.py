@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -51,33 +48,38 @@ def as_dict(result: Result) -> dict[str, Any]:
         "ratio": result.ratio,
         "aim_ratio": row.reach,
         "aim_absolute": row.reach_absolute,
-        "band": BAND,
+        "band": row.band,
         "reached": result.reached,
         "error": result.error,
+        "spent": round(result.spent, 1),
     }
 
 
-def write_json(fpath: Path, results: list[Result], others: dict[str, dict[str, Any]] | None = None) -> None:
-    """Write the rows, those of another interpreter beside them, and what they were measured with."""
-    meta = {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "cores": os.cpu_count(),
-        "versions": {
-            name: _version(name) for name in ("ndsampler", "numpy", "kwcoco", "kwimage", "rasterio")
-        },
-    }
-    rows = [{**as_dict(r), "other": (others or {}).get(r.row.name, {}).get("ours")} for r in results]
-    fpath.write_text(json.dumps({"meta": meta, "rows": rows}, indent=1))
+def write_json(
+    fpath: Path, results: list[Result], meta: dict[str, Any], other: dict[str, Any] | None = None
+) -> None:
+    """Write the rows and what they were measured on.
+
+    Args:
+        fpath: the file.
+        results: the measured rows.
+        meta: what :func:`benchmarks.machine.describe` tells.
+        other: what another interpreter has written.
+    """
+    others = {row["name"]: row for row in other["rows"]} if other else {}
+    rows = [{**as_dict(r), **_of_other(others.get(r.row.name))} for r in results]
+    content = {"meta": {**meta, "other": other and other["meta"]["versions"]}, "rows": rows}
+    fpath.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
-def read_json(fpath: Path) -> dict[str, dict[str, Any]]:
-    """The rows of a written file by name."""
-    return {row["name"]: row for row in json.loads(fpath.read_text())["rows"]}
+def _of_other(row: dict[str, Any] | None) -> dict[str, Any]:
+    """What is kept of the same row of another interpreter."""
+    if row is None:
+        return {"other": None}
+    return {"other": row["ours"], "other_failed": bool(row["error"]), "other_spent": row["spent"]}
 
 
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+def read_json(fpath: Path) -> dict[str, Any]:
+    """What :func:`write_json` has written."""
+    content: dict[str, Any] = json.loads(fpath.read_text(encoding="utf-8"))
+    return content
