@@ -1,9 +1,9 @@
-"""Speeds of the library, each beside the limit of the machine, measured in one run.
+"""Benchmarks of the library, each compared with a lower limit that is measured in the same run.
 
-``python -m benchmarks`` prints the table; ``--help`` names the choices.
+``python -m benchmarks`` prints the table; ``--help`` lists the options.
 
-A *limit* is the least work that gives the same bytes: a memory-mapped copy for
-npy, one open GDAL handle that reads pixel-interleaved for tiled files, and so
-on. Rows and limits are run in turn, so that a busy machine slows both, and what
-counts is their ratio. Nothing here asserts a time.
+A *limit* is the time of the minimal work that gives the same bytes: a memory-mapped
+copy for npy, one open GDAL handle that reads pixel-interleaved for tiled files, and so
+on. Benchmarks and limits run alternately, so that a busy machine slows down both, and
+their ratio is meaningful. No test depends on a time.
 """

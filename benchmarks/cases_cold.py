@@ -1,4 +1,4 @@
-"""What a new process pays, and what two of them give together."""
+"""Benchmarks of new processes, and of two processes that run together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.timing import Pair, Row, Step
 
 
 def _process(*args: str) -> float:
-    """Wall seconds of an interpreter that runs ``args``."""
+    """Return the elapsed seconds of an interpreter that runs ``args``."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *args], check=True, cwd=_root(), capture_output=True)
     return time.perf_counter() - start
@@ -28,19 +28,20 @@ def _root() -> Path:
 
 
 def _probe(kind: str, *args: str) -> float:
-    """Seconds that a probe in a new process reports of itself."""
+    """Return the seconds that a probe in a new process reports."""
     cmd = [sys.executable, "-m", "benchmarks.probe", kind, *args]
     out = subprocess.run(cmd, check=True, cwd=_root(), capture_output=True, text=True)
     return float(out.stdout.split()[-1])
 
 
 def import_time(work: Workload) -> Pair:
-    """A process that imports the library; limit: one that does nothing."""
+    """Measure a process that imports the library; limit: a process that does nothing."""
     return Pair(lambda k: _process("-c", "import ndsampler"), lambda k: _process("-c", "pass"))
 
 
 def first_sample(work: Workload) -> Pair:
-    """A process that opens a dataset and takes one npy sample; limit: it does this by hand."""
+    """Measure a process that opens a dataset and loads one npy sample; limit: the same without the
+    library."""
     work.sampler("png", "npy")
     work.memmap(0)
     dataset, workdir = str(work.dataset_path("png")), str(work.workdir)
@@ -52,19 +53,19 @@ def first_sample(work: Workload) -> Pair:
 
 
 def first_query(work: Workload, n_annots: int = 200_000) -> Pair:
-    """The first overlap query of a process that has loaded a dataset; limit: columns and one comparison."""
+    """Measure the first overlap query after loading a dataset; limit: building columns and one comparison."""
     fpath = str(work.boxes_path(2_000 if work.smoke else n_annots))
     return Pair(lambda k: _probe("query", fpath), lambda k: _probe("query-limit", fpath))
 
 
 def sampler_made(work: Workload, n_annots: int = 1200) -> Pair:
-    """A sampler of a dataset that a process has loaded, with the modules that are imported for it."""
+    """Measure making a sampler of a loaded dataset, including the imports that it needs."""
     fpath = str(work.boxes_path(n_annots))
     return Pair(lambda k: _probe("made", fpath))
 
 
 class Pool:
-    """Two spawned processes that run a step many times on command."""
+    """Two spawned processes that run a step repeatedly on command."""
 
     def __init__(self, worker: Any, payload: bytes):
         context = multiprocessing.get_context("spawn")
@@ -78,7 +79,7 @@ class Pool:
             self.processes.append(process)
 
     def seconds_per_sample(self, count: int) -> float:
-        """Seconds for one sample of ``count`` in each process, both at work."""
+        """Return the seconds per sample when both processes load ``count`` samples at the same time."""
         for pipe in self.pipes:
             pipe.send(count)
         return max(pipe.recv() for pipe in self.pipes) / (2 * count)
@@ -98,7 +99,7 @@ def _serve(pipe: Any, step: Step) -> None:
 
 
 def sample_worker(pipe: Any, payload: bytes, seed: int) -> None:
-    """A loader: samples with annotations, as often as it is told."""
+    """Load samples with annotations in a worker process."""
     import warnings
 
     warnings.simplefilter("ignore")
@@ -108,7 +109,7 @@ def sample_worker(pipe: Any, payload: bytes, seed: int) -> None:
 
 
 def limit_worker(pipe: Any, payload: bytes, seed: int) -> None:
-    """The least a loader does: a memory-mapped copy, and six polygons moved."""
+    """Do the minimal work of a loader: copy from a memory map, and translate six polygons."""
     import numpy as np
 
     fpaths, places, size = pickle.loads(payload)
@@ -124,7 +125,7 @@ def limit_worker(pipe: Any, payload: bytes, seed: int) -> None:
 
 
 def two_loaders(work: Workload) -> Pair:
-    """Samples a second of two processes, npy with annotations."""
+    """Measure the samples per second of two processes, with npy and annotations."""
     from benchmarks.cases_windows import _target
 
     size = work.window(256)
@@ -140,7 +141,7 @@ def two_loaders(work: Workload) -> Pair:
 
 
 def rows() -> list[Row]:
-    """All rows of this module."""
+    """Return all rows of this module."""
     return [
         Row(
             "import ndsampler, process",

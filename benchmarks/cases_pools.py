@@ -1,4 +1,4 @@
-"""The spatial index, negatives, grids and selection as the number of annotations grows."""
+"""Benchmarks of the spatial index, negatives, grids and selection for growing numbers of annotations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _columns(work: Workload, n_annots: int, per_image: int = 100) -> dict[str, n
 
 
 def build(work: Workload, n_annots: int) -> Pair:
-    """An index from a dataset, ready for all images; limit: columns of ids and boxes."""
+    """Measure building the index of all images; limit: building columns of ids and boxes."""
     import ndsampler
 
     dset = work.boxes(_count(work, n_annots))
@@ -39,7 +39,7 @@ def build(work: Workload, n_annots: int) -> Pair:
 
 
 def round_trip(work: Workload, n_annots: int) -> Pair:
-    """Pickle of an index, both ways; limit: that of the columns."""
+    """Measure pickling and unpickling an index; limit: the same for the columns."""
     count = _count(work, n_annots)
     index, columns = _index(work, count), _columns(work, count)
     return Pair(
@@ -48,7 +48,8 @@ def round_trip(work: Workload, n_annots: int) -> Pair:
 
 
 def query(work: Workload, n_annots: int, per_image: int, size: int) -> Pair:
-    """Annotations that overlap a box; limit: comparison with all, or a tree above ten thousand."""
+    """Measure finding the annotations that overlap a box; limit: comparing all, or a tree above ten
+    thousand."""
     import kwimage
 
     count = _count(work, n_annots)
@@ -78,7 +79,7 @@ def _tree(ltrb: np.ndarray) -> Any:
 
 
 def negatives(work: Workload, num: int, n_annots: int = 200_000) -> Pair:
-    """Random windows of 64 that touch no annotation; limit: the same, drawn and compared at once."""
+    """Measure drawing 64² windows that touch no annotation; limit: drawing and comparing all at once."""
     count = _count(work, n_annots)
     num = min(num, 50) if work.smoke else num
     index, columns = _index(work, count), _columns(work, count)
@@ -89,7 +90,7 @@ def negatives(work: Workload, num: int, n_annots: int = 200_000) -> Pair:
 
 
 def pooled_target(work: Workload, kind: str) -> Pair:
-    """One target of a pool of 1000 positives and 1000 negatives, by its position."""
+    """Measure getting a target by position from a pool of 1000 positives and 1000 negatives."""
     import ndsampler
 
     regions = ndsampler.CocoRegions(work.boxes(_count(work, 200_000)), verbose=0)
@@ -99,7 +100,7 @@ def pooled_target(work: Workload, kind: str) -> Pair:
 
 
 def region_query(work: Workload) -> Pair:
-    """Annotations that overlap a box, as a sampler's regions find them: they notice edits of the dataset."""
+    """Measure finding overlapping annotations through a sampler's regions, which also detect edits."""
     import kwimage
 
     import ndsampler
@@ -112,7 +113,7 @@ def region_query(work: Workload) -> Pair:
 
 
 def image_grid(work: Workload, n_annots: int) -> Pair:
-    """Sixteen windows of 1024 an image with their annotations; limit: boxes put into cells."""
+    """Measure a grid of sixteen 1024² windows in each image; limit: sorting boxes into cells."""
     from ndsampler.coco_regions import new_image_sample_grid
 
     count = _count(work, n_annots)
@@ -124,7 +125,7 @@ def image_grid(work: Workload, n_annots: int) -> Pair:
 
 
 def video_grid(work: Workload) -> Pair:
-    """Windows through the frames of videos."""
+    """Measure a grid of windows over videos."""
     import kwcoco
 
     from ndsampler.coco_regions import new_video_sample_grid
@@ -134,7 +135,7 @@ def video_grid(work: Workload) -> Pair:
 
 
 def video_dataset(n_videos: int, n_frames: int = 20, size: int = 512) -> dict[str, Any]:
-    """Videos whose files do not exist, five boxes a frame."""
+    """Return a dataset of videos without files, with five boxes in each frame."""
     rng = np.random.default_rng(0)
     images: list[dict[str, Any]] = []
     anns: list[dict[str, Any]] = []
@@ -164,7 +165,7 @@ def video_dataset(n_videos: int, n_frames: int = 20, size: int = 512) -> dict[st
 
 
 def selection(work: Workload, n_annots: int) -> Pair:
-    """Positives chosen by coverage, windows of 300."""
+    """Measure selecting positives by coverage, with 300² windows."""
     import ndsampler
     from ndsampler.coco_regions import tabular_coco_targets
 
@@ -173,7 +174,7 @@ def selection(work: Workload, n_annots: int) -> Pair:
 
 
 def _growing(n_annots: int) -> list[Row]:
-    """The rows that are measured at several sizes. An aim is (aim, limit), as measured when it was set."""
+    """Return the rows for one number of annotations. ``aim`` is (target time, limit) when it was set."""
     name = f"{n_annots // 1000}k" if n_annots < 1_000_000 else f"{n_annots // 1_000_000}M"
     few = 3 if n_annots > 100_000 else 7
 
@@ -202,7 +203,7 @@ def _growing(n_annots: int) -> list[Row]:
 
 
 def rows(sizes: tuple[int, ...]) -> list[Row]:
-    """All rows of this module, those that grow once for each size."""
+    """Return all rows of this module, with the growing ones for each size."""
     part = functools.partial
     growing = [row for size in sizes for row in _growing(size)]
     crowded = part(query, n_annots=100_000, per_image=100_000, size=64)

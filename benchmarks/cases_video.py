@@ -1,4 +1,4 @@
-"""Windows of a video with files of three resolutions, and windows that shrink."""
+"""Benchmarks of windows of a video with files of three resolutions, and of scaled-down windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from benchmarks.timing import Pair, Row, Step
 #: Format of the files that the limit reads, for each backend.
 LIMIT_KINDS = {None: "striped", "cog": "zstd", "npy": "npy"}
 
-#: How far the sample may be from the limit's pixels, of 65535: OpenCV knows 1/32 of a pixel.
+#: Largest difference between 16-bit pixels of the sample and the limit; OpenCV rounds positions to 1/32
+#: pixel.
 TOLERANCE = 40
 
 
@@ -28,7 +29,8 @@ def _video(work: Workload) -> VideoWorkload:
 def window_of_video(
     work: Workload, backend: str | None, size: int, channels: tuple[str, ...] = tuple(ASSETS)
 ) -> Pair:
-    """Three frames; limit: of each file the region below the window, from an open file, and one warp."""
+    """Measure a window of three frames; limit: reading the region of each open file, and one warp for
+    each."""
     video, size = _video(work), work.window(size)
     places = video.places(size)
     sampler = video.sampler(backend)
@@ -60,7 +62,7 @@ def window_of_video(
 
 
 def read_and_warp(opened: Any, file: VideoFile, top: int, left: int, size: int) -> np.ndarray:
-    """The window of a video from one file: the region below it and two pixels around, warped once."""
+    """Read a window of a video from one file: the region with a margin of two pixels, warped once."""
     import cv2
 
     warp = affine(1, (-left, -top)) @ file.warp_vid_from_asset
@@ -68,7 +70,7 @@ def read_and_warp(opened: Any, file: VideoFile, top: int, left: int, size: int) 
     x0, y0 = (max(int(np.floor(-corner / step)) - 2, 0) for corner in (x, y))
     x1, y1 = (min(int(np.ceil((size - corner) / step)) + 2, file.size) for corner in (x, y))
     local = warp @ affine(1, (x0, y0))
-    # OpenCV puts whole numbers at the centers of pixels.
+    # In OpenCV, whole numbers are at the centers of pixels.
     centers = affine(1, (-0.5, -0.5)) @ local @ affine(1, (0.5, 0.5))
     return cv2.warpAffine(
         _region(opened, y0, y1, x0, x1),
@@ -88,7 +90,7 @@ def _region(opened: Any, y0: int, y1: int, x0: int, x1: int) -> np.ndarray:
 
 
 def _close_pixels(work: Workload, ours: Step, limit: Step, tolerance: int) -> Pair:
-    """Both sides, after a look whether they give the same pixels."""
+    """Return both sides, after checking that they give the same pixels within a tolerance."""
     for index in range(3 if work.verify else 0):
         gap = np.abs(ours(index).astype(np.int64) - limit(index).astype(np.int64)).max()
         if gap > tolerance:
@@ -97,7 +99,8 @@ def _close_pixels(work: Workload, ours: Step, limit: Step, tolerance: int) -> Pa
 
 
 def shrunken_window(work: Workload, size: int) -> Pair:
-    """A window at 224 from cog; limit: an aligned window of the overview that suffices, resized."""
+    """Measure a window scaled to 224² from cog; limit: reading and resizing an aligned window of an
+    overview."""
     import cv2
 
     size = work.window(size)
@@ -129,7 +132,7 @@ def shrunken_window(work: Workload, size: int) -> Pair:
 
 @functools.cache
 def _overview(work: Workload, factor: int) -> Any:
-    """An open GDAL handle of the first image, shrunken by averaging."""
+    """Return an open GDAL handle of the first image, scaled down by averaging."""
     import cv2
     import rasterio
 
@@ -144,7 +147,7 @@ def _overview(work: Workload, factor: int) -> Any:
 
 
 def rows() -> list[Row]:
-    """All rows of this module."""
+    """Return all rows of this module."""
 
     def row(name: str, aim: tuple[float, float], build: Any, number: int, **kwargs: Any) -> Row:
         reach = aim[0] / aim[1]

@@ -1,4 +1,4 @@
-"""Windows of images: sizes, backends, sources, annotations, conversion."""
+"""Benchmarks of windows of images, for several sizes, backends and sources, and of conversion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _target(place: tuple[int, int, int], size: int) -> dict[str, Any]:
 def _samples(
     sampler: Any, places: list[tuple[int, int, int]], size: int, annots: bool, consume: bool
 ) -> Step:
-    """One sample a step. To consume its pixels is to copy them into a batch that is there already."""
+    """Return a step that loads one sample, and copies its pixels into an existing batch if ``consume``."""
     batch = np.empty((size, size, 3), dtype=np.uint8)
     targets = [_target(place, size) for place in places]
 
@@ -37,7 +37,7 @@ def _samples(
 
 
 def _same_pixels(work: Workload, ours: Step, limit: Step) -> Pair:
-    """Both sides, after a look whether they read the same bytes."""
+    """Return both sides, after checking that they read the same bytes."""
     for index in range(4 if work.verify else 0):
         if not np.array_equal(ours(index), limit(index)):
             raise ValueError(f"the sample differs from the source in window {index}")
@@ -45,7 +45,7 @@ def _same_pixels(work: Workload, ours: Step, limit: Step) -> Pair:
 
 
 def window_of_npy(work: Workload, size: int, annots: bool = False, consume: bool = False) -> Pair:
-    """A sample from the npy backend; limit: a memory-mapped copy."""
+    """Measure a sample from the npy backend; limit: a memory-mapped copy."""
     size = work.window(size)
     places = work.crowded_places(size) if annots else work.places(size)
     maps = [work.memmap(index) for index in range(work.n_images)]
@@ -58,7 +58,8 @@ def window_of_npy(work: Workload, size: int, annots: bool = False, consume: bool
 
 
 def window_of_cog(work: Workload, size: int, annots: bool = False) -> Pair:
-    """A sample from the cog backend, lossless; limit: one open handle on ZSTD blocks of 128."""
+    """Measure a sample from the lossless cog backend; limit: one open handle of a file with 128² ZSTD
+    blocks."""
     size = work.window(size)
     places = work.crowded_places(size) if annots else work.places(size)
     ours = _samples(work.sampler("png", "cog"), places, size, annots, False)
@@ -66,7 +67,7 @@ def window_of_cog(work: Workload, size: int, annots: bool = False) -> Pair:
 
 
 def window_of_source(work: Workload, kind: str, size: int) -> Pair:
-    """A sample without a cache, straight from the file; limit: one open handle."""
+    """Measure a sample without a cache, read from the source; limit: one open handle."""
     size = work.window(size)
     places = work.places(size)
     ours = _samples(work.sampler(kind, None), places, size, False, False)
@@ -82,7 +83,7 @@ def _handles(work: Workload, kind: str, places: list[tuple[int, int, int]], size
 
 
 def png_first(work: Workload) -> Pair:
-    """The first window of a PNG without a cache; limit: decoding it."""
+    """Measure the first window of a PNG without a cache; limit: decoding the file."""
     import ndsampler
 
     size = work.window(256)
@@ -96,7 +97,7 @@ def png_first(work: Workload) -> Pair:
 
 
 def png_again(work: Workload) -> Pair:
-    """Another window of a PNG whose pixels are still held; limit: a copy."""
+    """Measure another window of a PNG whose pixels are still in memory; limit: a copy."""
     size = work.window(256)
     places = [(0, top, left) for _, top, left in work.places(size)]
     pixels = work.pixels(0)
@@ -116,7 +117,7 @@ def _fresh_frames(work: Workload, kind: str, backend: str, workdir: Path) -> Any
 
 
 def prepare(work: Workload, backend: str) -> Pair:
-    """Conversion of a PNG; limit: decoding it and writing the pixels."""
+    """Measure converting a PNG; limit: decoding it and writing the pixels."""
     import time
 
     workdir = work.dpath / f"prepare_{backend}_{work.workdir.name}"
@@ -139,7 +140,7 @@ def prepare(work: Workload, backend: str) -> Pair:
 
 
 def prepare_in_place(work: Workload) -> Pair:
-    """Preparation of a source that is tiled already; nothing needs to be done."""
+    """Measure preparing a tiled source, which needs no conversion."""
     import time
 
     workdir = work.dpath / f"prepare_in_place_{work.workdir.name}"
@@ -154,7 +155,7 @@ def prepare_in_place(work: Workload) -> Pair:
 
 
 def whole_to_thumbnail(work: Workload) -> Pair:
-    """A whole image at 224 from cog; limit: a small overview read whole, then resized."""
+    """Measure a whole image scaled to 224² from cog; limit: reading and resizing a small overview."""
     import cv2
 
     side = work.image_size
@@ -171,7 +172,7 @@ def whole_to_thumbnail(work: Workload) -> Pair:
 def _windows(
     backend: str, build: Any, reaches: dict[tuple[int, str], tuple[float, float]], number: int
 ) -> list[Row]:
-    """Rows of one backend. A reach is given as (aim, limit) in milliseconds, as measured when it was set."""
+    """Return the rows of one backend. A reach is (target time, limit) in milliseconds when it was set."""
     rows = []
     for (size, kind), (aim, limit) in reaches.items():
         flags = {"annots": kind == "annots", "consume": kind == "consumed"}
@@ -189,7 +190,7 @@ def _windows(
     return rows
 
 
-#: (window, what is done with it): (aim, limit) in milliseconds, as measured when the aim was set.
+#: (window size, kind of row) to (target time, limit) in milliseconds, measured when the target was set.
 NPY_AIMS = {
     (64, "plain"): (0.025, 0.004),
     (64, "annots"): (0.08, 0.004),
@@ -207,7 +208,7 @@ COG_AIMS = {
 
 
 def rows() -> list[Row]:
-    """All rows of this module."""
+    """Return all rows of this module."""
 
     def row(
         name: str,

@@ -1,4 +1,4 @@
-"""What the rows are measured on: textured images in several formats, and large annotation sets."""
+"""The data of the benchmarks: textured images in several formats, and large sets of annotations."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ import numpy as np
 
 from benchmarks.images import SOURCES, decode, texture, write_geotiff, write_source
 
-#: Objects in a window of 256, each with a polygon and keypoints.
+#: Number of objects in a 256² window, each with a polygon and keypoints.
 OBJECTS_PER_CELL = 6
 CELL = 256
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says where the files of a :class:`Workload` are."""
+    """Add the option for the folder with the files of a :class:`Workload`."""
     parser.add_argument(
         "--data-dir",
         default=str(Path(tempfile.gettempdir()) / "ndsampler_benchmarks"),
-        help="where test data is kept between runs",
+        help="folder in which test data is kept between runs",
     )
 
 
 class Workload:
-    """Files, datasets and samplers that rows share; made when first asked for.
+    """Files, datasets and samplers that rows share; each is made when it is first needed.
 
     Args:
-        dpath: where the data lies; kept from run to run.
-        smoke: tiny data and single repetitions.
-        sizes: annotation counts of the pool rows.
+        dpath: folder of the data, which is kept between runs.
+        smoke: whether to use tiny data and single repetitions.
+        sizes: numbers of annotations for the rows of pools.
     """
 
     def __init__(
@@ -50,19 +50,19 @@ class Workload:
         self.sizes = (2_000,) if smoke else sizes
 
     def rounds(self, rounds: int) -> int:
-        """Rounds of a row in this run."""
+        """Return the number of rounds of a row in this run."""
         return 1 if self.smoke else rounds
 
     def number(self, number: int) -> int:
-        """Calls in a round of a row in this run."""
+        """Return the number of calls in a round of a row in this run."""
         return min(number, 2) if self.smoke else number
 
     def window(self, size: int) -> int:
-        """The window of a row in this run; smoke images are small."""
+        """Return the side of the window of a row in this run; it is smaller in a smoke run."""
         return max(size // 8, 8) if self.smoke else size
 
     def source(self, kind: str, index: int) -> Path:
-        """One of the images in one of the formats of :data:`SOURCES`."""
+        """Return the path of an image in one of the formats of :data:`SOURCES`."""
         fpath = self.dpath / f"image{index}_{kind}{'.png' if kind == 'png' else '.tif'}"
         if not fpath.exists():
             partial = fpath.with_name(f"partial_{fpath.name}")
@@ -72,7 +72,8 @@ class Workload:
 
     @functools.cache  # noqa: B019 -- the workload lives as long as the program
     def dataset_path(self, kind: str) -> Path:
-        """A kwcoco file over all images in a format, with six objects in every window of 256."""
+        """Return the path of a kwcoco file of all images in a format, with six objects in every 256²
+        window."""
         fpath = self.dpath / f"data_{kind}.kwcoco.json"
         sources = [str(self.source(kind, index)) for index in range(self.n_images)]
         if not fpath.exists():
@@ -81,14 +82,14 @@ class Workload:
 
     @functools.cache  # noqa: B019
     def dataset(self, kind: str) -> Any:
-        """The kwcoco dataset of a format."""
+        """Return the kwcoco dataset of a format."""
         import kwcoco
 
         return kwcoco.CocoDataset(str(self.dataset_path(kind)))
 
     @functools.cache  # noqa: B019
     def sampler(self, kind: str, backend: str | None) -> Any:
-        """A sampler whose cache is complete."""
+        """Return a sampler whose cache is complete."""
         import ndsampler
 
         sampler = ndsampler.CocoSampler(self.dataset(kind), workdir=str(self.workdir), backend=backend)
@@ -98,19 +99,19 @@ class Workload:
 
     @property
     def workdir(self) -> Path:
-        """Where this release of the library keeps its cache."""
+        """Return the cache folder of this release of the library."""
         import importlib.metadata
 
         return self.dpath / f"work_{importlib.metadata.version('ndsampler')}"
 
     @functools.cache  # noqa: B019
     def pixels(self, index: int) -> np.ndarray:
-        """An image as an array in memory."""
+        """Return an image as an array in memory."""
         return decode(self.source("png", index))
 
     @functools.cache  # noqa: B019
     def memmap(self, index: int) -> np.ndarray:
-        """An image as a memory-mapped npy file."""
+        """Return an image as a memory-mapped npy file."""
         fpath = self.dpath / f"image{index}.npy"
         if not fpath.exists():
             np.save(fpath, self.pixels(index))
@@ -118,7 +119,7 @@ class Workload:
 
     @functools.cache  # noqa: B019
     def handle(self, kind: str, index: int) -> Any:
-        """An open GDAL handle of a source, kept."""
+        """Return a cached open GDAL handle of a source."""
         import rasterio
 
         with warnings.catch_warnings():
@@ -127,7 +128,7 @@ class Workload:
 
     @functools.cache  # noqa: B019
     def overview(self) -> Any:
-        """An open GDAL handle of the first image at a sixteenth of its size."""
+        """Return an open GDAL handle of the first image at a sixteenth of its size."""
         import cv2
         import rasterio
 
@@ -137,14 +138,15 @@ class Workload:
         return rasterio.open(fpath)
 
     def places(self, size: int, count: int = 4096) -> list[tuple[int, int, int]]:
-        """Random (image index, row, column) of windows inside the images."""
+        """Return random (image index, row, column) of windows inside the images."""
         rng = np.random.default_rng(size)
         index = rng.integers(0, self.n_images, count)
         corners = rng.integers(0, max(self.image_size - size, 1), (count, 2))
         return [(int(i), int(y), int(x)) for i, (y, x) in zip(index, corners)]
 
     def crowded_places(self, size: int, count: int = 4096) -> list[tuple[int, int, int]]:
-        """As :meth:`places`; a window of 256 holds the objects of one cell, whole, and no others."""
+        """Return places like :meth:`places`, at which a 256² window contains exactly the objects of one
+        cell."""
         rng = np.random.default_rng(size)
         index = rng.integers(0, self.n_images, count)
         cells = rng.integers(0, self.image_size // CELL, (count, 2)) * CELL + CELL // 2
@@ -154,7 +156,7 @@ class Workload:
 
     @functools.cache  # noqa: B019
     def boxes_path(self, n_annots: int, per_image: int = 100) -> Path:
-        """A kwcoco file of boxes alone, over images that do not exist."""
+        """Return the path of a kwcoco file with only boxes, on images without files."""
         fpath = self.dpath / f"boxes_{n_annots}_{per_image}.kwcoco.json"
         if not fpath.exists():
             fpath.write_text(json.dumps(box_dataset(n_annots, per_image)))
@@ -162,14 +164,14 @@ class Workload:
 
     @functools.cache  # noqa: B019
     def boxes(self, n_annots: int, per_image: int = 100) -> Any:
-        """The kwcoco dataset of :meth:`boxes_path`."""
+        """Return the kwcoco dataset of :meth:`boxes_path`."""
         import kwcoco
 
         return kwcoco.CocoDataset(box_dataset(n_annots, per_image))
 
 
 def image_dataset(sources: list[str], size: int) -> dict[str, Any]:
-    """A coco dictionary with :data:`OBJECTS_PER_CELL` objects in each cell of each image."""
+    """Return a COCO dictionary with :data:`OBJECTS_PER_CELL` objects in each cell of each image."""
     rng = np.random.default_rng(0)
     images, anns = [], []
     for gid, source in enumerate(sources, start=1):
@@ -211,7 +213,7 @@ def _object(rng: np.random.Generator, gid: int, left: int, top: int) -> dict[str
 
 
 def box_dataset(n_annots: int, per_image: int, size: int = 4096) -> dict[str, Any]:
-    """A coco dictionary of random boxes, ``per_image`` in each image of ``size`` squared."""
+    """Return a COCO dictionary of random boxes, ``per_image`` in each image of ``size`` squared."""
     rng = np.random.default_rng(n_annots)
     n_images = max(n_annots // per_image, 1)
     corner = rng.integers(0, size - 64, (n_annots, 2))

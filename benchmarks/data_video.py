@@ -1,4 +1,4 @@
-"""A video of several files a frame, at three resolutions, and the matrices between its pixels."""
+"""A video with several files in each frame, at three resolutions, and the matrices between their pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.data import Workload
 from benchmarks.images import SOURCES, write_geotiff
 
-#: Channel of each file, the pixels of the image that one of its own covers, and its offset in image pixels.
+#: Channel of each file to the side of its pixels and its offset, both in image pixels.
 ASSETS: dict[str, tuple[int, tuple[float, float]]] = {
     "blue": (1, (0.0, 0.0)),
     "red": (1, (0.5, -0.25)),
@@ -23,12 +23,12 @@ ASSETS: dict[str, tuple[int, tuple[float, float]]] = {
     "swir": (4, (-1.5, 2.0)),
 }
 
-#: Frames of a sample.
+#: Number of frames of a sample.
 FRAMES_OF_SAMPLE = 3
 
 
 def affine(scale: float, offset: tuple[float, float]) -> np.ndarray:
-    """A 3x3 matrix that scales, then moves."""
+    """Return a 3x3 matrix that scales and then translates."""
     return np.array([[scale, 0, offset[0]], [0, scale, offset[1]], [0, 0, 1.0]])
 
 
@@ -39,18 +39,18 @@ class VideoFile:
     frame: int
     """Number of the frame, from 0."""
     channel: str
-    """What it shows."""
+    """Name of the channel."""
     size: int
-    """Rows and columns."""
+    """Number of rows and columns."""
     warp_vid_from_asset: np.ndarray
-    """3x3 matrix from its pixels to the video's."""
+    """3x3 matrix from pixels of the file to those of the video."""
 
 
 class VideoWorkload:
-    """Files and samplers of the video rows; made when first asked for, kept from run to run.
+    """Files and samplers of the video rows. They are made when they are first needed, and kept between runs.
 
     Args:
-        work: says where, how large, and whether this is a smoke run.
+        work: provides the folder, the sizes, and whether this is a smoke run.
     """
 
     def __init__(self, work: Workload):
@@ -61,17 +61,17 @@ class VideoWorkload:
         self.dpath.mkdir(exist_ok=True)
 
     def frame_offset(self, frame: int) -> tuple[float, float]:
-        """How far (x, y) a frame lies from the video's corner."""
+        """Return the (x, y) offset of a frame from the corner of the video."""
         return (1.25 + 0.5 * (frame % 5), -0.75 - 0.3 * (frame % 4))
 
     def file(self, frame: int, channel: str) -> VideoFile:
-        """A file of a frame."""
+        """Return the description of a file of a frame."""
         step, offset = ASSETS[channel]
         warp = affine(1, self.frame_offset(frame)) @ affine(step, offset)
         return VideoFile(frame, channel, self.size // step, warp)
 
     def source(self, file: VideoFile, kind: str = "striped") -> Path:
-        """The path of a file in one of the formats of :data:`benchmarks.images.SOURCES`, or as ``'npy'``."""
+        """Return the path of a file in a format of :data:`benchmarks.images.SOURCES`, or as ``'npy'``."""
         suffix = "npy" if kind == "npy" else "tif"
         fpath = self.dpath / f"frame{file.frame}_{file.channel}_{kind}.{suffix}"
         if not fpath.exists():
@@ -85,14 +85,14 @@ class VideoWorkload:
         return fpath
 
     def pixels(self, file: VideoFile) -> np.ndarray:
-        """(size, size, 1) of 16 bits: one texture, elsewhere in every frame."""
+        """Return (size, size, 1) 16-bit pixels of a texture, which is shifted in every frame."""
         channel = list(ASSETS).index(file.channel)
         shift = (37 * file.frame + 11 * channel) % file.size
         return np.ascontiguousarray(np.roll(_texture(file.size), (shift, -shift), axis=(0, 1)))
 
     @functools.cache  # noqa: B019 -- the workload lives as long as the program
     def dataset_path(self) -> Path:
-        """A kwcoco file of the video."""
+        """Return the path of a kwcoco file of the video."""
         fpath = self.dpath / "data.kwcoco.json"
         images = [self._image(frame) for frame in range(self.n_frames)]
         video = {"id": 1, "name": "video", "width": self.size, "height": self.size}
@@ -115,7 +115,7 @@ class VideoWorkload:
 
     @functools.cache  # noqa: B019
     def sampler(self, backend: str | None) -> Any:
-        """A sampler whose cache is complete."""
+        """Return a sampler whose cache is complete."""
         import kwcoco
 
         import ndsampler
@@ -128,7 +128,7 @@ class VideoWorkload:
 
     @functools.cache  # noqa: B019
     def opened(self, frame: int, channel: str, kind: str) -> Any:
-        """A file that stays open: a handle of GDAL, or an array in a mapped file."""
+        """Return a file that stays open: a GDAL handle, or a memory-mapped array."""
         import rasterio
 
         fpath = self.source(self.file(frame, channel), kind)
@@ -139,7 +139,7 @@ class VideoWorkload:
             return rasterio.open(fpath)
 
     def places(self, size: int, count: int = 1024) -> list[tuple[int, int, int]]:
-        """Random (first frame, row, column) of windows inside all frames."""
+        """Return random (first frame, row, column) of windows inside all frames."""
         rng = np.random.default_rng(size)
         first = rng.integers(0, self.n_frames - FRAMES_OF_SAMPLE + 1, count)
         border = 16
@@ -149,7 +149,7 @@ class VideoWorkload:
 
 @functools.cache
 def _texture(size: int) -> np.ndarray:
-    """(size, size, 1) pixels of 16 bits that compress like a satellite's."""
+    """Return (size, size, 1) 16-bit pixels that compress like a satellite image."""
     import cv2
 
     rng = np.random.default_rng(size)

@@ -1,4 +1,4 @@
-"""The image files that rows are measured on: their pixels, and how they are written and decoded."""
+"""The image files of the benchmarks: making their pixels, writing and decoding them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-#: Wavelengths in pixels and their strength. With :data:`NOISE` the images take about
-#: 0.38 bytes a sample as ZSTD 1 with predictor in blocks of 128, as photographs do.
+#: Wavelengths in pixels and their amplitudes. With :data:`NOISE`, the images take about
+#: 0.38 bytes per value as ZSTD 1 with predictor in blocks of 128, like photographs.
 TEXTURE = ((512, 25.0), (64, 20.0), (8, 4.0))
 NOISE = 0.8
 
 
 def texture(size: int, seed: int) -> np.ndarray:
-    """An RGB image that compresses like a photograph.
+    """Return an RGB image that compresses like a photograph.
 
     Args:
-        size: rows and columns.
-        seed: of the pattern.
+        size: number of rows and columns.
+        seed: seed of the pattern.
 
     Returns:
         uint8 array of shape (size, size, 3).
@@ -86,7 +86,7 @@ def write_source(fpath: Path, kind: str, pixels: np.ndarray) -> None:
 
 
 def decode(fpath: Path) -> np.ndarray:
-    """A whole image as RGB, decoded by OpenCV."""
+    """Return a whole image as RGB, decoded by OpenCV."""
     import cv2
 
     rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)

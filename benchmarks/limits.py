@@ -1,4 +1,4 @@
-"""The least work that gives the same answer, for each kind of row."""
+"""The minimal work that gives the same result, for each kind of row."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchmarks.images import SOURCES, decode, write_geotiff
 
 
 def read_memmap(array: np.ndarray, top: int, left: int, size: int) -> np.ndarray:
-    """A window of a memory-mapped array, copied."""
+    """Return a copy of a window of a memory-mapped array."""
     return np.array(array[top : top + size, left : left + size])
 
 
 def read_handle(file: Any, top: int, left: int, size: int) -> np.ndarray:
-    """A window of an open rasterio dataset, read pixel-interleaved in one call."""
+    """Read a window of an open rasterio dataset, pixel-interleaved, in one call."""
     from rasterio.windows import Window
 
     out = np.empty((size, size, 3), dtype=np.uint8)
@@ -30,12 +30,12 @@ def convert_to_npy(source: Path, fpath: Path) -> None:
 
 
 def convert_to_cog(source: Path, fpath: Path) -> None:
-    """Decode an image and write it in ZSTD blocks of 128 on all cores; without overviews."""
+    """Decode an image and write it in 128² ZSTD blocks on all cores, without overviews."""
     write_geotiff(fpath, decode(source), **(SOURCES["zstd"] or {}), num_threads="ALL_CPUS")
 
 
 def six_detections() -> Any:
-    """Six polygons with keypoints, as a sample has them."""
+    """Return six polygons with keypoints, like those of a sample."""
     import kwimage
 
     outline = np.stack([np.cos(np.arange(8)), np.sin(np.arange(8))], axis=1) * 9 + 20
@@ -50,7 +50,7 @@ def six_detections() -> Any:
 
 
 def gather_columns(dset: Any) -> dict[str, np.ndarray]:
-    """Ids and boxes of all annotations as arrays, grouped by image."""
+    """Return ids and boxes of all annotations as arrays, grouped by image."""
     anns = dset.dataset["annotations"]
     count = len(anns)
     gids = np.fromiter((a["image_id"] for a in anns), dtype=np.int64, count=count)
@@ -62,14 +62,14 @@ def gather_columns(dset: Any) -> dict[str, np.ndarray]:
 
 
 def overlapping(boxes: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Rows of ltrb boxes that overlap an ltrb query, compared one by one."""
+    """Return the rows of ltrb boxes that overlap an ltrb query, by comparing all of them."""
     hit = (boxes[:, 0] <= query[2]) & (boxes[:, 2] >= query[0])
     hit &= (boxes[:, 1] <= query[3]) & (boxes[:, 3] >= query[1])
     return np.flatnonzero(hit)
 
 
 def free_windows(columns: dict[str, np.ndarray], num: int, size: int, image_size: int, seed: int) -> int:
-    """Random windows that touch no box: drawn together, compared image by image."""
+    """Draw random windows that touch no box, all at once, and compare them image by image."""
     rng = np.random.default_rng(seed)
     n_images, found = len(columns["starts"]), 0
     ends = np.append(columns["starts"][1:], len(columns["aids"]))
@@ -95,7 +95,8 @@ def _touch(windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def grid_targets(columns: dict[str, np.ndarray], window: int, image_size: int) -> list[dict[str, Any]]:
-    """Targets of a regular grid with their annotations: boxes are put into the cells they cover."""
+    """Return the targets of a regular grid with their annotations, by sorting boxes into the cells they
+    cover."""
     across = -(-image_size // window)
     n_images = len(columns["starts"])
     cells, rows = _cells_of_boxes(columns, window, across)
@@ -118,7 +119,7 @@ def grid_targets(columns: dict[str, np.ndarray], window: int, image_size: int) -
 def _cells_of_boxes(
     columns: dict[str, np.ndarray], window: int, across: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the cells that boxes cover, and the row of the box of each."""
+    """Return the numbers of the cells that boxes cover, and the row of the box for each."""
     boxes = columns["boxes"]
     first = (boxes[:, :2] // window).astype(np.int64)
     last = np.minimum((boxes[:, :2] + boxes[:, 2:]) // window, across - 1).astype(np.int64)

@@ -1,12 +1,11 @@
 """
-The loader of this library beside that of torch: ``python -m benchmarks.loader``.
+Compare the loader of this library with torch's: ``python -m benchmarks.loader``.
 
-Both give the same batches of the same dataset: windows of 256 x 256 pixels with boxes, from entries of the
-``npy`` backend. Nothing is done with the batches. Each side runs in a process of its own, in turn with the
-other; its worker processes are warm when the measurement begins. Beside the samples a second, the table has
-the time that processors spent on a sample, in the training loop and in the workers together: on a machine
-that is busy with other work, that is the one to compare. The exit status is 0 if the samples a second
-meet the goal.
+Both return the same batches of the same dataset: windows of 256 x 256 pixels with boxes, from entries of the
+``npy`` backend. The batches are not used. The sides run alternately, each in a separate process, and their
+worker processes are warm when the measurement begins. The table has the samples per second, and the CPU time
+for each sample in the training loop and the workers together; on a machine that is busy with other work,
+compare the CPU time. The exit status is 0 if the samples per second meet the goal.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from typing import Any
 
 from benchmarks.data import Workload, add_data_dir
 
-#: The goal: how many times the samples a second of torch's loader.
+#: The goal for the samples per second, as a multiple of torch's loader.
 GOAL = 2.5
 
 SIDES = ("DataLoader", "WindowLoader")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Return the command line as values."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__)
     parser.add_argument("--samples", type=int, default=6000, help="samples in an epoch")
     parser.add_argument("--batch", type=int, default=16, help="samples in a batch")
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
-    parser.add_argument("--rounds", type=int, default=3, help="how often both sides run, in turn")
+    parser.add_argument("--rounds", type=int, default=3, help="number of runs of each side")
     parser.add_argument("--smoke", action="store_true", help="tiny images, and two batches")
     add_data_dir(parser)
     parser.add_argument("--act", choices=SIDES, help=argparse.SUPPRESS)
@@ -44,7 +43,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def make_dataset(args: argparse.Namespace) -> Any:
-    """Return windows with boxes, around each annotation."""
+    """Return a dataset of windows with boxes around each annotation."""
     from ndsampler.training import SampleDataset
 
     work = Workload(Path(args.data_dir), args.smoke)
@@ -52,7 +51,7 @@ def make_dataset(args: argparse.Namespace) -> Any:
 
 
 def make_loader(dataset: Any, args: argparse.Namespace) -> tuple[Any, Any]:
-    """Return the loader of one side, and what its epoch is set on."""
+    """Return the loader of one side, and the object on which its epoch is set."""
     import torch
 
     from ndsampler.training import EpochOrder, TargetSampler, WindowLoader, collate_samples
@@ -70,7 +69,7 @@ def make_loader(dataset: Any, args: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def processor_seconds() -> float:
-    """Return the time that processors have spent on this process, and on its children that have ended."""
+    """Return the CPU time of this process and of its children that have ended."""
     import resource
 
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -78,7 +77,7 @@ def processor_seconds() -> float:
 
 
 def act(args: argparse.Namespace) -> None:
-    """Load an epoch to warm up and two more, and print what they took as JSON."""
+    """Load one epoch to warm up and two more, and print their time as JSON."""
     import torch
 
     torch.set_num_threads(1)
@@ -96,7 +95,7 @@ def act(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace, side: str) -> dict[str, float]:
-    """Return what a process that does one side reports."""
+    """Run one side in a new process and return its report."""
     options = [f"--{key}={getattr(args, key)}" for key in ("samples", "batch", "workers")]
     options += ["--smoke"] if args.smoke else []
     command = [sys.executable, "-m", "benchmarks.loader", f"--data-dir={args.data_dir}", f"--act={side}"]

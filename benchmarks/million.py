@@ -1,18 +1,18 @@
-"""A million annotations from file to workers: seconds, and memory of all processes together.
+"""A benchmark of a million annotations from the file to the workers: seconds, and memory of all processes.
 
 ``python -m benchmarks.million`` makes a dataset of 1,000,000 annotations, each a box and a polygon, in
 10,000 images, and an sqlite view of it (both once, kept in ``--data-dir``). Then, for the view
 (``kwcoco.CocoSqlDatabase``) and for the plain dataset (``kwcoco.CocoDataset``), a new process
 
 1. opens the dataset,
-2. makes a sampler of it,
-3. preselects a tenth as many positives as there are annotations, chosen by coverage, and as many negatives,
-4. loads 1000 random samples of the pools, windows of 64 with annotations, and
-5. starts two workers by spawning, to which the sampler is pickled, and which load 1000 samples each.
+2. makes a sampler,
+3. preselects positives by coverage, a tenth of the number of annotations, and equally many negatives,
+4. loads 1000 random samples of the pools, 64² windows with annotations, and
+5. spawns two workers, which get a pickle of the sampler and load 1000 samples each.
 
-The memory of a stage is the highest sum, over the processes that run in it, of their proportional set
-size (shared pages counted once) on Linux, of their unique set size elsewhere, looked at every 20 ms. The
-exit code is 1 if the view needs more than ``--limit`` gigabytes.
+The memory of a stage is the peak sum over all its processes of their proportional set size (which counts
+shared pages once) on Linux, and of their unique set size elsewhere. It is read every 20 ms. The exit code is
+1 if the view needs more than ``--limit`` gigabytes.
 """
 
 from __future__ import annotations
@@ -34,58 +34,58 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Rows and columns of an image.
+#: Number of rows and columns of an image.
 IMAGE_SIZE = 512
 
-#: Rows and columns of a sample.
+#: Number of rows and columns of a sample.
 WINDOW = 64
 
-#: Image files; all images of the dataset are links to one of them.
+#: Number of image files; all images of the dataset are links to these files.
 N_FILES = 16
 
-#: Seconds between two looks at the memory.
+#: Seconds between two readings of the memory.
 PAUSE = 0.02
 
-#: How a process marks the lines that are for the one that watches it.
+#: Prefix of the output lines that are for the watching process.
 MARK = "@stage "
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything there is."""
+    """The numbers of annotations, images, samples and workers."""
 
     n_annots: int
-    """Annotations of the dataset."""
+    """Number of annotations of the dataset."""
 
     n_images: int
-    """Images they are spread over."""
+    """Number of images of the dataset."""
 
     n_samples: int
-    """Samples that each process loads."""
+    """Number of samples that each process loads."""
 
     n_workers: int
-    """Processes besides the first."""
+    """Number of worker processes."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What one step took."""
+    """The time and memory of one step."""
 
     name: str
-    """What was done."""
+    """Name of the step."""
 
     seconds: float
-    """How long it took."""
+    """Duration in seconds."""
 
     gigabytes: float
-    """The most memory of all processes together while it ran."""
+    """Peak memory of all processes together during the step."""
 
 
 # --- the dataset --------------------------------------------------------------
 
 
 def make_dataset(dpath: Path, scale: Scale) -> Path:
-    """Write images and a kwcoco file, unless they are there; returns the path of the file."""
+    """Write images and a kwcoco file unless they exist; return the path of the file."""
     import numpy as np
 
     fpath = dpath / f"data_{scale.n_annots}_{scale.n_images}.kwcoco.json"
@@ -115,7 +115,7 @@ def make_dataset(dpath: Path, scale: Scale) -> Path:
 
 
 def annotation(index: int, gid: int, box: list[int]) -> dict[str, Any]:
-    """A box, and the rhombus in it."""
+    """Return an annotation with a box, and a rhombus inside it as its polygon."""
     x, y, width, height = box
     rhombus = [x + width / 2, y, x + width, y + height / 2, x + width / 2, y + height, x, y + height / 2]
     return {
@@ -128,7 +128,7 @@ def annotation(index: int, gid: int, box: list[int]) -> dict[str, Any]:
 
 
 def link_images(dpath: Path, num: int) -> list[str]:
-    """Write a few images and link the rest to them; returns their names, relative to the folder above."""
+    """Write a few images and make links to them; return the names relative to the parent folder."""
     import cv2
     import numpy as np
 
@@ -149,7 +149,7 @@ def link_images(dpath: Path, num: int) -> list[str]:
 
 
 def make_view(fpath: Path) -> Path:
-    """Write an sqlite view of a dataset, unless it is there; returns its path."""
+    """Write an sqlite view of a dataset unless it exists; return its path."""
     import kwcoco
 
     view = view_path(fpath)
@@ -162,23 +162,23 @@ def make_view(fpath: Path) -> Path:
 
 
 def view_path(fpath: Path) -> Path:
-    """Where the sqlite view of a dataset lies."""
+    """Return the path of the sqlite view of a dataset."""
     return fpath.with_suffix(".sqlite")
 
 
-# --- what is measured: runs in processes of its own -----------------------------
+# --- the measured steps, which run in separate processes -------------------------
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Tell whoever watches this process how long a step took."""
+    """Report the duration of a step to the watching process."""
     start = time.perf_counter()
     yield
     print(MARK + json.dumps([name, time.perf_counter() - start]), flush=True)
 
 
 def open_dataset(kind: str, fpath: Path) -> Any:
-    """The dataset, as an sqlite view or whole."""
+    """Open the dataset, as an sqlite view or in memory."""
     import kwcoco
 
     if kind == "plain":
@@ -197,7 +197,7 @@ def load_samples(sampler: Any, num: int, seed: int) -> None:
 
 
 def run(kind: str, fpath: Path, scale: Scale) -> None:
-    """All stages of one kind of dataset."""
+    """Run all stages for one kind of dataset."""
     import ndsampler
 
     with stage("open"):
@@ -229,7 +229,7 @@ def run(kind: str, fpath: Path, scale: Scale) -> None:
 
 
 def sampler_box() -> Any:
-    """A box for a first query."""
+    """Return a box for the first query."""
     import kwimage
 
     return kwimage.Boxes([[0, 0, WINDOW, WINDOW]], "ltrb")
@@ -239,7 +239,7 @@ def sampler_box() -> Any:
 
 
 class Watcher(threading.Thread):
-    """Looks at the memory of a process and all below it until told to stop."""
+    """Records the memory of a process and all its descendants until it is stopped."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -255,7 +255,7 @@ class Watcher(threading.Thread):
             self._peak = max(self._peak, self.total())
 
     def total(self) -> int:
-        """Bytes of all processes now; one that has just ended has none."""
+        """Return the current memory of all processes in bytes; a process that has just ended counts as 0."""
         gone = (self._psutil.NoSuchProcess, self._psutil.AccessDenied)
         processes = [self._root]
         with suppress(*gone):
@@ -268,7 +268,7 @@ class Watcher(threading.Thread):
         return total
 
     def take_peak(self) -> int:
-        """The most bytes since the last call."""
+        """Return the peak number of bytes since the last call."""
         peak, self._peak = max(self._peak, self.total()), 0
         return peak
 
@@ -278,7 +278,7 @@ class Watcher(threading.Thread):
 
 
 def watch(step: str, args: argparse.Namespace) -> list[Stage]:
-    """Run a step in a new process; returns and prints what its stages took."""
+    """Run a step in a new process; return and print the time and memory of its stages."""
     command = [sys.executable, "-m", "benchmarks.million", "--step", step, *arguments_of(args)]
     stages = []
     root = Path(__file__).resolve().parents[1]
@@ -303,7 +303,7 @@ def watch(step: str, args: argparse.Namespace) -> list[Stage]:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The command line as values."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.million",
         description=__doc__,
@@ -313,25 +313,25 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=10_000, help="images of the dataset")
     parser.add_argument("--samples", type=int, default=1000, help="samples that each process loads")
     parser.add_argument("--workers", type=int, default=2, help="spawned processes")
-    parser.add_argument("--kinds", default="sqlite,plain", help="which of both to measure")
+    parser.add_argument("--kinds", default="sqlite,plain", help="kinds of datasets to measure")
     parser.add_argument("--limit", type=float, default=2.0, help="gigabytes that the sqlite view may take")
     parser.add_argument(
         "--data-dir",
         default=str(Path(tempfile.gettempdir()) / "ndsampler_million"),
-        help="where the dataset is kept between runs",
+        help="folder in which the dataset is kept between runs",
     )
     parser.add_argument("--step", help="run one step in this process: make, sqlite or plain")
     return parser.parse_args(argv)
 
 
 def arguments_of(args: argparse.Namespace) -> list[str]:
-    """The arguments that a step needs, as text."""
+    """Return the arguments for a step as text."""
     names = ("annots", "images", "samples", "workers", "data_dir")
     return [part for name in names for part in (f"--{name.replace('_', '-')}", str(getattr(args, name)))]
 
 
 def run_step(step: str, dpath: Path, scale: Scale) -> None:
-    """One step, in this process."""
+    """Run one step in this process."""
     dpath.mkdir(parents=True, exist_ok=True)
     if step != "make":
         run(step, make_dataset(dpath, scale), scale)
@@ -343,7 +343,7 @@ def run_step(step: str, dpath: Path, scale: Scale) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Make, measure, print; returns the exit code."""
+    """Make the data, measure, and print the results; return the exit code."""
     args = parse(argv)
     args.data_dir = str(Path(args.data_dir).resolve())
     scale = Scale(args.annots, args.images, args.samples, args.workers)

@@ -1,4 +1,4 @@
-"""What a new process runs: ``python -m benchmarks.probe KIND ARGS``. Some kinds print what they measured."""
+"""The measured code of new processes: ``python -m benchmarks.probe KIND ARGS``. Some kinds print seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WINDOW = 64
 
 
 def sample(dataset: str, workdir: str) -> None:
-    """Open a dataset and take one sample."""
+    """Open a dataset and load one sample."""
     import kwcoco
 
     import ndsampler
@@ -22,7 +22,7 @@ def sample(dataset: str, workdir: str) -> None:
 
 
 def sample_limit(dataset: str, array: str) -> None:
-    """Open a dataset, copy one window of a memory-mapped file, and make the values that a sample holds."""
+    """Open a dataset, copy one window of a memory-mapped file, and make the other values of a sample."""
     import kwcoco
     import kwimage
     import numpy as np
@@ -34,7 +34,7 @@ def sample_limit(dataset: str, array: str) -> None:
 
 
 def made(dataset: str) -> float:
-    """Seconds from a loaded dataset to a sampler."""
+    """Return the seconds that it takes to make a sampler of a loaded dataset."""
     import kwcoco
 
     import ndsampler
@@ -46,7 +46,7 @@ def made(dataset: str) -> float:
 
 
 def query(dataset: str) -> float:
-    """Seconds from a loaded dataset to the first overlap query."""
+    """Return the seconds from a loaded dataset to the first overlap query."""
     import kwcoco
     import kwimage
 
@@ -61,7 +61,7 @@ def query(dataset: str) -> float:
 
 
 def query_limit(dataset: str) -> float:
-    """Seconds from a loaded dataset to columns and one comparison."""
+    """Return the seconds from a loaded dataset to columns and one comparison."""
     import kwcoco
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Rows and how they are measured: in turn with their limits, medians of many repetitions."""
+"""Measuring rows: medians of many repetitions, which alternate with those of the limits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-#: A step of a row; it gets a running number, and may return its own seconds.
+#: A step of a row. It gets the number of the repetition, and may return its duration in seconds.
 Step = Callable[[int], Any]
 
-#: A row within this factor of the ratio aimed at counts as reached.
+#: A row meets its target if its ratio is within this factor of the target ratio.
 BAND = 1.3
 
 #: How the units are made from seconds; memory is in megabytes as it is.
@@ -24,13 +24,13 @@ SCALES = {"s": 1.0, "ms": 1e3, "us": 1e6, "MB": 1.0}
 
 @dataclass(frozen=True)
 class Pair:
-    """The two sides of one row, ready to run."""
+    """The two functions of one row: the library and the limit."""
 
     ours: Step
     """One call of the library."""
 
     limit: Step | None = None
-    """The least work that gives the same; None where no such thing was measured."""
+    """The minimal work that gives the same result; None if there is no limit."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Row:
     """One line of the table, before it is measured."""
 
     name: str
-    """What is measured."""
+    """Name of the measurement."""
 
     group: str
     """``windows``, ``files``, ``video``, ``flat``, ``cold`` or ``pools``."""
@@ -50,19 +50,19 @@ class Row:
     """``s``, ``ms``, ``us``, ``/s`` for calls per second, or ``MB`` for a step that returns megabytes."""
 
     reach: float | None = None
-    """The multiple of the limit that the library aims at."""
+    """The target ratio of the library's time to the limit."""
 
     reach_absolute: float | None = None
-    """The time aimed at, in ``unit``, where there is no limit to compare with."""
+    """The target time in ``unit``, if there is no limit."""
 
     number: int = 20
-    """Calls of each side in a round."""
+    """Number of calls of each side in a round."""
 
     rounds: int | None = None
-    """Rounds, where a row needs fewer than the run's own number."""
+    """Number of rounds, if it is lower than that of the run."""
 
     self_timed: bool = False
-    """Whether a step returns its seconds instead of being timed."""
+    """Whether a step returns its duration instead of being timed."""
 
     band: float = BAND
     """The factor of the aim within which the row counts as reached."""
@@ -70,7 +70,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """One line of the table, measured; times in the row's unit."""
+    """One measured line of the table, with times in the unit of the row."""
 
     row: Row
     ours: float | None
@@ -81,7 +81,7 @@ class Result:
 
     @property
     def ratio(self) -> float | None:
-        """How many times the limit the library takes."""
+        """The ratio of the library's time to the limit."""
         if self.ours is None or not self.limit:
             return None
         return self.limit / self.ours if self.row.unit == "/s" else self.ours / self.limit
@@ -97,7 +97,7 @@ class Result:
 
 
 def measure(row: Row, workload: Any, rounds: int, seconds: float = math.inf) -> Result:
-    """Run a row and its limit in turn.
+    """Run a row and its limit alternately.
 
     Args:
         row: what to run.
@@ -107,11 +107,11 @@ def measure(row: Row, workload: Any, rounds: int, seconds: float = math.inf) -> 
             only one.
 
     Returns:
-        The medians of both sides; only ``error`` is set when a side raises.
+        The medians of both sides. If a side raises an error, only ``error`` is set.
     """
     start = time.perf_counter()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # progress bars are none of the table's business
+        with contextlib.redirect_stdout(io.StringIO()):  # keep progress bars out of the table
             pair = row.build(workload)
             rounds, number = workload.rounds(row.rounds or rounds), workload.number(row.number)
             ours, limits = _run(row, pair, rounds, number, seconds)

@@ -1,10 +1,10 @@
 """
-What the documentation claims about training: ``python -m benchmarks.training``.
+Measure the claims of the documentation about training: ``python -m benchmarks.training``.
 
-* ``order``: an epoch of a billion items beside the goals, and one of ten million beside
-  ``torch.utils.data.DistributedSampler``: the time until the first index is there, and the memory for it.
-* ``statistics``: the share of seeds whose intervals of 95 % cover the mean and the deviation of all pixels.
-* ``locality``: how many images a batch comes from, and how often files are opened in an epoch.
+* ``order``: the time until the first index, and its memory, for an epoch of a billion items compared with the
+  goals, and for one of ten million items compared with ``torch.utils.data.DistributedSampler``.
+* ``statistics``: the fraction of seeds whose 95 % intervals contain the mean and the deviation of all pixels.
+* ``locality``: the number of images in a batch, and the number of times that files are opened in an epoch.
 
 The exit status is 0 if the goals are met.
 """
@@ -25,21 +25,21 @@ import numpy as np
 
 from benchmarks.data import Workload, add_data_dir
 
-#: The goals: seconds to make an order of a billion items, bytes, and seconds for any position.
+#: The goals for an order of a billion items: seconds and bytes to make it, and seconds for one position.
 MAKE_SECONDS, MAKE_BYTES, ITEM_SECONDS = 0.05, 10e6, 1e-3
 
-#: The goal: how many times less time and memory than the sampler of torch.
+#: The goal for time and memory, as a factor relative to torch's sampler.
 FACTOR = 100
 
-#: The goal: the share of seeds whose interval of 95 % covers the truth.
+#: The goal for the fraction of seeds whose 95 % interval contains the true value.
 COVERAGE = 0.93
 
-#: The side of the comparison of orders that a process does.
+#: The two sides of the comparison of orders; each runs in a separate process.
 SIDES = ("EpochOrder", "DistributedSampler")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Return the command line as values."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("parts", nargs="*", help="some of order, statistics, locality; all by default")
     parser.add_argument("--items", type=int, default=10**7, help="items of both orders that are compared")
@@ -56,7 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def peak_bytes() -> int:
-    """Return the peak of the memory of this process."""
+    """Return the peak memory of this process in bytes."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -68,7 +68,7 @@ def first_index(side: str, count: int) -> dict[str, float]:
 
     from ndsampler.training import EpochOrder, TargetSampler
 
-    # What is imported or made once is there before the measurement.
+    # Import modules and make shared objects before the measurement.
     next(iter(TargetSampler(EpochOrder(10))))
     next(iter(torch.utils.data.DistributedSampler(range(10), 2, 0)))
     before, begin = peak_bytes(), time.perf_counter()
@@ -80,7 +80,7 @@ def first_index(side: str, count: int) -> dict[str, float]:
 
 
 def run_side(side: str, count: int) -> dict[str, float]:
-    """Return what :func:`first_index` returns in a process of its own."""
+    """Run :func:`first_index` in a new process and return its result."""
     command = [sys.executable, "-m", "benchmarks.training", f"--act={side}", f"--items={count}"]
     return dict(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=600).stdout))
 
@@ -113,7 +113,7 @@ def report_order(args: argparse.Namespace) -> bool:
 
 
 def report_statistics(args: argparse.Namespace) -> bool:
-    """Print how often the intervals cover the truth, and return whether that is often enough."""
+    """Print the fraction of intervals that contain the true value, and return whether it meets the goal."""
     from ndsampler.training import band_statistics
 
     work = Workload(Path(args.data_dir), args.smoke)
@@ -133,11 +133,11 @@ def report_statistics(args: argparse.Namespace) -> bool:
 
 
 def count_opened(images: np.ndarray, most: int) -> int:
-    """Return how often files are opened, if the files that were used last stay open.
+    """Return how often files are opened if the most recently used files stay open.
 
     Args:
-        images: the image of each position.
-        most: files that are open at a time.
+        images: the image at each position.
+        most: maximum number of open files.
     """
     held: OrderedDict[int, None] = OrderedDict()
     opened = 0

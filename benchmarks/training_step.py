@@ -1,9 +1,9 @@
 """
-The step of a ResNet-50 with samples of the library beside one with synthetic data.
+Compare a training step of a ResNet-50 with samples of the library and with synthetic data.
 
-``python -m benchmarks.training_step`` needs torch and torchvision, and times a GPU if there is one. Both
-sides take the same steps with the same network; the synthetic side trains on one batch that stays on the
-device. The sides take turns, so that neither profits from a warmer machine.
+``python -m benchmarks.training_step`` needs torch and torchvision, and uses a GPU if there is one. Both sides
+take the same steps with the same network; the synthetic side trains with one batch that stays on the device.
+The sides alternate, so that a change of the machine's speed affects both.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import numpy as np
 
 from benchmarks.images import write_geotiff
 
-#: Objects in an image, and categories.
+#: Number of objects in an image, and number of categories.
 OBJECTS, CATEGORIES = 200, 10
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Return the command line as values."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step", description=__doc__)
     parser.add_argument("--device", help="by default CUDA, if there is a GPU")
     parser.add_argument("--images", type=int, default=16)
@@ -64,10 +64,10 @@ def make_sampler(folder: Path, args: argparse.Namespace) -> Any:
 
 
 class FirstLabel:
-    """Leaves the image and the label of one object: a module's class, so that workers can be spawned."""
+    """A transform that keeps the image and the label of one object. It can be pickled for spawned workers."""
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
-        """Return what a classifier needs."""
+        """Return the image and the label for a classifier."""
         return {"image": sample["image"], "label": sample["labels"][:1]}
 
 
@@ -134,7 +134,7 @@ def _wait(torch: Any) -> None:
 
 
 def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Return the figures."""
+    """Measure both sides and return the figures."""
     import torch
 
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))

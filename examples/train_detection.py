@@ -1,10 +1,10 @@
-"""Train a small detector of buildings, vehicles, boats, trees and pools, and show what it finds elsewhere.
+"""Train a small detector of buildings, vehicles, boats, trees and pools, and apply it to a held-out image.
 
 pip install "ndsampler[headless,torch]" && python examples/train_detection.py
 
 It takes less than four minutes on a CPU, and writes a picture and the weights to the folder of ``--out``. The
-picture shows an image that was held out: the annotations on the left, the boxes that were found on the right.
-There are few large roofs and trucks to learn from, so it finds parts of those.
+picture shows a held-out image, with the annotations on the left and the detected boxes on the right. The
+training data contain few large roofs and trucks, so the detector finds only parts of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HELD_OUT = 3
 
 WINDOW = (256, 256)
 
-#: Pixels of the image for each place where the detector may find an object.
+#: Distance in pixels between the positions at which the detector can find an object.
 STRIDE = 8
 
 #: Red, green and blue of building, car, truck, boat, tree and pool.
@@ -75,7 +75,7 @@ class Detector(nn.Module):
 
 
 def places(rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return x and y of the places of the detector, in pixels of the image."""
+    """Return x and y of the output positions of the detector, in pixels of the image."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     return (x + 0.5) * STRIDE, (y + 0.5) * STRIDE
 
@@ -110,7 +110,7 @@ def loss_of(found: torch.Tensor, boxes: torch.Tensor, labels: torch.Tensor) -> t
 
 
 def detect(found: torch.Tensor, threshold: float = 0.3) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return boxes, labels and scores of the places whose score is the largest nearby."""
+    """Return boxes, labels and scores of the positions whose score is a local maximum."""
     scores, labels = found[:-4].sigmoid().max(0)
     peaks = (scores == nn.functional.max_pool2d(scores[None], 5, 1, 2)[0]) & (scores > threshold)
     left, top, right, bottom = found[-4:, peaks].exp()
@@ -152,7 +152,7 @@ def overlaps(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 def report(
     found: tuple[np.ndarray, np.ndarray], truth: tuple[np.ndarray, np.ndarray], names: list[str]
 ) -> None:
-    """Print how many objects of each class were found, and how many boxes are objects."""
+    """Print the number of objects of each class that were found, and the number of correct boxes."""
     same = (overlaps(found[0], truth[0]) > 0.5) & (found[1][:, None] == truth[1])
     for label, name in enumerate(names[1:], 1):
         hits, right = same.any(0)[truth[1] == label], same.any(1)[found[1] == label]
@@ -160,7 +160,7 @@ def report(
 
 
 def draw(pixels: np.ndarray, sides: list[tuple[np.ndarray, np.ndarray]], path: pathlib.Path) -> None:
-    """Write a picture: the image with each of some sets of boxes, side by side."""
+    """Write a picture of the image with each set of boxes, side by side."""
     shown = [np.ascontiguousarray(pixels // 2 + 40) for _ in sides]
     for canvas, (boxes, labels) in zip(shown, sides):
         for (left, top, right, bottom), label in zip(boxes.round().astype(int).tolist(), labels.tolist()):

@@ -1,14 +1,14 @@
-"""Train on two ranks, stop, go on with three, and show that they get the samples of one rank in its order.
+"""Train on two ranks, resume on three, and show that they get the same samples in the same order as one rank.
 
 pip install "ndsampler[headless,torch]" && python examples/train_distributed.py
 
 It runs on a CPU, with the backend gloo, and takes less than four minutes. The picture that it writes to the
 folder of ``--out`` shows the loss of one rank in gray, and that of two and three ranks on top of it in red.
-Below are some batches, a column each: the color of a sample is that of the rank that loaded it, and black if
-it is not the sample that one rank has there.
+Below are some batches, one in each column. The color of a sample shows the rank that loaded it; it is black
+if a single rank has another sample at that position.
 
-``train`` is what a program of your own needs. It asks ``torch.distributed`` for its rank, so it is the same
-if ``torchrun`` starts the ranks.
+Use ``train`` as a template for your own program. It gets its rank from ``torch.distributed``, so it also
+works if ``torchrun`` starts the ranks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import ndsampler
 from ndsampler.demo import landscape_dataset
 from ndsampler.training import EpochOrder, SampleDataset, TargetSampler, WindowLoader, label_numbers
 
-#: Samples in a batch of all ranks together: a multiple of each number of ranks.
+#: Number of samples in the joint batch of all ranks: a multiple of each number of ranks.
 BATCH = 12
 
 WINDOW = (64, 64)
@@ -39,7 +39,7 @@ COLORS = np.array([(184, 126, 55), (74, 175, 77), (0, 127, 255)])
 
 
 class Net(nn.Module):
-    """Says which object is in the middle of a window."""
+    """A classifier of the object at the center of a window."""
 
     def __init__(self, labels: int) -> None:
         super().__init__()
@@ -54,16 +54,16 @@ class Net(nn.Module):
 
 
 def flip(sample: dict) -> dict:
-    """Flip the image at random. The randomness of a sample does not depend on the rank that loads it."""
+    """Flip the image at random. The random numbers of a sample do not depend on the rank that loads it."""
     dims = [dim for dim in (-2, -1) if torch.rand(()) < 0.5]
     return {**sample, "image": sample["image"].flip(dims)}
 
 
 def train(dataset: SampleDataset, path: pathlib.Path, stop: int) -> tuple[list[float], list[int]]:
-    """Train from a checkpoint, if there is one, up to a step; leave a checkpoint.
+    """Train up to a step, starting from a checkpoint if there is one, and write a checkpoint.
 
     Returns:
-        The loss of each step, the mean over all ranks; and a checksum of each image that this rank got.
+        The loss of each step, averaged over all ranks, and a checksum of each image that this rank loaded.
     """
     rank, world_size = distributed.get_rank(), distributed.get_world_size()
     labels = label_numbers(dataset.sampler.classes)
@@ -79,7 +79,7 @@ def train(dataset: SampleDataset, path: pathlib.Path, stop: int) -> tuple[list[f
         if path.exists():
             saved = torch.load(path)
             step = saved["step"]
-            loader.load_state_dict(saved["loader"])  # of any number of ranks
+            loader.load_state_dict(saved["loader"])  # the state fits any number of ranks
             net.load_state_dict(saved["net"])
             optimizer.load_state_dict(saved["optimizer"])
         while step < stop:
@@ -108,11 +108,9 @@ def train(dataset: SampleDataset, path: pathlib.Path, stop: int) -> tuple[list[f
 
 
 def run_rank(rank: int, world_size: int, dataset: SampleDataset, path: pathlib.Path, stop: int) -> None:
-    """Be one rank. Rank 0 leaves the losses, and the checksums of all ranks in the order of the epoch."""
+    """Run one rank. Rank 0 saves the losses, and the checksums of all ranks in the order of the epoch."""
     torch.set_num_threads(1)
-    store = (
-        f"file://{path.with_suffix(f'.store{world_size}')}"  # torchrun offers a store by the network instead
-    )
+    store = f"file://{path.with_suffix(f'.store{world_size}')}"  # torchrun provides a network store instead
     wait = datetime.timedelta(seconds=60)
     distributed.init_process_group("gloo", store, wait, rank=rank, world_size=world_size)
     losses, sums = train(dataset, path, stop)
@@ -126,7 +124,7 @@ def run_rank(rank: int, world_size: int, dataset: SampleDataset, path: pathlib.P
 def run_ranks(
     world_size: int, dataset: SampleDataset, path: pathlib.Path, stop: int
 ) -> dict[str, np.ndarray]:
-    """Start ranks, wait for them, and return what they left."""
+    """Start ranks, wait for them, and return the results that rank 0 saved."""
     path.with_suffix(f".store{world_size}").unlink(missing_ok=True)
     method = "fork" if sys.platform == "linux" else "spawn"
     args = (world_size, dataset, path.absolute(), stop)
@@ -137,7 +135,7 @@ def run_ranks(
 def draw(
     alone: dict[str, np.ndarray], parts: list[tuple[int, dict[str, np.ndarray]]], path: pathlib.Path
 ) -> None:
-    """Write the picture: the losses, and the rank of each sample."""
+    """Write a picture of the losses and of the rank of each sample."""
     losses = [alone["losses"], np.concatenate([part["losses"] for _, part in parts])]
     canvas = np.full((460, 760, 3), 255, np.uint8)
     for values, color, width in zip(losses, ((170, 170, 170), (28, 26, 228)), (7, 2)):

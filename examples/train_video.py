@@ -1,10 +1,10 @@
-"""Train a small network to find the vehicles in each frame of a video, and show a video that it has not seen.
+"""Train a small network to find the vehicles in each frame of a video, and apply it to another video.
 
 pip install "ndsampler[headless,torch]" && python examples/train_video.py
 
 It takes less than four minutes on a CPU, and writes a picture and the weights to the folder of ``--out``. The
-picture shows four frames of the second video, one above the other: the frame, the annotations, and what the
-network finds. It has seen one video only, and misses cars in dark colors, and some that are parked.
+picture has a row for each of four frames of the second video: the frame, the annotations, and the prediction.
+The network was trained with only one video, and misses dark cars and some parked cars.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import ndsampler
 from ndsampler.demo import landscape_dataset
 from ndsampler.training import EpochOrder, SampleDataset, WindowLoader
 
-#: Frames, height and width of a window. Frames of a moving camera are aligned when they are read.
+#: Number of frames, and (height, width) of a window. Frames of a moving camera are aligned when they are
+#: read.
 FRAMES, WINDOW = 4, (128, 128)
 
 VEHICLES = ("car", "truck")
@@ -45,7 +46,7 @@ def layer(
 
 
 class VideoNet(nn.Module):
-    """A small network whose convolutions see neighboring frames.
+    """A small network with convolutions over neighboring frames.
 
     It takes (N, frames, 3, height, width) pixels of 8 bits and returns (N, frames, height, width) scores.
     """
@@ -76,7 +77,7 @@ def open_video(args: argparse.Namespace, seed: int) -> ndsampler.CocoSampler:
 
 
 def windows_with_vehicles(sampler: ndsampler.CocoSampler) -> list[dict]:
-    """Return overlapping windows of some successive frames, those with vehicles."""
+    """Return overlapping windows of successive frames that contain vehicles."""
     names = {ann["id"]: sampler.dset.cats[ann["category_id"]]["name"] for ann in sampler.dset.anns.values()}
     grid = sampler.new_sample_grid("video_detection", (FRAMES, *WINDOW), window_overlap=0.5)
     return [target for target in grid["targets"] if any(names[aid] in VEHICLES for aid in target["aids"])]
@@ -107,7 +108,7 @@ def train(dataset: SampleDataset, vehicles: torch.Tensor, steps: int) -> VideoNe
 
 
 def draw(rows: list[np.ndarray], truth: np.ndarray, found: np.ndarray, path: pathlib.Path) -> None:
-    """Write a picture: each frame, with the annotations, and with the prediction, a row a frame."""
+    """Write a picture with one row for each frame: the frame, the annotations and the prediction."""
     lines = []
     for pixels, *masks in zip(rows, truth, found):
         shown = [pixels]

@@ -1,7 +1,7 @@
 """
-Reads windows with their annotations out of large images.
+Read windows with their annotations out of large images.
 
-Start with :class:`CocoSampler`. Submodules and names are loaded when they are first used, so importing the
+Start with :class:`CocoSampler`. Submodules and names are imported when they are first used, so importing the
 package takes almost no time.
 """
 
@@ -71,7 +71,7 @@ __all__ = [
     "utils",
 ]
 
-#: The module of each name. Any other name is looked up as a submodule.
+#: Name to the module that defines it. Other names are looked up as submodules.
 _HOMES = {
     "AbstractSampler": "abstract_sampler",
     "CategoryTree": "category_tree",
@@ -118,5 +118,5 @@ def _submodule(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """Return the documented names, whether they are loaded or not."""
+    """Return all documented names, including those that have not been imported yet."""
     return list(__all__)

@@ -10,7 +10,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
     Args:
-        argv: the arguments after the name of the program; by default those of this process.
+        argv: arguments without the name of the program; by default those of this process.
     """
     from ndsampler.cli.main import main as run_command
 

@@ -1,5 +1,5 @@
 """
-Reads regions of images by image id, for any files and any backend.
+Reading regions of images by image id, for any files and any backend.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         TrustMode,
     )
 
-#: The ways to tell one source from another in the cache.
+#: The ways to identify sources in the cache.
 HASHID_MODES = ("PATH", "PIXELS", "GIVEN")
 
 #: What to do if an image cannot be converted.
@@ -66,16 +66,16 @@ class Frames(HtmlSummary):
 
     Args:
         hashid_mode: how the cache identifies a source. ``'PATH'``: by absolute path, size and modification
-            time. ``'PIXELS'``: by the content of the file, so that files can be moved; each process reads
-            each file once for it. ``'GIVEN'``: by a hash that the dataset states.
+            time. ``'PIXELS'``: by the content of the file, so that files can be moved; for this, each process
+            reads each file once. ``'GIVEN'``: by a hash that the dataset states.
         workdir: folder for converted images; by default a folder in the user's cache.
         backend: None, ``'npy'``, ``'cog'``, ``'auto'`` (the same as ``'cog'``), or a dictionary such as
             ``{'type': 'cog', 'config': {'compress': 'LZW'}}``. The settings of cog are ``compress``,
             ``blocksize``, ``quality`` and ``overviews``: see :class:`ndsampler.backends.cog.CogBackend`.
         on_cache_error: what to do if an image cannot be converted, for example because the disk is full:
             ``'raise'`` an error, or ``'bypass'`` the cache: log a warning and read the source.
-        trust: what to do about converted images that belong to another user than you, root or the owner of
-            ``workdir``: ``'warn'`` logs one warning, ``'strict'`` refuses them.
+        trust: what to do about converted images that belong to a user other than you, root and the owner of
+            ``workdir``: ``'warn'`` logs one warning, and ``'strict'`` rejects them.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
@@ -161,13 +161,13 @@ class Frames(HtmlSummary):
 
     @fork_safe
     def __getitem__(self, index: int) -> Any:
-        """Return the pixels of the image at a position in :attr:`image_ids`; a memory map for npy.
+        """Return the pixels of the image at a position in :attr:`image_ids`; for npy, a memory map.
 
         Args:
             index: the position; a negative one counts from the end.
 
         Raises:
-            OutOfRangeError: if there are not that many images.
+            OutOfRangeError: if the position is not within the number of images.
             ArgumentTypeError: if the position is not a whole number.
 
         Example:
@@ -187,13 +187,13 @@ class Frames(HtmlSummary):
             image_id = self.image_ids[position]
         except IndexError:
             raise OutOfRangeError(
-                f"the index of frames is {index}, and there are {len(self)} images; expected a position in "
+                f"the index of frames is {index}, but there are {len(self)} images; expected a position in "
                 "image_ids; to read an image by its id, call load_image"
             ) from None
         return self.load_image(image_id)[...]
 
     def _lookup_gpath(self, image_id: Any) -> PathLike:
-        """Return the path of the one file of an image.
+        """Return the path of the only file of an image.
 
         Raises:
             NotImplementedError: unless the subclass overrides this.
@@ -201,7 +201,7 @@ class Frames(HtmlSummary):
         raise NotImplementedError(f"{type(self).__name__} must define _lookup_gpath or layout")
 
     def layout(self, image_id: Any) -> FrameLayout:
-        """Return the files that an image is made of.
+        """Return the files of an image, with their channels and transforms.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -229,7 +229,7 @@ class Frames(HtmlSummary):
 
         Raises:
             UnknownIdError: if there is no such image.
-            SourceError: if the dataset does not state it and the file cannot be read.
+            SourceError: if the dataset does not state the size and the file cannot be read.
         """
         return self.reader.dims(self.layout(image_id))
 
@@ -242,19 +242,19 @@ class Frames(HtmlSummary):
         width: int | None = None,
         height: int | None = None,
     ) -> NDArray[Any]:
-        """Read a region of an image, at a cost that does not depend on the size of the image.
+        """Read a region of an image, in a time that does not depend on the size of the image.
 
         Args:
             image_id: image id.
-            region: slices as in numpy: (rows, columns), and channels if wanted. A negative bound counts from
-                the end, an open bound is the border, and omitted axes are read whole. None is the whole
-                image. Slices with a step are refused.
-            channels: code, list or ``ChannelSpec``; the image's default channels if left out.
+            region: slices as in numpy: (rows, columns) or (rows, columns, channels). A negative bound counts
+                from the end, an open bound is the border, and omitted axes are read completely. None is the
+                whole image. Slices with a step are an error.
+            channels: code, list or ``ChannelSpec``; by default the default channels of the image.
             width: ignored; accepted for compatibility.
             height: ignored; accepted for compatibility.
 
         Returns:
-            (height, width, channels) pixels, which the caller may change.
+            (height, width, channels) pixels, which the caller may modify.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -283,16 +283,17 @@ class Frames(HtmlSummary):
         out: Any = None,
         threads: int = 0,
     ) -> list[NDArray[Any]]:
-        """Read many regions, in less time than :meth:`load_region` takes to read them one by one.
+        """Read many regions in less time than one by one with :meth:`load_region`.
 
-        Each file is opened once. Regions that overlap are decoded once, if a common region has no more pixels
-        than they have apart. Beside the result, this takes up to 32 MB of memory for each thread.
+        Each file is opened once. Overlapping regions are decoded once, if their common region has no more
+        pixels than the separate regions. In addition to the result, this takes up to 32 MB of memory for each
+        thread.
 
         Args:
             regions: pairs of an image id and a region: see :meth:`load_region`.
-            channels: see :meth:`load_region`; the same for all.
-            out: where the pixels are written: an array of shape (N, height, width, channels) in the type
-                of the pixels, or what numpy sees as one, such as a tensor on the CPU.
+            channels: see :meth:`load_region`; the same for all regions.
+            out: array that the pixels are written to, of shape (N, height, width, channels) and the type of
+                the pixels. Objects that numpy accepts as an array, such as a tensor on the CPU, are allowed.
             threads: number of threads that read files; 0 for the calling thread.
 
         Returns:
@@ -321,14 +322,15 @@ class Frames(HtmlSummary):
 
         Args:
             image_id: image id.
-            channels: code, list or ``ChannelSpec``; the image's default channels if left out.
+            channels: code, list or ``ChannelSpec``; by default the default channels of the image.
             cache: True uses the backend, and converts the image first if necessary. False decodes the whole
                 source.
             noreturn: True converts the image if necessary, and returns None.
 
         Returns:
             For npy, a read-only memory map; for cog, a :class:`ndsampler.frames.view.FrameView`, which reads
-            when it is sliced; otherwise the pixels. Arrays and maps of images with one band have two axes.
+            pixels when it is sliced; otherwise an array. Arrays and maps of images with one band have two
+            axes.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -359,7 +361,7 @@ class Frames(HtmlSummary):
 
     def _map_image(self, layout: FrameLayout, file: str) -> NDArray[Any]:
         """Return the entry of a plain image as a memory map."""
-        # A damaged entry is found when it is opened for reading, and the error names the image.
+        # Opening the entry detects damage, and the error names the image.
         self.reader.asset_shape(layout, layout.assets[0])
         mapped = map_array(file)
         return mapped[:, :, 0] if mapped.shape[2] == 1 else mapped
@@ -399,18 +401,18 @@ class Frames(HtmlSummary):
     ) -> None:
         """Convert images ahead of time, so that no sample has to wait for a conversion.
 
-        After an interruption, another call converts the images that are still missing. Files that killed
-        processes left behind are removed.
+        After an interruption, call it again to convert the images that are still missing. It also removes
+        files that killed processes left behind.
 
         Args:
             gids: image ids; all images by default.
             workers: number of threads that convert images; decoders release Python's lock.
             use_stamp: ignored; accepted for compatibility. Each call checks which images are converted, which
                 takes microseconds per image.
-            verbose: 1 shows a progress bar with the number of images, MB of sources and the time left; 0
+            verbose: 1 shows a progress bar with the number of images, MB of sources and the remaining time; 0
                 shows none; by default ``verbose`` of these frames.
             executor: converts the images instead of threads: any ``concurrent.futures.Executor``, of
-                processes or of a cluster whose machines see the same files, such as dask's
+                processes or of a cluster whose machines share the files, such as dask's
                 ``client.get_executor()``.
 
         Raises:
@@ -433,7 +435,7 @@ class Frames(HtmlSummary):
         executor: Executor | None = None,
         verbose: int | None = None,
     ) -> Preparation:
-        """Convert images as :meth:`prepare` does, and return what was done and what failed.
+        """Convert images like :meth:`prepare`, but return failures instead of raising an error.
 
         Args:
             gids: image ids; all images by default.
@@ -442,7 +444,7 @@ class Frames(HtmlSummary):
             verbose: 1 shows a progress bar, 0 none; by default ``verbose`` of these frames.
 
         Returns:
-            The number of images that were converted, and the images that could not be, with the reasons.
+            The number of converted images, and the images that could not be converted, with the reasons.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -507,7 +509,7 @@ class Frames(HtmlSummary):
 
 
 class SimpleFrames(Frames):
-    """Images of one file each, read by region.
+    """Images that consist of one file each, read by region.
 
     Args:
         id_to_path: path of each image by its id.
@@ -577,18 +579,18 @@ class SimpleFrames(Frames):
 
 
 def _check_option(name: str, value: object, options: Sequence[str]) -> None:
-    """Raise an ArgumentError for a value that is none of the options."""
+    """Raise an ArgumentError for a value that is not one of the options."""
     if value not in options:
         raise ArgumentError(f"{name} is {value!r}; expected one of {', '.join(map(repr, options))}")
 
 
 def _read_block(frames: Frames, image_id: Any, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
-    """Read for a :class:`FrameView`; a plain function, so that views can be pickled."""
+    """Read a block for a :class:`FrameView`. It is a module-level function, so that views can be pickled."""
     return frames.load_region(image_id, (slice(y0, y1), slice(x0, x1)))
 
 
 def _default_workdir() -> str:
-    """Return the folder of the user's cache in which this library keeps its files."""
+    """Return the folder of this library in the user's cache folder."""
     import ubelt as ub
 
     return str(ub.Path.appdir("ndsampler"))

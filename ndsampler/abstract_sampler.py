@@ -1,4 +1,4 @@
-"""The interface that every sampler has."""
+"""The interface of samplers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class AbstractSampler:
     """
     The interface of samplers.
 
-    A sampler implements the members that make sense for it. For example, a sampler that generates its
-    positives and negatives may have no ``load_sample``. Other members raise :class:`NotImplementedError`.
+    A sampler implements the methods that it supports. For example, a sampler that generates its
+    positives and negatives may have no ``load_sample``. Other methods raise :class:`NotImplementedError`.
 
     Example:
         >>> class Constant(AbstractSampler):
@@ -28,7 +28,8 @@ class AbstractSampler:
         3
         >>> Constant().load_item(0)
         Traceback (most recent call last):
-        NotImplementedError: Constant does not implement load_item; a sampler that offers it overrides it
+        NotImplementedError: Constant does not implement load_item; a sampler that supports it must override
+            it
     """
 
     @property
@@ -101,10 +102,10 @@ class AbstractSampler:
         """Return the sample that a target describes.
 
         Args:
-            tr: the target: which window of which image.
+            tr: the target, which describes the image and the window.
             pad: (height, width) of context to add on each side, in pixels.
             window_dims: (height, width) of the window in pixels; by default the target's own.
-            visible_thresh: leave out annotations if no more than this share of them is inside the window.
+            visible_thresh: leave out annotations unless more than this fraction of them is inside the window.
 
         Raises:
             NotImplementedError: unless the sampler overrides it.
@@ -173,7 +174,7 @@ class AbstractSampler:
         """Set up a pool of targets before an epoch begins.
 
         Args:
-            **kwargs: which targets and how many; see the sampler.
+            **kwargs: arguments of the sampler that select the targets.
 
         Returns:
             The number of positives and of negatives in the pool.
@@ -185,5 +186,5 @@ class AbstractSampler:
 
     def _refuse(self, member: str) -> NoReturn:
         raise NotImplementedError(
-            f"{type(self).__name__} does not implement {member}; a sampler that offers it overrides it"
+            f"{type(self).__name__} does not implement {member}; a sampler that supports it must override it"
         )

@@ -1,16 +1,16 @@
 """
 Probabilities and decisions on a hierarchy of categories.
 
-A network gives one number per category, its *energy*. On a tree, softmax is
-taken among siblings, and the chain rule gives the probability of every node::
+A network returns one number for each category, its *energy* (logit). On a tree, the softmax is
+computed among siblings, and the chain rule gives the probability of every node::
 
     energies ──softmax among siblings──▶ P(node | parent) ──chain rule──▶ P(node)
 
-A *decision* walks from the roots towards the leaves and stops where going on
-would spread the probability too thin.
+A *decision* descends from the roots towards the leaves, and stops if the probability of a category
+is spread over several of its children.
 
-Every function takes numpy arrays and torch tensors and gives the same answers
-for both; torch is imported only when a tensor is passed.
+Every function accepts numpy arrays and torch tensors, and gives the same results
+for both; torch is imported only if a tensor is passed.
 
 References:
     Joseph Redmon and Ali Farhadi: YOLO9000: Better, Faster, Stronger. CVPR 2017.
@@ -51,15 +51,15 @@ Tree = TypeVar("Tree", bound="CategoryTree")
 
 
 def gini(probs: Array, axis: int = 1, impl: Any = None) -> Array:
-    """Return the Gini impurity ``1 - sum(p²)``: 0 when all the probability is in one place.
+    """Return the Gini impurity ``1 - sum(p²)``, which is 0 if one category has all the probability.
 
     Args:
         probs: probabilities, which need not sum to 1.
-        axis: over which to sum.
-        impl: ignored, the type of ``probs`` decides; programs used to pass a module here.
+        axis: axis to sum over.
+        impl: ignored; accepted for compatibility.
 
     Returns:
-        The impurities, of the shape of ``probs`` without ``axis``.
+        The impurities, in the shape of ``probs`` without ``axis``.
 
     Example:
         >>> gini(np.array([[1.0, 0.0], [0.5, 0.5]])).tolist()
@@ -71,15 +71,15 @@ def gini(probs: Array, axis: int = 1, impl: Any = None) -> Array:
 
 
 def entropy(probs: Array, axis: int = 1, impl: Any = None) -> Array:
-    """Return the entropy ``-sum(p log2 p)`` in bits, where a probability of 0 adds nothing.
+    """Return the entropy ``-sum(p log2 p)`` in bits; the term for a probability of 0 is 0.
 
     Args:
         probs: probabilities, which need not sum to 1.
-        axis: over which to sum.
-        impl: ignored, the type of ``probs`` decides; programs used to pass a module here.
+        axis: axis to sum over.
+        impl: ignored; accepted for compatibility.
 
     Returns:
-        The entropies, of the shape of ``probs`` without ``axis``.
+        The entropies, in the shape of ``probs`` without ``axis``.
 
     Example:
         >>> entropy(np.array([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]])).tolist()
@@ -90,15 +90,15 @@ def entropy(probs: Array, axis: int = 1, impl: Any = None) -> Array:
     return -ops_for(probs).entropy_terms(probs).sum(axis)
 
 
-#: How concentrated a set of probabilities is, by the name of the criterion.
+#: Name of a criterion to its measure of impurity.
 _IMPURITIES: dict[str, Callable[..., Array]] = {"entropy": entropy, "gini": gini}
 
 
 class Mixin_CategoryTree_Torch:
     """
-    The arithmetic of a category tree: log-probabilities, losses and decisions.
+    The computations on a category tree: log-probabilities, losses and decisions.
 
-    In every function ``dim`` is the axis of the categories, in the order of ``idx_to_node``.
+    In every method ``dim`` is the axis of the categories, in the order of ``idx_to_node``.
     """
 
     graph: nx.DiGraph
@@ -153,9 +153,9 @@ class Mixin_CategoryTree_Torch:
         return ops.moveaxis(_chained(ops, groups, tree), -1, dim)
 
     def sink_log_softmax(self, class_energy: Array, dim: int) -> Array:
-        """Return log P(node), by log-softmax over the leaves and sums from there up.
+        """Return log P(node), by log-softmax over the leaves and sums up to the roots.
 
-        The energy of a category that has children does not count.
+        The energies of categories with children are ignored.
 
         Args:
             class_energy: raw output of a network, any number of axes.
@@ -184,7 +184,7 @@ class Mixin_CategoryTree_Torch:
         return ops.moveaxis(ops.take(ops.concat(list(known.values())), inverse), -1, dim)
 
     def hierarchical_log_softmax(self, class_energy: Array, dim: int) -> Array:
-        """Return log P(node): :meth:`source_log_softmax` under the name that programs know.
+        """Return log P(node): another name of :meth:`source_log_softmax`.
 
         Args:
             class_energy: raw output of a network, any number of axes.
@@ -196,7 +196,7 @@ class Mixin_CategoryTree_Torch:
         return self.source_log_softmax(class_energy, dim)
 
     def graph_log_softmax(self, class_energy: Array, dim: int) -> Array:
-        """Return log P(node), the same as :meth:`source_log_softmax`.
+        """Return log P(node): another name of :meth:`source_log_softmax`.
 
         Args:
             class_energy: raw output of a network, any number of axes.
@@ -208,7 +208,7 @@ class Mixin_CategoryTree_Torch:
         return self.source_log_softmax(class_energy, dim)
 
     def hierarchical_softmax(self, class_energy: Array, dim: int) -> Array:
-        """Return P(node): siblings sum to the probability of their parent, roots to 1.
+        """Return P(node); siblings add up to the probability of their parent, and roots to 1.
 
         Args:
             class_energy: raw output of a network, any number of axes.
@@ -226,7 +226,7 @@ class Mixin_CategoryTree_Torch:
         return ops_for(log_probs).exp(log_probs)
 
     def graph_softmax(self, class_energy: Array, dim: int) -> Array:
-        """Return P(node), the same as :meth:`hierarchical_softmax`.
+        """Return P(node): another name of :meth:`hierarchical_softmax`.
 
         Args:
             class_energy: raw output of a network, any number of axes.
@@ -244,8 +244,8 @@ class Mixin_CategoryTree_Torch:
 
         Args:
             class_energy: raw output of a network, (N, C) or (N, C, ...).
-            targets: index of the true category of each item, (N,) or (N, ...); -100 does not count.
-            reduction: ``'mean'``, ``'sum'``, or ``'none'`` for one loss per item.
+            targets: index of the true category of each item, (N,) or (N, ...); items with -100 are ignored.
+            reduction: ``'mean'``, ``'sum'``, or ``'none'`` for one loss for each item.
 
         Returns:
             The loss, a scalar unless ``reduction`` is ``'none'``.
@@ -270,8 +270,8 @@ class Mixin_CategoryTree_Torch:
         """Return the mean loss of log-probabilities: minus log P of the true categories.
 
         Args:
-            class_logprobs: as :meth:`hierarchical_log_softmax` gives, (N, C) or (N, C, ...).
-            targets: index of the true category of each item, (N,) or (N, ...); -100 does not count.
+            class_logprobs: the result of :meth:`hierarchical_log_softmax`, (N, C) or (N, C, ...).
+            targets: index of the true category of each item, (N,) or (N, ...); items with -100 are ignored.
 
         Returns:
             The loss, a scalar.
@@ -302,26 +302,25 @@ class Mixin_CategoryTree_Torch:
         ignore_class_idxs: Iterable[int] | None = None,
         always_refine_idxs: Iterable[int] | None = None,
     ) -> tuple[NDArray[np.int64], Array]:
-        """Choose one category per item, as specific as the probabilities warrant.
+        """Choose one category for each item, as specific as the probabilities warrant.
 
-        The walk starts at the roots. Among siblings the most probable one is the
-        prediction. It is refined into its children when that keeps the distribution
-        simple: with h the impurity of its siblings and its children, and h_worst the
-        same if its probability were spread evenly over its children, when
-        ``1 - h / (h_worst + 1e-30) > thresh``. A single child is always refined into.
+        The decision descends from the roots and selects the most probable sibling on each level. Let h be
+        the impurity after the selected category is replaced among its siblings by its children, and h_worst
+        the impurity if its probability were spread evenly over its children. The decision continues with
+        the children if ``1 - h / (h_worst + 1e-30) > thresh``. It always continues to an only child.
 
         Args:
-            class_probs: probabilities, as :meth:`hierarchical_softmax` gives; any number of axes.
+            class_probs: the result of :meth:`hierarchical_softmax`, with any number of axes.
             dim: axis of the categories.
             thresh: higher values stop nearer to the roots.
             criterion: ``'gini'`` or ``'entropy'`` impurity, or ``'prob'`` to continue to the best
                 child while its probability is above ``thresh``.
-            ignore_class_idxs: categories that do not exist for this decision, nor do their descendants.
-            always_refine_idxs: categories that are never the answer while they have children.
+            ignore_class_idxs: categories that are never selected, nor are their descendants.
+            always_refine_idxs: categories that are not selected if they have children.
 
         Returns:
             The chosen indexes as int64, and their probabilities in the type of
-            ``class_probs``. Both are flat: one entry per item, in C order.
+            ``class_probs``. Both are flat: one value for each item, in C order.
 
         Raises:
             ArgumentError: if there are no categories, all roots are ignored, an index is out
@@ -339,7 +338,7 @@ class Mixin_CategoryTree_Torch:
         ignored = _checked_indexes("ignore_class_idxs", ignore_class_idxs, len(self.idx_to_node))
         always = _checked_indexes("always_refine_idxs", always_refine_idxs, len(self.idx_to_node))
         if not self.idx_to_node:
-            raise ArgumentError("the tree has 0 categories; expected one at least to choose: add them first")
+            raise ArgumentError("the tree has 0 categories; expected at least one; add categories first")
         rows = probs.reshape(-1, probs.shape[-1])
         chosen = walk_down(ops.to_numpy(rows), tree, rule, ignored, always)
         return chosen, ops.take_per_row(rows, chosen)
@@ -367,7 +366,7 @@ class Mixin_CategoryTree_Torch:
         return self.hierarchical_nll_loss(class_logprobs, targets)
 
     def _enter(self, data: Array, dim: int, floating: bool = True) -> tuple[Any, Array, Hierarchy]:
-        """Return the operations for the data, the data with the categories last, and the tree."""
+        """Return the array operations for the data, the data with the categories last, and the tree."""
         tree = self._hierarchy()
         data = as_array(data)
         ops = ops_for(data)
@@ -392,13 +391,14 @@ class Mixin_CategoryTree_Torch:
         return self.decision(class_probs, dim, thresh, "prob")
 
     def _demo_probs(self, num: int = 5, rng: Any = 0, nonrandom: int = 3, hackargmax: bool = True) -> Array:
-        """Return a (num, C) float32 tensor of probabilities for tests; the first rows grow more certain.
+        """Return a (num, C) float32 tensor of probabilities for tests; the first rows are not random.
 
         Args:
             num: number of rows.
             rng: seed or random state.
-            nonrandom: number of rows that are not random: one even, the others preferring a longest path.
-            hackargmax: kept for old programs, without effect.
+            nonrandom: number of rows that are not random. The first is uniform, and the others prefer a
+                longest path with increasing certainty.
+            hackargmax: ignored; accepted for compatibility.
         """
         tree = self._hierarchy()
         energy = ensure_rng(rng).rand(num, len(self.idx_to_node)).astype(np.float32)
@@ -409,7 +409,7 @@ class Mixin_CategoryTree_Torch:
         return self.hierarchical_softmax(torch.from_numpy(energy), dim=1)
 
     def _hierarchy(self) -> Hierarchy:
-        """Return the groups of siblings of the graph as it is now, edits in place included."""
+        """Return the groups of siblings of the current graph, including edits in place."""
         if self.graph.nodes.keys() != self.node_to_idx.keys():
             self._build_index()
         edges = tuple(self.graph.edges)
@@ -421,7 +421,7 @@ class Mixin_CategoryTree_Torch:
         return cached
 
     def _build_index(self) -> None:
-        """Make the lookup tables again; the class that holds the graph does this."""
+        """Rebuild the lookup tables; the class with the graph implements this."""
         raise NotImplementedError(f"{type(self).__name__} does not define how its categories are indexed")
 
 
@@ -429,20 +429,21 @@ class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):  # type: igno
     """
     Categories that exclude each other, or form a hierarchy.
 
-    A :class:`kwcoco.CategoryTree` with the arithmetic of hierarchical
+    This is a :class:`kwcoco.CategoryTree` with the computations of hierarchical
     classification. An edge of the graph points from a category to a more
     specific one.
 
-    The graph may be edited in place: the functions that compute notice it; call
-    ``_build_index()`` when the lookup tables must follow at once.
+    The graph may be edited in place. Computations use the edited graph; call
+    ``_build_index()`` to update the lookup tables.
 
     Args:
         graph (nx.DiGraph): the hierarchy; by default there are no categories.
         checks (bool): whether to check that the graph is a forest.
 
     Raises:
-        ArgumentTypeError: if ``graph`` is no graph.
-        ArgumentError: if it is no directed graph without cycles, or no forest.
+        ArgumentTypeError: if ``graph`` is not a graph.
+        ArgumentError: if it is not a forest: a directed graph without cycles, with at most one parent per
+            node.
 
     Example:
         >>> tree = CategoryTree.coerce(["cat", "dog"])
@@ -463,18 +464,18 @@ class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):  # type: igno
 
     @classmethod
     def coerce(cls: type[Tree], data: Any, **kw: Any) -> Tree:
-        """Return a tree made of whatever describes one.
+        """Return a tree from one of several descriptions.
 
         Args:
-            data: a number of categories, a list of names, a list of COCO categories, what
-                ``__json__`` gave, a directed graph, or a tree.
-            **kw: for the constructor that fits, such as ``bg_hack`` for names.
+            data: a number of categories, a list of names, a list of COCO categories, a result of
+                ``__json__``, a directed graph, or a tree.
+            **kw: arguments of the constructor for this kind of data, such as ``bg_hack`` for names.
 
         Returns:
-            The tree; ``data`` itself when it is one already.
+            The tree; ``data`` itself if it is already one.
 
         Raises:
-            TypeError: if the data describes no tree.
+            TypeError: if the data does not describe a tree.
             ValueError: if ``kw`` is given with a tree.
 
         Example:
@@ -482,7 +483,7 @@ class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):  # type: igno
             ['class_1', 'class_2']
         """
         if isinstance(data, KWCOCO_CategoryTree) and not isinstance(data, cls) and not kw:
-            # Ids and indexes stay, even where the graph lists its nodes in another order.
+            # Keep ids and indexes, even if the graph lists its nodes in another order.
             self = cls(_in_order(data.graph, data.idx_to_node))
             if data.node_to_id.keys() == self.node_to_id.keys():
                 self.id_to_node = {_as_id(cid): node for cid, node in data.id_to_node.items()}
@@ -503,20 +504,20 @@ class CategoryTree(KWCOCO_CategoryTree, Mixin_CategoryTree_Torch):  # type: igno
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = {key: value for key, value in state.items() if key not in _MEMOS}
-        # JSON has text for keys; a category id is a whole number again.
+        # JSON stores keys as text, so convert category ids back to integers.
         state["id_to_node"] = {_as_id(cid): node for cid, node in state["id_to_node"].items()}
         super().__setstate__(state)
         self.graph = _in_order(self.graph, self.idx_to_node)
 
 
-#: Where kwcoco keeps, on the tree, what it has computed once; none of it is state.
+#: Attributes in which kwcoco caches computed values on the tree; they are not part of its state.
 _MEMOS = frozenset(
     {"_id_to_idx", "_idx_to_id", "idx_pairwise_distance", "idx_to_ancestor_idxs", "idx_to_descendants_idxs"}
 )
 
 
 def _in_order(graph: nx.DiGraph, nodes: Sequence[Any]) -> nx.DiGraph:
-    """Return the graph with its nodes in the given order; the graph itself if they already are."""
+    """Return the graph with its nodes in the given order; the same graph if they already are in order."""
     if list(graph.nodes) == list(nodes):
         return graph
     ordered = graph.__class__()
@@ -527,12 +528,12 @@ def _in_order(graph: nx.DiGraph, nodes: Sequence[Any]) -> nx.DiGraph:
 
 
 def _as_id(cid: Any) -> Any:
-    """Return a category id as JSON could not keep it."""
+    """Convert a category id, which JSON stores as text, back to its type."""
     return int(cid) if isinstance(cid, str) and cid.lstrip("-").isdigit() else cid
 
 
 def _chained(ops: Any, groups: Sequence[Array], tree: Hierarchy) -> Array:
-    """Return (..., C) log P(node) for the log P(node | parent) of each group of siblings."""
+    """Return (..., C) log P(node) from the log P(node | parent) of each group of siblings."""
     parts: list[Array] = []
     for part, parent in zip(groups, tree.parents, strict=True):
         if parent >= 0:
@@ -543,7 +544,7 @@ def _chained(ops: Any, groups: Sequence[Array], tree: Hierarchy) -> Array:
 
 
 def _refine_rule(criterion: str, thresh: Any) -> RefineRule:
-    """Return the rule of that name.
+    """Return the rule for a criterion.
 
     Raises:
         ArgumentError: if the threshold is not a number.
@@ -568,7 +569,7 @@ def _checked_indexes(name: str, idxs: Iterable[int] | None, total: int) -> froze
     Raises:
         OutOfRangeError: if one of them is not the index of a category.
     """
-    # Sets have no array form, and a single index no iterator.
+    # Sets cannot be converted to arrays directly, and a single index cannot be iterated over.
     listed = [] if idxs is None else [idxs] if isinstance(idxs, (int, np.integer)) else list(idxs)
     foreign = [idx for idx in listed if not isinstance(idx, (int, np.integer)) or not 0 <= idx < total]
     if foreign:

@@ -1,5 +1,5 @@
 """
-The old place of the dataset, which lives in kwcoco now: :class:`kwcoco.CocoDataset`.
+The old module of the dataset, which is now in kwcoco: :class:`kwcoco.CocoDataset`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["CocoDataset"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the dataset when it is asked for."""
+    """Import the class when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return load_moved(f"{__name__}.{name}", f"kwcoco.{name}")

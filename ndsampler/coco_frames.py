@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
     from ndsampler.types import BackendChoice, CacheErrorMode, HashidMode, PathLike, TrustMode
 
-#: The most pixels that a side of an image may have, as no format allows more.
+#: Maximum side of an image in pixels; no format allows more.
 MAX_SIDE = 2**32
 
-#: Largest number of layouts to keep. Above it, all are dropped and built again on demand.
+#: Maximum number of cached layouts. Beyond it, all are dropped, and they are built again when needed.
 MAX_LAYOUTS = 20_000
 
 
@@ -54,8 +54,8 @@ class CocoFrames(Frames, DatasetHash):
         backend: None, ``'npy'``, ``'cog'``, ``'auto'`` or a dictionary: see :class:`ndsampler.Frames`.
         on_cache_error: ``'raise'``, or ``'bypass'`` to continue without a cache: see
             :class:`ndsampler.Frames`.
-        trust: ``'warn'``, or ``'strict'`` to refuse entries of other users: see :class:`ndsampler.Frames`.
-        images: folder that relative file names start from; by default the folder of the dataset,
+        trust: ``'warn'``, or ``'strict'`` to reject entries of other users: see :class:`ndsampler.Frames`.
+        images: folder to which file names are relative; by default the folder of the dataset,
             ``dset.bundle_dpath``.
 
     Raises:
@@ -95,15 +95,15 @@ class CocoFrames(Frames, DatasetHash):
 
     @property
     def folder(self) -> str:
-        """The folder that relative file names start from."""
+        """The folder to which file names are relative."""
         return os.fspath(self.dset.bundle_dpath) if self._images is None else self._images
 
     def layout(self, image_id: Any) -> FrameLayout:
-        """Return the files that an image is made of.
+        """Return the files of an image, with their channels and transforms.
 
         Raises:
             UnknownIdError: if there is no such image.
-            SourceError: if the dataset names no file for it, or its entry cannot be understood.
+            SourceError: if the dataset names no file for it, or its dictionary is malformed.
         """
         imgs = self.dset.imgs
         try:
@@ -158,7 +158,7 @@ class CocoFrames(Frames, DatasetHash):
 
     @fork_safe
     def video_dims(self, vidid: Any, image_id: Any) -> tuple[int, int]:
-        """Return (height, width) of the space that frames are aligned in.
+        """Return (height, width) of the space in which frames are aligned.
 
         Args:
             vidid: id of the video, or None.
@@ -211,12 +211,12 @@ class CocoFrames(Frames, DatasetHash):
 
 
 def _not_understood(image_id: Any, error: Exception) -> SourceError:
-    """Return the error for an image whose entry in the dataset is malformed."""
-    return SourceError(f"the dataset's entry of image {image_id} cannot be understood: {error}")
+    """Return the error for an image whose dictionary in the dataset is malformed."""
+    return SourceError(f"the dictionary of image {image_id} in the dataset is malformed: {error}")
 
 
 def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
-    """Return the values that a layout depends on, by which edits of the dataset are noticed."""
+    """Return the values that a layout depends on, to detect edits of the dataset."""
     parts = list_parts(img)
     warp = img.get("warp_img_to_vid")
     mark = None if warp is None else _warp_mark(warp)
@@ -224,7 +224,7 @@ def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:
 
 
 def _asset_marks(obj: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the values of a file's entry that its asset depends on."""
+    """Return the values in the dictionary of a file that its asset depends on."""
     get = obj.get
     warp = get("warp_aux_to_img")
     mark = None if warp is None else _warp_mark(warp)
@@ -238,19 +238,19 @@ def _warp_mark(warp: Any) -> str:
 
 @fork_safe
 def build_layout(image_id: Any, img: dict[str, Any], folder: str) -> FrameLayout:
-    """Return the files that an image's entry in a dataset names.
+    """Return the files that the dictionary of an image names.
 
     Args:
         image_id: image id.
-        img: the entry; other files lie under ``auxiliary`` and ``assets``.
-        folder: the folder that relative file names start from.
+        img: the dictionary; further files are listed under ``auxiliary`` and ``assets``.
+        folder: the folder to which file names are relative.
 
     Returns:
         The layout: the image's own file first, then those under ``auxiliary``, then those under ``assets``,
         as ``kwcoco.CocoImage.iter_assets`` lists them.
 
     Raises:
-        SourceError: if no file is named at all.
+        SourceError: if it names no file.
 
     Example:
         >>> img = {'file_name': 'a.png', 'width': 8, 'height': 6}
@@ -280,7 +280,7 @@ def _build_asset(obj: dict[str, Any], folder: str) -> Asset:
 
 
 def _stated_dims(obj: dict[str, Any]) -> tuple[int, int] | None:
-    """Return the (height, width) that an entry of a dataset states, or None."""
+    """Return the (height, width) that a dictionary of a dataset states, or None."""
     width, height = obj.get("width"), obj.get("height")
     if width is None or height is None:
         return None

@@ -2,7 +2,7 @@
 Pools of targets: positives around annotations, negatives away from them.
 
 Everything is computed from the columns of :mod:`ndsampler.dataset.annot_table`. They are built when they are
-first needed, and again when an edit of the dataset is noticed (:mod:`ndsampler.dataset.derived`).
+first needed, and again after an edit of the dataset is detected (:mod:`ndsampler.dataset.derived`).
 """
 
 from __future__ import annotations
@@ -81,22 +81,22 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     """
     The pools of positive and negative targets of a dataset.
 
-    The positives come first, then the negatives. Without :meth:`preselect` the pool is all positives.
+    The positives come first, then the negatives. Without :meth:`preselect` the pool contains all positives.
 
-    Edits that change the size of the dataset or kwcoco's counters are noticed, and preselected pools are then
-    dropped. Call :meth:`refresh` after changing a box in place.
+    Edits that change the size of the dataset or kwcoco's counters are detected, and preselected pools are
+    then dropped. Call :meth:`refresh` after changing a box in place.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
         workdir: ignored; accepted for compatibility.
         verbose: whether to show a progress bar while the sizes of many images are read.
-        images: folder that relative file names of images start from; by default the folder of the dataset.
+        images: folder to which file names of images are relative; by default the folder of the dataset.
 
     Attributes:
         dset: the dataset.
-        workdir: as given.
-        verbose: as given.
-        BACKGROUND_CLASS_ID: id of the category named background, or 0: the category of negatives.
+        workdir: the argument ``workdir``.
+        verbose: the argument ``verbose``.
+        BACKGROUND_CLASS_ID: category id of negatives: that of the category ``background``, or 0.
         custom_preselect_positives: None, or a function that chooses the positives for :meth:`preselect`. It
             gets the regions, ``window_dims`` and ``rng=``, and returns rows of :attr:`targets`.
 
@@ -141,7 +141,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         """
         before = self._derived
         if before.values.keys() & {"positives", "negatives"}:
-            logger.warning("the dataset was read anew, which drops the preselected targets; preselect again")
+            logger.warning("the dataset was read again, which drops the preselected targets; preselect again")
         self._hashid = None
         self._hashid_parts = None
         self.BACKGROUND_CLASS_ID = background_id(self.dset)
@@ -149,7 +149,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
     @fork_safe
     def present(self) -> Derived:
-        """Return what is known of the present state of the dataset: the same object until an edit."""
+        """Return the values of the current state of the dataset."""
         derived = self._derived
         if dataset_state(self.dset) != derived.state:
             self.refresh()
@@ -169,7 +169,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
     @property
     def _targets(self) -> kwarray.DataFrameArray | None:
-        """The table of targets that a program has set, else the one that was made; None before."""
+        """The table of targets that a program has set, else the one that was computed; None before that."""
         return self._derived.values.get("targets") if self._own_targets is None else self._own_targets
 
     @_targets.setter
@@ -179,7 +179,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
 
     @property
     def _isect_index(self) -> FrameIntersectionIndex | None:
-        """The index that a program has set, else the one that was made; None before."""
+        """The index that a program has set, else the one that was computed; None before that."""
         return self._derived.values.get("index") if self._own_index is None else self._own_index
 
     @_isect_index.setter
@@ -240,7 +240,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     @property
     @fork_safe
     def isect_index(self) -> FrameIntersectionIndex:
-        """The spatial index of all annotations; a few milliseconds to make, so never stored on disk."""
+        """The spatial index of all annotations. It is built in milliseconds, so it is not stored on disk."""
         return self._index_of(self.present())
 
     @fork_safe
@@ -248,9 +248,9 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         """Return the spatial index of one state of the dataset; None if the dataset was edited since then.
 
         Args:
-            present: what :meth:`present` returned.
-            aid: id of an annotation. A box of it that was changed in place is an edit, too; the dataset is
-                then read again. Any value that is not an id is ignored.
+            present: the result of :meth:`present`.
+            aid: id of an annotation. If its box was changed in place, this is an edit too, and the dataset is
+                read again. Values that are not ids are ignored.
         """
         dset = self.dset
         index = self._index_of(present)
@@ -275,9 +275,9 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     @property
     @fork_safe
     def targets(self) -> kwarray.DataFrameArray:
-        """Every annotation with a box as a positive target, one row each, in the order of the dataset.
+        """Positive targets: one row for each annotation with a box, in the order of the dataset.
 
-        The log says how many annotations with geometry are left out because they state no box.
+        Annotations with geometry but without a box are left out, and their number is logged.
 
         Raises:
             SourceError: if the dataset does not state the size of an image with annotations, and its file
@@ -298,7 +298,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         if table.n_unboxed != self._n_left_out:
             self._n_left_out = table.n_unboxed
             logger.warning(
-                "%d annotations have geometry but no bbox, and are no targets; windows show them, and "
+                "%d annotations have geometry but no bbox, and are not targets; samples list them, and "
                 "negatives avoid them",
                 self._n_left_out,
             )
@@ -307,9 +307,9 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     @property
     @fork_safe
     def neg_anchors(self) -> NDArray[np.float64]:
-        """(A, 2) widths and heights that negatives take after: those of at most 1000 targets.
+        """(A, 2) widths and heights from which the sizes of negatives are drawn.
 
-        They are shares of the smaller side of the image, in random order.
+        They are the sizes of up to 1000 targets as fractions of the smaller image side, in random order.
         """
         return self.present().get("anchors", lambda: relative_sizes(self.targets))
 
@@ -341,7 +341,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         """Return the name of a category.
 
         Args:
-            class_id: its id.
+            class_id: id of the category.
 
         Raises:
             UnknownIdError: if the dataset has no such category.
@@ -357,7 +357,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         """Return the id of a category.
 
         Args:
-            class_name: its name.
+            class_name: name of the category.
 
         Raises:
             UnknownIdError: if the dataset has no such category.
@@ -389,8 +389,8 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             rng: seed or random state for the choice if ``index`` is None.
 
         Raises:
-            OutOfRangeError: if the pool is not that long.
-            MissingNegativePool: if it lies past the positives and no negatives were preselected.
+            OutOfRangeError: if the index is beyond the end of the pool.
+            MissingNegativePool: if the index is past the positives and no negatives were preselected.
             ArgumentTypeError: if the index is not a whole number.
             ArgumentError: if ``index`` is None and the pool is empty.
 
@@ -427,7 +427,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             The row of :attr:`targets` as a dictionary.
 
         Raises:
-            OutOfRangeError: if there are not that many positives.
+            OutOfRangeError: if the index is beyond the last positive.
             ArgumentTypeError: if the index is not a whole number.
             ArgumentError: if ``index`` is None and there are none.
 
@@ -450,7 +450,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     def _count_positives(self, present: Derived) -> int:
         """Return the number of positives in the pool."""
         chosen = present.values.get("positives")
-        # The targets, and sizes that they need, are made before a program starts workers.
+        # Build the targets, and read the sizes that they need, before a program starts workers.
         return len(self._all_targets(present)) if chosen is None else len(chosen)
 
     @fork_safe
@@ -458,13 +458,13 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         """Return a negative target.
 
         Args:
-            index: position among the preselected negatives. None returns the next one; after the last, as
-                many new ones are drawn. Without preselected negatives, None draws one. Worker processes draw
-                different negatives unless ``rng`` is given.
+            index: position among the preselected negatives. None returns the next one; after the last one, a
+                new batch of the same size is drawn. Without preselected negatives, None draws one. Worker
+                processes draw different negatives unless ``rng`` is given.
             rng: seed or random state for the draw if ``index`` is None.
 
         Raises:
-            OutOfRangeError: if there are not that many negatives.
+            OutOfRangeError: if the index is beyond the last negative.
             MissingNegativePool: if ``index`` is given and none were preselected.
             ArgumentError: if ``index`` is None and no negative can be found.
 
@@ -480,7 +480,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             return NegativePool(self._negative_source(None), 1, rng, exact=True)[0]
         if pool is None:
             raise MissingNegativePool(
-                f"negative {as_index(index, 'negatives')} is asked for, but there is no pool of negatives; "
+                f"negative {as_index(index, 'negatives')} was requested, but there is no pool of negatives; "
                 "make one with preselect(n_neg=...), or omit the index for a random negative"
             )
         return pool[index]
@@ -497,9 +497,9 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     ) -> tuple[int, int]:
         """Choose the positives and negatives that make up the pool.
 
-        If fewer positives are wanted than there are targets, they are chosen by coverage if ``window_dims``
-        is given (:func:`select_positive_regions`; any that are still missing are chosen at random), and at
-        random otherwise.
+        If fewer positives are requested than there are targets, and ``window_dims`` is given, they are
+        selected by coverage (:func:`select_positive_regions`), and missing ones are added at random.
+        Otherwise they are selected at random.
 
         Args:
             n_pos: number of positives; None for all.
@@ -561,12 +561,12 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
         window_overlap: float | Sequence[float] = 0,
         **kwargs: Unpack[GridArguments],
     ) -> SampleGrid:
-        """Return windows side by side that cover the whole dataset, as targets.
+        """Return targets of a grid of windows that covers the whole dataset.
 
         Args:
             task: ``'image_detection'`` or ``'video_detection'``.
             window_dims: (height, width) for images, (time, height, width) for videos; ``'full'`` for all.
-            window_overlap: fraction of a window that the next one repeats.
+            window_overlap: fraction of a window that overlaps with the next one.
             **kwargs: see :func:`new_image_sample_grid` or :func:`new_video_sample_grid`.
 
         Raises:
@@ -595,6 +595,6 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
     @property
     @fork_safe
     def hashid(self) -> str:
-        """Hexadecimal id of the present content of the dataset."""
+        """Hash id of the current content of the dataset, as hexadecimal text."""
         self.present()
         return super().hashid

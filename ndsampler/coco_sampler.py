@@ -61,14 +61,14 @@ if TYPE_CHECKING:
 class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showing, ub.NiceRepr):  # type: ignore[misc]
     """Samples windows with their annotations from the images of a kwcoco dataset.
 
-    :attr:`frames` reads regions of images, and :attr:`regions` holds the pools of positive and negative
+    :attr:`frames` reads regions of images, and :attr:`regions` contains the pools of positive and negative
     targets. :meth:`load_sample` loads any target; :meth:`load_positive`, :meth:`load_negative` and
-    :meth:`load_item` load those of the pools. Samplers can be pickled and forked, without their open files
-    and decoded images.
+    :meth:`load_item` load those of the pools. Samplers can be pickled and used after a fork; open files and
+    decoded images are not copied.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``; or the path of an MS-COCO or kwcoco
-            file, a dictionary of the same content, or a key of kwcoco's demo datasets.
+            file, a dictionary with the content of such a file, or a key of kwcoco's demo datasets.
         workdir: folder for converted images; by default a folder in the user's cache.
         autoinit: False leaves :attr:`frames` and :attr:`regions` None until :meth:`init` is called.
         backend: None reads the source files; ``'cog'`` and ``'npy'`` convert each image once: see
@@ -76,8 +76,8 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
         verbose: whether long operations show a progress bar.
         on_cache_error: ``'bypass'`` reads sources that cannot be converted, for example because the disk is
             full.
-        trust: ``'strict'`` refuses converted images of other users: see :class:`ndsampler.Frames`.
-        images: folder that relative file names start from; by default that of the dataset.
+        trust: ``'strict'`` rejects converted images of other users: see :class:`ndsampler.Frames`.
+        images: folder to which file names are relative; by default the folder of the dataset.
 
     Raises:
         BackendError: for an unknown backend, key or setting.
@@ -169,7 +169,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
 
         Raises:
             UnsupportedTaskError: if arguments are given with a sampler.
-            MissingSourceError, ArgumentError, ArgumentTypeError: as :class:`CocoSampler`.
+            MissingSourceError, ArgumentError, ArgumentTypeError: see :class:`CocoSampler`.
 
         Example:
             >>> sampler = CocoSampler.coerce('shapes8')
@@ -179,7 +179,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
         if isinstance(data, CocoSampler):
             if kwargs:
                 raise UnsupportedTaskError(
-                    f"{', '.join(sorted(kwargs))} cannot be changed on a finished sampler; "
+                    f"{', '.join(sorted(kwargs))} cannot be changed on an existing sampler; "
                     "make a new one with CocoSampler(sampler.dset, ...)"
                 )
             return data
@@ -192,7 +192,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
         return self.n_samples
 
     def _depends(self) -> dict[str, Any]:
-        """Return what determines the samples."""
+        """Return the values that determine the samples."""
         return {"regions_hashid": self.regions.hashid, "frames_hashid": self.frames.hashid}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
 
     @property
     def BACKGROUND_CLASS_ID(self) -> int:
-        """Id of the category named background, or 0 if there is none; None before :meth:`init`."""
+        """Id of the category ``background``, or 0 if there is none; None before :meth:`init`."""
         return None if self.regions is None else self.regions.BACKGROUND_CLASS_ID
 
     @property
@@ -218,13 +218,13 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
     @property
     @fork_safe
     def catgraph(self) -> CategoryTree:
-        """The same as :attr:`classes`, under its old name."""
+        """The old name of :attr:`classes`."""
         return self.classes
 
     @property
     @fork_safe
     def kp_classes(self) -> CategoryTree:
-        """The categories of keypoints; an empty tree when the dataset has none."""
+        """The categories of keypoints; an empty tree if the dataset has none."""
         return self._geometries.kp_classes
 
     @LazyAttribute
@@ -235,28 +235,28 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
     @property
     @fork_safe
     def n_positives(self) -> int:
-        """Targets in the positive pool."""
+        """Number of targets in the positive pool."""
         return self.regions.n_positives
 
     @property
     def n_annots(self) -> int:
-        """Annotations of the dataset."""
+        """Number of annotations of the dataset."""
         return self.regions.n_annots
 
     @property
     @fork_safe
     def n_samples(self) -> int:
-        """Targets in both pools."""
+        """Number of targets in both pools."""
         return self.regions.n_samples
 
     @property
     def n_images(self) -> int:
-        """Images of the dataset."""
+        """Number of images of the dataset."""
         return self.regions.n_images
 
     @property
     def n_categories(self) -> int:
-        """Categories of the dataset."""
+        """Number of categories of the dataset."""
         return self.regions.n_categories
 
     @property
@@ -312,14 +312,14 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
             neg_to_pos_ratio: number of negatives for each positive, instead of ``n_neg``.
             window_dims: (height, width) in pixels of the negatives, and of the windows that must cover the
                 positives. By default, negatives have the sizes of annotations.
-            rng: seed or random state of the choice.
-            verbose: whether to log how many were chosen.
+            rng: seed or random state for the selection.
+            verbose: whether to log the numbers of selected targets.
 
         Returns:
             The numbers of positives and negatives.
 
         Raises:
-            ArgumentError: for numbers or sizes that make no sense.
+            ArgumentError: for invalid numbers or sizes.
 
         Example:
             >>> CocoSampler.demo('shapes8').preselect(n_pos=2, n_neg=3, rng=0)
@@ -339,13 +339,14 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
 
         Args:
             task: ``'image_detection'`` or ``'video_detection'``.
-            window_dims: (height, width) in pixels, or (frames, height, width) of videos; ``'full'`` for all.
-            window_overlap: fraction of a window that the next one repeats, for all axes or for each.
+            window_dims: (height, width) in pixels, or (frames, height, width) of videos; ``'full'`` for the
+                whole image or video.
+            window_overlap: fraction of a window that overlaps with the next one, for all axes or for each.
             **kwargs: see :class:`ndsampler.types.GridArguments`.
 
         Raises:
             UnsupportedTaskError: for an unknown task.
-            ArgumentError: for a window or an overlap that makes no sense.
+            ArgumentError: for an invalid window or overlap.
         """
         return self.regions.new_sample_grid(task, window_dims, window_overlap, **kwargs)
 
@@ -355,8 +356,8 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
 
         Args:
             image_id: image id.
-            cache: True returns an object of the backend, which reads when it is sliced; False decodes the
-                whole image.
+            cache: True reads through the backend; for cog, the result reads pixels when it is sliced. False
+                decodes the whole image.
 
         Raises:
             UnknownIdError: if there is no such image.
@@ -369,7 +370,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
         return self.frames.load_image(image_id, cache=cache)
 
     def load_annotations(self, image_id: int) -> list[dict[str, Any]]:
-        """Return the annotations of an image as they are in the dataset.
+        """Return the dictionaries of the annotations of an image.
 
         Args:
             image_id: image id.
@@ -389,7 +390,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
     def load_image_with_annots(
         self, image_id: int, cache: bool = True
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Return an image's entry of the dataset with its pixels, and its annotations.
+        """Return the dictionary of an image with its pixels, and its annotations.
 
         Args:
             image_id: image id.
@@ -427,34 +428,34 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
         """Load the window that a target describes, with its annotations.
 
         Args:
-            target: what to sample; :class:`ndsampler.types.Target` lists every key. It names an image
-                (``gid``) or an annotation (``aid``), and a window: ``slices``, a center and size (``cx, cy,
-                width, height``, or ``window_dims``), or a ``bbox``; without one, the whole image. It may
-                state how to read: ``pad, padkw, channels, scale, interpolation, antialias, nodata, dtype,
-                as_xarray``.
+            target: description of the window; :class:`ndsampler.types.Target` lists all keys. It names an
+                image (``gid``) or an annotation (``aid``), and a window: ``slices``, a center and size (``cx,
+                cy, width, height``, or ``window_dims``), or a ``bbox``. Without a window, the whole image is
+                loaded. Reading options are ``pad, padkw, channels, scale, interpolation, antialias, nodata,
+                dtype, as_xarray``.
             with_annots: True for all annotations in the window, False for none, or some of ``'boxes'``,
                 ``'segmentation'`` and ``'keypoints'``, in a list or joined by ``+``. Ids, categories and
-                boxes come with any.
+                boxes are always included.
             annot_ids: ids of the annotations to load, instead of those in the window.
             visible_thresh: keep annotations only if more than this fraction of their box is in the window: 0
                 keeps all that touch it, and 1 keeps none.
-            **kwargs: deprecated arguments, which are keys of the target now. Each causes one warning. Unknown
+            **kwargs: deprecated arguments, which are now keys of the target. Each causes one warning. Unknown
                 arguments are ignored with a warning.
 
         Returns:
-            ``im``: (height, width, channels) pixels, which the caller may change; ``target``: the target with
-            the keys that were inferred; ``params``: how sample and image coordinates relate, for example
-            ``tf_rel_to_abs``; ``annots``: annotations in sample coordinates; ``classes``; ``kp_classes``; and
-            ``tr``, the same object as ``target``.
+            A dictionary with ``im``: (height, width, channels) pixels, which the caller may modify;
+            ``target``: the target with the inferred keys; ``params``: the transform to image coordinates
+            ``tf_rel_to_abs``, and others; ``annots``: annotations in sample coordinates; ``classes``;
+            ``kp_classes``; and ``tr``, the same object as ``target``.
 
         Raises:
             TargetError: if the target is incomplete or contradicts itself.
-            WindowError: a TargetError, if the window is malformed or absurdly large.
+            WindowError: if the window is malformed or too large for memory; this is a TargetError.
             UnknownIdError: if an id does not exist.
             UnknownChannelError: if the image lacks a channel.
             AnnotKindError: for an unknown kind of annotation.
             ArgumentError: if an annotation of the dataset is malformed; the message names it.
-            SourceError: if an image file is missing or damaged; the message names both.
+            SourceError: if an image file is missing or damaged; the message names the image and the file.
 
         Example:
             >>> self = CocoSampler.demo()
@@ -485,7 +486,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
         annot_ids: Iterable[int] | None = None,
         visible_thresh: float = 0.0,
     ) -> Annots:
-        """Return the annotations that a target would give, without reading any pixels.
+        """Return the annotations of a sample without reading pixels.
 
         Args:
             target: see :meth:`load_sample`.
@@ -494,10 +495,10 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
             visible_thresh: see :meth:`load_sample`.
 
         Returns:
-            What :meth:`load_sample` returns under ``annots``.
+            The key ``annots`` of the sample that :meth:`load_sample` returns.
 
         Raises:
-            TargetError: as :meth:`load_sample`.
+            TargetError: see :meth:`load_sample`.
 
         Example:
             >>> sampler = CocoSampler.demo('shapes8')
@@ -511,9 +512,9 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
 
     @fork_safe
     def load_target_annots(self, target: Target | Mapping[str, Any]) -> list[int]:
-        """Return the ids of the annotations that touch the window of a target, without reading any pixels.
+        """Return the ids of the annotations that touch the window of a target, without reading pixels.
 
-        The margins that ``pad`` adds are left out. :meth:`load_annots` returns the annotations themselves.
+        The margins that ``pad`` adds are ignored. :meth:`load_annots` returns the annotations themselves.
 
         Args:
             target: see :meth:`load_sample`; usually ``gids`` and a ``space_slice``.
@@ -539,7 +540,7 @@ class CocoSampler(PoolLoading, BatchLoading, AbstractSampler, DatasetHash, Showi
         return result
 
     def _load_slice(self, target_: dict[str, Any]) -> Sample:
-        """Load the window of a target without annotations. Earlier releases had this name."""
+        """Load the window of a target without annotations; kept for programs that call it by this name."""
         return self.load_sample(target_, with_annots=False)
 
     _load_slice_2d = _load_slice_3d = _load_slice

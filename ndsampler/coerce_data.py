@@ -1,7 +1,7 @@
 """
-Makes training, validation and test datasets from a configuration, for programs of earlier releases.
+Making training, validation and test datasets from a configuration, for programs of earlier releases.
 
-New programs make them directly: :meth:`kwcoco.CocoDataset.coerce` takes a path or the key of a demo
+New programs use kwcoco directly: :meth:`kwcoco.CocoDataset.coerce` opens a path or the key of a demo
 dataset, and :meth:`kwcoco.CocoDataset.subset` returns a part of a dataset.
 """
 
@@ -32,25 +32,25 @@ TAGS = ("train", "vali", "test")
 
 
 def coerce_datasets(config: Any, build_hashid: bool = False, verbose: int = 1) -> dict[str, Any]:
-    """Return the datasets that a configuration names, or split the single one that it names.
+    """Return the datasets that a configuration names, or split the only dataset that it names.
 
     Args:
-        config: a dictionary, or anything with ``get``. The keys ``train_dataset``, ``vali_dataset`` and
-            ``test_dataset`` name one dataset each; without any of them, ``datasets`` names one to split.
-            Each value is a dataset, the path of a file (with or without the prefix ``path:``), or
-            ``special:KEY`` for a key of :meth:`kwcoco.CocoDataset.demo`. A split holds out a fraction of
-            1 / ``split_factor`` (default 3) for testing, and the same fraction of the rest for
-            validation; ``no_test`` adds the test part to the training part.
+        config: a dictionary, or an object with ``get``. The keys ``train_dataset``, ``vali_dataset`` and
+            ``test_dataset`` name one dataset each. If there are none, ``datasets`` names one dataset to
+            split. Each value is a dataset, the path of a file (with or without the prefix ``path:``), or
+            ``special:KEY`` for a key of :meth:`kwcoco.CocoDataset.demo`. A split holds out a fraction of 1 /
+            ``split_factor`` (default 3) for testing, and the same fraction of the rest for validation;
+            ``no_test`` adds the test part to the training part.
         build_hashid: whether to compute the ``hashid`` of each dataset.
-        verbose: whether to log what was found.
+        verbose: whether to log the datasets.
 
     Returns:
-        Whichever of ``train``, ``vali`` and ``test`` there are. The parts of a split share no image,
-        have about the same share of each category, and leave out images without annotations.
+        A dictionary with those of the keys ``train``, ``vali`` and ``test`` that exist. The parts of a split
+        share no image, have similar proportions of each category, and leave out images without annotations.
 
     Raises:
         UnknownOptionError: for a name that is neither a file nor a key.
-        ArgumentTypeError: for a value that cannot be understood as a dataset.
+        ArgumentTypeError: for a value that does not describe a dataset.
         ArgumentError: if there are too few images to split.
         MissingDependencyError: if a dataset is to be split and scikit-learn is not installed.
 
@@ -145,6 +145,6 @@ def _split_train_vali_test(coco_dset: kwcoco.CocoDataset, factor: int = 3) -> di
 
 
 def _hold_out(gids: NDArray[np.int64], cids: NDArray[np.int64], factor: int) -> Any:
-    """Return the rows to keep and the rows to hold out; rows of one image stay together."""
+    """Return the rows to keep and the rows to hold out; rows of an image stay together."""
     folds = StratifiedGroupKFold(n_splits=factor, shuffle=True, random_state=0)
     return next(folds.split(gids, cids, groups=gids))

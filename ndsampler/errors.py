@@ -1,33 +1,33 @@
 """
-All errors that this library raises on purpose.
+All exceptions of this library.
 
 Each derives from :class:`NDSamplerError` and from the builtin error that a caller would catch, so existing
 ``except ValueError`` clauses keep working::
 
     NDSamplerError
     ├── ArgumentError             ValueError       a bad argument of a public call
-    │   └── OutOfRangeError       IndexError       ... a position or an axis that does not exist
+    │   └── OutOfRangeError       IndexError       an index or an axis that does not exist
     ├── ArgumentTypeError         TypeError        an argument of an unsupported type
     ├── TargetError               ValueError       a target that cannot be sampled
-    │   └── WindowError                            ... because of its window
-    ├── UnknownIdError            KeyError         an image, annotation, video or category id
-    │   └── UnknownTargetError    ValueError       ... that a target names: also a TargetError
+    │   └── WindowError                            a target with an invalid window
+    ├── UnknownIdError            KeyError         an unknown image, annotation, video or category id
+    │   └── UnknownTargetError    ValueError       an unknown id in a target; also a TargetError
     ├── UnknownChannelError       KeyError         a channel that an image does not have
     ├── UnknownOptionError        KeyError         a name that is not among the options
-    ├── BackendError              ValueError       an unknown backend or setting of one
+    ├── BackendError              ValueError       an unknown backend, or a wrong setting of a backend
     ├── AnnotKindError            AssertionError   an unknown kind in ``with_annots``
     ├── OverlapError              AssertionError   windows of two splits share pixels
     ├── MissingNegativePool       AssertionError   no negatives were preselected; also an IndexError
     ├── SourceError               OSError          an image file that cannot be read
     │   ├── MissingSourceError    FileNotFoundError
-    │   └── DatasetMismatchError                   its size or bands are not those that the dataset states
+    │   └── DatasetMismatchError                   its size or bands differ from those in the dataset
     ├── CacheError                OSError          a cache entry that cannot be made or read
     ├── MissingDependencyError    ImportError      a package that must be installed
     ├── UnsupportedTaskError      NotImplementedError  a task or an operation that is not supported
     └── WorkerError               RuntimeError     a worker process of a loader that has ended
 
-Many messages contain names of files, categories and channels, which come from the dataset. Characters that
-could control a terminal are escaped when a message is shown; ``error.args`` has the original text.
+Many messages contain names of files, categories and channels from the dataset. When a message is shown,
+characters that could control a terminal are escaped; ``error.args`` has the original text.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ __all__ = [
 ]
 
 
-#: Characters that file names contain in some languages, although Python does not call them printable.
+#: Characters that occur in file names in some languages although Python does not consider them printable.
 JOINERS = "\u200c\u200d"
 
 
 def escape_controls(text: str, keep: str = "\n\t") -> str:
-    r"""Return text without characters that could control a terminal or reorder what it shows.
+    r"""Return text with escaped characters where they could control a terminal or reorder displayed text.
 
     Args:
         text: any text.
-        keep: control characters that stay.
+        keep: control characters that are not escaped.
 
     Example:
         >>> escape_controls('a\x1b[2J.png'), escape_controls('Größe \u3000 图.png') == 'Größe \u3000 图.png'
@@ -85,10 +85,10 @@ def _is_harmless(char: str) -> bool:
 
 
 def escape_causes(error: BaseException) -> None:
-    """Escape the messages of the causes of an error, which a traceback shows too.
+    """Escape the messages of an error's causes, because a traceback shows them too.
 
     Args:
-        error: an error that was raised because another library failed.
+        error: an error that was raised because of an error of another library.
     """
     cause = error.__cause__ or error.__context__
     if cause is None:
@@ -97,13 +97,13 @@ def escape_causes(error: BaseException) -> None:
     if escaped != cause.args:
         try:
             cause.args = escaped
-        except AttributeError:  # an error of GDAL, which rasterio repeats in its own
+        except AttributeError:  # a GDAL error, whose message the rasterio error repeats
             error.__cause__ = error.__context__ = None
     escape_causes(cause)
 
 
 class NDSamplerError(Exception):
-    """Base of every error that this library raises on purpose."""
+    """Base class of all errors that this library raises on purpose."""
 
     def __str__(self) -> str:
         # KeyError.__str__ would return the repr of the message, with escaped newlines.
@@ -111,7 +111,7 @@ class NDSamplerError(Exception):
 
 
 class ArgumentError(NDSamplerError, ValueError):
-    """An argument of a public call has a value that cannot be used."""
+    """An argument of a public call has an invalid value."""
 
 
 class OutOfRangeError(IndexError, ArgumentError):
@@ -127,11 +127,11 @@ class TargetError(NDSamplerError, ValueError):
 
 
 class WindowError(TargetError):
-    """The window of a target, or a region, is malformed or absurdly large."""
+    """The window of a target, or a region, is malformed or too large for memory."""
 
 
 class UnknownIdError(NDSamplerError, KeyError):
-    """The dataset has no image, annotation, video or category of that id."""
+    """The dataset has no image, annotation, video or category with the given id."""
 
 
 class UnknownTargetError(UnknownIdError, TargetError):
@@ -139,7 +139,7 @@ class UnknownTargetError(UnknownIdError, TargetError):
 
 
 class UnknownChannelError(NDSamplerError, KeyError):
-    """The image has no channel of that name."""
+    """The image has no channel with the given name."""
 
 
 class UnknownOptionError(NDSamplerError, KeyError):
@@ -147,15 +147,15 @@ class UnknownOptionError(NDSamplerError, KeyError):
 
 
 class BackendError(NDSamplerError, ValueError):
-    """A backend, or a setting of one, is unknown or out of range."""
+    """A backend is unknown, or a setting of a backend is unknown or out of range."""
 
 
 class AnnotKindError(NDSamplerError, AssertionError):
-    """``with_annots`` asks for a kind of annotation that does not exist."""
+    """``with_annots`` requests a kind of annotation that does not exist."""
 
 
 class MissingNegativePool(NDSamplerError, AssertionError, IndexError):
-    """A negative was asked for by index before any were preselected."""
+    """A negative was requested by index before negatives were preselected."""
 
 
 class OverlapError(NDSamplerError, AssertionError):
@@ -171,7 +171,7 @@ class MissingSourceError(SourceError, FileNotFoundError):
 
 
 class DatasetMismatchError(SourceError):
-    """An image file is intact, but its size or its bands differ from what the dataset states."""
+    """An image file is intact, but its size or its bands differ from those in the dataset."""
 
 
 class CacheError(NDSamplerError, OSError):
@@ -183,7 +183,7 @@ class MissingDependencyError(NDSamplerError, ImportError):
 
 
 class UnsupportedTaskError(NDSamplerError, NotImplementedError):
-    """There is no sampling task of that name, or the operation is not possible for this object."""
+    """There is no sampling task with the given name, or the object does not support the operation."""
 
 
 class WorkerError(NDSamplerError, RuntimeError):

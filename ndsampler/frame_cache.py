@@ -1,5 +1,5 @@
 """
-The old place of the frame cache: see :mod:`ndsampler.cache.frame_cache`.
+The old module of the frame cache: see :mod:`ndsampler.cache.frame_cache`.
 """
 
 from __future__ import annotations
@@ -9,5 +9,5 @@ from ndsampler.errors import CacheError
 
 __all__ = ["CorruptCOG", "FrameCache"]
 
-#: What programs catch for an entry that is damaged.
+#: The old name of the error for a damaged entry.
 CorruptCOG = CacheError

@@ -1,12 +1,11 @@
 """
-Which annotations touch a box.
+A spatial index that finds the annotations that touch a box.
 
-Every image has its own index. Up to a few thousand boxes it is the columns themselves, which are compared
-with the query at once, as fast as any tree; above that, and from about a thousand boxes for many queries at
-once, a tree is built the first time the image is asked about (:mod:`ndsampler.dataset.box_tree`).
-``USE_RTREE=1`` in the environment, when an index is made, takes rtree for every image instead.
+In images with up to a few thousand boxes, all boxes are compared with the query, which is as fast as a tree.
+Other images, and images with a thousand boxes if there are many queries at once, get a tree when they are
+first queried (:mod:`ndsampler.dataset.box_tree`). ``USE_RTREE=1`` in the environment uses rtree instead.
 
-Edges count: a box that only touches the query overlaps it.
+Boxes include their edges: a box that only touches the query overlaps it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import numpy as np
 import ubelt as ub
 
 from ndsampler.dataset.annot_table import AnnotTable
-from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, ltrb_array, rtree_asked, touching
+from ndsampler.dataset.box_tree import NO_ROWS, BoxTree, compared_pairs, ltrb_array, rtree_requested, touching
 from ndsampler.dataset.columns import as_ids
 from ndsampler.errors import ArgumentError, UnknownIdError
 from ndsampler.pools.arguments import check_fraction
@@ -40,22 +39,22 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameIntersectionIndex", "ImageView", "ltrb_array"]
 
-#: Boxes in one image from which a tree answers faster than comparing all of them.
+#: Number of boxes in an image from which a tree is faster than comparing all boxes.
 _TREE_FROM = 4000
 
-#: The same for at least :data:`_MANY_QUERIES` queries at once, which repay the time that a tree takes.
+#: The same for at least :data:`_MANY_QUERIES` queries at once, for which building a tree pays off earlier.
 _TREE_FROM_FOR_MANY, _MANY_QUERIES = 1000, 200
 
-#: Boxes that the trees kept at one time may hold together, about 200 bytes each.
+#: Maximum number of boxes in all cached trees together; a box takes about 200 bytes.
 _TREES_HOLD = 500_000
 
 
 class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
     """
-    Finds the annotations that touch a box, and boxes that touch none.
+    A spatial index of the annotations of a dataset.
 
-    Made by :meth:`from_coco`. It holds the columns of the dataset as they were then,
-    pickles as arrays, and builds the index of an image when that image is first asked about.
+    It finds the annotations that touch a box, and random boxes that touch none. :meth:`from_coco` makes it.
+    It is pickled as arrays, and the tree of an image is built when the image is first queried.
 
     Attributes:
         table: the annotations as columns; None before :meth:`from_coco`.
@@ -95,7 +94,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
         Args:
             dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
-            verbose: kept for old programs; the index is built too fast for a progress bar.
+            verbose: ignored; accepted for compatibility.
 
         Example:
             >>> import kwcoco
@@ -107,10 +106,10 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
     @classmethod
     def from_table(cls, table: AnnotTable) -> FrameIntersectionIndex:
-        """Return an index of annotations that are columns already.
+        """Return an index of annotations that are available as columns.
 
         Args:
-            table: the annotations; kept, not copied.
+            table: the annotations; they are not copied.
 
         Example:
             >>> import kwcoco
@@ -128,8 +127,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         """Return an index of a demo dataset.
 
         Args:
-            *args: as for ``kwcoco.CocoDataset.demo``.
-            **kwargs: as for ``kwcoco.CocoDataset.demo``.
+            *args: see ``kwcoco.CocoDataset.demo``.
+            **kwargs: see ``kwcoco.CocoDataset.demo``.
 
         Example:
             >>> FrameIntersectionIndex.demo("shapes3").all_gids
@@ -144,7 +143,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
     def _hold(self, table: AnnotTable) -> None:
         self.table = table
         self.all_gids = table.images.gids.tolist()
-        self._uses_rtree = rtree_asked()
+        self._uses_rtree = rtree_requested()
         self._tree_from = 1 if self._uses_rtree else _TREE_FROM
         self._tree_from_for_many = min(self._tree_from, _TREE_FROM_FOR_MANY)
 
@@ -158,13 +157,13 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         if self.table is None:
             raise ArgumentError(
                 "this index is empty; expected one that was built from a dataset; "
-                "make it by FrameIntersectionIndex.from_coco(dset)"
+                "make it with FrameIntersectionIndex.from_coco(dset)"
             )
         return self.table
 
     @LazyAttribute
     def _hot(self) -> tuple[Mapping[int, tuple[int, int]], NDArray[np.float64], NDArray[np.int64]]:
-        """What every query needs: the rows of each image, and the signed edges and ids of all annotations."""
+        """The rows of each image, and the signed edges and ids of all annotations, for fast access."""
         return self.columns.spans, self.columns.signed_edges, self.columns.aids
 
     @property
@@ -181,14 +180,14 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
     # --- queries --------------------------------------------------------
 
     def overlapping_rows(self, gid: int, ltrb: tuple[float, float, float, float]) -> NDArray[np.int64]:
-        """Return the rows of :attr:`table` whose boxes touch a box: the fast path.
+        """Return the rows of :attr:`table` whose boxes touch a box; this is the fastest query.
 
         Args:
             gid: an image id.
             ltrb: left, top, right and bottom in image pixels.
 
         Returns:
-            The rows, ascending, and so the annotation ids ascending as well.
+            The rows, ascending, so that the annotation ids are ascending too.
 
         Raises:
             UnknownIdError: if the dataset has no such image.
@@ -203,14 +202,14 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         return found + first
 
     def _find(self, gid: int, query: NDArray[np.float64]) -> tuple[int, int, NDArray[np.int64]]:
-        """Return the rows of an image, and which of them a box touches.
+        """Return the range of rows of an image, and the rows that a box touches.
 
         Args:
             gid: an image id.
             query: (4,) left, top, right and bottom in image pixels.
 
         Returns:
-            The first row, the row after the last, and the distances of the found rows from the first.
+            The first row, the row after the last, and the offsets of the found rows from the first.
         """
         spans, edges, _ = self._hot
         try:
@@ -224,12 +223,13 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
     def visible_aids(
         self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
     ) -> NDArray[np.int64]:
-        """Return the annotations of which a box shows more than a share.
+        """Return the ids of the annotations that are inside a box by more than a fraction.
 
         Args:
-            gid: an image id.
+            gid: image id.
             ltrb: left, top, right and bottom in image pixels.
-            visible_thresh: share of an annotation's box that must be exceeded; with 0 touching is enough.
+            visible_thresh: fraction of an annotation's box; more than this must be inside ``ltrb``. With 0,
+                boxes that only touch it are included.
 
         Returns:
             Annotation ids, ascending.
@@ -249,7 +249,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
     def visible_rows(
         self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
     ) -> NDArray[np.int64]:
-        """As :meth:`visible_aids`, but return the rows of the annotations in the table."""
+        """Return the same annotations as :meth:`visible_aids`, as rows of the table."""
         rows = self.overlapping_rows(gid, ltrb)
         if visible_thresh > 0 and len(rows):
             left, top, right, bottom = self.columns.ltrb.take(rows, axis=1)
@@ -263,18 +263,18 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
     def overlapping_pairs(
         self, gids: ArrayLike, boxes: kwimage.Boxes | NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return every pair of a query box and an annotation that touches it: many queries at once.
+        """Return all pairs of a query box and an annotation that touches it, for many queries at once.
 
         Args:
-            gids: (Q,) the image of each query, or one id for all.
-            boxes: Q boxes; an array is taken as (Q, 4) ltrb in image pixels.
+            gids: (Q,) image id of each query, or one id for all.
+            boxes: Q boxes; an array must be (Q, 4) left, top, right, bottom in image pixels.
 
         Returns:
             (P,) index of the query, ascending, and (P,) annotation id, ascending within a query.
 
         Raises:
             UnknownIdError: if the dataset lacks one of the images.
-            ArgumentError: if there are not as many images as boxes.
+            ArgumentError: if the numbers of images and boxes differ.
 
         Example:
             >>> self = FrameIntersectionIndex.demo("shapes8")
@@ -313,11 +313,11 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
     @fork_safe
     def overlapping_aids(self, gid: int, box: kwimage.Boxes) -> list[int]:
-        """Return the annotations of an image that touch a box.
+        """Return the ids of the annotations of an image that touch a box.
 
         Args:
-            gid: an image id.
-            box: the box, in image pixels; of several, whatever touches any of them.
+            gid: image id.
+            box: the box in image pixels; if there are several, annotations that touch any of them.
 
         Returns:
             Annotation ids, ascending.
@@ -366,16 +366,16 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
     @fork_safe
     def iooas(self, gid: int, box: kwimage.Boxes) -> tuple[list[int], NDArray[np.float64]]:
-        """Return the annotations that touch a box, and how much of each is inside.
+        """Return the annotations that touch a box, and the fraction of each that is inside.
 
-        Intersection over the other's area: not symmetric, however large the box is.
+        This is the intersection over the area of the annotation, which is not symmetric.
 
         Args:
             gid: an image id.
             box: the box, in image pixels.
 
         Returns:
-            N annotation ids, ascending, and (N,) shares from 0 to 1; (Q, N) for Q > 1 boxes.
+            N annotation ids, ascending, and (N,) fractions from 0 to 1; (Q, N) for Q > 1 boxes.
 
         Raises:
             UnknownIdError: if the dataset has no such image.
@@ -392,7 +392,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
     def _intersections(
         self, gid: int, box: kwimage.Boxes
     ) -> tuple[list[int], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return the ids that touch, the (Q, N) intersections, and both kinds of areas."""
+        """Return the ids that touch, the (Q, N) intersections, and the areas of boxes and annotations."""
         table = self.columns
         aids = self.overlapping_aids(gid, box)
         found = table.ltrb[:, table.rows_of_aids(aids)]
@@ -431,36 +431,36 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         rng: Rng = None,
         patience: int | None = None,
     ) -> tuple[NDArray[np.int64], kwimage.Boxes]:
-        """Return random boxes that annotations do not cover, or cover little.
+        """Return random boxes that annotations do not cover, or cover only in part.
 
-        Every image has the same chance. A box that comes to lie on an annotation is drawn again;
-        where that keeps failing, the free space of the image is worked out and the box
-        is drawn from there. An image without room is passed over, which the log says.
-        The seed alone decides: the same one gives the same boxes, in any process.
+        All images are equally probable. A box that overlaps an annotation is drawn again. If this keeps
+        failing, the free space of the image is computed and the box is drawn from it. Images without free
+        space are skipped, and their ids are logged. The result depends only on the seed and is the same in
+        every process.
 
         Args:
-            num: how many boxes.
-            anchors: (A, 2) widths and heights as shares of the image's, one of which is drawn
-                for each box. Either this or ``window_size``.
-            window_size: width and height in pixels of every box. Either this or ``anchors``.
-            gids: ids of the images to draw from; all when None.
-            thresh: share of the *negative's own* area that annotations may cover together: 0 allows
+            num: number of boxes.
+            anchors: (A, 2) widths and heights as fractions of the image's width and height, one of which is
+                drawn for each box. Pass either this or ``window_size``.
+            window_size: width and height of all boxes in pixels. Pass either this or ``anchors``.
+            gids: ids of the images to draw from; None for all.
+            thresh: fraction of the *negative's own* area that annotations may cover together: 0 allows
                 no overlap, 1 allows any.
-            exact: what happens when fewer than ``num`` are found: True is an error, ``'warn'`` a
-                warning, False is silent.
+            exact: what to do if fewer than ``num`` boxes are found: True raises an error, ``'warn'`` gives a
+                warning, and False does nothing.
             rng: seed, random state or generator. None is numpy's global state, with which each worker
-                process draws differently.
-            patience: consecutive rounds without a new negative after which to give up; None
-                is 10.
+                process draws different boxes.
+            patience: number of successive rounds without a new negative after which the search stops; None
+                means 10.
 
         Returns:
-            (n,) image ids, ascending, and n boxes as ltrb, entirely inside their images and
-            inside the images' valid regions where the dataset gives some.
+            (n,) image ids, ascending, and n boxes as left, top, right, bottom, which are inside their images,
+            and inside the valid regions of the images if the dataset states them.
 
         Raises:
             ArgumentError: if both or none of ``anchors`` and ``window_size`` are given, if a number
-                is out of range, if an image needed has no size, or if ``exact`` is True and
-                too few are found.
+                is out of range, if the size of an image is unknown, or if ``exact`` is True and
+                too few boxes are found.
             UnknownIdError: if the dataset lacks one of the images.
 
         Example:
@@ -479,7 +479,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
     # --- trees ----------------------------------------------------------
 
     def _tree(self, gid: int) -> BoxTree:
-        """Return the tree of an image, built when first asked for; the least used are dropped."""
+        """Return the tree of an image; build it if necessary, and drop the least recently used trees."""
         tree = self._trees.get(gid)
         if tree is None:
             tree = self._trees[gid] = self._new_tree(gid)
@@ -490,7 +490,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         return tree
 
     def _drop_excess(self) -> None:
-        """Drop the least used trees beyond the bound, in single steps, since threads may share the index."""
+        """Drop the least recently used trees beyond the limit, in steps that are atomic for threads."""
         with contextlib.suppress(KeyError):
             while len(self._trees) > 1 and sum(map(len, list(self._trees.values()))) > _TREES_HOLD:
                 self._trees.popitem(last=False)
@@ -589,11 +589,11 @@ class _ImageViews(Mapping[int, ImageView]):
 
 
 def _share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return part / whole, 0 where the whole has no area."""
+    """Return part / whole, or 0 where the whole has no area."""
     whole = np.broadcast_to(whole, part.shape)
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 
 def _one_row(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the answers for a single box without the axis of the boxes."""
+    """Remove the axis of the boxes from the result for a single box."""
     return values[0] if len(values) == 1 else values

@@ -1,9 +1,9 @@
 """
-A sampler that makes up its images while it is asked for them.
+A sampler that generates toy images when they are requested.
 
-Every image is a function of the seed and of its id alone, so nothing is stored,
-and any process draws the same picture. An image is planned first (which object
-lies where) and drawn afterwards.
+Every image depends only on the seed and its id, so nothing is stored, and all
+processes draw the same image. The positions of its objects are planned first,
+and then the image is drawn.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ if TYPE_CHECKING:
 
 __all__ = ["DynamicToySampler"]
 
-#: Least and most objects in an image whose centre is one, and in one whose centre is free.
+#: Smallest and largest number of objects in an image with an object at its center, and in one without.
 POSITIVE_COUNTS = (1, 12)
 NEGATIVE_COUNTS = (0, 6)
 
-#: Ids set aside for the annotations of one image. The first id of all is 1.
+#: Number of annotation ids that are reserved for each image. The first id is 1.
 AIDS_PER_IMAGE = 16
 
 
 class DynamicToySampler(AbstractSampler):
     """
-    Samples of noisy images with simple shapes, made on the fly.
+    A sampler of generated images: noise with simple shapes.
 
-    A positive has an object at the centre of its window; a negative has none there.
-    There are as many negatives as positives, and each sample is an image of its own:
-    images of even ids are positives, those of odd ids negatives.
+    A positive has an object at the center of its window; a negative has none there.
+    There are as many negatives as positives, and each sample is a separate image:
+    images with even ids are positives, and those with odd ids are negatives.
 
-    For a dataset that lies on disk see :meth:`kwcoco.CocoDataset.demo`.
+    For a dataset on disk see :meth:`kwcoco.CocoDataset.demo`.
 
     Args:
-        n_positives: how many different positives there are.
-        seed: seed or generator; equal seeds give equal images. None gives different ones each time.
-        gsize: (width, height) of an image in pixels, and of the windows unless asked otherwise.
-        categories: names of shapes, or COCO categories named like them; by default star, eff
+        n_positives: number of different positives.
+        seed: seed or generator; equal seeds give equal images. None gives different images each time.
+        gsize: (width, height) of an image in pixels, and by default of the windows.
+        categories: names of shapes, or COCO categories with these names; by default star, eff
             and superstar. A category for the background is added.
 
     Raises:
         ArgumentError: if ``n_positives`` is negative, or ``categories`` is empty.
-        UnknownOptionError: if there is no shape of that name.
-        WindowError: if ``gsize`` is not a pair of sane sizes.
+        UnknownOptionError: if there is no shape with one of the names.
+        WindowError: if ``gsize`` is not a pair of valid sizes.
 
     Example:
         >>> sampler = DynamicToySampler(10, seed=0, gsize=(80, 60))
@@ -90,22 +90,22 @@ class DynamicToySampler(AbstractSampler):
         self._origin = ProcessMark.here()
 
     def __bool__(self) -> bool:
-        """Return True, of a sampler without positives too."""
+        """Return True, even if there are no positives."""
         return True
 
     def __len__(self) -> int:
-        """Return the number of positives and negatives."""
+        """Return the number of positives plus negatives."""
         return self.n_images
 
     @property
     def BACKGROUND_CLASS_ID(self) -> int:
-        """Id of the category that negatives have."""
+        """Category id of negatives."""
         return int(self._background["id"])
 
     @property
     @fork_safe
     def catgraph(self) -> CategoryTree:
-        """The categories, background last: the older name of :attr:`classes`."""
+        """The categories, background last: the old name of :attr:`classes`."""
         return self.classes
 
     @property
@@ -146,7 +146,7 @@ class DynamicToySampler(AbstractSampler):
 
     @property
     def n_categories(self) -> int:
-        """Number of categories, the background included."""
+        """Number of categories, including the background."""
         return len(self._all_cats)
 
     def lookup_class_name(self, class_id: int) -> str:
@@ -188,18 +188,18 @@ class DynamicToySampler(AbstractSampler):
         rng: Rng = None,
         verbose: int = 0,
     ) -> tuple[int, int]:
-        """Return how many positives and negatives there are to load; nothing needs setting up.
+        """Return the number of positives and negatives that can be loaded; there is no pool to set up.
 
         Args:
-            n_pos: ignored, there are always ``n_positives``.
-            n_neg: how many negatives will be asked for.
-            neg_to_pos_ratio: the same as a share of the positives, rounded down.
+            n_pos: ignored; there are always ``n_positives``.
+            n_neg: number of negatives.
+            neg_to_pos_ratio: number of negatives for each positive, rounded down, instead of ``n_neg``.
             window_dims: ignored.
             rng: ignored.
             verbose: ignored.
 
         Returns:
-            The number of positives and of negatives; as many negatives as positives by default.
+            The numbers of positives and negatives; by default they are equal.
 
         Example:
             >>> DynamicToySampler(10).preselect(n_pos=3, neg_to_pos_ratio=0.25)
@@ -218,7 +218,7 @@ class DynamicToySampler(AbstractSampler):
             rng: seed or generator for the draw.
 
         Returns:
-            (height, width, 3) values, of the size ``gsize``.
+            (height, width, 3) pixels, of the size ``gsize``.
 
         Raises:
             UnknownIdError: if the id is not a whole number of 0 or more.
@@ -241,7 +241,7 @@ class DynamicToySampler(AbstractSampler):
             rng: seed or generator for the draw.
 
         Returns:
-            The image, its pixels under ``imdata``, and the annotations in it.
+            The image, with its pixels under ``imdata``, and its annotations.
 
         Raises:
             UnknownIdError: if the id is not a whole number of 0 or more.
@@ -264,15 +264,16 @@ class DynamicToySampler(AbstractSampler):
         pad: Any = None,
         window_dims: tuple[int, int] | None = None,
     ) -> dict[str, Any]:
-        """Return the sample of a target that this sampler gave, made again.
+        """Generate the sample of a target again.
 
         Args:
-            tr: the target; its ``gid`` says which, its ``width`` and ``height`` how large.
+            tr: a target that this sampler returned; ``gid`` is the image, and ``width`` and ``height`` the
+                size.
             pad: pixels to add on each side: a number, or (height, width).
-            window_dims: (height, width) of the window in pixels, in place of the target's.
+            window_dims: (height, width) of the window in pixels, instead of the target's.
 
         Returns:
-            As :meth:`load_positive`.
+            See :meth:`load_positive`.
 
         Raises:
             TargetError: if the target has no ``gid``.
@@ -287,7 +288,7 @@ class DynamicToySampler(AbstractSampler):
         """
         if "gid" not in tr:
             raise TargetError(
-                f"the target has the keys {sorted(tr)}; expected a gid: pass one this sampler gave"
+                f"the target has the keys {sorted(tr)}; expected a gid; pass a target of this sampler"
             )
         if window_dims is None and {"width", "height"} <= tr.keys():
             window_dims = (tr["height"], tr["width"])
@@ -298,10 +299,10 @@ class DynamicToySampler(AbstractSampler):
     def load_item(
         self, index: int, pad: Any = None, window_dims: tuple[int, int] | None = None
     ) -> dict[str, Any]:
-        """Return a positive, or past the last of them a negative.
+        """Return an item of the pool: positives come first, then negatives.
 
         Args:
-            index: from 0; ``n_positives`` is the first negative.
+            index: position from 0; ``n_positives`` is the first negative.
             pad: pixels to add on each side: a number, or (height, width).
             window_dims: (height, width) of the window in pixels; by default those of ``gsize``.
 
@@ -330,7 +331,7 @@ class DynamicToySampler(AbstractSampler):
         window_dims: tuple[int, int] | None = None,
         rng: Rng = None,
     ) -> dict[str, Any]:
-        """Return a window with an object at its centre.
+        """Return a window with an object at its center.
 
         Args:
             index: which one, from 0; None draws one. Equal indexes give equal samples.
@@ -365,7 +366,7 @@ class DynamicToySampler(AbstractSampler):
         window_dims: tuple[int, int] | None = None,
         rng: Rng = None,
     ) -> dict[str, Any]:
-        """Return a window without an object at its centre.
+        """Return a window without an object at its center.
 
         Args:
             index: which one, from 0; None draws one. Equal indexes give equal samples.
@@ -374,7 +375,7 @@ class DynamicToySampler(AbstractSampler):
             rng: seed or generator for the draw.
 
         Returns:
-            As :meth:`load_positive`; the target's ``aid`` is -1, its category the background.
+            See :meth:`load_positive`; the target's ``aid`` is -1, and its category is the background.
 
         Raises:
             ArgumentError: if one is to be drawn and there are none.
@@ -395,7 +396,7 @@ class DynamicToySampler(AbstractSampler):
         return [*self._cats, self._background]
 
     def _depends(self) -> list[Any]:
-        """Return what determines the images of this sampler."""
+        """Return the values that determine the images of this sampler."""
         return [self._n_positives, self._key, self._dims, [(c["name"], c["id"]) for c in self._all_cats]]
 
     def _lookup(self, key: str, value: Any) -> dict[str, Any]:
@@ -403,18 +404,18 @@ class DynamicToySampler(AbstractSampler):
             if cat[key] == value:
                 return cat
         known = [cat[key] for cat in self._all_cats]
-        raise UnknownIdError(f"there is no category of {key} {value!r}; expected one of {known}")
+        raise UnknownIdError(f"no category has the {key} {value!r}; expected one of {known}")
 
     def _draw(self, total: int, rng: Rng) -> int:
         """Return a random number below ``total``, from this sampler's own generator if none is given."""
         if total == 0:
             raise ArgumentError(
-                "a sampler of 0 positives has none to draw; pass an index, or n_positives > 0"
+                "cannot draw from a sampler with 0 positives; pass an index, or set n_positives > 0"
             )
         return int((self._own_rng() if rng is None else ensure_rng(rng)).randint(0, total))
 
     def _own_rng(self) -> np.random.RandomState:
-        """Return the random state of this sampler; each worker process has another."""
+        """Return the random state of this sampler, which differs between worker processes."""
         here = ProcessMark.here()
         if here != self._origin:
             self._rng = here.own_state(self._rng, self._origin)
@@ -438,7 +439,7 @@ class DynamicToySampler(AbstractSampler):
     def _make_image(
         self, gid: int, dims: tuple[int, int], center: tuple[float, float]
     ) -> tuple[NDArray[np.uint8], list[dict[str, Any]]]:
-        """Return the pixels of an image and its annotations, the one at the centre first."""
+        """Return the pixels of an image and its annotations, starting with the one at the center."""
         gids = np.array([gid])
         rng = np.random.RandomState(mix_bits(self._key, gids, stream=0).astype(np.uint32))
         boxes = plan_boxes(rng, dims, center, int(self._counts(gids)[0]), with_center=gid % 2 == 0)
@@ -449,7 +450,7 @@ class DynamicToySampler(AbstractSampler):
         return imdata, anns
 
     def _make_sample(self, gid: int, pad: Any, window_dims: tuple[int, int] | None) -> dict[str, Any]:
-        """Return the sample whose window, with its margins, is the whole of an image."""
+        """Return the sample whose window, including its margins, is a whole image."""
         height, width = self._dims if window_dims is None else _as_dims(window_dims, "window_dims")
         (top, bottom), (left, right) = normalize_pad(pad)
         dims = (height + top + bottom, width + left + right)
@@ -471,12 +472,12 @@ class DynamicToySampler(AbstractSampler):
         return {"im": imdata, "target": target, "annots": _as_annots(anns, self._keypoint_names())}
 
     def _keypoint_names(self) -> list[str]:
-        """Return the names of the keypoints that the shapes of this sampler have, sorted."""
+        """Return the sorted names of the keypoints of the shapes of this sampler."""
         return sorted({name for cat in self._cats for name in cat.get("keypoints", [])})
 
 
 def _as_annots(anns: list[dict[str, Any]], keypoint_names: list[str]) -> dict[str, Any]:
-    """Return annotations the way samples hold them."""
+    """Return annotations in the format of samples."""
     import kwimage
 
     boxes = kwimage.Boxes(np.array([ann["bbox"] for ann in anns], dtype=np.float64).reshape(-1, 4), "xywh")
@@ -494,10 +495,10 @@ def _as_annots(anns: list[dict[str, Any]], keypoint_names: list[str]) -> dict[st
 
 
 def _as_dims(dims: Any, what: str) -> tuple[int, int]:
-    """Return two sides in pixels as ints.
+    """Check two sides in pixels and return them as ``int``.
 
     Raises:
-        WindowError: if they are not two whole numbers of sane size.
+        WindowError: if they are not two whole numbers in the valid range.
     """
     sides = tuple(dims) if isinstance(dims, Iterable) and not isinstance(dims, str) else ()
     if len(sides) != 2:
@@ -505,17 +506,17 @@ def _as_dims(dims: Any, what: str) -> tuple[int, int]:
     height, width = (as_int(side, what) for side in sides)
     if min(height, width) < MIN_SIDE:
         raise WindowError(
-            f"{what} is {dims!r}; expected sides of {MIN_SIDE} pixels or more, to draw shapes in"
+            f"{what} is {dims!r}; expected sides of {MIN_SIDE} pixels or more, so that shapes can be drawn"
         )
     check_affordable((height, width), np.dtype(np.float32).itemsize, 3, what)
     return height, width
 
 
 def _as_index(value: Any, what: str) -> int:
-    """Return a whole number of 0 or more.
+    """Check a whole number of 0 or more and return it as ``int``.
 
     Raises:
-        UnknownIdError: if it is none.
+        UnknownIdError: if it is not a whole number of 0 or more.
     """
     if isinstance(value, (int, np.integer)) and operator.index(value) >= 0:
         return operator.index(value)
@@ -527,7 +528,7 @@ def _object_categories(categories: Any) -> list[dict[str, Any]]:
 
     Raises:
         ArgumentError: if there are none.
-        UnknownOptionError: if there is no shape of one of the names.
+        UnknownOptionError: if there is no shape with one of the names.
     """
     from kwcoco.demo.toypatterns import CategoryPatterns
 
@@ -537,12 +538,12 @@ def _object_categories(categories: Any) -> list[dict[str, Any]]:
     if foreign:
         raise UnknownOptionError(f"there are no shapes named {foreign}; expected some of {list(DRAWABLE)}")
     if given is not None and not set(names) - {"background"}:
-        raise ArgumentError(f"categories are {categories!r}; expected one shape at least: {list(DRAWABLE)}")
+        raise ArgumentError(f"categories are {categories!r}; expected at least one shape of {list(DRAWABLE)}")
     return list(CategoryPatterns.coerce(given).categories)
 
 
 def _background_category(cats: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the category of negatives: the given one, else one of the first free id."""
+    """Return the category of negatives: the given one, or else a new one with the first free id."""
     used = {cat["id"]: cat["name"] for cat in cats}
     given = [cid for cid, name in used.items() if name == "background"]
     return {

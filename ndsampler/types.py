@@ -1,5 +1,5 @@
 """
-The dictionaries that users pass in and get back, and the names of options.
+Types of the dictionaries that users pass in and get back, and of options.
 
 Annotate your own functions with them, after ``from ndsampler.types import Sample, Target``, so that type
 checkers find misspelt keys and editors complete them.
@@ -20,42 +20,42 @@ if TYPE_CHECKING:
     from ndsampler.category_tree import CategoryTree
     from ndsampler.pools.area import Area
 
-#: How a window may be given in ``Target.window_dims``.
+#: Values of ``Target.window_dims``, the size of a window.
 WindowDims = tuple[int, int] | Literal["square", "extent"] | None
 
-#: How the images of a dataset are distinguished in the cache.
+#: How the cache identifies the images of a dataset.
 HashidMode = Literal["PATH", "PIXELS", "GIVEN"]
 
 #: What to do if an image cannot be converted.
 CacheErrorMode = Literal["raise", "bypass"]
 
-#: What to do about converted images of another user.
+#: What to do about cache entries that belong to another user.
 TrustMode = Literal["warn", "strict"]
 
-#: Wherever a path is taken.
+#: A path of a file or a folder.
 PathLike = str | os.PathLike[str]
 
-#: The backends of this library. Pass one that you have registered as ``{'type': name}``.
+#: Names of this library's backends. Pass a backend that you have registered as ``{'type': name}``.
 BackendName = Literal["auto", "cog", "npy"]
 
-#: What a grid of windows is for.
+#: The task for which a grid of windows is made.
 GridTask = Literal["image_detection", "video_detection"]
 
 #: The kinds of annotations that a sample may have.
 AnnotKind = Literal["boxes", "segmentation", "keypoints"]
 
-#: What ``load_sample`` takes as ``with_annots``: all or none, some kinds, or kinds joined by ``+``.
+#: The argument ``with_annots`` of ``load_sample``: all or none, a list of kinds, or kinds joined by ``+``.
 WithAnnots = bool | str | Sequence[AnnotKind] | None
 
-#: How pixels are resampled.
+#: Interpolation method for resampling pixels.
 Interpolation = Literal["auto", "nearest", "linear", "cubic", "lanczos", "area"]
 
-#: What ``SampleDataset`` makes of a sample.
+#: Names of the outputs of ``SampleDataset``.
 OutputName = Literal[
     "image", "boxes", "labels", "masks", "mask", "keypoints", "valid", "frame_index", "target"
 ]
 
-#: How a window is given to a pool or a grid.
+#: The size of a window, as pools and grids accept it.
 WindowSize = Sequence[int | str | None] | Literal["full", "extent", "square"]
 
 
@@ -68,7 +68,7 @@ class BackendConfig(TypedDict, total=False):
     """Settings of the backend; see :class:`ndsampler.backends.cog.CogBackend`."""
 
 
-#: What samplers and frames take as ``backend``.
+#: The argument ``backend`` of samplers and frames.
 BackendChoice: TypeAlias = "BackendName | BackendConfig | dict[str, Any] | Backend | None"
 
 
@@ -78,11 +78,11 @@ class AssetInfo(TypedDict):
     path: str
     """Absolute path of the source."""
     channels: str | None
-    """Its channel code; None if the dataset states none."""
+    """Channel code of the file; None if the dataset states none."""
     warp_aux_to_img: NDArray[np.float64]
-    """3x3 matrix from the file's pixels to the image's."""
+    """3x3 matrix from the pixel coordinates of the file to those of the image."""
     hashid: str | None
-    """The id in the name of the entry; None without a cache."""
+    """Id in the name of the entry; None without a cache."""
     hashid_mode: str
     """How the id is computed."""
     cache: str | None
@@ -97,13 +97,13 @@ class PathInfo(TypedDict):
     id: Any
     """Image id."""
     default: str | None
-    """Key of ``channels`` that is read if no channels are requested."""
+    """Key in ``channels`` of the file that is read if no channels are requested."""
     channels: dict[str | None, AssetInfo]
-    """Each file by its channel code."""
+    """The files by channel code."""
 
 
 class Target(TypedDict, total=False):
-    """What to sample. Other keys are ignored, and kept in the sample's target."""
+    """A request for a sample. Other keys are ignored, and kept in the sample's target."""
 
     gid: Any
     """Image id; also ``image_id``."""
@@ -112,9 +112,9 @@ class Target(TypedDict, total=False):
     gids: list[Any]
     """Image ids, as frames of a video; also ``image_ids``. ``vidid`` may then be any value."""
     aid: int
-    """Annotation id, from which the image, center and size are taken unless they are stated."""
+    """Annotation id. It determines the image, center and size unless the target states them."""
     bbox: Any
-    """Box as x, y, width, height in pixels, which places the window if nothing else in the target does."""
+    """Box as x, y, width, height in pixels. It places the window if no other key does."""
     cx: float
     """Column of the window's center, in pixels."""
     cy: float
@@ -124,17 +124,17 @@ class Target(TypedDict, total=False):
     height: float
     """Height of the object, in pixels."""
     window_dims: WindowDims
-    """(height, width) of the window. ``'extent'``, the default, is the object's own size, and at least one
-    pixel; ``'square'`` uses the longer side for both height and width."""
+    """(height, width) of the window in pixels. ``'extent'``, the default, is the size of the object, and at
+    least one pixel; ``'square'`` uses the longer side for both height and width."""
     slices: tuple[slice, ...]
     """(rows, columns), or (rows, columns, channels) of an image, or (time, rows, columns) of a video. A
-    negative start lies outside the image; that of channels counts from the end."""
+    negative start lies outside the image; a negative start of channels counts from the end."""
     space_slice: tuple[slice, slice]
-    """(rows, columns); takes precedence over ``slices``."""
+    """(rows, columns). It takes precedence over ``slices``."""
     time_slice: slice
     """Frames of a video."""
     pad: Any
-    """Context around the window in pixels: (height, width), or a (before, after) pair for each."""
+    """Pixels added around the window: a number, (height, width), or a (before, after) pair for each axis."""
     padkw: dict[str, Any]
     """Arguments of :func:`numpy.pad`, which fills pixels outside the image."""
     channels: Any
@@ -142,21 +142,21 @@ class Target(TypedDict, total=False):
     scale: float | tuple[float, float]
     """Factor, or (x, y) factors, by which the sample and its annotations are resized."""
     interpolation: Interpolation
-    """How pixels are resampled; ``'auto'`` by default."""
+    """Method of resampling; by default ``'auto'``."""
     antialias: bool | Literal["auto"]
-    """Whether shrinking averages."""
+    """Whether pixels are averaged when an image is reduced, to avoid aliasing."""
     nodata: int | float | str | None
     """``'float'``, ``'auto'``, ``'ma'``, ``'alpha'`` or the value that means "no measurement"."""
     dtype: Any
-    """Type that the pixels are cast to."""
+    """Type to which the pixels are cast."""
     use_native_scale: bool
-    """Of videos: ``im`` is a list of frames, each a list with the pixels of each asset in its resolution."""
+    """For videos: ``im`` is a list of frames, each a list of arrays, one per asset in its own resolution."""
     realign_native: Literal["largest"] | None
-    """``'largest'`` resizes those parts to the largest of them, so that ``im`` is one array again."""
+    """``'largest'`` resizes these arrays to the largest of them, so that ``im`` is a single array."""
     finalize: bool
-    """False gives a delayed image for each frame of a video instead of pixels."""
+    """False returns a delayed image for each frame of a video instead of pixels."""
     as_xarray: bool
-    """Whether ``im``, or each part of it in native scale, is a :class:`xarray.DataArray`."""
+    """Whether ``im``, or each of its arrays in native scale, is an :class:`xarray.DataArray`."""
     legacy_target: bool
     """False leaves out the sample's key ``tr``."""
     legacy_annots: bool
@@ -171,53 +171,53 @@ class Annots(TypedDict, total=False):
     cids: NDArray[np.int64]
     """Category ids."""
     rel_frame_index: NDArray[np.int64]
-    """Index of the frame of each annotation."""
+    """Index of the frame to which each annotation belongs."""
     rel_boxes: kwimage.Boxes
-    """xywh boxes."""
+    """Boxes in the format xywh."""
     rel_ssegs: kwimage.PolygonList
-    """A MultiPolygon or None for each."""
+    """A MultiPolygon or None for each annotation."""
     rel_kpts: kwimage.PointsList
-    """Points or None for each; ``meta['classes']`` is the tree of keypoint categories."""
+    """Points or None for each annotation; ``meta['classes']`` is the tree of keypoint categories."""
     frame_dets: list[kwimage.Detections]
     """The annotations of each frame."""
 
 
 class SampleParams(TypedDict, total=False):
-    """How the coordinates of a sample relate to those of its image or video."""
+    """Relation between the coordinates of a sample and those of its image or video."""
 
     offset: NDArray[np.float64]
     """(y, x) of the image's origin in the window, before scaling."""
     tf_rel_to_abs: NDArray[np.float64]
     """3x3 matrix from sample coordinates to those of the image or video."""
     sample_tlbr: kwimage.Boxes
-    """The window with its margins, as left, top, right and bottom."""
+    """The window with its margins: left, top, right and bottom in pixels of the image or video."""
     st_dims: list[tuple[int, int]]
-    """First and last bound of the rows, and of the columns."""
+    """Start and end of the rows, and of the columns."""
     data_dims: tuple[int, ...]
-    """Size of the image or video."""
+    """Size of the image or video: (height, width), or (frames, height, width)."""
     pad: Any
-    """Margins around the window that the target asked for."""
+    """Margins around the window that the target requested."""
     request_chanspec: Any
-    """Of videos: the channels of ``im``, if they have names."""
+    """For videos: the channels of ``im``, if they have names."""
     frame_sample_from_grid_warps: list[kwimage.Affine]
-    """Of videos: for each frame, the matrix from its pixels to sample coordinates."""
+    """For videos: for each frame, the matrix from its pixels to sample coordinates."""
     jagged_meta: list[Any]
-    """Of videos in native scale: the parts of each frame."""
+    """For videos in native scale: a description of the arrays of each frame."""
 
 
 class Sample(TypedDict, total=False):
-    """What is returned for a target."""
+    """The pixels and annotations that are loaded for a target."""
 
     im: Any
     """(height, width, channels) pixels, or (frames, height, width, channels) of a video."""
     target: dict[str, Any]
-    """The target, and what was inferred from it."""
+    """The target, including values that were inferred from it."""
     tr: dict[str, Any]
     """The same object as ``target``."""
     params: SampleParams
-    """How sample and image coordinates relate."""
+    """Relation between sample and image coordinates."""
     annots: Annots
-    """Annotations in sample coordinates, unless they were declined."""
+    """Annotations in sample coordinates; absent if they were not requested."""
     classes: CategoryTree
     """The category tree."""
     kp_classes: CategoryTree
@@ -225,7 +225,7 @@ class Sample(TypedDict, total=False):
 
 
 class SampleGrid(TypedDict, total=False):
-    """Windows that cover a dataset: what ``new_sample_grid`` returns."""
+    """Windows that cover a dataset. ``new_sample_grid`` returns it."""
 
     targets: Sequence[dict[str, Any]]
     """A target for each window."""
@@ -234,12 +234,12 @@ class SampleGrid(TypedDict, total=False):
     negatives_indexes: list[int]
     """Positions in ``targets`` of all other windows."""
     positives: Sequence[dict[str, Any]]
-    """The targets of the former; absent with ``legacy=False``."""
+    """The targets of the positive windows; absent with ``legacy=False``."""
     negatives: Sequence[dict[str, Any]]
-    """The targets of the latter; absent with ``legacy=False``."""
+    """The targets of the negative windows; absent with ``legacy=False``."""
 
 
-#: What ``SampleDataset`` takes as its targets: a pool, a grid, a list, or a function of (epoch, position).
+#: The targets of a ``SampleDataset``: a pool, a grid, a list, or a function of (epoch, position).
 TargetChoice = (
     Literal["positives", "pool"] | SampleGrid | Sequence[Mapping[str, Any]] | Callable[[int, int], Any]
 )
@@ -261,15 +261,15 @@ class GridArguments(TypedDict, total=False):
     verbose: int
     """Whether to log the numbers of targets."""
     split: Area | None
-    """Part of the dataset that windows must lie in."""
+    """Part of the dataset in which windows must lie."""
     space_dims: Any
-    """Of videos: (height, width) instead of those in ``window_dims``."""
+    """For videos: (height, width) in pixels, which overrides that in ``window_dims``."""
     time_dim: Any
-    """Of videos: number of frames instead of that in ``window_dims``."""
+    """For videos: number of frames, which overrides that in ``window_dims``."""
 
 
 class MovedArguments(TypedDict, total=False):
-    """Arguments of earlier releases that are keys of the target now. Each causes one warning."""
+    """Arguments of earlier releases that are now keys of the target. Each causes one warning."""
 
     tr: Mapping[str, Any]
     """The target."""
@@ -287,9 +287,9 @@ class LoadArguments(MovedArguments, total=False):
     """Further arguments of ``load_item``, ``load_positive`` and ``load_negative``."""
 
     annot_ids: Iterable[int] | None
-    """Annotations to take instead of looking for them."""
+    """Ids of the annotations to return, instead of all annotations in the window."""
     visible_thresh: float
-    """Leave out annotations unless more than this share of their box is in the window."""
+    """Annotations are left out unless more than this fraction of their box is inside the window."""
 
 
 class SamplerArguments(TypedDict, total=False):
@@ -298,14 +298,14 @@ class SamplerArguments(TypedDict, total=False):
     workdir: PathLike | None
     """Folder for converted images."""
     autoinit: bool
-    """False puts off the making of frames and regions."""
+    """False defers the construction of frames and regions until ``init()`` is called."""
     backend: BackendChoice
-    """How images are stored for reading."""
+    """Storage backend of converted images."""
     verbose: int
-    """Whether long work shows a progress bar."""
+    """Whether long operations show a progress bar."""
     on_cache_error: CacheErrorMode
-    """What to do when an image cannot be converted."""
+    """What to do if an image cannot be converted."""
     trust: TrustMode
-    """What to do about converted images of other users."""
+    """What to do about cache entries that belong to other users."""
     images: PathLike | None
-    """Folder that relative file names start from."""
+    """Folder to which relative file names refer."""

@@ -1,5 +1,5 @@
 """
-The name that :mod:`ndsampler.utils` had before release 0.6.
+The old name of :mod:`ndsampler.utils`, from before release 0.6.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from ndsampler.utils.deprecation import load_moved
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name, or a module, from where it is now."""
+    """Import a name or module from its current place."""
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return load_moved(f"{__name__}.{name}", f"ndsampler.utils.{name}")

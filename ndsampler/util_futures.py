@@ -1,5 +1,5 @@
 """
-The place where executors and pools of jobs lived before release 0.6: now :mod:`ubelt.util_futures`.
+The old module of executors and job pools, from before release 0.6: now :mod:`ubelt.util_futures`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Executor", "JobPool", "SerialExecutor", "SerialFuture", "as_complete
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name when it is asked for."""
+    """Import a name when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return load_moved(f"{__name__}.{name}", f"ubelt.util_futures.{name}")

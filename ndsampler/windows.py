@@ -1,10 +1,10 @@
 """
-Slices, boxes and margins: from what a user asks for to array indexes.
+Slices, boxes and margins: converting the user's request to array indexes.
 
 A negative start has two meanings in this library:
 
 * :func:`wrap_slices` counts it from the end, as numpy does. This is the meaning in ``Frames.load_region``.
-* :func:`boundless_slices` counts it from the first pixel, so that it lies outside the image. This is the
+* :func:`boundless_slices` counts it from the first pixel, so that it is outside the image. This is the
   meaning in the slices of a target.
 
 All functions are pure and work on Python integers.
@@ -22,10 +22,10 @@ from ndsampler.errors import WindowError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The largest sample in bytes (8 GiB). A request for a larger one is considered a mistake.
+#: Maximum size of a sample in bytes (8 GiB). A request for a larger one is considered a mistake.
 MAX_SAMPLE_BYTES = 2**33
 
-#: The largest coordinate of a window in pixels. A double holds half pixels exactly up to here.
+#: Largest coordinate of a window in pixels. A double represents half pixels exactly up to this value.
 MAX_COORDINATE = 2**40
 
 
@@ -34,7 +34,7 @@ NO_MARGIN = ((0, 0), (0, 0))
 
 
 class PixelBox(NamedTuple):
-    """A placed window on a pixel grid: half-open ranges of rows and columns; may lie outside an image."""
+    """A placed window on a pixel grid: half-open ranges of rows and columns; it may be outside an image."""
 
     y0: int
     """First row."""
@@ -65,11 +65,11 @@ class PixelBox(NamedTuple):
         return PixelBox(self.y0 - top, self.y1 + bottom, self.x0 - left, self.x1 + right)
 
     def clipped(self, height: int, width: int) -> PixelBox:
-        """Return the part inside an image; a box of no rows or columns if it lies outside.
+        """Return the part inside an image; a box without rows or columns if it is outside.
 
         Args:
-            height: rows of the image.
-            width: columns of the image.
+            height: height of the image in pixels.
+            width: width of the image in pixels.
         """
         if self.lies_inside(height, width):
             return self
@@ -78,18 +78,18 @@ class PixelBox(NamedTuple):
         return PixelBox(y0, y1, x0, x1)
 
     def lies_inside(self, height: int, width: int) -> bool:
-        """Whether the box lies inside an image.
+        """Whether the box is inside an image.
 
         Args:
-            height: rows of the image.
-            width: columns of the image.
+            height: height of the image in pixels.
+            width: width of the image in pixels.
         """
         y0, y1, x0, x1 = self
         return 0 <= y0 <= y1 <= height and 0 <= x0 <= x1 <= width
 
 
 def as_int(value: Any, what: str) -> int:
-    """Return a whole number as an ``int``.
+    """Check a whole number and return it as an ``int``.
 
     Args:
         value: a Python or numpy integer, or a float without a fraction.
@@ -121,7 +121,7 @@ def _whole(value: Any, what: str) -> int:
 
 
 def as_finite(value: Any, what: str) -> float:
-    """Return a finite number as a ``float``.
+    """Check a finite number and return it as a ``float``.
 
     Args:
         value: a Python or numpy number.
@@ -148,7 +148,7 @@ def as_finite(value: Any, what: str) -> float:
 
 
 def is_sequence(value: Any) -> bool:
-    """Whether a value is a sequence; strings, dictionaries and arrays without axes do not count.
+    """Whether a value is a sequence, but not a string, a dictionary or an array without axes.
 
     Args:
         value: any object.
@@ -183,7 +183,7 @@ def wrap_slices(region: Any, shape: Sequence[int]) -> tuple[tuple[int, int], ...
 
     Args:
         region: None for everything, one slice, or a tuple of slices, ``None`` and ``Ellipsis`` for the
-            leading axes. An axis without a slice is taken as a whole.
+            leading axes. An axis without a slice is used completely.
         shape: lengths of the axes in pixels.
 
     Returns:
@@ -239,7 +239,7 @@ def _unit_step(part: Any, axis: int) -> slice:
 
 
 def boundless_slices(slices: Any, dims: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Resolve the slices of a target: a negative start lies outside the image.
+    """Resolve the slices of a target: a negative start is outside the image.
 
     Args:
         slices: a slice or None for each axis; an open bound is the border of the image.
@@ -306,8 +306,8 @@ def centered_box(cx: float, cy: float, height: int, width: int) -> PixelBox:
     Args:
         cx: column of the center in pixels.
         cy: row of the center in pixels.
-        height: rows of the window.
-        width: columns of the window.
+        height: height of the window in pixels.
+        width: width of the window in pixels.
 
     Example:
         >>> centered_box(5, 2, 6, 6)
@@ -365,12 +365,12 @@ def embed_box(
     """Split a window into the part inside the image and the margins around it.
 
     Args:
-        box: the window; may reach outside the image.
-        height: rows of the image.
-        width: columns of the image.
+        box: the window; it may extend outside the image.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Returns:
-        The part inside the image, and the ((top, bottom), (left, right)) pixels to add for the full size.
+        The part inside the image, and ((top, bottom), (left, right)): the pixels to add to get the full size.
 
     Example:
         >>> embed_box(PixelBox(-2, 3, 0, 4), 10, 10)
@@ -388,12 +388,12 @@ def embed_box(
 
 
 def check_affordable(dims: Sequence[int], itemsize: int, channels: int, what: str) -> None:
-    """Refuse a result that is too large, before memory for it is allocated.
+    """Raise an error if a result is too large, before memory for it is allocated.
 
     Args:
         dims: lengths of the axes of the result.
-        itemsize: bytes of one value.
-        channels: values per pixel.
+        itemsize: number of bytes of one value.
+        channels: number of values of each pixel.
         what: name of the request for the error message.
 
     Raises:
@@ -408,5 +408,5 @@ def check_affordable(dims: Sequence[int], itemsize: int, channels: int, what: st
     if size > MAX_SAMPLE_BYTES:
         raise WindowError(
             f"{what} has dims {tuple(dims)} and {channels} channels: {size / 2**30:.0f} GiB; "
-            f"at most {MAX_SAMPLE_BYTES / 2**30:.0f} GiB are read at once. Ask for a smaller window"
+            f"expected at most {MAX_SAMPLE_BYTES / 2**30:.0f} GiB. Use a smaller window or a smaller scale"
         )

@@ -271,7 +271,7 @@ def test_a_limit_is_a_whole_number_above_zero(value):
 def test_a_process_that_set_no_limits_takes_those_of_a_sampler(limits, monkeypatch):
     from ndsampler.utils import limits as module
 
-    monkeypatch.setattr(module, "_PRESENT", module._Present(Limits()))
+    monkeypatch.setattr(module, "_CURRENT", module._Current(Limits()))
     adopt_limits(Limits(vertices=7))
     assert get_limits().vertices == 7
     set_limits(Limits(vertices=8))

@@ -335,7 +335,7 @@ class TestReadsOnlyWhatItNeeds:
     @pytest.mark.parametrize("case", ["tiled tiff, uint8 x 3", "bigtiff, uint16 x 3", "tiff, jpeg in tiles"])
     def test_cog_uses_a_tiled_tiff_where_it_lies(self, case, make_cache, tmp_path):
         path, _ = CASES[case](tmp_path)
-        cache = make_cache("cog")
+        cache = make_cache(cog(in_place=True))
         assert cache.find_ready(Source(str(path)))
         assert cache.ensure(Source(str(path))) == str(path)
         assert not (tmp_path / "cache").exists()
@@ -393,7 +393,7 @@ class TestNpy:
     def test_an_array_of_other_axes_is_no_image(self, array, make_cache, tmp_path):
         np.save(tmp_path / "odd.npy", array)
         for backend in BACKENDS:
-            with pytest.raises(SourceError, match="odd.npy holds .*expected an image of 2 or 3 axes"):
+            with pytest.raises(SourceError, match="odd.npy holds .*array of numbers with 2 or 3 axes"):
                 make_cache(backend).read(Source(str(tmp_path / "odd.npy")), (0, 1, 0, 1))
 
 

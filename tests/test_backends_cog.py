@@ -202,10 +202,16 @@ class TestSettings:
         with pytest.raises(BackendError, match=message):
             make_backend({"type": "cog", "config": config})
 
-    def test_npy_and_none_have_no_settings(self):
-        for name in ("npy", None):
-            with pytest.raises(BackendError, match="has no setting 'compress'; it has no settings at all"):
-                make_backend({"type": name, "config": {"compress": "LZW"}})
+    @pytest.mark.parametrize(("name", "settings"), [("npy", "'in_place'"), (None, "no settings at all")])
+    def test_npy_and_none_have_none_of_these_settings(self, name, settings):
+        with pytest.raises(BackendError, match=f"has no setting 'compress'; it has {settings}"):
+            make_backend({"type": name, "config": {"compress": "LZW"}})
+
+    @pytest.mark.parametrize("name", ["npy", "cog"])
+    @pytest.mark.parametrize("value", [1, None, "yes"])
+    def test_the_choice_of_sources_that_are_read_in_place_names_the_options(self, name, value):
+        with pytest.raises(BackendError, match=f"in_place is {value!r}; expected True, False, or 'auto'"):
+            make_backend({"type": name, "config": {"in_place": value}})
 
     @pytest.mark.parametrize(
         "spec", ["np", "COG", "gdal", 3, ["cog"], object(), {"type": "zarr"}, {"type": 3}]

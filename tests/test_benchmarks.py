@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import __main__ as command
-from benchmarks import data, images, limits, report
+from benchmarks import data, images, layouts, limits, report
 from benchmarks.timing import BAND, Pair, Result, Row, measure
 
 FOLDER = Path(data.__file__).parent
@@ -179,3 +179,11 @@ def test_sources_of_all_formats_hold_the_same_pixels(tmp_path):
     for kind in images.SOURCES:
         with rasterio.open(work.source(kind, 0)) as file:
             np.testing.assert_array_equal(file.read().transpose(1, 2, 0), want)
+
+
+def test_layouts_are_measured_and_estimated(capsys):
+    assert layouts.main(["--smoke"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["layout", "measured", "cost", "estimate", "in", "place"]
+    assert len(rows) == len(layouts.layouts(smoke=True))
+    assert rows[0].split()[-3:] == ["1.00", "1.00", "yes"]

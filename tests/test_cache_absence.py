@@ -61,7 +61,7 @@ def test_another_disk_may_be_mounted(disk, monkeypatch):
 
 
 def test_many_images_are_not_taken_for_deleted_at_once(disk, monkeypatch):
-    monkeypatch.setattr(absence, "MANY", 3)
+    monkeypatch.setattr(absence, "MANY_GONE", 3)
     remove(disk, 3)
     assert doubts(disk) == ["3 images are gone, and 1 are there"]
 
@@ -70,7 +70,7 @@ def test_the_command_says_why_and_asks_for_force(disk, capsys):
     remove(disk, 4)
     workdir = str(disk.parent / "work")
     assert main(["prune", workdir, "--quiet"]) == 0
-    assert f"4 orphaned entries stay: {disk} is empty" in (out := capsys.readouterr().out)
+    assert f"4 orphaned entries are kept: {disk} is empty" in (out := capsys.readouterr().out)
     assert "--force" in out
     assert main(["prune", workdir, "--quiet", "--force"]) == 0
     assert "4 orphaned" in capsys.readouterr().out

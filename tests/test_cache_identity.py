@@ -131,7 +131,7 @@ def test_files_beside_an_entry_are_not_read(tmp_path):
 def test_a_sample_is_taken_once_in_a_process(tmp_path, monkeypatch):
     path = write_tiff(tmp_path / "image.tif", random_pixels("uint8", 3, DIMS))
     expected = SourceIdentifier("PATH").identify(Source(str(path)))
-    monkeypatch.setattr(identity, "_places", None)
+    monkeypatch.setattr(identity, "_piece_ranges", None)
     assert SourceIdentifier("PATH").identify(Source(str(path))) == expected
 
 

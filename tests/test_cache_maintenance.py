@@ -199,7 +199,7 @@ class TestPrune:
     def test_a_new_entry_in_the_place_of_a_damaged_one_stays(self, place, monkeypatch):
         entries = place.prepare()
         entries[1].write_bytes(b"")
-        decide = prune_module._why_removed
+        decide = prune_module._removal_reason
 
         def decide_and_wait(item, *args):
             why = decide(item, *args)
@@ -208,7 +208,7 @@ class TestPrune:
                 place.frames().load_region(1)
             return why
 
-        monkeypatch.setattr(prune_module, "_why_removed", decide_and_wait)
+        monkeypatch.setattr(prune_module, "_removal_reason", decide_and_wait)
         assert prune(place.workdir).total.count == 0
         assert place.states()[entries[1]] == Status.CURRENT
 
@@ -225,7 +225,7 @@ class TestPrune:
         frames = place.frames()
         frames.prepare([1])
         dead = leave_behind(pathlib.Path(frames.cache_dpath))
-        decide = prune_module._why_removed
+        decide = prune_module._removal_reason
         with open(dead / LOCK) as lock:
 
             def decide_and_wait(item, *args):
@@ -233,7 +233,7 @@ class TestPrune:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return decide(item, *args)
 
-            monkeypatch.setattr(prune_module, "_why_removed", decide_and_wait)
+            monkeypatch.setattr(prune_module, "_removal_reason", decide_and_wait)
             report = prune(place.workdir)
         assert (report.total.count, report.failures) == (0, ())
         assert (dead / FILE).exists()

@@ -179,5 +179,5 @@ def test_an_entry_that_is_no_cog_is_not_read(tmp_path):
 
     backend = make_backend("cog")
     plain = write_tiff(tmp_path / "a.tif", random_pixels(dims=DIMS))
-    with pytest.raises(SourceError, match="not laid out as a COG"):
+    with pytest.raises(SourceError, match="does not have the layout of a COG"):
         backend.open(str(plain))

@@ -137,5 +137,5 @@ class TestBadInput:
         usage = demo.shutil.disk_usage(tmp_path)
         monkeypatch.setattr(demo.shutil, "disk_usage", lambda path: usage._replace(free=1000))
         err = self.one_line(capsys, "demo", "--out", tmp_path)
-        assert re.search(r"0\.0 GB left, and the demo needs .* GB: choose another folder with --out", err)
+        assert re.search(r"0\.0 GB of free space; the demo needs .* GB\. Choose another folder", err)
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]

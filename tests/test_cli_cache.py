@@ -125,7 +125,7 @@ class TestArguments:
             ("prune work --unused_by none.json", "none.json does not exist"),
             ("prepare none.json", "none.json does not exist"),
             ("prepare data.kwcoco.json --backend zip", "backend is 'zip'"),
-            ("prepare data.kwcoco.json --backend raw", "expected one that keeps a cache"),
+            ("prepare data.kwcoco.json --backend raw", "expected one with a cache"),
             ("prepare data.kwcoco.json --backend {", "expected a name or a JSON object"),
             ("prepare data.kwcoco.json --workers -1", "--workers is -1"),
             ("prepare data.kwcoco.json --workdir data.kwcoco.json", "data.kwcoco.json cannot be used"),
@@ -296,7 +296,7 @@ class TestInfo:
         rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
         head = rows["backend"]
         assert dict(zip(head[4:], rows["npy"][-4:]))["damaged"] == "1"
-        assert "5 are of no use" in out
+        assert "5 are useless" in out
         code, content = run_json("info", "work")
         assert code == 0
         expected = {"entries": 6, "current": 1, "stale": 2, "orphaned": 2, "damaged": 1, "leftover": 0}
@@ -389,7 +389,7 @@ class TestPrune:
         code, out, _ = run("prune", "work", "--unused_by", "one.kwcoco.json", "--quiet")
         assert code == 0
         (left,) = entries_of()
-        assert re.fullmatch(r"removed 2, \S+ MB: 2 unused\n1 entries stay, (.*)\n", out)[1] == (
+        assert re.fullmatch(r"removed 2, \S+ MB: 2 unused\n1 entries remain, (.*)\n", out)[1] == (
             format_bytes(left.stat().st_size)
         )
 

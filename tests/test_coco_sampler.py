@@ -156,7 +156,7 @@ def test_a_sampler_coerces_to_itself(sampler):
 
 def test_a_finished_sampler_refuses_new_settings(sampler):
     with pytest.raises(
-        UnsupportedTaskError, match="backend, workdir cannot be changed on a finished sampler"
+        UnsupportedTaskError, match="backend, workdir cannot be changed on an existing sampler"
     ) as got:
         CocoSampler.coerce(sampler, workdir="elsewhere", backend="npy")
     assert isinstance(got.value, NotImplementedError)

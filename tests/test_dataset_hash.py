@@ -78,7 +78,7 @@ def test_nothing_is_printed_for_values_that_kwcoco_cannot_hash(capsys):
 def test_a_value_without_a_form_in_json_is_named():
     dset = make(True)
     dset.anns[1]["odd"] = object()
-    with pytest.raises(TypeError, match="the dataset holds <object object"):
+    with pytest.raises(TypeError, match="the dataset contains <object object"):
         hash_dataset(dset)
 
 

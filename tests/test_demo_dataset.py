@@ -169,7 +169,7 @@ class TestArguments:
     def test_a_full_disk_is_noticed_before_anything_is_painted(self, tmp_path, monkeypatch):
         usage = settings.shutil.disk_usage(tmp_path)
         monkeypatch.setattr(settings.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-        with pytest.raises(ArgumentError, match=r"0\.0 GB left, and the dataset needs .* GB"):
+        with pytest.raises(ArgumentError, match=r"0\.0 GB of free space, but .* GB are needed"):
             landscape_dataset(tmp_path, size=4096, images=1)
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 

@@ -62,7 +62,7 @@ class TestStripedTiff:
 
         tiff = StripedTiff(Huge(), 4, 4)
         tiff._offsets = [8]
-        with pytest.raises(ArgumentError, match="do not fit a TIFF, which ends at 4 GB"):
+        with pytest.raises(ArgumentError, match="too many for a TIFF file of at most 4 GB"):
             tiff.finish()
 
 

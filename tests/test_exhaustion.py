@@ -305,7 +305,7 @@ def test_a_stopped_writer_is_bypassed(backend, tmp_path, monkeypatch, caplog):
                 assert np.array_equal(frames.load_region(1), pixels)
             told = [record for record in caplog.records if record.levelname == "WARNING"]
             assert len(told) == 1
-            assert "another process or thread is writing it" in told[0].getMessage()
+            assert "another process or thread is still writing it" in told[0].getMessage()
             assert not list(tmp_path.rglob(f"*{frames._cache.backend.suffix}"))
             os.kill(writer.pid, signal.SIGCONT)
             assert writer.wait(PATIENCE) == 0

@@ -9,7 +9,6 @@ from helpers_cache import cog
 from helpers_images import WRITERS, assert_same, quiet_rasterio, random_pixels, write_tiff
 
 from ndsampler.backends import gdal_open, make_backend
-from ndsampler.backends.gdal import MAX_TILE
 from ndsampler.backends.source import open_source
 from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.identity import Source
@@ -29,7 +28,7 @@ def opened(monkeypatch):
     return names
 
 
-@pytest.mark.parametrize("spec", [None, "cog"])
+@pytest.mark.parametrize("spec", [None, cog(in_place=True)], ids=["None", "cog"])
 def test_gdal_opens_a_tiled_source_once(spec, opened, tmp_path):
     pixels = random_pixels("uint8", 3, (300, 400))
     path = str(WRITERS["tiled tiff"](tmp_path, pixels))
@@ -48,27 +47,6 @@ def test_gdal_opens_a_striped_source_and_its_entry_once(opened, tmp_path):
     assert_same(cache.read(Source(path), (8, 72, 16, 80)), pixels[8:72, 16:80])
     assert opened == [entry]
     assert opened_to_convert.count(path) == 1
-
-
-@pytest.mark.parametrize("interleave", ["pixel", "band"])
-@pytest.mark.parametrize(
-    ("sides", "expected"),
-    [((MAX_TILE, MAX_TILE), True), ((16, 2 * MAX_TILE), False), ((2048, 16), False), ((16, 48), False)],
-)
-def test_the_sides_of_the_tiles_decide_whether_a_source_is_used_in_place(
-    sides, expected, interleave, tmp_path
-):
-    path = write_tiff(
-        tmp_path / "image.tif",
-        random_pixels("uint8", 3, (40, 48)),
-        tiled=True,
-        blockysize=sides[0],
-        blockxsize=sides[1],
-        interleave=interleave,
-    )
-    with quiet_rasterio(), rasterio.open(path) as file:
-        assert file.block_shapes[0] == sides
-    assert make_backend("cog").usable_in_place(str(path)) is expected
 
 
 @pytest.mark.parametrize(

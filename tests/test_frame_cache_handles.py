@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import numpy as np
 import pytest
 from helpers_cache import WHOLE
-from helpers_images import random_pixels, write_tiff
+from helpers_images import assert_same, random_pixels, write_tiff
 from helpers_processes import Child, check_script, needs_fork
 from helpers_threads import PATIENCE, results, start_thread
 
-from ndsampler.backends import gdal
+from ndsampler.backends import gdal, make_backend
 from ndsampler.cache import handles
+from ndsampler.cache.frame_cache import FrameCache
 from ndsampler.cache.handles import HandlePool
 from ndsampler.cache.identity import Source
 
@@ -149,3 +151,14 @@ def test_the_block_cache_of_gdal_is_bounded_unless_the_user_says_otherwise(tmp_p
         print(get_gdal_config('GDAL_CACHEMAX'))
     """
     assert int(check_script(script, path)) <= gdal.BLOCK_CACHE_BYTES
+
+
+@pytest.mark.parametrize("backend", [None, "npy", "cog"])
+def test_the_file_of_a_replaced_source_is_closed(backend, tmp_path):
+    path = tmp_path / "image.tif"
+    cache = FrameCache(make_backend(backend), str(tmp_path / "cache"))
+    for seed in range(3):
+        write_tiff(path, random_pixels(seed=seed), tiled=True, blockxsize=16, blockysize=16)
+        os.utime(path, ns=(10**18 + seed, 10**18 + seed))
+        assert_same(cache.read(Source(str(path)), (0, 5, 0, 9)), random_pixels(seed=seed)[:5, :9])
+        assert len(cache.handles) == 1

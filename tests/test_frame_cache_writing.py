@@ -127,7 +127,7 @@ class TestWholeOrAbsent:
         with monkeypatch.context() as patch:
             patch.setattr(os, step, fail)
             with pytest.raises(
-                CacheError, match=r"image.png cannot be made .*give another workdir"
+                CacheError, match=r"image.png cannot be made .*choose another workdir"
             ) as caught:
                 cache.read(Source(str(image)), WHOLE)
         assert caught.value.__cause__.errno == errno.ENOSPC
@@ -158,7 +158,7 @@ class TestWholeOrAbsent:
     def test_a_file_where_the_folder_should_be_is_a_cache_error(self, backend, image, tmp_path):
         (tmp_path / "taken").write_text("mine")
         cache = FrameCache(make_backend(backend), str(tmp_path / "taken"))
-        with pytest.raises(CacheError, match=r"image.png cannot be made.*give another workdir"):
+        with pytest.raises(CacheError, match=r"image.png cannot be made.*choose another workdir"):
             cache.read(Source(str(image)), WHOLE)
         assert (tmp_path / "taken").read_text() == "mine"
 

@@ -154,8 +154,8 @@ MISTAKES: dict[str, Mistake] = {
     "a nodata of 65 bits": still(ValueError, "nodata is 18446744073709551616", "64 bits", nodata=2**64),
     "an unknown name as nodata": still(ValueError, "'zero'", "'float'", "'ma'", nodata="zero"),
     "a dtype with commas": still(ValueError, "dtype is 'i4,,'", "numpy type", dtype="i4,,"),
-    "a dtype of records": still(ValueError, "dtype is 'i4,i4'", "single numbers", dtype="i4,i4"),
-    "a dtype of text": still(ValueError, "dtype is <class 'str'>", "single numbers", dtype=str),
+    "a dtype of records": still(ValueError, "dtype is 'i4,i4'", "numeric numpy type", dtype="i4,i4"),
+    "a dtype of text": still(ValueError, "dtype is <class 'str'>", "numeric numpy type", dtype=str),
     "a mode as padkw": still(ValueError, "padkw is 'edge'", "dictionary", padkw="edge"),
     "an unknown interpolation": still(ValueError, "'bilinear'", "'linear'", interpolation="bilinear"),
     # Which annotations.
@@ -176,7 +176,7 @@ MISTAKES: dict[str, Mistake] = {
     "a visible_thresh in words": Mistake(
         lambda on: on.stills.load_sample(STILL, visible_thresh="half"),
         ValueError,
-        ("'half'", "more than this share", "1 keeps none"),
+        ("'half'", "more than this part", "1 keeps none"),
     ),
     "an array as visible_thresh": Mistake(
         lambda on: on.stills.load_sample(STILL, visible_thresh=np.array([0.1, 0.2])),

@@ -268,7 +268,7 @@ class TestTimes:
 
 def test_without_limits_on_resources_a_pool_is_bounded_all_the_same(monkeypatch):
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert handles.affordable_handles() == handles.MAX_HANDLES
+    assert handles.affordable_handles() == handles.MAX_FILES
     assert handles.affordable_files() == handles.MAX_FILES
 
 

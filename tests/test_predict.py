@@ -80,6 +80,28 @@ def test_the_identity_gives_the_image_with_its_georeference(tmp_path, sampler, i
     assert not os.path.exists(path + ".partial")
 
 
+@pytest.mark.parametrize(("weights", "overlap"), [("hann", 0.25), ("linear", (0.8, 0.6))])
+def test_windows_that_agree_give_exactly_their_value(tmp_path, weights, overlap):
+    pixels = random_pixels("float32", 2, DIMS, seed=3) * np.float32(1e30)
+    sampler = make_sampler(tmp_path, pixels)
+    path = predict(sampler, 1, identity, WINDOW, overlap, tmp_path / "map.tif", weights=weights)
+    np.testing.assert_array_equal(read_map(path)["pixels"], pixels)
+
+
+def test_values_in_any_order_of_memory_are_blended(tmp_path, sampler):
+    def with_bands_first(pixels):
+        return place_in_window(pixels).transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1)
+
+    def with_columns_first(pixels):
+        return place_in_window(pixels)[..., :1].transpose(0, 2, 1, 3).copy().transpose(0, 2, 1, 3)
+
+    reference = read_map(predict(sampler, 1, place_in_window, WINDOW, out=tmp_path / "reference.tif"))
+    found = read_map(predict(sampler, 1, with_bands_first, WINDOW, out=tmp_path / "map.tif"))
+    assert_same(found, reference)
+    found = read_map(predict(sampler, 1, with_columns_first, WINDOW, out=tmp_path / "map.tif"))
+    np.testing.assert_array_equal(found["pixels"], reference["pixels"][..., :1])
+
+
 @pytest.mark.parametrize(
     ("weights", "overlap", "dtype"),
     [
@@ -231,7 +253,7 @@ def test_an_unfinished_map_of_something_else_is_started_anew(tmp_path, sampler, 
         (tmp_path / "map.tif.partial" / "tiles.tif").write_bytes(b"")
     path = predict(sampler, gid, identity, window, out=out, weights=weights)
     np.testing.assert_array_equal(read_map(path)["pixels"], image)
-    assert "started anew" in caplog.text
+    assert "started over" in caplog.text
 
 
 def test_two_runs_do_not_write_the_same_map(tmp_path, sampler):
@@ -313,7 +335,7 @@ BAD_ARGUMENTS = {
     "unknown key": ({"gid": {"gid": 1, "scale": 2}}, ArgumentError, "expected an image id"),
     "masked arrays": ({"gid": {"gid": 1, "nodata": "ma"}}, ArgumentError, "plain arrays"),
     "no function": ({"function": 3}, ArgumentTypeError, "function is 3"),
-    "large window": ({"window_dims": (64, 71)}, WindowError, "expected a window that is not larger"),
+    "large window": ({"window_dims": (64, 71)}, WindowError, "expected a window that fits into it"),
     "one side": ({"window_dims": (64,)}, ArgumentError, "window_dims"),
     "negative side": ({"window_dims": (64, -1)}, ArgumentError, "window_dims"),
     "full overlap": ({"overlap": 1}, ArgumentError, "overlap"),

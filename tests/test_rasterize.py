@@ -171,5 +171,5 @@ def test_masks_need_annotations_and_pixels(sampler):
         rasterize(sampler.load_sample({"gid": 1}, with_annots=False))
     video = CocoSampler.demo("vidshapes2", num_frames=5)
     sample = video.load_sample({"vidid": 1, "time_slice": slice(0, 1), "use_native_scale": True})
-    with pytest.raises(ArgumentError, match="no single grid of pixels"):
+    with pytest.raises(ArgumentError, match="not a single array of pixels"):
         rasterize(sample)

@@ -375,7 +375,7 @@ def test_mistakes_of_seeds_transforms_and_batches_are_told(sampler, targets):
 def test_samples_that_cannot_be_made_are_errors(sampler, targets):
     with pytest.raises(OutOfRangeError, match="target 5 was requested; expected 0 to 4"):
         SampleDataset(sampler, targets)[5]
-    with pytest.raises(ArgumentTypeError, match="an index of a sample is 'a'"):
+    with pytest.raises(ArgumentTypeError, match="the index of a sample is 'a'"):
         SampleDataset(sampler, targets)["a"]
     with pytest.raises(ArgumentError):
         SampleDataset(sampler, "positives", (500, 500))[-1]
@@ -396,7 +396,7 @@ def test_samples_that_cannot_be_made_are_errors(sampler, targets):
 def test_an_order_that_a_dataset_cannot_serve_is_refused_at_once(sampler, targets):
     dataset = SampleDataset(sampler, targets, (500, 500))
     TargetSampler(EpochOrder(5), dataset=dataset)
-    with pytest.raises(ArgumentError, match="the order is of 6 items; the dataset has 5 targets"):
+    with pytest.raises(ArgumentError, match="the order has 6 items; the dataset has only 5 targets"):
         TargetSampler(EpochOrder(6), dataset=dataset)
     with pytest.raises(ArgumentError):
         TargetSampler(EpochOrder(5, negatives=0.5), dataset=dataset)

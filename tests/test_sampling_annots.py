@@ -217,7 +217,7 @@ def test_without_annotations_there_is_no_key_for_them(sampler, with_annots):
     ],
 )
 def test_an_unknown_kind_is_an_assertion_error_that_names_it(sampler, with_annots, named):
-    message = rf"asks for {named}; expected True, False or some of 'boxes', 'keypoints', 'segmentation'"
+    message = rf"contains {named}; expected True, False or some of 'boxes', 'keypoints', 'segmentation'"
     with pytest.raises(AnnotKindError, match=message) as caught:
         sampler.load_sample({"gid": RGB}, with_annots=with_annots)
     assert isinstance(caught.value, AssertionError)

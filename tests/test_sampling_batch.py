@@ -208,7 +208,7 @@ def test_pixels_of_scaled_windows_casts_and_videos_are_written_too(make):
         ([[1]], "list"),
         (np.zeros((1, 9, 8, 3), np.uint8), "number 0 is uint8"),
         (np.zeros((1, 9, 9, 3), np.float32), "room for windows of float32"),
-        (np.broadcast_to(np.zeros(3, np.uint8), (1, 9, 9, 3)), "can be written"),
+        (np.broadcast_to(np.zeros(3, np.uint8), (1, 9, 9, 3)), "writable"),
     ],
 )
 def test_pixels_that_do_not_fit_are_refused(make, out, message):

@@ -215,7 +215,7 @@ def test_what_lies_outside_is_what_numpy_makes_of_the_part_inside(sampler, data,
     (y0, y1), (x0, x1) = grown(rows, pad, 0), grown(cols, pad, 1)
     inside = full[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)]
     if 0 in inside.shape and not mode.startswith("constant"):
-        with pytest.raises(WindowError, match=rf"wholly outside image {gid}.*use mode 'constant'"):
+        with pytest.raises(WindowError, match=rf"completely outside image {gid}.*use mode 'constant'"):
             load(sampler, gid, rows, cols, pad=pad, padkw=padkw)
         return
     found = load(sampler, gid, rows, cols, pad=pad, padkw=padkw)
@@ -248,7 +248,7 @@ def test_padkw_without_anything_to_pad_changes_nothing(sampler, data):
     ],
 )
 def test_what_numpy_refuses_is_explained(sampler, padkw, reason):
-    with pytest.raises(TargetError, match=f"padkw is .*numpy.pad refuses it: .*{reason}"):
+    with pytest.raises(TargetError, match=f"padkw is .*numpy.pad, which rejects it: .*{reason}"):
         load(sampler, RGB, (-3, 5), (0, 5), padkw=padkw)
 
 

@@ -117,7 +117,9 @@ def test_the_third_slice_of_a_still_picks_channels_as_numpy_does(sampler, gid, s
     target = {"gid": gid, "slices": (*SPACE, slice(start, stop))}
     expected = whole["im"][..., start:stop]
     if expected.shape[2] == 0:
-        with pytest.raises(WindowError, match=rf"picks channels, and image {gid} has {whole['im'].shape[2]}"):
+        with pytest.raises(
+            WindowError, match=rf"selects channels, and image {gid} has {whole['im'].shape[2]}"
+        ):
             sampler.load_sample(target)
         return
     sample = sampler.load_sample(target)
@@ -145,5 +147,5 @@ def test_the_third_slice_is_not_read_beside_another_space_slice(sampler):
 
 @pytest.mark.parametrize("part", [1, "r", slice(0, 3, 2), slice("a", "b"), slice(0, 0)])
 def test_a_third_slice_that_picks_nothing_is_refused(sampler, part):
-    with pytest.raises(WindowError, match="the third of slices is .*picks channels.*'vidid' or 'gids'"):
+    with pytest.raises(WindowError, match="the third of slices is .*selects channels.*'vidid' or 'gids'"):
         sampler.load_sample({"gid": RGB, "slices": (*SPACE, part)})

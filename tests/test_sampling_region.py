@@ -457,7 +457,7 @@ BAD_WINDOWS = [
     ({"slices": (slice(0, 5), slice("a", 5))}, "start of axis 1 is 'a'"),
     ({"slices": (slice(0, 5),)}, "expected a tuple of 2 slices"),
     ({"slices": (slice(0, 5),) * 4}, "expected a tuple of 2 slices"),
-    ({"slices": (slice(0, 5), slice(0, 5), 1)}, "the third of slices is 1; .* picks channels"),
+    ({"slices": (slice(0, 5), slice(0, 5), 1)}, "the third of slices is 1; .* selects channels"),
     ({"slices": slice(0, 5)}, r"slices is slice\(0, 5, None\); expected a tuple of 2 slices"),
     ({"slices": "0:5"}, "slices is '0:5'"),
     ({"slices": (3, slice(0, 5))}, "axis 0 of the region is 3; expected a slice or None"),

@@ -102,7 +102,7 @@ def test_a_time_slice_names_frames_by_position(sampler, time_slice, places):
     ids=repr,
 )
 def test_a_target_that_touches_no_frame_is_refused(sampler, target):
-    with pytest.raises(TargetError, match="touches no"):
+    with pytest.raises(TargetError, match="contains no"):
         load(sampler, **target)
 
 

@@ -241,7 +241,7 @@ def test_the_splits_of_two_calls_are_not_disjoint():
 
 WRONG = {
     "no fractions": ({"fractions": ()}, "fractions is ()"),
-    "above one": ({"fractions": (0.8, 0.3)}, "together at most 1"),
+    "above one": ({"fractions": (0.8, 0.3)}, "a sum of at most 1"),
     "negative": ({"fractions": (1.2, -0.2)}, "above 0"),
     "NaN": ({"fractions": (float("nan"),)}, "fractions is"),
     "text": ({"fractions": "most"}, "fractions is 'most'"),
@@ -268,13 +268,13 @@ def test_windows_that_are_not_understood_are_errors():
     with pytest.raises(UnknownIdError, match="image id is 99"):
         split.select([{"gid": 99}])
     for target in ({"slices": (slice(0, 4), 3), "gid": 10}, {"gid": 10, "cx": 1, "cy": None, "width": 3}):
-        with pytest.raises(ArgumentError, match="is not understood"):
+        with pytest.raises(ArgumentError, match="has no valid window"):
             split.select([target])
     with pytest.raises(ArgumentError, match="expected a dictionary with 'gid'"):
         split.select([{"vidid": 1}])
     with pytest.raises(ArgumentError, match="the split is 'train'"):
         assert_disjoint("train")
-    with pytest.raises(ArgumentError, match="one kind at a time"):
+    with pytest.raises(ArgumentError, match="windows of one space at a time"):
         assert_disjoint([{"gid": 1}], [{"gids": [1, 2], "space_slice": (slice(0, 4), slice(0, 4))}])
     with pytest.raises(ArgumentTypeError, match="split is 'train'"):
         new_image_sample_grid(stills(1), (10, 10), split="train")

@@ -179,12 +179,12 @@ def test_a_changed_order_or_dataset_is_refused():
     state = TargetSampler(EpochOrder(9), dataset=Dataset()).state_dict()
     TargetSampler(EpochOrder(9), 2, 3, dataset=Dataset()).load_state_dict(state)
     for sampler in (TargetSampler(EpochOrder(10), dataset=Dataset()), TargetSampler(EpochOrder(9))):
-        with pytest.raises(ArgumentError, match="the state is of other targets"):
+        with pytest.raises(ArgumentError, match="the state belongs to other targets"):
             sampler.load_state_dict(state)
     Dataset.fingerprint = "b"
-    with pytest.raises(ArgumentError, match="the state is of other targets"):
+    with pytest.raises(ArgumentError, match="the state belongs to other targets"):
         TargetSampler(EpochOrder(9), dataset=Dataset()).load_state_dict(state)
-    with pytest.raises(ArgumentError, match="with seed 0; this one has 1"):
+    with pytest.raises(ArgumentError, match="with seed 0; this order has 1"):
         TargetSampler(EpochOrder(9, seed=1), dataset=Dataset()).load_state_dict(state)
 
 
@@ -207,7 +207,7 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ArgumentTypeError, match="the state is a list"):
         TargetSampler(order).load_state_dict([])
     for rank, world_size in ((2, 2), (-1, 2), (1, None), (0, 0)):
-        with pytest.raises(ArgumentError, match="expected a rank below world_size"):
+        with pytest.raises(ArgumentError, match="and below world_size"):
             TargetSampler(order, rank, world_size)
     with pytest.raises(ArgumentError, match="uneven is 'pad'"):
         TargetSampler(order, uneven="pad")
@@ -256,5 +256,5 @@ def test_an_index_is_an_integer_that_survives_pickling():
     bare = SampleIndex.coerce(np.int64(3))
     assert (bare, bare.epoch, bare.g) == (3, 0, 3)
     assert SampleIndex.coerce(index) is index
-    with pytest.raises(ArgumentTypeError, match="an index of a sample is 2.5"):
+    with pytest.raises(ArgumentTypeError, match="the index of a sample is 2.5"):
         SampleIndex.coerce(2.5)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers_optional import import_optional
 
-from benchmarks import training
+from benchmarks import prediction, training
 
 
 @pytest.mark.parametrize("side", training.SIDES)
@@ -41,3 +41,13 @@ def test_locality_opens_each_file_once_and_costs_images_in_a_batch(capsys):
 def test_files_are_opened_again_after_others():
     assert training.count_opened(np.array([1, 2, 1, 3, 1, 2, 2]), most=2) == 4
     assert training.count_opened(np.array([1, 2, 1, 3, 1, 2, 2]), most=3) == 3
+
+
+def test_both_sides_of_the_prediction_write_the_image(tmp_path):
+    args = prediction.parse(["--side", "300", "--window", "128"])
+    prediction.write_image(tmp_path / "image.tif", args.side)
+    prediction.plan_prediction(tmp_path, args)()
+    assert prediction.differing_pixels(tmp_path, args.side) == 0
+    prediction.plan_blocks(tmp_path, args)()
+    (tmp_path / "blocks.tif").replace(tmp_path / "predict.tif")
+    assert prediction.differing_pixels(tmp_path, args.side) == 0

@@ -1,9 +1,10 @@
 """
 Storage backends: how the pixels of an image file are stored for fast reads of regions.
 
-``base`` holds the interface and the registry. ``source``, ``npy`` and ``cog`` each hold a backend;
-``gdal``, ``gdal_write``, ``opencv`` and ``headers`` read and write the file formats; ``label`` describes a
-cache entry at its end. See ``docs/source/howto/add_a_backend.rst`` for writing another backend.
+``base`` defines the interface and the registry. ``source``, ``npy`` and ``cog`` each define a backend;
+``gdal``, ``gdal_write``, ``opencv`` and ``headers`` read and write the file formats; ``label`` reads and
+writes the label at the end of a cache entry. ``docs/source/howto/add_a_backend.rst`` explains how to write
+another backend.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-Averages over squares of pixels, as the overviews of an image hold them.
+Overviews of an image, computed by averaging squares of pixels.
 
-OpenCV adds four neighbors up several times as fast as GDAL averages them. The sums are exact, and are rounded
-once for each overview, so the results are those of GDAL's resampling method ``AVERAGE``.
+OpenCV sums four neighboring pixels several times as fast as GDAL averages them. The sums are exact and are
+rounded once for each overview, so the results equal those of GDAL's resampling method ``AVERAGE``.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_CHANNELS", "TYPES", "fill_averages"]
 
-#: The types of pixels that are averaged here.
+#: The pixel types that this module can average.
 TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 
-#: The most channels that OpenCV resizes.
+#: Maximum number of channels that OpenCV can resize.
 MAX_CHANNELS = 128
 
-#: Rows of an overview that are computed at a time; they stay in the cache of the processor.
+#: Number of overview rows that are computed at a time, few enough to stay in the processor's cache.
 ROWS = 32
 
-#: Types of sums, and the bits of the largest integers that each holds exactly.
+#: Types for sums, each preceded by the number of bits of the largest integers that it represents exactly.
 SUM_TYPES = ((16, np.dtype(np.uint16)), (24, np.dtype(np.float32)), (53, np.dtype(np.float64)))
 
 
 def fill_averages(levels: Sequence[NDArray[Any]]) -> int:
-    """Fill the overviews of an image as long as each is exactly half as high and wide as the one before.
+    """Fill the overviews of an image, up to the first that is not exactly half the size of the one before.
 
     Args:
-        levels: (height, width, channels) pixels of the image, of one of :data:`TYPES`, and of each overview.
+        levels: arrays of shape (height, width, channels): the image, then each overview. Their type is one of
+            :data:`TYPES`.
 
     Returns:
         The number of overviews that were filled.
@@ -56,11 +57,12 @@ def fill_averages(levels: Sequence[NDArray[Any]]) -> int:
 
 
 def _add_up(sums: NDArray[Any], out: NDArray[Any], level: int) -> NDArray[Any]:
-    """Return the sums over squares of four sums, and write the averages of the pixels under each.
+    """Sum squares of 2 x 2 values, and write the averages of the image pixels that each sum covers.
 
     Args:
-        sums: of the pixels under each pixel of the level before; the pixels themselves at first.
-        out: the averages of the level, which are written.
+        sums: for each pixel of the previous level, the sum of the image pixels that it covers. For the first
+            overview, these are the image's pixels.
+        out: receives the averages of this level.
         level: 1 for the first overview.
     """
     cv2 = require_opencv()
@@ -68,7 +70,7 @@ def _add_up(sums: NDArray[Any], out: NDArray[Any], level: int) -> NDArray[Any]:
     larger = np.empty(out.shape, _sum_type(out.dtype, level))
     for y0 in range(0, height, ROWS):
         rows = slice(y0, min(y0 + ROWS, height))
-        # OpenCV returns the average, rounded for integers: that of four times the values is exact.
+        # OpenCV returns a rounded average. The average of four times the values is their exact sum.
         block = np.multiply(sums[2 * y0 : 2 * rows.stop], 4, dtype=larger.dtype)
         means = cv2.resize(block, (width, rows.stop - y0), interpolation=cv2.INTER_AREA)
         larger[rows] = means.reshape(-1, width, channels)
@@ -83,7 +85,7 @@ def _sum_type(dtype: np.dtype[Any], level: int) -> np.dtype[Any]:
 
 
 def _divide(sums: NDArray[Any], level: int) -> NDArray[Any]:
-    """Return the averages of a level from its sums, rounded to the nearest integer, and up from one half."""
+    """Return the averages of a level from its sums, rounded to the nearest integer; one half rounds up."""
     half = 2 ** (2 * level - 1)
     rounded: NDArray[Any] = sums + sums.dtype.type(half)
     if sums.dtype.kind == "u":

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Version of the names, labels and codecs of entries; increased when entries of earlier versions must not be
-#: read any more. Version 2 was that of release 1.0.0.
+#: Version of the names, labels and codecs of entries. Increase it when this library must no longer read
+#: entries of earlier versions. Release 1.0.0 wrote version 2.
 FORMAT_VERSION = 3
 
-#: Bytes of pixels that are held in memory at a time while an entry is written.
+#: Maximum size in bytes of the block of pixels that is held in memory while an entry is written.
 BLOCK_BYTES = 32 * 2**20
 
-#: float64 holds every integer below this one.
+#: float64 represents every integer below this limit exactly.
 LARGEST_EXACT = 2**53
 
 
 class Stated(NamedTuple):
-    """What the dataset states of a file that decides how it is read."""
+    """The facts that a dataset states about a file and that decide how the file is read."""
 
     channels: int | None = None
     """The number of channels."""
@@ -37,7 +37,7 @@ class Stated(NamedTuple):
     """(height, width) in pixels."""
 
 
-#: Of a file that the dataset states nothing of.
+#: For a file about which the dataset states nothing.
 UNSTATED = Stated()
 
 
@@ -49,8 +49,8 @@ class RegionReader(Protocol):
     dtype: np.dtype[Any]
     """Type of the values."""
     nodata: Any
-    """The value by which the file marks pixels without a measurement; None for none; a tuple with a value for
-    each channel where they differ."""
+    """The value that marks pixels without a measurement; a tuple with a value for each channel if they
+    differ; None if the file has no such value."""
     shareable: bool
     """Whether several threads may read at the same time."""
     nbytes: int
@@ -66,7 +66,7 @@ class RegionReader(Protocol):
             y1: row after the last.
             x0: first column.
             x1: column after the last.
-            bands: indexes of the channels, in the order wanted; all when None.
+            bands: indexes of the channels in the order of the result; None for all channels.
         """
 
     def close(self) -> None:
@@ -74,12 +74,12 @@ class RegionReader(Protocol):
 
 
 class MaskedReader(RegionReader, Protocol):
-    """An open image that may have a mask of valid pixels; a reader without these members has none."""
+    """An open image that may have a mask of valid pixels. A reader without these members has no mask."""
 
     has_mask: bool
-    """Whether it has one."""
+    """Whether the image has a mask."""
     masks_overviews: bool
-    """Whether its overviews have one too."""
+    """Whether its overviews have masks too."""
 
     def read_mask(
         self, y0: int, y1: int, x0: int, x1: int, bands: Sequence[int] | None = None
@@ -91,15 +91,16 @@ class MaskedReader(RegionReader, Protocol):
             y1: row after the last.
             x0: first column.
             x1: column after the last.
-            bands: indexes of the channels; all when None.
+            bands: indexes of the channels; None for all channels.
 
         Returns:
-            (height, width, 1) for a mask of all channels, else (height, width, channels).
+            An array of shape (height, width, 1) if one mask applies to all channels, otherwise of shape
+            (height, width, channels).
         """
 
 
 def as_masked(reader: RegionReader) -> MaskedReader | None:
-    """Return a reader that has a mask; None for any other.
+    """Return the reader if its image has a mask; otherwise None.
 
     Args:
         reader: an open image.
@@ -108,10 +109,10 @@ def as_masked(reader: RegionReader) -> MaskedReader | None:
 
 
 class ViewedReader(RegionReader, Protocol):
-    """An open image whose pixels lie in memory as they are; any other reader lacks this member."""
+    """An open image whose uncompressed pixels are mapped into memory. Other readers lack this member."""
 
     def view(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
-        """Return a window without a copy, which must not be changed, nor kept when the reader is closed.
+        """Return a view of a window. The caller must not change it, nor use it once the reader is closed.
 
         Args:
             y0: first row.
@@ -122,7 +123,7 @@ class ViewedReader(RegionReader, Protocol):
 
 
 def as_viewed(reader: RegionReader) -> ViewedReader | None:
-    """Return a reader of pixels that lie in memory; None for any other.
+    """Return the reader if it can return views of its pixels; otherwise None.
 
     Args:
         reader: an open image.
@@ -136,9 +137,10 @@ def valid_pixels(
     """Return which pixels of a window are valid, as :meth:`MaskedReader.read_mask` does.
 
     Args:
-        mask: (height, width, masks) of the window, not 0 where a pixel is valid; None if there is no mask.
-        dims: (height, width) of the window.
-        bands: indexes of the wanted bands; None for all. One mask holds for all bands.
+        mask: (height, width, masks) array of the window, nonzero where a pixel is valid; None if the image
+            has no mask. A single mask applies to all bands.
+        dims: (height, width) of the window in pixels.
+        bands: indexes of the wanted bands; None for all bands.
 
     Returns:
         A new array of shape (height, width, masks).
@@ -154,11 +156,11 @@ class SourceReader(RegionReader, Protocol):
     """An open source file that can be converted."""
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
-        """Return rows y0:y1 over the full width, possibly as a view, valid until the file is closed."""
+        """Return rows y0:y1 at full width. The array may be a view that is valid until the file is closed."""
 
 
 class Backend(ABC):
-    """How entries of the frame cache are written and opened.
+    """Writes and opens entries of the frame cache.
 
     Args:
         config: settings of the backend; each key must be one of :attr:`DEFAULTS`.
@@ -170,7 +172,7 @@ class Backend(ABC):
     name: ClassVar[str]
     """The name that users pass as ``backend=``."""
     suffix: ClassVar[str] = ""
-    """Ending of the file names of entries; empty if the backend writes no entries."""
+    """File name extension of entries; empty if the backend writes no entries."""
     maps: ClassVar[bool] = False
     """Whether entries are ``.npy`` files, which numpy can map into memory."""
     DEFAULTS: ClassVar[dict[str, Any]] = {}
@@ -190,9 +192,25 @@ class Backend(ABC):
         return None
 
     def describe(self) -> str:
-        """Return the name, followed by the settings that differ from the defaults, for messages."""
-        changed = [f"{key}={value}" for key, value in self.config.items() if value != self.DEFAULTS[key]]
+        """Return the name, followed by the settings that differ from the defaults. Messages show it."""
+        settings = self.entry_settings()
+        changed = [f"{key}={value}" for key, value in settings.items() if value != self.DEFAULTS[key]]
         return " ".join([self.name, *changed])
+
+    def entry_settings(self) -> dict[str, Any]:
+        """Return the settings that entries depend on; entries of different settings have different folders.
+
+        Example:
+            >>> 'in_place' in make_backend('cog').entry_settings()
+            False
+        """
+        return {key: value for key, value in self.config.items() if key != "in_place"}
+
+    def check_in_place(self) -> None:
+        """Raise a :class:`BackendError` if the setting ``in_place`` has an invalid value."""
+        value = self.config["in_place"]
+        if not isinstance(value, bool) and value != "auto":
+            raise BackendError(f"in_place is {value!r}; expected True, False, or 'auto'")
 
     @property
     def caches(self) -> bool:
@@ -200,12 +218,20 @@ class Backend(ABC):
         return bool(self.suffix)
 
     def usable_in_place(self, path: str) -> bool:
-        """Whether a source can be read about as fast as an entry, so that none is written.
+        """Whether a source can be read about as fast as an entry, so that it needs no entry.
 
         Args:
             path: the source file.
         """
         return not self.caches
+
+    def explain_conversion(self, path: str) -> str:
+        """Return why a source is converted that could be read in place; empty for any other source.
+
+        Args:
+            path: the source file.
+        """
+        return ""
 
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write the pixels of a source to a new file.
@@ -217,7 +243,7 @@ class Backend(ABC):
         raise NotImplementedError(f"backend {self.name!r} writes no entries")
 
     def space_needed(self, source: RegionReader) -> int:
-        """Return the minimum size of an entry in bytes; 0 if it cannot be known before writing.
+        """Return the minimum size of an entry in bytes; 0 if it is not known before the entry is written.
 
         Args:
             source: the open source.
@@ -234,7 +260,7 @@ class Backend(ABC):
         return self
 
     def is_exact(self, entry: str) -> bool:
-        """Whether an existing entry, written with whatever settings, holds exactly the pixels of its source.
+        """Whether an existing entry holds exactly the pixels of its source, whatever settings it has.
 
         Args:
             entry: path of the entry.
@@ -272,7 +298,7 @@ def row_ranges(shape: tuple[int, ...], itemsize: int) -> Iterator[tuple[int, int
 
     Args:
         shape: (height, width, channels) of the image.
-        itemsize: bytes of a value.
+        itemsize: size of a value in bytes.
 
     Yields:
         The first row, and the row after the last.
@@ -303,7 +329,7 @@ def same_pixels(first: NDArray[Any], second: NDArray[Any]) -> bool:
 
 BackendType = TypeVar("BackendType", bound=type[Backend])
 
-#: What a backend may be called.
+#: Pattern of valid backend names.
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 #: The backends by name. ``backend=None`` is registered as ``'raw'``.
@@ -357,8 +383,8 @@ def make_backend(spec: Any) -> Backend:
     config: dict[str, Any] = {}
     name = spec
     if isinstance(spec, dict):
-        # The documented default contains '_hack_use_cli', which selected a writer in earlier releases. It has
-        # no effect.
+        # The documented default of earlier releases contains '_hack_use_cli', which selected a writer. It no
+        # longer has an effect.
         unknown = sorted(set(spec) - {"type", "config", "_hack_use_cli"})
         if unknown or "type" not in spec:
             raise BackendError(f"backend is {spec!r}; expected a dict with the keys 'type' and 'config'")

@@ -1,5 +1,5 @@
 """
-Checks of an opened source against the limits of the process, and of its blocks against the size of its file.
+Checks that an opened source respects the limits of the process, and that its file can hold its blocks.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from ndsampler.utils.limits import get_limits
 if TYPE_CHECKING:
     from rasterio.io import DatasetReader
 
-__all__ = ["check_blocks", "check_size", "check_window"]
+__all__ = ["check_blocks", "check_size", "check_stack", "check_window"]
 
-#: The most bytes of pixels that one byte of a block can decode to, for each compression. Others set no bound:
-#: one mark stands for a row or an area of any size.
+#: Maximum number of pixel bytes that one byte of a block can decode to, for each compression. Other
+#: compressions have no maximum, because one code can stand for a row or an area of any size.
 #:
 #: A run of PackBits takes two bytes. The longest string of LZW, of 4861 bytes, has a code of 12 bits. A block
 #: of Zstandard holds 128 KiB and takes 4 bytes. LZMA repeats 273 bytes by 14 decisions, each of at least
@@ -31,19 +31,20 @@ BLOCK_RATIOS = {
 }
 
 
-#: GDAL's driver of JPEG 2000. To tell how such a file is structured, it reads all of it, and if the file is
-#: damaged it may never end. So it is not asked.
+#: GDAL's JPEG 2000 driver. It reads a whole file to find its block structure, and may loop for ever on a
+#: damaged one, so the block structure of such files is not queried.
 JPEG2000 = "JP2OpenJPEG"
 
 
 def check_blocks(path: str, dataset: DatasetReader, item_bytes: int, is_entry: bool) -> None:
-    """Refuse blocks that the file cannot hold: GDAL allocates memory for a whole block.
+    """Reject a file that states larger blocks than it can hold, because GDAL allocates a whole block.
 
     Args:
         path: the file.
         dataset: the open file.
-        item_bytes: bytes of a value.
-        is_entry: whether it is a cache entry, whose small blocks no limit of the process concerns.
+        item_bytes: size of a value in bytes.
+        is_entry: whether the file is a cache entry. Its blocks are small, so the limits of the process do not
+            apply.
 
     Raises:
         SourceError: if the blocks are too large.
@@ -59,18 +60,18 @@ def check_blocks(path: str, dataset: DatasetReader, item_bytes: int, is_entry: b
 
 
 def _block_ratio(dataset: DatasetReader, item_bytes: int) -> int | None:
-    """Return how many bytes of pixels one byte of a block may stand for; None for any number."""
+    """Return how many pixel bytes one byte of a block can decode to; None if there is no maximum."""
     codec = "none" if dataset.compression is None else dataset.compression.name
     ratio = BLOCK_RATIOS.get(codec)
     bits = dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", "")
     if ratio is not None and bits.isdecimal():
-        # Values of few bits are decoded to whole bytes.
+        # Values of fewer than 8 bits are decoded to whole bytes.
         ratio *= max(8 * item_bytes // max(int(bits), 1), 1)
     return ratio
 
 
 def check_size(path: str, height: int, width: int, bands: int = 1) -> None:
-    """Refuse a source that is larger than the limits of the process.
+    """Reject a source that is larger than the limits of the process.
 
     Args:
         path: the file.
@@ -93,12 +94,32 @@ def check_size(path: str, height: int, width: int, bands: int = 1) -> None:
         )
 
 
-def check_window(path: str, claimed: int) -> None:
-    """Refuse to decode a window that is larger than the limit of the process.
+def check_stack(path: str, pages: int, shape: tuple[int, int, int]) -> None:
+    """Refuse pages of a TIFF whose number, or whose channels, are more than the limits of the process allow.
 
     Args:
         path: the file.
-        claimed: bytes of the pixels of the window.
+        pages: number of pages that are channels of the image.
+        shape: (height, width, channels) of the image.
+
+    Raises:
+        SourceError: if they are more.
+    """
+    limit = get_limits().pages
+    if pages > limit:
+        raise SourceError(
+            f"{path} has {pages} pages that are channels; the limit pages is {limit}. Store them as channels "
+            "of one page, or set another limit to read it"
+        )
+    check_size(path, *shape)
+
+
+def check_window(path: str, claimed: int) -> None:
+    """Reject a window that is larger than the limit of the process.
+
+    Args:
+        path: the file.
+        claimed: size of the window's pixels in bytes.
 
     Raises:
         SourceError: if the window is too large.

@@ -1,9 +1,9 @@
 """
-What a file holds according to its first bytes, and which of GDAL's drivers may open it.
+Detects the format of a file by its first bytes, and chooses which GDAL drivers may open it.
 
-GDAL itself tries every driver that it has, and some of them follow what a file says to other files, to hosts
-on the network, or to code. So only drivers that read pixels from local files are allowed, and of a file of a
-known format only those of that format.
+By default, GDAL tries all of its drivers. Some of them follow references in a file to other files or to hosts
+on the network, or run code that the file contains. This library therefore allows only drivers that read
+pixels from local files, and for a file of a known format only the drivers of that format.
 
 References:
     https://gdal.org/en/stable/drivers/raster/index.html
@@ -21,14 +21,14 @@ from ndsampler.utils.logs import get_logger
 
 logger = get_logger(__name__)
 
-#: Bytes at the start of a file that tell its format.
+#: Number of bytes at the start of a file from which its format is detected.
 HEAD_BYTES = 1024
 
-#: Most files for which it is remembered that a mismatch was logged.
+#: Maximum number of files for which a logged mismatch is remembered.
 MAX_WARNED = 10_000
 
-#: Drivers of formats without a known signature. All read local files, and none reads another format than its
-#: own, over the network, or by means of code. GDAL ignores the names of drivers that it lacks.
+#: Drivers of formats without a known signature. Each reads only local files of its own format, and runs no
+#: code from a file. GDAL ignores the names of drivers that it lacks.
 LOCAL_DRIVERS = (
     *("HFA", "ENVI", "EHdr", "GenBin", "ISCE", "netCDF", "HDF5", "HDF5Image", "HDF4", "HDF4Image"),
     *("BAG", "S102", "S104", "S111", "GRIB", "FITS", "FIT", "SAR_CEOS", "CEOS", "JAXAPALSAR", "GFF"),
@@ -49,15 +49,15 @@ class Content:
     """A format that is recognized by the first bytes of a file."""
 
     name: str
-    """What messages call it."""
+    """Name of the format in messages."""
     drivers: tuple[str, ...] = ()
-    """The drivers of GDAL that read it; none for texts and for formats that GDAL does not read."""
+    """The GDAL drivers that read it; empty for text files and for formats that GDAL does not read."""
     endings: tuple[str, ...] = ()
     """The file name extensions of the format."""
     is_whole: bool = False
     """Whether OpenCV decodes it as a whole image."""
     is_text: bool = False
-    """Whether it is text, which may refer to anything."""
+    """Whether it is text, which may refer to other files."""
     is_certain: bool = True
     """Whether its signature is too long to occur in raw pixels by chance."""
 
@@ -86,7 +86,7 @@ XML = Content("XML", is_text=True)
 JSON = Content("JSON", is_text=True)
 TEXT = Content("text", LOCAL_DRIVERS, is_text=True)
 
-#: The first bytes of files, and what they hold.
+#: Signatures at the start of files, and the format that each identifies.
 SIGNATURES = (
     *((magic, TIFF) for magic in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     *((magic, JPEG2000) for magic in (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
@@ -106,12 +106,12 @@ _KNOWN = (TIFF, JPEG2000, NITF, PNG, GIF, JPEG, BMP, WEBP, AVIF, NETPBM, SUN, VR
 #: The format of each file name extension.
 BY_ENDING = {ending: content for content in _KNOWN for ending in content.endings}
 
-#: Paths of files whose mismatch was logged.
+#: Paths of the files for which a mismatch was logged.
 _warned: dict[str, None] = {}
 
 
 def find_content(head: bytes) -> Content | None:
-    r"""Return what a file holds; None for a format that is not recognized by its first bytes.
+    r"""Return the format of a file; None if its first bytes do not identify one.
 
     Args:
         head: the first :data:`HEAD_BYTES` of the file.
@@ -133,9 +133,9 @@ def find_content(head: bytes) -> Content | None:
 
 
 def _find_text(head: bytes) -> Content | None:
-    """Return which kind of text a file starts with; None for binary data."""
+    """Return the kind of text that a file starts with; None for binary data."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    # GDAL takes a file for a VRT wherever its head names the root.
+    # GDAL treats a file as a VRT if the root element appears anywhere in its first bytes.
     if b"<VRTDataset" in head:
         return VRT
     if start.startswith((b"<", b"\xff\xfe<", b"\xfe\xff\0<")):
@@ -203,18 +203,18 @@ def ending_of(path: str) -> str:
 
 
 def inspect_content(path: str) -> Content | None:
-    """Return what a source holds, and log once if its extension belongs to another format.
+    """Return the format of a source, and log a warning once if its extension belongs to another format.
 
     Args:
         path: a local file.
 
     Returns:
-        The content; None for a format that is not recognized by its first bytes.
+        The format; None if the first bytes do not identify one.
 
     Raises:
         MissingSourceError: if there is no such file.
-        SourceError: if it cannot be read, or is a text or refers to other files where its ending stands for
-            something else.
+        SourceError: if the file cannot be read, or is a text file or refers to other files although its
+            extension belongs to an image format.
     """
     content = find_content(read_head(path))
     expected = BY_ENDING.get(ending_of(path))
@@ -222,13 +222,13 @@ def inspect_content(path: str) -> Content | None:
         return content
     if content is VRT:
         raise SourceError(
-            f"{path} cannot be opened as an image: it is a VRT, which refers to other files, and "
-            "those are read only if their names end in .vrt. Rename it, or store its pixels"
+            f"{path} cannot be opened as an image: it is a VRT, which refers to other files, and a VRT is "
+            "read only if its name ends in .vrt. Rename it, or convert it with gdal_translate"
         )
     if content in (XML, JSON):
         raise SourceError(
             f"{path} cannot be opened as an image: it holds {content.name}, which may refer to other files "
-            "or hosts. Store its pixels, such as with gdal_translate"
+            "or hosts. Convert it with gdal_translate"
         )
     if expected is not None:
         _note_mismatch(path, content, expected)
@@ -236,11 +236,11 @@ def inspect_content(path: str) -> Content | None:
 
 
 def _note_mismatch(path: str, content: Content, expected: Content) -> None:
-    """Log that a file has the ending of another format; refuse a text."""
+    """Log a warning that a file has the extension of another format; raise a SourceError for a text file."""
     if content.is_text:
         raise SourceError(
-            f"{path} cannot be opened as an image: it holds {content.name}; expected {expected.name}, which "
-            "its ending stands for"
+            f"{path} cannot be opened as an image: it holds {content.name}; expected {expected.name} because "
+            "of its extension"
         )
     if path in _warned:
         return
@@ -248,7 +248,10 @@ def _note_mismatch(path: str, content: Content, expected: Content) -> None:
         _warned.clear()
     _warned[path] = None
     logger.warning(
-        "%s holds a %s, which is read as such; its ending stands for %s", path, content.name, expected.name
+        "%s is read as %s, which its first bytes identify; its extension belongs to %s",
+        path,
+        content.name,
+        expected.name,
     )
 
 
@@ -262,12 +265,20 @@ def choose_drivers(path: str) -> tuple[str, ...]:
         MissingSourceError: if there is no such file.
         SourceError: if no driver may open it.
     """
+    from ndsampler.backends.detached import check_label
+    from ndsampler.backends.hdf5_files import check_external_files
+    from ndsampler.backends.pages import check_pages
     from ndsampler.backends.references import check_side_files, check_vrt
 
     content = inspect_content(path)
     check_side_files(path)
+    if content is None or not content.is_certain or content is TEXT:
+        check_label(path)
+        check_external_files(path)
     if content is None:
         return LOCAL_DRIVERS
+    if content is TIFF:
+        check_pages(path)
     if content is VRT:
         check_vrt(path)
     if not content.drivers:

@@ -2,8 +2,8 @@
 Height and width of an image file, without decoding its pixels.
 
 The headers of the formats that OpenCV decodes as whole images are parsed by
-:mod:`ndsampler.backends.formats.header_dims`. GDAL reads those of TIFF,
-JPEG 2000 and the like. Only the few formats that neither of the two knows are decoded.
+:mod:`ndsampler.backends.formats.header_dims`. GDAL reads the headers of other formats, such as TIFF and
+JPEG 2000. Only an image whose header neither of them can read is decoded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ndsampler.utils.fork_safety import GATE, fork_safe
 if TYPE_CHECKING:
     Dims = tuple[int, int]
 
-#: The largest height or width in pixels: that of the tables of images.
+#: Maximum height or width in pixels, because the image table stores them as 32-bit integers.
 MAX_SIDE = 2**31 - 1
 
 
@@ -36,7 +36,7 @@ def read_dims(path: str, stated: Stated = UNSTATED) -> Dims:
 
     Args:
         path: a local file.
-        stated: what the dataset states of the file.
+        stated: what the dataset states about the file.
 
     Raises:
         MissingSourceError: if there is no such file.
@@ -90,7 +90,7 @@ def _dims_of_head(path: str) -> Dims | None:
 
 
 def _other_dims(path: str, stated: Stated) -> Dims:
-    """Return the size of a file whose header GDAL reads, or that has to be decoded."""
+    """Return the size that GDAL finds in the header of a file, or the size of the decoded image."""
     from ndsampler.backends import gdal
 
     if not path.lower().endswith(KWIMAGE_ENDINGS):

@@ -1,7 +1,6 @@
 """
-Opening and reading files with GDAL, through rasterio. Writing is in :mod:`ndsampler.backends.gdal_write`.
-
-What a file says about missing pixels is in :mod:`ndsampler.backends.gdal_nodata`.
+Opens and reads files with GDAL, through rasterio. :mod:`ndsampler.backends.gdal_write` writes files, and
+:mod:`ndsampler.backends.gdal_nodata` reads nodata values and masks.
 
 Only this module and those named ``gdal_...`` use rasterio, whose wheels include GDAL. The ``osgeo`` bindings
 are never imported, because two copies of GDAL in one process can conflict over their data files.
@@ -23,9 +22,7 @@ from ndsampler.backends.gdal_env import open_quietly
 from ndsampler.backends.gdal_nodata import count_masks, nodata_of, read_masks
 from ndsampler.backends.gdal_open import open_allowed
 from ndsampler.backends.gdal_warnings import DECODER_WARNINGS
-from ndsampler.backends.pages import Arrangement, choose_plan
 from ndsampler.errors import MissingSourceError, SourceError
-from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
 from ndsampler.utils.interleave import can_interleave, interleave
 from ndsampler.utils.lazy import LazyAttribute
@@ -41,15 +38,12 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 #: Size of GDAL's block cache in bytes per process, unless the user has set one. GDAL's default is 5 % of the
-#: machine's memory, which every data loader worker would take.
+#: machine's memory, which each data loader worker would use.
 BLOCK_CACHE_BYTES = 64 * 2**20
 
-#: The longest side, in pixels, of a tile from which small windows can be read fast.
-MAX_TILE = 1024
-
-#: A window of 2 to 4 bands whose size in bytes is between these is read as planes and merged by OpenCV, in
-#: two thirds of the time that GDAL takes to write into a transposed view. Below, the second call costs more
-#: than it saves; above, the second buffer does.
+#: Minimum and maximum size in bytes of windows of 2 to 4 bands that are read as planes and merged by OpenCV.
+#: This takes two thirds of the time that GDAL needs to write into a transposed view. For smaller windows, the
+#: second call costs more than it saves; for larger ones, the second buffer does.
 MERGE_SIZES = (2**15, 2**20)
 
 #: Types of GDAL that numpy does not have, and the types that hold their values.
@@ -67,34 +61,35 @@ GDAL_NAMES = {
     **{"complex64": "CFloat32", "complex128": "CFloat64", "complex_int16": "CInt16"},
 }
 
-#: Shortest side in pixels of an overview that GDAL finds by its size. The sides of a smaller one are rounded
-#: too much.
+#: Minimum side in pixels of an overview that GDAL finds by its size. Smaller sides are rounded too coarsely.
 THIN = 16
 
 #: The color table that GDAL invents for a gray TIFF of 1 bit.
 BLACK_AND_WHITE = {0: (0, 0, 0, 255), 1: (255, 255, 255, 255)}
 
-#: For each type that GDAL lacks, the type that it is stored as, and the tag of a file that states the former.
+#: For each type that GDAL lacks, the type that stores its values, and the tag of a file that names the
+#: original.
 STAND_INS = {"bool": "uint8", "float16": "float32"}
 DTYPE_TAG = "NDSAMPLER_DTYPE"
 
-#: Makes GDAL read a JPEG of four components as it is stored.
+#: Makes GDAL return the stored components of a four-component JPEG, without conversion to RGB.
 STORED_CONFIG = {"GDAL_JPEG_TO_RGB": "NO"}
 
-#: The option of GDAL's configuration that says how it finds files beside the one that it opens.
+#: The GDAL configuration option that controls how files beside the opened file are found.
 READDIR_OPTION = "GDAL_DISABLE_READDIR_ON_OPEN"
 
-#: Makes GDAL look for files beside a TIFF by their names. By default it lists the folder, up to 1000 names,
-#: which takes longer than to open the file.
+#: Makes GDAL look up files beside a TIFF by name. By default, it lists up to 1000 names in the folder, which
+#: takes longer than opening the file.
 SOURCE_CONFIG = {READDIR_OPTION: "TRUE"}
 
-#: Endings of the files that this concerns. Other formats may keep their pixels in a file beside the header.
+#: File name extensions to which :data:`SOURCE_CONFIG` applies. Other formats may store pixels in a separate
+#: file.
 TIFF_ENDINGS = (".tif", ".tiff", ".ptif", ".gtiff")
 
-#: Keeps GDAL from files beside the one that it opens.
+#: Makes GDAL ignore files beside the opened file.
 ENTRY_CONFIG = {READDIR_OPTION: "EMPTY_DIR"}
 
-#: Whether GDAL's block cache was set in this process, or in the process that it was forked from.
+#: Whether GDAL's block cache was configured in this process, or in the process that it was forked from.
 _configured = False
 
 #: Whether this process was forked from one that had imported this module.
@@ -107,9 +102,9 @@ def configure_gdal() -> None:
 
     global _configured
     if _forked:
-        # The environment variable GDAL_NUM_THREADS would turn them on; see gdal_write.encoder_threads.
+        # The environment variable GDAL_NUM_THREADS could enable threads; see gdal_write.encoder_threads.
         set_gdal_config("GDAL_NUM_THREADS", "1")
-    # Once per process, so that what the user sets later stays.
+    # Only once per process, so that a value that the user sets later is kept.
     if not _configured:
         _configured = True
         DECODER_WARNINGS.install()
@@ -128,9 +123,9 @@ def open_dataset(
 
     Args:
         path: a local file.
-        name: what GDAL is given to open, such as the name of a page of the file; None for the path.
+        name: the name that GDAL opens, such as that of a page of the file; None for the path.
         level: 0 for the image itself, n for the n-th overview that GDAL lists.
-        config: options of GDAL's configuration while the file is opened.
+        config: GDAL configuration options that apply while the file is opened.
         **options: open options of GDAL's driver.
 
     Returns:
@@ -157,7 +152,7 @@ def open_dataset(
 
 
 def _side_file_config(path: str) -> Mapping[str, str]:
-    """Return how GDAL finds files beside a source, unless the user has chosen that."""
+    """Return the option that controls how GDAL finds files beside a source; empty if the user has set it."""
     from rasterio.env import get_gdal_config
 
     if path.lower().endswith(TIFF_ENDINGS) and get_gdal_config(READDIR_OPTION) is None:
@@ -182,17 +177,18 @@ def open_entry(path: str, level: int = 0) -> DatasetReader:
 
 
 class RasterReader:
-    """Reads windows through one GDAL handle, which only one thread of one process may use.
+    """Reads windows through a GDAL handle. Only one thread of one process may use it.
 
-    An indexed image is read as its colors (RGBA), and a JPEG of four components as RGB, unless the stored
-    values are wanted.
+    An indexed image is returned as RGBA colors, and a four-component JPEG as RGB, unless stored values are
+    requested.
 
     Args:
         path: a file that GDAL can open.
         level: 0 for the image itself, n for the n-th overview that GDAL lists.
-        name: what GDAL is given to open, such as the name of a page of the file; None for the path.
-        stored: whether indexes into a color table, and the four components of a JPEG, are read.
-        is_entry: whether it is a cache entry; see :func:`open_entry`.
+        name: the name that GDAL opens, such as that of a page of the file; None for the path.
+        stored: whether to return the stored values: indexes into a color table, or the four components of a
+            JPEG.
+        is_entry: whether the file is a cache entry; see :func:`open_entry`.
 
     Raises:
         SourceError: if the file has no bands, or bands of different types.
@@ -233,7 +229,7 @@ class RasterReader:
         try:
             name = dtypes.pop()
             self._stored_dtype = np.dtype(NUMPY_TYPES.get(name, name))
-            # What GDAL has to convert values to; None is quicker where it need not.
+            # The type that GDAL converts values to. None, for no conversion, is faster.
             self._converted = self._stored_dtype if name in NUMPY_TYPES else None
         except TypeError as ex:
             raise SourceError(f"{self.path} has values of a type that numpy does not know: {ex}") from ex
@@ -251,7 +247,7 @@ class RasterReader:
         self.overviews = self._overview_dims()
 
     def _original_dtype(self) -> np.dtype[Any]:
-        """Return the type of the values: of an entry, that of its source, which GDAL may lack."""
+        """Return the type of the values; for an entry, the type of its source, which GDAL may lack."""
         dtype: np.dtype[Any] = self._stored_dtype
         if dtype.name not in STAND_INS.values():
             return dtype
@@ -259,14 +255,14 @@ class RasterReader:
         return np.dtype(stated) if stated in STAND_INS else dtype
 
     def _overview_dims(self) -> tuple[tuple[int, int], ...]:
-        """Return the sizes of the overviews; none for an image with a color table: they average indexes."""
+        """Return the sizes of the overviews; none if the image has a color table: they average indexes."""
         factors = [] if self.has_table else self.dataset.overviews(1)
         height, width, _ = self.shape
         # GDAL rounds the size of an overview up.
         return tuple((-(-height // factor), -(-width // factor)) for factor in factors)
 
     def _color_table(self) -> NDArray[Any]:
-        """Return the RGBA colors of an indexed image, (entries, 4)."""
+        """Return the color table of an indexed image as an array of shape (entries, 4): RGBA."""
         colors = self.dataset.colormap(1)
         table = np.zeros((max(colors, default=-1) + 1, 4), self.dtype)
         for index, color in colors.items():
@@ -283,7 +279,7 @@ class RasterReader:
         return self._read_bands(y0, y1, x0, x1, [band + 1 for band in bands])
 
     def _look_up(self, palette: NDArray[Any], indexes: NDArray[Any]) -> NDArray[Any]:
-        """Return the colors of indexes.
+        """Return the colors of an array of indexes.
 
         Raises:
             SourceError: if an index is not in the color table.
@@ -294,7 +290,7 @@ class RasterReader:
         return colors
 
     def _read_bands(self, y0: int, y1: int, x0: int, x1: int, indexes: Sequence[int]) -> NDArray[Any]:
-        """Return the pixels of a window of GDAL's bands, which are numbered from 1."""
+        """Return a window of some bands, which are given by GDAL's numbers, counted from 1."""
         from rasterio.errors import RasterioIOError
         from rasterio.windows import Window
 
@@ -315,7 +311,7 @@ class RasterReader:
             ) from ex
 
     def _read_window(self, window: Window, indexes: Sequence[int], size: int) -> NDArray[Any]:
-        """Return the pixels of a window of ``size`` bytes, read in the faster of two ways."""
+        """Return the pixels of a window of ``size`` bytes by the faster of two methods."""
         dtype = self._stored_dtype
         if MERGE_SIZES[0] <= size <= MERGE_SIZES[1] and _can_merge(len(indexes), dtype):
             return interleave(self.dataset.read(indexes, window=window, out_dtype=self._converted))
@@ -325,7 +321,7 @@ class RasterReader:
 
     @LazyAttribute
     def _mask_count(self) -> int:
-        """The number of masks, which only reads that leave out missing pixels need."""
+        """The number of masks. It is computed on demand, because only reads of missing pixels need it."""
         with GATE:
             return count_masks(self.dataset, self.dtype)
 
@@ -336,7 +332,7 @@ class RasterReader:
 
     @LazyAttribute
     def masks_overviews(self) -> bool:
-        """Whether the overviews have a mask, which not all programs write."""
+        """Whether the overviews have a mask. Not all programs write one."""
         if not self.overviews:
             return False
         with contextlib.closing(RasterReader(self.path, 1, is_entry=self._is_entry)) as overview:
@@ -368,10 +364,10 @@ class RasterReader:
         return self.read(y0, y1, 0, self.shape[1])
 
     def read_overview(self, dims: tuple[int, int]) -> NDArray[Any]:
-        """Return all pixels of an overview without opening the file again, which takes longer.
+        """Return all pixels of an overview. This avoids opening the file a second time.
 
         Args:
-            dims: (height, width) of the overview, none below :data:`THIN`.
+            dims: (height, width) of the overview in pixels; neither may be below :data:`THIN`.
 
         Raises:
             SourceError: if the overview cannot be decoded.
@@ -393,11 +389,11 @@ class RasterReader:
 
 
 def describe_bad_index(path: str, index: int, entries: int) -> str:
-    """Return the message for an index beyond the end of a color table.
+    """Return the error message for an index beyond the end of a color table.
 
     Args:
         path: the file.
-        index: the index.
+        index: the index that was found.
         entries: number of entries of the table.
     """
     return (
@@ -407,11 +403,11 @@ def describe_bad_index(path: str, index: int, entries: int) -> str:
 
 
 def read_overview(dataset: DatasetReader, dims: tuple[int, int]) -> NDArray[Any]:
-    """Return all pixels of an overview of an open dataset, (height, width, channels).
+    """Return all pixels of an overview as an array of shape (height, width, channels).
 
     Args:
-        dataset: the dataset. Its bands have one type that numpy has.
-        dims: (height, width) of the overview, by which GDAL finds it.
+        dataset: the open dataset. All bands have the same type, and numpy supports it.
+        dims: (height, width) of the overview in pixels. GDAL finds the overview by its size.
     """
     count, dtype = dataset.count, np.dtype(dataset.dtypes[0])
     if _can_merge(count, dtype):
@@ -422,15 +418,15 @@ def read_overview(dataset: DatasetReader, dims: tuple[int, int]) -> NDArray[Any]
 
 
 def _can_merge(count: int, dtype: np.dtype[Any]) -> bool:
-    """Whether OpenCV merges so many planes of a type in less time than GDAL."""
+    """Whether OpenCV merges this number of planes of a type faster than GDAL."""
     return count <= 4 and can_interleave(count, dtype)
 
 
 def is_indexed(dataset: DatasetReader) -> bool:
     """Whether the pixels of an image are indexes into a color table.
 
-    GDAL invents a table for a gray TIFF of 1 bit, or one in which 0 is white; such a file is gray. So is a
-    file that states a table and has none.
+    A gray TIFF of 1 bit, or one in which 0 is white, is not indexed, although GDAL makes up a color table for
+    it. Neither is a file that declares a table and has none.
 
     Args:
         dataset: the open file.
@@ -442,13 +438,13 @@ def is_indexed(dataset: DatasetReader) -> bool:
             return False
         try:
             table = dataset.colormap(1)
-        except ValueError:  # there is no table
+        except ValueError:  # the file has no color table
             return False
         return table != BLACK_AND_WHITE or not is_tiff(dataset) or _has_color_map(dataset.name)
 
 
 def _has_color_map(path: str) -> bool:
-    """Whether the first image of a TIFF has a color map of its own."""
+    """Whether the first image of a TIFF has its own color map."""
     try:
         with open(path, "rb") as file:
             return has_color_map(file)
@@ -473,8 +469,8 @@ def has_palette(path: str) -> bool:
 def reads_windows(dataset: DatasetReader) -> bool:
     """Whether GDAL can read a window of a file without decoding the whole image.
 
-    True for tiled or striped TIFFs and similar formats; False for PNG and JPEG, and if the whole image is one
-    compressed block.
+    True for tiled or striped TIFFs and similar formats; False for PNG, JPEG, and any image that is stored as
+    a single compressed block.
 
     Args:
         dataset: the open file.
@@ -510,7 +506,7 @@ def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
     """Open pages of a TIFF as the channels of one image.
 
     Args:
-        first: the first page, which is closed; all pages have its size, number of bands and type.
+        first: the first page. It is closed. All pages have its size, number of bands and type.
         offsets: positions of the directories of the pages in the file, in bytes.
 
     Raises:
@@ -519,11 +515,11 @@ def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
     References:
         https://gdal.org/en/stable/drivers/raster/vrt.html
     """
-    from xml.sax.saxutils import escape  # which imports the HTTP client
+    from xml.sax.saxutils import escape  # this imports Python's HTTP client, so it is done only when needed
 
     with GATE:
         height, width, _ = first.shape
-        # Of an indexed page, its indexes.
+        # These are the bands of indexes if the page is indexed.
         count, nodata = first.dataset.count, first.dataset.nodata
         dtype = GDAL_NAMES[first.dataset.dtypes[0]]
         first.close()
@@ -532,7 +528,7 @@ def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
     bands: list[str] = []
     for offset in offsets:
         name = escape(page_name(first.path, offset))
-        # A handle that several datasets share may be used by several threads.
+        # With shared="1", several threads could use the same handle.
         source = f'<SourceFilename relativeToVRT="0" shared="0">{name}</SourceFilename>'
         for band in range(1, count + 1):
             bands.append(
@@ -542,25 +538,6 @@ def stack_pages(first: RasterReader, offsets: Sequence[int]) -> RasterReader:
             )
     size = f'rasterXSize="{width}" rasterYSize="{height}"'
     return RasterReader(first.path, name=f"<VRTDataset {size}>{''.join(bands)}</VRTDataset>")
-
-
-def is_tiled(path: str) -> bool:
-    """Whether a file is a tiled TIFF of one image, with tiles small enough for fast window reads.
-
-    Only its header is read, which is remembered for the time when the file is opened.
-
-    Args:
-        path: a local file.
-    """
-    version = FileVersion.find(path)
-    plan = None if version is None else choose_plan(version)
-    if plan is None or plan.arrangement is not Arrangement.FIRST:
-        return False
-    page = plan.pages[0]
-    # Tiles as wide as the image are no better than strips.
-    if page.tile_dims is None or page.tile_dims[1] == page.width:
-        return False
-    return 0 < max(page.tile_dims) <= MAX_TILE
 
 
 def is_forked() -> bool:

@@ -1,13 +1,13 @@
 """
-Opening files with options of GDAL's configuration, one thread at a time.
+Opens files with GDAL configuration options, one thread at a time.
 
-rasterio sets the options of its environments for the whole process if the main thread asks, and for the
-calling thread otherwise. So whatever this library opens with an option is opened under one lock.
+A rasterio environment sets its options for the whole process in the main thread, and for the calling thread
+otherwise. Therefore this library opens every file that needs an option under one lock.
 
-An exception from a signal handler (Ctrl-C) can end any of these steps. If it comes between two environments
-inside each other, rasterio raises an EnvError in its place, so there is one at most. Options that it leaves
-behind are removed before the next file is opened. The lock is held by a ``with`` block of a function and not
-of a generator, because an exception can keep a suspended generator alive.
+An exception from a signal handler (Ctrl-C) can interrupt any of these steps. If it occurs between two nested
+environments, rasterio raises an EnvError instead, so environments are never nested. Options that an
+interrupted call leaves behind are removed before the next file is opened. The lock is held by a ``with``
+block in a function and not in a generator, because an exception can keep a suspended generator alive.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 _lock = threading.Lock()
 
-#: The options that an open file was asked for in this thread, until they are removed.
+#: The options that are set in this thread while it opens a file.
 _local = threading.local()
 
 
@@ -33,11 +33,11 @@ def open_quietly(opener: Callable[[], Result], **options: str) -> Result:
     """Call a function that opens a file, without rasterio's warning about missing georeferencing.
 
     Args:
-        opener: opens the file, and enters no environment of rasterio if there is one.
-        **options: options of GDAL's configuration.
+        opener: opens the file. It must not enter another rasterio environment.
+        **options: GDAL configuration options.
 
     Returns:
-        What the function returns.
+        The result of the function.
 
     Example:
         >>> from rasterio.env import get_gdal_config
@@ -48,7 +48,7 @@ def open_quietly(opener: Callable[[], Result], **options: str) -> Result:
     from rasterio.env import env_ctx_if_needed
     from rasterio.errors import NotGeoreferencedWarning
 
-    # catch_warnings changes the filters of the whole process.
+    # catch_warnings changes the warning filters of the whole process, so it needs the lock too.
     with GATE, _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         _remove_options()
@@ -63,7 +63,7 @@ def open_quietly(opener: Callable[[], Result], **options: str) -> Result:
 
 
 def _remove_options() -> None:
-    """Remove the options that an interrupted call has left."""
+    """Remove the options that an interrupted call has left behind."""
     from rasterio._env import del_gdal_config
 
     for name in getattr(_local, "options", ()):

@@ -1,5 +1,5 @@
 """
-Where the pixels of an image lie on the earth, as GDAL reads it from files and writes it to them.
+Georeferences of images, which GDAL reads from files and writes to them.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ class Georeference:
     """The position of an image on the earth: a transform, ground control points, or rational polynomials."""
 
     crs: Any = None
-    """Reference system of the transform, as rasterio's ``CRS``; None for none."""
+    """Coordinate reference system of the transform, a rasterio ``CRS``; None if the file has none."""
 
     transform: tuple[float, ...] | None = None
     """The six numbers (a, b, c, d, e, f) of x = a column + b row + c, y = d column + e row + f."""
 
     gcps: tuple[Any, ...] = ()
-    """Ground control points, as rasterio's ``GroundControlPoint``."""
+    """Ground control points, each a rasterio ``GroundControlPoint``."""
 
     gcps_crs: Any = None
-    """Reference system of the ground control points."""
+    """Coordinate reference system of the ground control points."""
 
     rpcs: Any = None
-    """Rational polynomial coefficients, as rasterio's ``RPC``; None for none."""
+    """Rational polynomial coefficients, a rasterio ``RPC``; None if the file has none."""
 
     def __bool__(self) -> bool:
-        """Return whether anything is known."""
+        """Return whether the image has a transform, ground control points or polynomials."""
         return self.crs is not None or self.transform is not None or bool(self.gcps or self.rpcs)
 
     def warped(self, warp: NDArray[np.float64] | None) -> Georeference:
-        """Return the georeference of an image that the pixels of this one are warped onto.
+        """Return the georeference of another image whose pixels are warped from this one.
 
-        Ground control points and polynomials are left out, unless the pixels stay where they are.
+        Ground control points and polynomials are dropped unless the warp is the identity.
 
         Args:
             warp: 3x3 matrix from the pixels of this image to those of the other; None for the identity.
@@ -68,7 +68,7 @@ class Georeference:
 
 
 def read_georeference(path: str) -> Georeference:
-    """Return what a file says of its position on the earth; of a file that GDAL does not read, nothing.
+    """Return the georeference of a file; an empty one for a file that GDAL cannot read.
 
     Args:
         path: a local file.
@@ -88,7 +88,7 @@ def write_georeference(path: str, georeference: Georeference) -> None:
 
     Args:
         path: the file.
-        georeference: what is to be written.
+        georeference: the georeference to write.
     """
     import rasterio
 

@@ -1,5 +1,5 @@
 """
-JPEG files in memory, decoded by GDAL with libjpeg's warnings.
+Decodes JPEG files in memory with GDAL, and returns libjpeg's warnings.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rasterio.io import DatasetReader
 
-#: Warnings of libjpeg about damaged data, and not about unusual headers.
+#: Pattern of libjpeg's warnings about damaged data. Warnings about unusual headers do not match.
 _JPEG_DAMAGE = re.compile(r"(Corrupt JPEG data|Premature end|Unsupported marker)[^(\n]*")
 
 
 def find_jpeg_warning(data: bytes) -> str:
-    """Return the first warning of libjpeg about damaged data; an empty string if there is none.
+    """Return libjpeg's first warning about damaged data; an empty string if there is none.
 
     Args:
         data: content of a JPEG file.
@@ -43,7 +43,7 @@ def find_jpeg_warning(data: bytes) -> str:
 
 
 def read_jpeg_rows(data: bytes, y0: int, y1: int) -> NDArray[Any] | None:
-    """Return rows of a JPEG file in memory, (bands, rows, columns); None if GDAL cannot decode it.
+    """Return rows of a JPEG as an array of shape (bands, rows, columns); None if GDAL cannot decode it.
 
     Args:
         data: content of the file.

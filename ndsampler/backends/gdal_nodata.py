@@ -1,5 +1,5 @@
 """
-What a file that GDAL opens says about pixels without a measurement: nodata values and masks.
+Reads which pixels of a file have no measurement: its nodata values and masks, as GDAL returns them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from rasterio.io import DatasetReader
     from rasterio.windows import Window
 
-#: The tag of an entry with the nodata value of each band: where they differ, because the field of a TIFF
-#: holds one value, and for 64-bit integers, because rasterio does not set that field for them.
+#: The tag in which an entry stores the nodata value of each band. It is used where the values differ, because
+#: the nodata field of a TIFF holds one value, and for 64-bit integers, for which rasterio cannot set that
+#: field.
 NODATA_TAG = "NDSAMPLER_NODATA"
 
 
 def nodata_of(dataset: DatasetReader, dtype: np.dtype[Any]) -> Any:
     """Return the nodata value of an open file; None for none; a tuple with one for each band if they differ.
 
-    A value of 64-bit integers that float64, in which rasterio returns it, does not hold is left to
-    :func:`count_masks`.
+    rasterio returns nodata values as float64. A 64-bit integer that float64 cannot represent is not returned;
+    :func:`count_masks` then counts the mask that GDAL derives from it.
 
     Args:
         dataset: the open file.
@@ -45,22 +46,22 @@ def nodata_of(dataset: DatasetReader, dtype: np.dtype[Any]) -> Any:
 
 
 def is_wide(dtype: np.dtype[Any]) -> bool:
-    """Whether values are integers of 64 bits."""
+    """Whether a type is a 64-bit integer."""
     return dtype.kind in "iu" and dtype.itemsize == 8
 
 
 def _is_same(first: float | None, second: float | None) -> bool:
-    """Whether two nodata values are the same; NaN is the same as NaN."""
+    """Whether two nodata values are equal; NaN equals NaN."""
     if first is None or second is None:
         return first is second
     return first == second or (math.isnan(first) and math.isnan(second))
 
 
 def count_masks(dataset: DatasetReader, dtype: np.dtype[Any]) -> int:
-    """Return how many masks of its own an open file has: 0, 1 for all bands, or one for each band.
+    """Return the number of masks of an open file: 0, 1 for all bands, or one for each band.
 
-    A band of alpha is none of them. The mask that GDAL derives from a nodata value counts if the value is not
-    known: see :func:`nodata_of`.
+    An alpha band does not count. A mask that GDAL derives from a nodata value counts only if
+    :func:`nodata_of` cannot return the value.
 
     Args:
         dataset: the open file.
@@ -69,7 +70,7 @@ def count_masks(dataset: DatasetReader, dtype: np.dtype[Any]) -> int:
     from rasterio.enums import MaskFlags
 
     kinds = dataset.mask_flag_enums
-    own = [_is_own(flags) for flags in kinds]
+    own = [_is_stored(flags) for flags in kinds]
     if is_wide(dtype):
         values = dataset.nodatavals
         own = [
@@ -81,8 +82,8 @@ def count_masks(dataset: DatasetReader, dtype: np.dtype[Any]) -> int:
     return 1 if all(MaskFlags.per_dataset in flags for flags in kinds) else dataset.count
 
 
-def _is_own(flags: Sequence[MaskFlags]) -> bool:
-    """Whether the mask of a band is stored: not derived from its nodata value, and not a band of alpha."""
+def _is_stored(flags: Sequence[MaskFlags]) -> bool:
+    """Whether the mask of a band is stored in the file, not derived from a nodata value or an alpha band."""
     from rasterio.enums import MaskFlags
 
     if MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
@@ -97,12 +98,13 @@ def read_masks(
 
     Args:
         dataset: the open file.
-        window: the region.
-        bands: indexes of the channels, from 0; None for all.
+        window: the rows and columns to read.
+        bands: indexes of the channels, counted from 0; None for all.
         count: the number of masks, as :func:`count_masks` returns it.
 
     Returns:
-        (height, width, 1) for a mask of all bands, else (height, width, bands).
+        An array of shape (height, width, 1) if one mask applies to all bands, otherwise of shape
+        (height, width, bands).
     """
     indexes = [1] if count == 1 else [band + 1 for band in (range(count) if bands is None else bands)]
     planes = dataset.read_masks(indexes, window=window)
@@ -111,13 +113,13 @@ def read_masks(
 
 
 def read_mask_file(path: str) -> NDArray[np.bool_] | None:
-    """Return the mask of a file whose pixels are not decoded by GDAL, from the ``.msk`` file beside it.
+    """Return the mask in the ``.msk`` file beside an image that another library than GDAL decodes.
 
     Args:
         path: the image file.
 
     Returns:
-        (height, width, 1), true where pixels are valid; None if GDAL finds no mask there.
+        An array of shape (height, width, 1), True where pixels are valid; None if GDAL finds no mask.
 
     Raises:
         SourceError: if GDAL cannot open the image.

@@ -1,9 +1,9 @@
 """
-Lets a separate process write what GDAL might write for ever.
+Encodes large files in a separate process, because GDAL can enter an endless loop on a full disk.
 
 A TIFF file links its directories, one for each overview and mask, in a chain. If a write fails because the
-disk is full, and a later one succeeds, the chain may lead back to itself, and GDAL's TIFF library follows it
-without end. Only the end of the process stops that. The process here is killed when its files have not
+disk is full, and a later one succeeds, the chain may form a cycle, which GDAL's TIFF library follows for
+ever. The loop ends only with the process. Therefore the encoding process is killed if its files have not
 changed for :data:`STALLED_SECONDS`; it also ends when the process that started it ends.
 """
 
@@ -20,13 +20,13 @@ from typing import Any
 
 from ndsampler.errors import CacheError
 
-#: Seconds without a change of its files after which the process is killed.
+#: Seconds without a change to its files after which the process is killed.
 STALLED_SECONDS = 120.0
 
-#: Seconds between two looks at the files.
+#: Seconds between two checks of the files.
 POLL_SECONDS = 0.05
 
-#: The program of the process: it gets the path of modules and its task in one line of JSON.
+#: The program that the process runs. It reads the module search path and its task from one line of JSON.
 PROGRAM = """\
 import json, sys
 task = json.loads(sys.stdin.readline())
@@ -37,21 +37,21 @@ sys.exit(serve(task))
 
 
 def encode_apart(raw: str, dest: str, options: dict[str, str]) -> None:
-    """Build the overviews of a file and encode it as a COG, in a separate process where there is a Python.
+    """Build the overviews of a file and encode it as a COG, in a separate process if Python can start one.
 
     Args:
-        raw: the file, which is changed.
+        raw: the uncompressed file. It is changed.
         dest: path of the COG.
         options: creation options of GDAL's COG driver.
 
     Raises:
-        CacheError: if the COG cannot be written, on a full disk for example.
+        CacheError: if the COG cannot be written, for example on a full disk.
     """
     task = {"sys_path": sys.path, "raw": raw, "dest": dest, "options": options}
     if not sys.executable or getattr(sys, "frozen", False):
         _encode(task)
         return
-    # A session of its own keeps Ctrl-C away; this process ends the other one then.
+    # In its own session, the process does not receive Ctrl-C; this process then ends it.
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
         stdin=subprocess.PIPE,
@@ -78,18 +78,26 @@ def _wait_for(process: subprocess.Popen[bytes], dest: str) -> None:
     Raises:
         CacheError: if its files have stopped changing.
     """
-    seen, since = _look_at(dest), time.monotonic()
-    while process.poll() is None:
-        time.sleep(POLL_SECONDS)
-        now = _look_at(dest)
+    seen, since = _file_states(dest), time.monotonic()
+    while _is_running(process):
+        now = _file_states(dest)
         if now != seen:
             seen, since = now, time.monotonic()
         elif time.monotonic() - since > STALLED_SECONDS:
-            raise CacheError(f"{dest} cannot be written: GDAL stopped writing, as on a disk without space")
+            raise CacheError(f"{dest} cannot be written: GDAL stopped writing; is the disk full?")
 
 
-def _look_at(dest: str) -> list[tuple[str, int, int]]:
-    """Return name, size and time of change of each file whose path begins with that of the COG."""
+def _is_running(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for a moment, or until a process ends, and return whether it is still running."""
+    try:
+        process.wait(POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _file_states(dest: str) -> list[tuple[str, int, int]]:
+    """Return the name, size and modification time of each file whose path begins with that of the COG."""
     folder, name = os.path.split(dest)
     found = []
     with contextlib.suppress(OSError), os.scandir(folder) as files:
@@ -101,15 +109,15 @@ def _look_at(dest: str) -> list[tuple[str, int, int]]:
 
 
 def serve(task: dict[str, Any]) -> int:
-    """Do a task in the process that was started for it, and return its exit status.
+    """Perform a task in the separate process, and return the exit status of the process.
 
     Args:
-        task: what :func:`encode_apart` sends.
+        task: the task that :func:`encode_apart` has sent.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _encode(task)
-    except Exception as ex:  # errors of GDAL and rasterio, of many kinds
+    except Exception as ex:  # GDAL and rasterio raise many types of errors
         sys.stdout.write(str(ex.__cause__ or ex))
         return 1
     return 0

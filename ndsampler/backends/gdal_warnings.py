@@ -1,8 +1,8 @@
 """
-What GDAL's decoders warn of while pixels are read.
+Turns warnings of GDAL's decoders about damaged data into errors.
 
-rasterio logs the warnings of GDAL. Those about damaged data make a read fail here. A block that they are
-about is not whole, and the rest of it may be memory that the decoder has not set.
+rasterio logs GDAL's warnings. A warning about damaged data makes the read fail, because the decoder did not
+fill the whole block and the rest of it may be uninitialized memory.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 
 from ndsampler.errors import SourceError
 
-#: Warnings of decoders about damaged data.
+#: Pattern of decoder warnings about damaged data.
 _DECODER_DAMAGE = re.compile(
     "premature|corrupt|discarding|lack of data|not enough data|mismatch|bad code|truncated|inconsistent|"
     "unsupported marker|improper jpeg strip",
@@ -22,13 +22,13 @@ _DECODER_DAMAGE = re.compile(
 
 
 class _DecoderWarnings:
-    """Collects what GDAL's decoders warn of while a thread reads pixels; rasterio logs it."""
+    """Collects the warnings that rasterio logs for GDAL's decoders while a thread reads pixels."""
 
     def __init__(self) -> None:
         self._local = threading.local()
 
     def install(self) -> None:
-        """Watch the loggers of rasterio, whatever the program configures for them before or after."""
+        """Watch rasterio's loggers, whether the program configures them before or after."""
         for name in ("rasterio._env", "rasterio._err"):
             rasterio_logger = logging.getLogger(name)
             if not isinstance(rasterio_logger, _WatchedLogger):
@@ -36,7 +36,7 @@ class _DecoderWarnings:
                 rasterio_logger.__class__ = watched
 
     def is_collecting(self) -> bool:
-        """Whether the warnings of this thread are collected."""
+        """Whether warnings of this thread are being collected."""
         return getattr(self._local, "collected", None) is not None
 
     def note(self, record: logging.LogRecord) -> None:
@@ -49,13 +49,13 @@ class _DecoderWarnings:
         self._local.collected = []
 
     def take(self) -> list[str]:
-        """Return what decoders have warned of in this thread, and stop collecting."""
+        """Return the warnings that were collected in this thread, and stop collecting."""
         collected: list[str] = getattr(self._local, "collected", None) or []
         self._local.collected = None
         return collected
 
     def stop(self, path: str) -> None:
-        """Raise a SourceError if a decoder has warned of damage in a file.
+        """Stop collecting, and raise a SourceError if a decoder has warned of damage.
 
         Args:
             path: the file.
@@ -66,19 +66,19 @@ class _DecoderWarnings:
 
 
 class _WatchedLogger(logging.Logger):
-    """A logger that hands what decoders warn of to :data:`DECODER_WARNINGS`.
+    """A logger that passes decoder warnings to :data:`DECODER_WARNINGS`.
 
-    It does so if its level, ``logging.disable`` or ``disable_existing_loggers`` of ``logging.config`` keep
-    the program from seeing the warning: whether pixels are damaged does not depend on what is logged.
+    It does so even if its level, ``logging.disable`` or ``disable_existing_loggers`` of ``logging.config``
+    suppresses the warning, so that the detection of damage does not depend on the logging configuration.
     """
 
     def isEnabledFor(self, level: int) -> bool:
-        """Whether a message of a level is shown, or looked at."""
+        """Whether messages of a level are logged or collected."""
         is_looked_at = level >= logging.WARNING and DECODER_WARNINGS.is_collecting()
         return is_looked_at or super().isEnabledFor(level)
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Look at a message, and show it if the program wants to see it."""
+        """Collect a message, and log it if the logging configuration allows it."""
         DECODER_WARNINGS.note(record)
         if super().isEnabledFor(record.levelno):
             super().handle(record)

@@ -1,8 +1,8 @@
 """
-Writing cloud-optimized GeoTIFFs with GDAL.
+Writes cloud-optimized GeoTIFFs with GDAL.
 
-An image of ordinary size is assembled in a GDAL dataset in memory, gets its overviews there, and is encoded
-to a memory file that Python writes to the disk. Larger images are copied through an uncompressed file, which
+An image of ordinary size, and its overviews, are assembled in a GDAL dataset in memory and encoded to a
+memory file, which Python writes to the disk. A larger image is copied to a temporary uncompressed file, which
 a separate process encodes: see :mod:`ndsampler.backends.gdal_process`.
 """
 
@@ -44,14 +44,15 @@ if TYPE_CHECKING:
 
     from ndsampler.backends.base import RegionReader, SourceReader
 
-#: The largest image, in bytes of pixels, that is held in memory while its COG is written, which is faster.
+#: Maximum size in bytes of the pixels of an image that is held in memory while its COG is written.
 IN_MEMORY_BYTES = 256 * 2**20
 
-#: The largest uncompressed TIFF that :func:`encode_tiff` encodes in memory, which takes four times as much.
+#: Maximum size in bytes of an uncompressed TIFF that :func:`encode_tiff` encodes in memory. The encoding
+#: needs four times as much memory.
 SMALL_BYTES = 32 * 2**20
 
-#: Creation options of the temporary file that a larger image is copied through. It is not compressed, because
-#: it is read twice: for the overviews, and for the entry.
+#: Creation options of the temporary file for a larger image. It is not compressed, because it is read twice:
+#: for the overviews, and for the entry.
 TEMPORARY_PROFILE = {
     "tiled": True,
     "blockxsize": 256,
@@ -66,11 +67,11 @@ SMALLEST_OVERVIEW = 128
 
 
 def encoder_threads() -> str:
-    """Return how many threads GDAL may encode with, as the value of the option ``NUM_THREADS``.
+    """Return the value of GDAL's option ``NUM_THREADS`` for encoding.
 
-    GDAL keeps its thread pool for the life of the process. A forked child inherits the queue of the pool
-    without its threads and would wait for ever for a block that it hands to them, so it encodes in its own
-    thread. A worker process does the same, because it shares the processors with other workers.
+    GDAL keeps its thread pool for the life of the process. A forked child inherits the queue of the pool but
+    not its threads. If it queued a block, it would wait for ever, so it encodes in the calling thread. A
+    worker process does the same, because it shares the processors with other workers.
     """
     import multiprocessing
 
@@ -80,8 +81,8 @@ def encoder_threads() -> str:
 def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
     """Write a cloud-optimized GeoTIFF with overviews.
 
-    A source of at most :data:`IN_MEMORY_BYTES` is read into memory once, and so is a source that GDAL did not
-    open. Any other source is copied block by block, so its size does not matter.
+    A source of at most :data:`IN_MEMORY_BYTES`, or one that GDAL did not open, is read into memory once. Any
+    other source is copied block by block, so its size does not matter.
 
     The checksums of the overviews are kept in ``source`` if it is a :class:`RecordedSource`.
 
@@ -91,13 +92,13 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
         options: creation options of GDAL's COG driver.
 
     Raises:
-        CacheError: if GDAL cannot write the file, on a full disk for example.
+        CacheError: if GDAL cannot write the file, for example on a full disk.
         SourceError: if the source is damaged.
 
     References:
         https://gdal.org/en/stable/drivers/raster/cog.html
     """
-    # rasterio raises the errors of GDAL's drivers unchanged, and only this private module names their class.
+    # rasterio passes on the errors of GDAL's drivers; only this private module exposes their class.
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
 
@@ -108,14 +109,14 @@ def write_cog(source: SourceReader, dest: str, options: dict[str, str]) -> None:
         else:
             _copy_from_memory(recorded, dest, options)
     except (RasterioError, CPLE_BaseError) as ex:
-        # GDAL does not say which of the two files failed. Reading a damaged source raises its error here.
+        # GDAL does not tell which of the two files failed. If the source is damaged, reading it raises here.
         for _ in row_blocks(source):
             pass
         raise CacheError(f"{dest} cannot be written: {ex.__cause__ or ex}") from ex
 
 
 def is_streamed(source: RegionReader) -> bool:
-    """Whether a source is copied through a file on the disk.
+    """Whether a source is copied through a temporary file on the disk.
 
     Args:
         source: the open source.
@@ -124,7 +125,7 @@ def is_streamed(source: RegionReader) -> bool:
 
 
 def count_bytes(source: RegionReader) -> int:
-    """Return the bytes that all pixels of a source take.
+    """Return the size of a source's pixels in bytes.
 
     Args:
         source: the open source.
@@ -133,9 +134,9 @@ def count_bytes(source: RegionReader) -> int:
 
 
 def _copy_from_disk(source: RecordedSource, dest: str, options: dict[str, str]) -> None:
-    """Copy a source to an uncompressed file, build the overviews there, and let GDAL encode that.
+    """Copy a source to an uncompressed file, build the overviews there, and encode that file with GDAL.
 
-    The source is decoded once, and the overviews can be read before they are encoded.
+    This decodes the source only once, and the overviews can be read before they are encoded.
     """
     raw = f"{dest}.raw.tif"
     with GATE:
@@ -144,7 +145,7 @@ def _copy_from_disk(source: RecordedSource, dest: str, options: dict[str, str]) 
     try:
         with GATE:
             _record_overviews(raw, source, options)
-    except SourceError as ex:  # of the temporary file, on a full disk for example
+    except SourceError as ex:  # from the temporary file, for example on a full disk
         raise CacheError(f"{dest} cannot be written: {ex}") from ex
     os.unlink(raw)
 
@@ -162,10 +163,10 @@ def _write_raw(path: str, source: SourceReader, options: dict[str, str]) -> dict
 
 
 def encode_raw(raw: str, dest: str, options: dict[str, str]) -> None:
-    """Build the overviews of an uncompressed file, and let GDAL encode it.
+    """Build the overviews of an uncompressed file, and encode it with GDAL.
 
     Args:
-        raw: path of the file, which gets the overviews.
+        raw: path of the file. The overviews are added to it.
         dest: path of the new file.
         options: creation options of GDAL's COG driver.
     """
@@ -182,12 +183,12 @@ def encode_tiff(raw: str, dest: str, options: dict[str, str]) -> None:
     """Encode an uncompressed file as a COG: in memory, or, if it is large, in a separate process.
 
     Args:
-        raw: the file; a large one gets the overviews.
+        raw: path of the file. If it is large, the overviews are added to it.
         dest: path of the new file.
         options: creation options of GDAL's COG driver.
 
     Raises:
-        CacheError: if the COG cannot be written, on a full disk for example.
+        CacheError: if the COG cannot be written, for example on a full disk.
     """
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import RasterioError
@@ -230,7 +231,7 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
             _copy_plain(source, dest, options)
             return
     if _is_thin(source, options):
-        # The overviews of a dataset in memory cannot be opened, only found by their size.
+        # The overviews of a dataset in memory cannot be opened; GDAL only finds them by their size.
         with GATE, MemoryFile(ext=".tif") as raw:
             options = _add_overviews(raw.name, _write_raw(raw.name, source, options))
             _record_overviews(raw.name, source, options)
@@ -248,7 +249,7 @@ def _copy_from_memory(source: RecordedSource, dest: str, options: dict[str, str]
 
 
 def _is_plain(source: SourceReader, options: dict[str, str]) -> bool:
-    """Whether all pixels of a source count in its overviews, which are averages that need no GDAL."""
+    """Whether the overviews of a source are averages over all pixels, which do not need GDAL."""
     return (
         options.get("OVERVIEW_RESAMPLING") == "AVERAGE"
         and source.dtype in averages.TYPES
@@ -262,7 +263,7 @@ def _is_plain(source: SourceReader, options: dict[str, str]) -> bool:
 def _copy_plain(source: RecordedSource, dest: str, options: dict[str, str]) -> None:
     """Copy a plain source into memory, average the overviews there, and encode both.
 
-    Overviews that are not exactly half as large as the one before are left to GDAL.
+    GDAL builds the overviews that are not exactly half the size of the one before.
     """
     from rasterio.enums import Resampling
 
@@ -282,7 +283,7 @@ def _copy_plain(source: RecordedSource, dest: str, options: dict[str, str]) -> N
 
 
 def _is_thin(source: SourceReader, options: dict[str, str]) -> bool:
-    """Whether a side of some overview is too small to find the overview by its size."""
+    """Whether an overview has a side that is too small for GDAL to find it by its size."""
     factor = _overview_factors(source.shape)[-1]
     return options["OVERVIEWS"] != "NONE" and min(source.shape[:2]) <= factor * THIN
 
@@ -290,7 +291,7 @@ def _is_thin(source: SourceReader, options: dict[str, str]) -> bool:
 def _encode(dataset: DatasetReader, dest: str, options: dict[str, str]) -> None:
     """Encode a dataset in memory, and write the encoded file to the disk.
 
-    Python writes the file, because GDAL may try for ever to write to a disk that has become full.
+    Python writes the file, because GDAL may retry for ever if the disk is full.
     """
     import rasterio.shutil
     from rasterio.io import MemoryFile
@@ -326,8 +327,8 @@ def _copy_rows(source: SourceReader, dataset: DatasetWriter, options: dict[str, 
     """Write all pixels of a source, and its mask, to a GDAL dataset.
 
     Returns:
-        The creation options: without overviews if GDAL would average missing pixels into them. It leaves one
-        kind of missing pixels out: one nodata value, NaN, or a mask.
+        The creation options, without overviews if GDAL would average missing pixels into them. GDAL can
+        exclude only one kind of missing pixels: those of one nodata value, NaN, or those of a mask.
     """
     from rasterio.windows import Window
 
@@ -373,7 +374,7 @@ def _build_overviews(
     factors = _overview_factors((dataset.height, dataset.width))
     averages_nan = np.dtype(dataset.dtypes[0]).kind == "f" and dataset.nodata is None
     if averages_nan:
-        # Otherwise one NaN would make every pixel above it NaN.
+        # Otherwise one NaN would make every overview pixel that covers it NaN.
         dataset.nodata = np.nan
     dataset.build_overviews(factors, Resampling[method])
     if averages_nan:
@@ -382,12 +383,12 @@ def _build_overviews(
 
 
 def _overview_dims(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return (height, width) of each overview of an image of (height, width)."""
+    """Return the (height, width) of each overview of an image of shape (height, width, ...)."""
     return [(-(-shape[0] // factor), -(-shape[1] // factor)) for factor in _overview_factors(shape)]
 
 
 def _overview_factors(shape: tuple[int, ...]) -> list[int]:
-    """Return by how much each overview is smaller than the image of (height, width)."""
+    """Return the reduction factor of each overview of an image of shape (height, width, ...)."""
     factors = [2]
     while max(shape[:2]) / factors[-1] > SMALLEST_OVERVIEW:
         factors.append(2 * factors[-1])

@@ -1,8 +1,8 @@
 """
-What the header of an image file claims, and whether the file can hold it.
+Checks whether an image file can hold as many pixels as its header claims.
 
-A decoder allocates the size that the header states, so a file of a few bytes can ask for gigabytes. Here the
-stated size is compared with the size of the file before anything is decoded.
+A decoder allocates the size that the header states, so a file of a few bytes can make it allocate gigabytes.
+This module compares the stated size with the size of the file before anything is decoded.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from ndsampler.utils.limits import get_limits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: File endings of formats that kwimage reads with optional packages, and OpenCV and GDAL do not read.
+#: File name extensions of formats that kwimage reads with optional packages, and OpenCV and GDAL cannot read.
 KWIMAGE_ENDINGS = (".qoi", ".svg", ".mha", ".nrrd", ".mgh", ".mgz", ".nii", ".mrb")
 
-#: The most bytes of pixels that one compressed byte can decode to. DEFLATE reaches 1032. Baseline and
-#: progressive JPEG spend at least one bit on each block of 64 values, and store color at half resolution. A
-#: GIF code has 12 bits and stands for 2048 colors on average, which are decoded to 4 bytes each.
+#: Maximum number of pixel bytes that one compressed byte can decode to. DEFLATE reaches 1032. Baseline and
+#: progressive JPEG use at least one bit for each block of 64 values, and store color at half resolution. A
+#: GIF code has 12 bits and represents 2048 colors on average, each decoded to 4 bytes.
 DEFLATE_RATIO = HUFFMAN_RATIO = 1100
 GIF_RATIO = 6000
 
-#: What one byte is taken to decode to at most where a format sets no bound, because it can state that a whole
-#: area has one color; and the size in bytes up to which such an image is not checked.
+#: The ratio that is assumed for formats without a maximum, which can encode an area of one color in a few
+#: bits. Images of these formats whose pixels take at most this number of bytes are not checked.
 PLAUSIBLE_RATIO = 2**15
 UNCHECKED_BYTES = 2**28
 
-#: Samples per pixel for each color type of a PNG (an indexed one is decoded to three).
+#: Samples per decoded pixel for each color type of a PNG. An indexed PNG is decoded to three.
 PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
 
 #: Markers of JPEG frames with Huffman coding. :data:`HUFFMAN_RATIO` does not bound arithmetic coding.
@@ -54,17 +54,17 @@ class Claim:
     """The size of the decoded pixels according to a file's header."""
 
     pixel_bytes: int = 0
-    """Bytes of the decoded pixels; 0 if the header does not say."""
+    """Size of the decoded pixels in bytes; 0 if it is not known."""
     max_ratio: int | None = None
-    """The most pixel bytes that one byte of the file can decode to; None if the format sets no bound."""
+    """Maximum number of pixel bytes that one byte of the file can decode to; None if there is no maximum."""
 
 
 def check_plausible(path: str, claim: Claim, stored: int) -> None:
-    """Refuse an image whose header claims more pixels than the file can hold.
+    """Reject an image if its header claims more pixels than the file can hold.
 
     Args:
         path: path of the file, for the error message.
-        claim: what its header claims.
+        claim: the size that its header claims.
         stored: size of the file in bytes.
 
     Raises:
@@ -89,7 +89,7 @@ def check_plausible(path: str, claim: Claim, stored: int) -> None:
 
 
 def read_claim(data: bytes) -> Claim:
-    """Return what the header of a file claims; an empty claim for formats that are not parsed here.
+    """Return the size that the header of a file claims; an empty claim for formats that are not parsed here.
 
     Args:
         data: content of the file.
@@ -129,19 +129,19 @@ def read_claim(data: bytes) -> Claim:
 
 
 def _bmp_claim(data: bytes) -> Claim:
-    """Return what the header of a BMP claims; run lengths may leave out any number of pixels."""
+    """Return the size that the header of a BMP claims. Run lengths may skip any number of pixels."""
     if data[14:18] == b"\x0c\0\0\0":
         (bits,), compression = struct.unpack_from("<H", data, 24), 0
     else:
         bits, compression = struct.unpack_from("<HI", data, 28)
     height, width = bmp_dims(data)
     is_run_length = compression in (1, 2)
-    # Fewer than 8 bits are indexes of colors of three bytes.
+    # Pixels of up to 8 bits are color indexes, and are decoded to three bytes.
     return Claim(abs(width) * height * 3, None if is_run_length else max(24 // max(bits, 1), 1))
 
 
 def is_whole_image(head: bytes) -> bool:
-    """Whether a file that GDAL does not know starts as one of a format that OpenCV decodes.
+    """Whether a file that GDAL cannot open starts like a format that OpenCV decodes.
 
     Args:
         head: the first 64 bytes of the file.

@@ -2,8 +2,8 @@
 The label at the end of every cache entry: the source of its pixels, and a checksum of the file.
 
 An entry is an ordinary TIFF or ``.npy`` file followed by a *label*: a JSON object, and a footer of twenty
-bytes with the CRC-32 of everything before the footer, the length of the JSON text, and a mark. Readers of
-both formats ignore the bytes after the image.
+bytes with the CRC-32 of everything before the footer, the length of the JSON text, and magic bytes. Readers
+of both formats ignore the bytes after the image.
 
 The time to compute a checksum grows with the size of the file, so it is not computed each time an entry is
 opened. Instead the entry is *sealed*: the microseconds of its modification time are set to a number derived
@@ -27,24 +27,24 @@ from ndsampler.errors import CacheError
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-#: The footer of an entry: checksum, length of the JSON text, mark.
+#: The footer of an entry: checksum, length of the JSON text, magic bytes.
 FOOTER = struct.Struct("<II12s")
 MARK = b"NDSAMPLER-3\n"
 
-#: Bytes that are read at a time to compute a checksum.
+#: Number of bytes that are read at a time to compute a checksum.
 READ_BYTES = 2**20
 
-#: Bytes at the end of a file that are searched for a label. A path has at most about 4000 characters, each of
-#: which takes at most six bytes of JSON.
+#: Number of bytes at the end of a file that are searched for a label. A path has at most about 4000
+#: characters, and each takes at most six bytes in JSON.
 TAIL_BYTES = 2**15
 
 
 @dataclass(frozen=True)
 class EntryLabel:
-    """Describes an entry and the source that it was made from.
+    """Describes an entry and the source from which it was made.
 
-    What is kept of an entry besides its pixels belongs here, as a field with a default. What names the entry
-    is a field of :class:`ndsampler.cache.identity.SourceIdentity` too.
+    Any further fact about an entry is added here, as a field with a default. A fact that is part of the
+    entry's name is also a field of :class:`ndsampler.cache.identity.SourceIdentity`.
     """
 
     source: str
@@ -54,13 +54,14 @@ class EntryLabel:
     mtime_ns: int
     """Modification time of the source in nanoseconds when it was converted."""
     content: str
-    """The content hash that the entry is named by; empty if it is named by path, size, time and sample."""
+    """The content hash in the entry's name; empty if the name is derived from path, size, time and sample."""
     shape: tuple[int, int, int]
     """(height, width, channels) of the image."""
     dtype: str
     """Type of the values."""
     nodata: Any
-    """The value that marks pixels without a measurement, if any; one for each channel where they differ."""
+    """The value that marks pixels without a measurement; one for each channel if they differ; None for
+    none."""
     backend: str = ""
     """The backend that wrote the entry, and its settings that differ from the defaults, for messages."""
     sample: str = ""
@@ -68,7 +69,7 @@ class EntryLabel:
     sides: str = ""
     """Hash of the files beside the source that change its pixels; empty if there are none."""
     form: str = ""
-    """How the source was read because of what the dataset states of it; empty if that made no difference."""
+    """The form in which the source was read; empty for the form of a file about which nothing is stated."""
 
 
 def append_label(path: str, label: EntryLabel) -> None:
@@ -127,7 +128,7 @@ def check_entry(path: str) -> EntryLabel:
         path: path of the entry.
 
     Raises:
-        CacheError: if the entry is damaged; the message says how that was detected.
+        CacheError: if the entry is damaged; the message states how the damage was detected.
         OSError: if the file cannot be read.
     """
     with open(path, "rb") as file:
@@ -138,7 +139,7 @@ def check_entry(path: str) -> EntryLabel:
         _verify(file, checksum)
         after = os.fstat(file.fileno())
         if (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
-            # A file that belongs to another user or is read-only stays unsealed; each process checks it once.
+            # A read-only file or one of another user stays unsealed; each process checks it once.
             with contextlib.suppress(OSError):
                 _seal(file, checksum)
     return label
@@ -151,7 +152,7 @@ def verify_entry(path: str) -> EntryLabel:
         path: path of the entry.
 
     Raises:
-        CacheError: if the entry differs from what was written.
+        CacheError: if the file has changed since it was written.
     """
     with open(path, "rb") as file:
         label, checksum = _parse_label(file)
@@ -169,13 +170,13 @@ def _verify(file: BinaryIO, checksum: int) -> None:
 def _seal(file: BinaryIO, checksum: int) -> None:
     """Set the microseconds of an open entry's modification time to the number derived from its checksum."""
     stat = os.fstat(file.fileno())
-    # By file descriptor if possible: another process may have replaced the file under this name.
+    # Use the file descriptor if possible, because another process may have replaced the file.
     target: Any = file.fileno() if os.utime in os.supports_fd else file.name
     os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns // 10**9 * 10**9 + _seal_of(checksum)))
 
 
 def _seal_of(checksum: int) -> int:
-    """Return the nanoseconds within a second that seal an entry; whole microseconds, which NFS preserves."""
+    """Return the sub-second part, in nanoseconds, that seals an entry. NFS keeps only microseconds."""
     return checksum % 10**6 * 1000
 
 
@@ -200,7 +201,7 @@ def _parse_label(file: BinaryIO) -> tuple[EntryLabel, int]:
 
 
 def _check_label(label: EntryLabel) -> None:
-    """Raise a TypeError if a field has a value of another type than a writer gives it."""
+    """Raise a TypeError if the value of a field has a type that a writer never stores."""
     texts = ("source", "content", "dtype", "backend", "sample", "sides", "form")
     numbers = [label.size, label.mtime_ns, *label.shape]
     wrong = [name for name in texts if not isinstance(getattr(label, name), str)]

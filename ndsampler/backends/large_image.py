@@ -1,8 +1,8 @@
 """
-Images that OpenCV does not decode although they are whole, read with GDAL.
+Reads intact images that OpenCV cannot decode, with GDAL.
 
-OpenCV refuses images of more than 2**30 pixels, or with a side of more than 2**20 pixels, and some GIF files
-that other programs read. libpng, which GDAL uses too, refuses a side of more than 1,000,000 pixels.
+OpenCV rejects images of more than 2**30 pixels, images with a side of more than 2**20 pixels, and some GIF
+files that other programs read. libpng, which GDAL uses too, rejects a side of more than 1,000,000 pixels.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from ndsampler.backends.gdal import RasterReader
 
-#: The largest side, and the most pixels, that OpenCV decodes by default; and the largest side of a PNG.
+#: Maximum side and maximum number of pixels that OpenCV decodes by default; maximum side of a PNG.
 OPENCV_MAX_SIDE = 2**20
 OPENCV_MAX_PIXELS = 2**30
 PNG_MAX_SIDE = 1_000_000
 
-#: The variable of the environment that changes how many pixels OpenCV decodes.
+#: The environment variable that changes the maximum number of pixels that OpenCV decodes.
 OPENCV_PIXELS_VARIABLE = "OPENCV_IO_MAX_IMAGE_PIXELS"
 
 
@@ -67,23 +67,23 @@ def find_dims(path: str) -> tuple[int, int] | None:
         with open(path, "rb") as file:
             return parse_dims(file.read(HEAD_BYTES), file)
     except (struct.error, ValueError):
-        return None  # the decoder reports what is wrong
+        return None  # the decoder reports the damage
     except OSError as ex:
         raise SourceError(f"{path} cannot be read: {ex}") from ex
 
 
 def _max_pixels() -> int:
-    """Return the most pixels that OpenCV decodes in this process."""
+    """Return the maximum number of pixels that OpenCV decodes in this process."""
     stated = os.environ.get(OPENCV_PIXELS_VARIABLE, "")
     return min(int(stated), OPENCV_MAX_PIXELS) if stated.isdecimal() else OPENCV_MAX_PIXELS
 
 
 def read_with_gdal(path: str, *, stored: bool = False) -> NDArray[Any]:
-    """Decode a whole image with GDAL to the pixels that OpenCV would give.
+    """Decode a whole image with GDAL to the same pixels that OpenCV would return.
 
     Args:
         path: a local file.
-        stored: whether the stored values are wanted; see :mod:`ndsampler.backends.values`.
+        stored: whether to return the stored values; see :mod:`ndsampler.backends.values`.
 
     Returns:
         (height, width, channels) pixels.
@@ -113,14 +113,14 @@ def read_with_gdal(path: str, *, stored: bool = False) -> NDArray[Any]:
 
 
 def _find_damage(path: str, pixels: NDArray[Any]) -> str:
-    """Return what is wrong with a file that GDAL has decoded without an error."""
+    """Return how a file is damaged that GDAL has decoded without an error; an empty string if it is not."""
     with open(path, "rb") as file:
         data = file.read()
     return find_png_damage(data) or find_jpeg_damage(data, pixels)
 
 
 def _decoded(forms: Forms, reader: RasterReader) -> NDArray[Any]:
-    """Return the decoded pixels of an open file whose stored values differ from them."""
+    """Return the decoded pixels of an open file that stores other values."""
     if loses_stored(forms):
         return _read_colors(forms, reader.path)
     stored = reader.rows(0, reader.shape[0])
@@ -132,7 +132,7 @@ def _decoded(forms: Forms, reader: RasterReader) -> NDArray[Any]:
 
 
 def _read_colors(forms: Forms, path: str) -> NDArray[Any]:
-    """Return the colors of a palette image, with as many channels as OpenCV gives."""
+    """Return the colors of a palette image, with the number of channels that OpenCV would return."""
     from ndsampler.backends import gdal
 
     with contextlib.closing(gdal.RasterReader(path)) as reader:

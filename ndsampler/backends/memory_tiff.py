@@ -1,9 +1,9 @@
 """
-Uncompressed TIFF files in the memory of GDAL, whose pixels and overviews are numpy arrays.
+Uncompressed TIFF files in GDAL's memory file system, whose pixels and overviews are numpy arrays.
 
-Pixels are stored once and interleaved, in the order in which GDAL encodes them. GDAL's own datasets in
-memory keep each band apart, so pixels are taken apart and put together again, and only GDAL can fill their
-overviews.
+Pixels are stored once and interleaved, in the order in which GDAL encodes them. GDAL's own in-memory datasets
+store each band separately, so pixels must be split into bands and interleaved again, and only GDAL can fill
+their overviews.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryTiff"]
 
-#: Rows in each strip.
+#: Number of rows in each strip.
 STRIP_ROWS = 128
 
-#: Makes GDAL copy pixels from the memory of the file, without its block cache.
+#: Makes GDAL copy pixels directly from the file's memory, bypassing its block cache.
 VIRTUAL_CONFIG = {"GTIFF_VIRTUAL_MEM_IO": "YES"}
 
 #: Values of the tags PhotometricInterpretation and NewSubfileType.
@@ -50,11 +50,11 @@ ALIGNMENT = 16
 class MemoryTiff:
     """An image and its overviews.
 
-    The arrays are views of the file, and are not used after it is closed.
+    The arrays are views of the file, and must not be used after it is closed.
 
     Args:
         shapes: (height, width, channels) of the image and of each overview.
-        dtype: type of the values: integers or floats that TIFF has.
+        dtype: type of the values: integers or floats that TIFF supports.
 
     Example:
         >>> with MemoryTiff([(4, 6, 3), (2, 3, 3)], np.dtype('uint8')) as file:
@@ -106,7 +106,7 @@ class MemoryTiff:
 
 
 def _place(start: int, lengths: Sequence[int]) -> list[int]:
-    """Return the positions of parts that follow each other."""
+    """Return the aligned positions of consecutive parts of the given lengths."""
     positions = []
     for length in lengths:
         start = -(-start // ALIGNMENT) * ALIGNMENT
@@ -125,7 +125,7 @@ def _tags(shape: tuple[int, int, int], dtype: np.dtype[Any], start: int, is_over
     height, width, channels = shape
     row = width * channels * dtype.itemsize
     strips = range(0, height, STRIP_ROWS)
-    # GDAL takes a fourth channel for alpha only if the file says so.
+    # GDAL treats a fourth channel as alpha only if the file says so.
     colors = 3 if dtype == np.uint8 and channels in (3, 4) else 1
     tags: list[Tag] = [
         (254, LONG, [REDUCED if is_overview else FULL_SIZE]),

@@ -3,7 +3,8 @@ The ``'npy'`` backend: uncompressed pixels that are mapped into memory.
 
 This library never changes an entry; it replaces the whole file. Other programs write ``.npy`` sources, and
 many of them truncate the old file first. A process that reads a memory map beyond the end of its file is
-killed by the system (SIGBUS), so windows of a source are read by position, which fails with an error instead.
+killed by the system (SIGBUS). Windows of a source are therefore read with positional reads, which fail with
+an error instead.
 
 An entry is an ordinary ``.npy`` file that numpy can open. The format has no field for the nodata value of the
 source, so the entry's label stores it. A mask of valid pixels follows the array: :data:`MASK_HEADER`, and a
@@ -19,7 +20,7 @@ import mmap
 import os
 import struct
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,9 +38,10 @@ from ndsampler.backends.base import (
 from ndsampler.backends.formats.npy_header import NpyHeader, read_npy_header
 from ndsampler.backends.label import find_label
 from ndsampler.errors import CacheError, SourceError
+from ndsampler.utils.file_version import FileVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import BinaryIO
 
     from numpy.typing import NDArray
@@ -47,34 +49,38 @@ if TYPE_CHECKING:
 #: The largest height or width of an image in pixels.
 MAX_SIDE = 2**32
 
-#: What the mask after an array starts with: a mark, and the number of masks, which is 1 or that of channels.
+#: The header of the mask after an array: magic bytes, and the number of masks, which is 1 or one per channel.
 MASK_HEADER = struct.Struct("<12sI")
 MASK_MARK = b"NDSAMPLER-M\n"
 
 
-#: Gaps of at most so many bytes between two rows of a window are read too, which is faster than to skip them.
+#: Maximum gap in bytes between two rows of a window. Reading a gap of this size is faster than skipping it.
 SMALL_GAP = 4096
 
-#: Bytes that are read at once with the gaps between the rows of a window, and without them.
+#: Number of bytes that one system call reads with the gaps between the rows of a window, and without them.
 GAPPED_BYTES = 2**18
-SOLID_BYTES = 2**30
+CONTIGUOUS_BYTES = 2**30
+
+#: Maximum number of entries whose layouts a process remembers. A layout takes about 0.5 kB.
+MAX_LAYOUTS = 100_000
 
 
 class NpyLayout(NamedTuple):
-    """Where a ``.npy`` file stores what."""
+    """The positions of the array and the mask in a ``.npy`` file, and the type of the values."""
 
     shape: tuple[int, int, int]
     """(height, width, channels)."""
     dtype: np.dtype[Any]
     """Type of the values, in the byte order of the file."""
     order: Literal["C", "F"]
-    """Whether the last axis varies fastest, or the first one."""
+    """Order of the values: with ``'C'`` the last axis varies fastest, with ``'F'`` the first."""
     start: int
     """Position of the first value in bytes."""
     nodata: Any
-    """The value that marks pixels without a measurement, if any; one for each channel where they differ."""
+    """The value that marks pixels without a measurement; one for each channel if they differ; None for
+    none."""
     mask: tuple[int, int] | None
-    """Position of the mask in bytes, and the number of masks; None if there is none."""
+    """Position of the mask in bytes, and the number of masks; None if the file has no mask."""
 
     @property
     def mask_shape(self) -> tuple[int, int, int]:
@@ -83,10 +89,10 @@ class NpyLayout(NamedTuple):
 
 
 class _LayoutReader(ABC):
-    """What the readers of a ``.npy`` file have in common.
+    """Base class of the readers of ``.npy`` files.
 
     Args:
-        layout: where the file stores what.
+        layout: the layout of the file.
     """
 
     shareable = True
@@ -116,13 +122,14 @@ class NpyReader(_LayoutReader):
 
     Args:
         path: the file.
+        is_entry: whether it is a cache entry. No program changes an entry, so its header is read once.
 
     Raises:
         CacheError: if the file cannot be opened, is truncated, or does not hold an image.
     """
 
-    def __init__(self, path: str) -> None:
-        with _opened(path) as (file, layout):
+    def __init__(self, path: str, is_entry: bool = False) -> None:
+        with _opened(path, _recall_layout if is_entry else _find_layout) as (file, layout):
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._array: NDArray[Any] = np.ndarray(
             layout.shape, layout.dtype, self._map, layout.start, order=layout.order
@@ -140,11 +147,11 @@ class NpyReader(_LayoutReader):
         return np.array(view, dtype=self.dtype, order="C")
 
     def view(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
-        """Return a view of a window; a copy in another byte order."""
+        """Return a view of a window, or a copy if the file has another byte order."""
         return self._array[y0:y1, x0:x1].astype(self.dtype, copy=False)
 
     def rows(self, y0: int, y1: int) -> NDArray[Any]:
-        """Return a view of whole rows; a copy in another byte order."""
+        """Return a view of whole rows, or a copy if the file has another byte order."""
         return self._array[y0:y1].astype(self.dtype, copy=False)
 
     def read_mask(
@@ -155,14 +162,14 @@ class NpyReader(_LayoutReader):
         return valid_pixels(view, (y1 - y0, x1 - x0), bands)
 
     def close(self) -> None:
-        """Drop the map, which is unmapped once no thread reads from it."""
+        """Release the map, which is unmapped once no thread reads from it."""
         del self._array
         del self._mask
         del self._map
 
 
 class NpySourceReader(_LayoutReader):
-    """Reads windows from a ``.npy`` source by position, so that a truncated file is an error.
+    """Reads windows from a ``.npy`` source with positional reads, so that a truncated file is an error.
 
     Any number of threads may read at the same time.
 
@@ -194,7 +201,7 @@ class NpySourceReader(_LayoutReader):
         return np.require(pixels, self.dtype, "C")
 
     def _read_columns(self, box: tuple[int, int, int, int], bands: Sequence[int] | None) -> NDArray[Any]:
-        """Return a window of an array that stores band after band, and each of them column by column."""
+        """Return a window of an array in Fortran order: bands one after another, each stored by columns."""
         y0, y1, x0, x1 = box
         height, width, channels = self.shape
         indexes = range(channels) if bands is None else bands
@@ -220,16 +227,16 @@ class NpySourceReader(_LayoutReader):
         return valid_pixels(mask, (y1 - y0, x1 - x0), bands)
 
     def close(self) -> None:
-        """Drop the file, which is closed once no thread reads from it."""
+        """Release the file, which is closed once no thread reads from it."""
         del self._file
 
 
 class _File:
-    """A descriptor that is closed when nothing refers to it, and reads by position.
+    """An open file with positional reads. Its descriptor is closed when nothing refers to this object.
 
     Args:
         path: the file, for messages.
-        descriptor: its descriptor.
+        descriptor: the open file descriptor.
     """
 
     def __init__(self, path: str, descriptor: int) -> None:
@@ -270,54 +277,54 @@ class _File:
         return pixels
 
     def _read_rows(self, rows: NDArray[np.uint8], start: int, pitch: int) -> None:
-        """Fill rows of bytes. In the file, the rows are ``pitch`` bytes apart."""
+        """Fill rows of bytes from rows of the file that start ``pitch`` bytes apart."""
         count, length = rows.shape
         gap = pitch - length
         if gap == 0 or count == 1:
-            self._read_solid(memoryview(rows.data).cast("B"), start)
+            self._read_contiguous(memoryview(rows.data).cast("B"), start)
         elif gap <= SMALL_GAP:
-            self._read_gapped(rows, start, pitch)
+            self._read_with_gaps(rows, start, pitch)
         else:
-            self._read_apart(memoryview(rows.data).cast("B"), length, start, pitch)
+            self._read_pieces(memoryview(rows.data).cast("B"), length, start, pitch)
 
-    def _read_apart(self, buffer: memoryview, length: int, start: int, pitch: int) -> None:
-        """Fill a buffer with pieces of the file, which start ``pitch`` bytes apart."""
+    def _read_pieces(self, buffer: memoryview, length: int, start: int, pitch: int) -> None:
+        """Fill a buffer with pieces of the file that start ``pitch`` bytes apart."""
         read, descriptor = os.preadv, self._descriptor  # type: ignore[attr-defined, unused-ignore]
         for done in range(0, len(buffer), length):
             piece = buffer[done : done + length]
             if read(descriptor, [piece], start) != length:
-                self._read_solid(piece, start)
+                self._read_contiguous(piece, start)
             start += pitch
 
-    def _read_gapped(self, rows: NDArray[np.uint8], start: int, pitch: int) -> None:
-        """Fill rows of bytes from longer pieces of the file that hold the gaps between them too."""
+    def _read_with_gaps(self, rows: NDArray[np.uint8], start: int, pitch: int) -> None:
+        """Fill rows of bytes from longer pieces of the file that include the gaps between rows."""
         count, length = rows.shape
         step = max(1, GAPPED_BYTES // pitch)
         buffer = np.empty((min(step, count), pitch), np.uint8)
         for row in range(0, count, step):
             piece = buffer[: min(step, count - row)]
-            # The last row need not be followed by a gap.
-            self._read_solid(
+            # The file may end right after the last row, without a gap.
+            self._read_contiguous(
                 memoryview(piece.data).cast("B")[: piece.size - (pitch - length)], start + row * pitch
             )
             rows[row : row + len(piece)] = piece[:, :length]
 
-    def _read_solid(self, buffer: memoryview, start: int) -> None:
+    def _read_contiguous(self, buffer: memoryview, start: int) -> None:
         """Fill a buffer with the bytes at a position.
 
         Raises:
-            OSError: if the file ends before that.
+            OSError: if the file ends before the buffer is full.
         """
         done = 0
         while done < len(buffer):
-            count = os.preadv(self._descriptor, [buffer[done : done + SOLID_BYTES]], start + done)  # type: ignore[attr-defined, unused-ignore]
+            count = os.preadv(self._descriptor, [buffer[done : done + CONTIGUOUS_BYTES]], start + done)  # type: ignore[attr-defined, unused-ignore]
             if count == 0:
                 raise OSError(errno.EIO, "it was truncated while it was being read")
             done += count
 
 
 def open_npy_source(path: str) -> NpyReader | NpySourceReader:
-    """Open a ``.npy`` file that belongs to somebody else.
+    """Open a ``.npy`` file that other programs may change.
 
     Args:
         path: the file.
@@ -325,28 +332,50 @@ def open_npy_source(path: str) -> NpyReader | NpySourceReader:
     Raises:
         CacheError: if the file cannot be opened, is truncated, or does not hold an image.
     """
-    # Windows has no positional reads, and lets nobody truncate a file that is mapped.
+    # Windows has no positional reads, but does not let a program truncate a mapped file.
     return NpySourceReader(path) if hasattr(os, "preadv") else NpyReader(path)
 
 
+#: The layouts of entries that were opened, by the numbers of their disks and by their versions.
+_layouts: dict[tuple[int, FileVersion], NpyLayout] = {}
+
+
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[tuple[BinaryIO, NpyLayout]]:
-    """Open a ``.npy`` file that holds a whole image, and yield what its header says.
+def _opened(
+    path: str, find_layout: Callable[[BinaryIO, str], NpyLayout] | None = None
+) -> Iterator[tuple[BinaryIO, NpyLayout]]:
+    """Open a ``.npy`` file that holds a whole image, and yield it with its layout.
+
+    Args:
+        path: the file.
+        find_layout: returns the layout of the open file. The default is :func:`_find_layout`.
 
     Raises:
-        CacheError: if it cannot be opened, or holds something else.
+        CacheError: if it cannot be opened, or does not hold an image.
     """
     try:
         with open(path, "rb") as file:
-            yield file, _find_layout(file, path)
+            yield file, (find_layout or _find_layout)(file, path)
     except CacheError:
         raise
     except OSError as ex:
         raise CacheError(f"{path} cannot be opened: {ex}") from ex
 
 
+def _recall_layout(file: BinaryIO, path: str) -> NpyLayout:
+    """Return the layout of an open entry. Its header is read once for each version of the entry."""
+    stat = os.fstat(file.fileno())
+    version = stat.st_dev, FileVersion.from_stat(path, stat)
+    layout = _layouts.get(version)
+    if layout is None:
+        if len(_layouts) >= MAX_LAYOUTS:
+            _layouts.clear()
+        layout = _layouts[version] = _find_layout(file, path)
+    return layout
+
+
 def _find_layout(file: BinaryIO, path: str) -> NpyLayout:
-    """Return where an open file stores what."""
+    """Return the layout of an open file."""
     shape, order, dtype, start = _read_header(file, path)
     height, width, channels = shape if len(shape) == 3 else (*shape, 1)
     mask = _find_mask(file, start + dtype.itemsize * math.prod(shape), (height, width, channels))
@@ -358,7 +387,7 @@ def _find_layout(file: BinaryIO, path: str) -> NpyLayout:
 
 
 def _find_mask(file: BinaryIO, start: int, shape: tuple[int, int, int]) -> tuple[int, int] | None:
-    """Return position and number of the masks after the array of an entry; None if there are none."""
+    """Return the position and number of the masks after an entry's array; None if there are none."""
     height, width, channels = shape
     file.seek(start)
     header = file.read(MASK_HEADER.size)
@@ -373,7 +402,7 @@ def _find_mask(file: BinaryIO, start: int, shape: tuple[int, int, int]) -> tuple
 
 
 def _write_mask(file: BinaryIO, source: MaskedReader) -> None:
-    """Append the mask of a source, in the blocks of rows in which its pixels are read."""
+    """Append the mask of a source, in the same blocks of rows in which its pixels are read."""
     height, width, _ = source.shape
     count = source.read_mask(0, min(1, height), 0, width).shape[2]
     file.write(MASK_HEADER.pack(MASK_MARK, count))
@@ -383,14 +412,14 @@ def _write_mask(file: BinaryIO, source: MaskedReader) -> None:
 
 
 def _read_header(file: BinaryIO, path: str) -> NpyHeader:
-    """Return what the header states of a ``.npy`` file that holds the whole array."""
+    """Return the header of a ``.npy`` file after checking that the file holds the whole array."""
     try:
         shape, order, dtype, start = read_npy_header(file)
     except ValueError as ex:
         raise CacheError(f"{path} is not a .npy file of numbers: {ex}") from ex
     if dtype.kind not in "buifc" or len(shape) not in (2, 3):
         raise CacheError(
-            f"{path} holds {dtype} of shape {shape}; expected an image of 2 or 3 axes of numbers"
+            f"{path} holds {dtype} of shape {shape}; expected an array of numbers with 2 or 3 axes"
         )
     if not all(type(side) is int and 0 <= side <= MAX_SIDE for side in shape):
         raise CacheError(f"{path} states the shape {shape}; expected sides of 0 to {MAX_SIDE}")
@@ -398,7 +427,7 @@ def _read_header(file: BinaryIO, path: str) -> NpyHeader:
     end = start + dtype.itemsize * math.prod(shape)
     size = os.fstat(file.fileno()).st_size
     if size < end:
-        raise CacheError(f"{path} is cut off: {size} bytes where {end} are needed")
+        raise CacheError(f"{path} is cut off: it has {size} bytes; expected {end}")
     return NpyHeader(shape, order, dtype, start)
 
 
@@ -406,7 +435,7 @@ def map_array(path: str) -> np.memmap[Any, np.dtype[Any]]:
     """Return the (height, width, channels) array of a ``.npy`` file as a read-only memory map.
 
     Raises:
-        CacheError: if it cannot be opened, or holds something else.
+        CacheError: if it cannot be opened, or does not hold an image.
     """
     with _opened(path) as (file, layout):
         return np.memmap(file, layout.dtype, "r", layout.start, layout.shape, layout.order)
@@ -414,7 +443,10 @@ def map_array(path: str) -> np.memmap[Any, np.dtype[Any]]:
 
 @register("npy")
 class NpyBackend(Backend):
-    """Stores entries uncompressed: the fastest to read, and the largest on disk.
+    """Stores entries uncompressed. They are the fastest to read and the largest on disk.
+
+    It has one setting, ``in_place``: whether sources that are ``.npy`` files are read directly instead of
+    being converted. ``'auto'`` and True select them, False does not.
 
     Example:
         >>> NpyBackend().caches
@@ -423,6 +455,11 @@ class NpyBackend(Backend):
 
     suffix = ".npy"
     maps = True
+    DEFAULTS: ClassVar[dict[str, Any]] = {"in_place": "auto"}
+
+    def check_config(self) -> None:
+        """Raise a :class:`ndsampler.errors.BackendError` if a setting has an invalid value."""
+        self.check_in_place()
 
     def convert(self, source: SourceReader, dest: str) -> None:
         """Write an entry in blocks of rows."""
@@ -442,9 +479,9 @@ class NpyBackend(Backend):
         return height * width * channels * source.dtype.itemsize + mask
 
     def usable_in_place(self, path: str) -> bool:
-        """Return True for a source that is a ``.npy`` file."""
-        return path.lower().endswith(".npy")
+        """Return True for a source that is a ``.npy`` file, unless the setting ``in_place`` is False."""
+        return self.config["in_place"] is not False and path.lower().endswith(".npy")
 
     def open(self, path: str, level: int = 0) -> RegionReader:
         """Open an entry; ``level`` is 0, because entries have no overviews. See :class:`NpyReader`."""
-        return NpyReader(path)
+        return NpyReader(path, is_entry=True)

@@ -1,7 +1,7 @@
 """
-Whole images decoded by OpenCV: PNG, JPEG, AVIF, netpbm, PFM, Sun raster, Radiance and similar formats.
+Decodes whole images with OpenCV: PNG, JPEG, AVIF, netpbm, PFM, Sun raster, Radiance and similar formats.
 
-Two faults that OpenCV does not report are detected here: a header that claims more pixels than the file can
+This module detects two faults that OpenCV does not report: a header that claims more pixels than the file can
 hold, before OpenCV allocates memory for them, and a truncated JPEG, whose missing part libjpeg fills with
 gray.
 """
@@ -22,21 +22,21 @@ from ndsampler.utils.fork_safety import GATE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: File endings of the formats that OpenCV decodes as whole images.
+#: File name extensions of the formats that OpenCV decodes as whole images.
 WHOLE_IMAGE_ENDINGS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".gif", ".avif"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".pfm", ".ras", ".sr"),
 )
 
-#: Rows whose color channels are swapped in one call.
+#: Number of rows whose color channels are swapped in one call.
 SWAP_ROWS = 256
 
 
 class UndecodedError(SourceError):
-    """OpenCV does not decode a file.
+    """OpenCV cannot decode a file.
 
     Args:
-        message: what is wrong, with the path.
+        message: the path and the reason.
         may_be_whole: whether another decoder may read the file.
     """
 
@@ -46,7 +46,7 @@ class UndecodedError(SourceError):
 
 
 def decode_image(path: str) -> NDArray[Any]:
-    """Decode a whole PNG, JPEG or similar file with OpenCV; its content decides on the format.
+    """Decode a whole PNG, JPEG or similar file with OpenCV, which detects the format by the content.
 
     Args:
         path: a local file.
@@ -62,7 +62,7 @@ def decode_image(path: str) -> NDArray[Any]:
 
     with GATE:
         cv2 = require_opencv()
-    # OpenCV's own file functions accept only names in UTF-8.
+    # Python reads the file, because OpenCV's file functions accept only names in UTF-8.
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -73,9 +73,9 @@ def decode_image(path: str) -> NDArray[Any]:
     except ValueError as ex:
         raise SourceError(f"{path} cannot be decoded: {ex}") from ex
     check_plausible(path, claim, len(data))
-    # OpenCV's imdecode gives a frame of an animated PNG instead of its default image.
+    # OpenCV's imdecode returns a frame of an animated PNG instead of its default image.
     content = np.frombuffer(without_animation(data), np.uint8)
-    # Only the content of a PNG can be checked after GDAL has read it, and GDAL checks that of a GIF itself.
+    # GDAL may decode only formats in which damage is detected: png_check examines a PNG, and GDAL a GIF.
     may_be_whole = data.startswith((b"GIF8", b"\x89PNG"))
     try:
         with GATE:
@@ -95,7 +95,7 @@ def decode_image(path: str) -> NDArray[Any]:
 
 
 def _decodes(data: bytes) -> bool:
-    """Whether OpenCV decodes a content."""
+    """Whether OpenCV can decode the content of a file."""
     import cv2
 
     try:
@@ -110,8 +110,8 @@ def _swap_color_channels(cv2: Any, pixels: NDArray[Any]) -> None:
     if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
         return
     swap = cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA
-    # Blocks of rows stay in the processor cache: swapping the whole image in place takes eight times as
-    # long and temporarily a second copy of it.
+    # Blocks of rows fit in the processor's cache. Swapping the whole image at once takes eight times as long,
+    # and a second copy of it in memory.
     for y0 in range(0, len(pixels), SWAP_ROWS):
         rows = pixels[y0 : y0 + SWAP_ROWS]
         with GATE:

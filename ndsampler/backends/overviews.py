@@ -1,9 +1,9 @@
 """
-Which reduced versions of an image may be read in its place when it is shrunk.
+Finds the reduced versions of an image that may be read instead of it when a reduced image is requested.
 
-GDAL lists as overviews whatever a file marks as reduced, and what an ``.ovr`` file beside it holds. Slide
-scanners store further ones as plain pages. Each is used only if its size fits the image. Where only the size
-speaks for it, some of its pixels are compared with those of the image.
+GDAL lists the images that a file marks as reduced, and those in an ``.ovr`` file beside it, as overviews.
+Slide scanners store further reduced versions as plain pages. Each is used only if its size matches the image.
+If the size is the only evidence, patches of its pixels are compared with the image too.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ __all__ = ["Level", "find_levels", "looks_reduced", "open_level", "recall_levels
 
 logger = get_logger(__name__)
 
-#: File endings of files beside an image that hold its overviews.
+#: File name extensions of the files beside an image that hold its overviews.
 SIDE_ENDINGS = (".ovr", ".rrd", ".aux")
 
 #: Side of the patches of a level that are compared with the image, in pixels of the level.
 PATCH = 16
 
-#: How many patches are compared, and the fraction of the width by which each is moved from the one before.
+#: Number of patches that are compared, and the fraction of the width between each patch and the next.
 PATCHES, GOLDEN = 12, 0.618
 
-#: The largest side of the region of the image that one patch is compared with, in pixels.
+#: Maximum side, in pixels, of the region of the image that one patch is compared with.
 MAX_REGION = 1024
 
-#: Fraction of the values of a level that must lie within the values of the image below them. Averages and
-#: picked pixels do; some of what a lossy codec or a sharpening filter gives does not.
+#: Minimum fraction of a level's values that lie within the range of the image values that they cover.
+#: Averages and picked pixels always do; some values from a lossy codec or a sharpening filter do not.
 MIN_WITHIN = 0.95
 
 #: Smallest correlation between picked pixels and averages of the pixels around them.
@@ -57,10 +57,14 @@ MIN_CORRELATION = 0.1
 MAX_ERROR = 0.1
 
 
-#: The most files whose levels one process remembers.
+#: Maximum number of reduced versions of an image that are looked at. Halving the largest image 31 times
+#: leaves one pixel.
+MAX_LEVELS = 64
+
+#: Maximum number of files whose levels one process remembers.
 MAX_KNOWN = 10_000
 
-#: The levels of versions of files, each with the version of the file of its overviews.
+#: The result of :func:`find_levels` for each version of a file and of the file that holds its overviews.
 _known: dict[tuple[FileVersion, FileVersion | None], tuple[tuple[Level, ...], tuple[Page, ...]]] = {}
 
 
@@ -71,13 +75,13 @@ class Level:
     dims: tuple[int, int]
     """(height, width) in pixels."""
     index: int | None = None
-    """Position among the overviews that GDAL lists; None for its own page."""
+    """Position among the overviews that GDAL lists; None for a page that GDAL does not list."""
     page: Page | None = None
-    """The page that holds it, where that is known."""
+    """The page that holds it, if known."""
     is_certain: bool = True
-    """Whether the file says that it is a reduced version; otherwise its pixels have to be compared."""
+    """Whether the file marks it as a reduced version; otherwise its pixels must be compared."""
     is_beside: bool = False
-    """Whether it is in another file, beside that of the image."""
+    """Whether it is stored in a separate file beside the image."""
 
 
 def open_level(path: str, level: Level) -> RasterReader:
@@ -85,7 +89,7 @@ def open_level(path: str, level: Level) -> RasterReader:
 
     Args:
         path: the file of the image.
-        level: which of its reduced versions.
+        level: the reduced version to open.
 
     Raises:
         SourceError: if it cannot be opened.
@@ -99,7 +103,7 @@ def open_level(path: str, level: Level) -> RasterReader:
 def recall_levels(
     version: FileVersion, plan: PagePlan | None, reader: RasterReader | None = None
 ) -> tuple[tuple[Level, ...], tuple[Page, ...]]:
-    """Return what :func:`find_levels` does, which is looked up once for each version of a file.
+    """Return the result of :func:`find_levels`, which is called once for each version of a file.
 
     Args:
         version: the file of the image.
@@ -119,31 +123,33 @@ def recall_levels(
 
 
 def find_levels(reader: RasterReader, plan: PagePlan | None) -> tuple[tuple[Level, ...], tuple[Page, ...]]:
-    """Return the reduced versions of an image, and the pages that turned out to be something else.
+    """Return the reduced versions of an image, and pages of a matching size that show something else.
 
     Args:
         reader: the open image.
         plan: the pages of the file; None if it is not a TIFF.
 
     Returns:
-        The levels, the largest first, and the unmarked pages of a fitting size with other pixels.
+        The levels, largest first, and the unmarked pages that have a matching size but other pixels.
     """
     if reader.has_table:
-        # Overviews of indexed images average indexes.
+        # Overviews of indexed images would be averages of indexes.
         return (), ()
     full = reader.shape[:2]
     listed = [level for level in _listed_by_gdal(reader) if is_reduced_size(level.dims, full)]
     if any(level.is_beside for level in listed):
-        # They were made at once, so that the largest one speaks for all.
+        # The overviews were built together, so comparing the largest one is enough.
         largest = max(listed, key=lambda level: level.dims)
-        listed = [replace(level, is_certain=True) for level in listed] if _is_of(reader, (), largest) else []
+        matches = _shows_image(reader, (), largest)
+        listed = [replace(level, is_certain=True) for level in listed] if matches else []
     unmarked = [Level(page.dims, None, page, False) for page in (plan.reduced if plan else ())]
     levels: list[Level] = []
     refused: list[Page] = []
-    for level in sorted((*listed, *unmarked), key=lambda level: level.dims, reverse=True):
+    candidates = sorted((*listed, *unmarked), key=lambda level: level.dims, reverse=True)
+    for level in candidates[:MAX_LEVELS]:
         if levels and levels[-1].dims == level.dims:
             continue
-        if level.is_certain or _is_of(reader, levels, level):
+        if level.is_certain or _shows_image(reader, levels, level):
             levels.append(level)
         elif level.index is None and level.page is not None:
             refused.append(level.page)
@@ -154,13 +160,13 @@ def _listed_by_gdal(reader: RasterReader) -> list[Level]:
     """Return the overviews that GDAL lists, except those that are older than the image."""
     with GATE:
         count = len(reader.dataset.overviews(1))
-    if not count:
+    if not 0 < count <= MAX_LEVELS:
         return []
     pages = read_pages(reader.path)
     inside = _reduced_pages(pages)
     if len(inside) == count:
         return [
-            Level(page.dims, at, page, page in pages[0].subpages or _is_regular(page, pages[0]))
+            Level(page.dims, at, page, page in pages[0].subpages or _is_typical_overview(page, pages[0]))
             for at, page in enumerate(inside)
         ]
     side = None if inside else _find_side_file(reader)
@@ -168,7 +174,7 @@ def _listed_by_gdal(reader: RasterReader) -> list[Level]:
         return list(_open_each(reader.path, count))
     image = FileVersion.find(reader.path)
     if image is None or side.mtime_ns < image.mtime_ns:
-        logger.debug("%s is older than its image, so it is not used", side.path)
+        logger.debug("the overviews in %s are older than their image, so they are not used", side.path)
         return []
     outside = [page for page in read_pages(side.path) if not page.is_mask]
     if len(outside) == count:
@@ -184,8 +190,8 @@ def _reduced_pages(pages: Sequence[Page]) -> list[Page]:
     return [*marked, *(page for page in pages[0].subpages if page.is_reduced)]
 
 
-def _is_regular(page: Page, full: Page) -> bool:
-    """Whether a page is what programs write as an overview: stored like the image, its size halved."""
+def _is_typical_overview(page: Page, full: Page) -> bool:
+    """Whether a page looks like an overview that programs write: stored like the image, at half its size."""
     factor = round(full.height / page.height) if full.height >= full.width else round(full.width / page.width)
     return page.tiled == full.tiled and factor & (factor - 1) == 0
 
@@ -199,7 +205,7 @@ def _find_side_file(reader: RasterReader) -> FileVersion | None:
 
 
 def _open_each(path: str, count: int) -> Iterator[Level]:
-    """Yield the overviews of a file with the sizes that they have when they are opened."""
+    """Yield the overviews of a file, each with the size that it has when it is opened."""
     for index in range(count):
         try:
             with contextlib.closing(RasterReader(path, index + 1)) as level:
@@ -208,8 +214,8 @@ def _open_each(path: str, count: int) -> Iterator[Level]:
             logger.debug("overview %d of %s is not used: %s", index, path, ex)
 
 
-def _is_of(reader: RasterReader, levels: Sequence[Level], level: Level) -> bool:
-    """Whether a level shows the same as the image, or as the next larger level."""
+def _shows_image(reader: RasterReader, levels: Sequence[Level], level: Level) -> bool:
+    """Whether a level shows the same content as the image, or as the next larger level."""
     try:
         with contextlib.ExitStack() as stack:
             small = stack.enter_context(contextlib.closing(open_level(reader.path, level)))
@@ -225,7 +231,7 @@ def _is_of(reader: RasterReader, levels: Sequence[Level], level: Level) -> bool:
 
 
 def looks_reduced(small: Any, large: Any) -> bool:
-    """Whether one image looks like a reduced version of another, by the pixels of a few patches.
+    """Whether one image looks like a reduced version of another, judged by the pixels of a few patches.
 
     Args:
         small: a reader of the smaller image.
@@ -253,11 +259,13 @@ def looks_reduced(small: Any, large: Any) -> bool:
         lowest.append(blocks.reduce(np.minimum).ravel())
         highest.append(blocks.reduce(np.maximum).ravel())
         means.append((blocks.reduce(np.add) / blocks.sizes).ravel())
-    return _agree(*map(np.concatenate, (found, lowest, highest, means)))
+    return _values_match(*map(np.concatenate, (found, lowest, highest, means)))
 
 
-def _agree(found: NDArray[Any], lowest: NDArray[Any], highest: NDArray[Any], means: NDArray[Any]) -> bool:
-    """Whether values lie within the ranges below them, or close to the means below them."""
+def _values_match(
+    found: NDArray[Any], lowest: NDArray[Any], highest: NDArray[Any], means: NDArray[Any]
+) -> bool:
+    """Whether values lie within the ranges, or close to the means, of the image values that they cover."""
     # Lossy codecs change pixels a little.
     slack = 0.01 * float(np.nanmax(highest) - np.nanmin(lowest))
     within = (found >= lowest - slack) & (found <= highest + slack) | np.isnan(found)
@@ -267,14 +275,14 @@ def _agree(found: NDArray[Any], lowest: NDArray[Any], highest: NDArray[Any], mea
         return bool(within.mean() >= MIN_WITHIN)
     if np.mean((found - means) ** 2) <= MAX_ERROR * np.var(means):
         return True
-    # Noise of one image lies within the range of noise of another, but is not correlated with it.
+    # Noise of one image lies within the range of another image's noise, but is not correlated with it.
     correlation = np.corrcoef(found, means)[0, 1]
     return bool(within.mean() >= MIN_WITHIN and correlation >= MIN_CORRELATION)
 
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """The pixels of a region in blocks, one for each pixel of a level."""
+    """A region of the image, divided into one block for each pixel of a level."""
 
     region: NDArray[Any]
     """(height, width, channels) pixels."""
@@ -296,7 +304,7 @@ class _Blocks:
 
 
 def _as_real(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return pixels as floating point numbers; of complex ones the absolute value."""
+    """Return pixels as floating-point numbers; complex pixels as their absolute values."""
     return np.abs(pixels).astype(float) if pixels.dtype.kind == "c" else pixels.astype(float)
 
 

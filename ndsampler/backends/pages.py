@@ -1,8 +1,8 @@
 """
-Which pages of a TIFF make up the image, which are reduced versions of it, and which are left out.
+Decides which pages of a TIFF make up the image, which are reduced versions of it, and which are not read.
 
-Nothing is decoded here: :func:`plan_pages` decides by the sizes of the pages, by what their writer noted, and
-by what the dataset states.
+:func:`plan_pages` decides without decoding pixels: by the sizes of the pages, by the description that their
+writer stored, and by the facts that the dataset states.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from ndsampler.backends.base import UNSTATED
 from ndsampler.backends.formats.tiff_header import read_pages
 from ndsampler.backends.formats.tiff_writers import read_stack
+from ndsampler.errors import SourceError
+from ndsampler.utils.file_version import FileVersion
+from ndsampler.utils.limits import get_limits
 from ndsampler.utils.logs import get_logger
 
 if TYPE_CHECKING:
@@ -23,11 +26,11 @@ if TYPE_CHECKING:
     from ndsampler.backends.base import Stated
     from ndsampler.backends.formats.tiff_header import Page
     from ndsampler.backends.formats.tiff_writers import Stack
-    from ndsampler.utils.file_version import FileVersion
 
 __all__ = [
     "Arrangement",
     "PagePlan",
+    "check_pages",
     "choose_page_form",
     "choose_plan",
     "is_reduced_size",
@@ -41,19 +44,19 @@ logger = get_logger(__name__)
 #: Photometric interpretations of gray pages.
 GRAY = (0, 1)
 
-#: How descriptions begin by which writers arrange pages.
+#: The first characters of descriptions in which writers state the arrangement of pages.
 WRITER_MARKS = ('{"shape"', "ImageJ=", "<")
 
-#: The most files whose plans one process remembers.
+#: Maximum number of files whose plans one process remembers.
 MAX_PLANS = 1024
 
-#: The most pages that one warning names.
+#: Maximum number of pages that one warning names.
 MAX_NAMED = 8
 
-#: The most files that are remembered because a warning was given for them.
+#: Maximum number of files for which a logged warning is remembered.
 MAX_WARNED = 100_000
 
-#: The files that a warning was given for.
+#: The files for which a warning was logged.
 _warned: dict[str, None] = {}
 
 
@@ -65,34 +68,36 @@ class Arrangement(Enum):
     CHANNELS = "pages as channels"
     """Each page holds channels of the image."""
     ROWS = "pages as rows"
-    """Each page is a row of the image; its rows are columns, and its columns are channels."""
+    """Each page is a row of the image: the rows of the page are columns, and its columns are channels."""
 
 
 @dataclass(frozen=True)
 class PagePlan:
-    """The pages of a TIFF, by what they are to the image."""
+    """The role of each page of a TIFF: part of the image, reduced version, or neither."""
 
     arrangement: Arrangement
     """How the pages make up the image."""
     pages: tuple[Page, ...]
     """The pages of the image."""
     reduced: tuple[Page, ...] = field(default=(), compare=False)
-    """Pages that may be reduced versions of the first, and that the file does not mark as such."""
+    """Pages that may be reduced versions of the first page although the file does not mark them as such."""
     others: tuple[Page, ...] = field(default=(), compare=False)
-    """Pages that are neither part of the image nor reduced versions of it, nor masks; the first of them."""
+    """The first of the pages that are neither part of the image, nor reduced versions of it, nor masks."""
     other_count: int = field(default=0, compare=False)
-    """How many such pages there are."""
+    """Total number of such pages."""
+    marked_count: int = field(default=0, compare=False)
+    """How many pages the file marks as reduced versions or masks."""
     lacks_planes: bool = False
-    """Whether the writer noted more channels than the file has pages."""
+    """Whether the description states more channels than the file has pages."""
 
     @property
     def form(self) -> str:
-        """Text that tells the plan from other plans for the same file."""
+        """A text that distinguishes this plan from other plans for the same file."""
         return f"{len(self.pages)} {self.arrangement.value}"
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of the image as the pages state it."""
+        """(height, width, channels) of the image according to the pages."""
         page = self.pages[0]
         if self.arrangement is Arrangement.ROWS:
             return len(self.pages), page.height, page.width
@@ -104,11 +109,11 @@ def plan_pages(pages: Sequence[Page], stated: Stated = UNSTATED) -> PagePlan:
 
     Args:
         pages: the pages of the file, at least one.
-        stated: what the dataset states of the file.
+        stated: what the dataset states about the file.
 
     Returns:
-        The first of the possible plans with the stated number of channels and the stated size. If none has
-        both: one of the stated size, or else what an unstated file would be.
+        The first possible plan with the stated number of channels and the stated size. If none has both, one
+        of the stated size; otherwise the plan of a file about which nothing is stated.
 
     Example:
         >>> from ndsampler.backends.base import Stated
@@ -143,7 +148,7 @@ def _list_plans(pages: Sequence[Page]) -> list[PagePlan]:
 
 
 def _is_plain_stack(pages: Sequence[Page], alike: Sequence[Page]) -> bool:
-    """Whether a file holds nothing but gray pages of one size, and its writer says nothing of them."""
+    """Whether a file holds only gray pages of one size, and no description of how they are arranged."""
     first = pages[0]
     is_gray = first.samples == 1 and first.kind[0] > 1 and first.kind[2] in GRAY
     return is_gray and len(alike) == len(pages) and not first.description.startswith(WRITER_MARKS)
@@ -168,12 +173,14 @@ def _plans_of_stack(stack: Stack, pages: Sequence[Page]) -> list[PagePlan]:
 
 
 def _complete(plan: PagePlan, pages: Sequence[Page]) -> PagePlan:
-    """Return a plan with the pages that are not part of the image."""
+    """Return a plan with its fields for pages outside the image filled in."""
     used = {page.offset for page in plan.pages}
     rest = [page for page in pages if page.offset not in used and not page.is_mask]
-    may_be_reduced = [page for page in rest if is_reduction(page, pages[0])]
+    by_fit: tuple[list[Page], list[Page]] = ([], [])
+    for page in rest:
+        by_fit[is_reduction(page, pages[0])].append(page)
+    others, may_be_reduced = by_fit
     reduced = [page for page in may_be_reduced if not page.is_reduced]
-    others = [page for page in rest if page not in may_be_reduced]
     if plan.arrangement is not Arrangement.FIRST:
         reduced, others = [], [*others, *reduced]
     first = replace(plan.pages[0], description="")
@@ -183,11 +190,12 @@ def _complete(plan: PagePlan, pages: Sequence[Page]) -> PagePlan:
         reduced=tuple(reduced),
         others=tuple(others[:MAX_NAMED]),
         other_count=len(others),
+        marked_count=sum(page.subfile_type != 0 for page in (*pages, *pages[0].subpages)),
     )
 
 
 def is_reduction(page: Page, full: Page) -> bool:
-    """Whether a page may be a reduced version of another, by its type and its size.
+    """Whether a page may be a reduced version of another, judged by its type and size.
 
     Args:
         page: the smaller page.
@@ -228,8 +236,8 @@ def choose_plan(version: FileVersion, stated: Stated = UNSTATED) -> PagePlan | N
     """Return which pages of a file make up its image.
 
     Args:
-        version: the file as it is now.
-        stated: what the dataset states of the file.
+        version: the current version of the file.
+        stated: what the dataset states about the file.
 
     Returns:
         The plan; None for a file that is not a TIFF.
@@ -238,15 +246,34 @@ def choose_plan(version: FileVersion, stated: Stated = UNSTATED) -> PagePlan | N
     return plan_pages(pages, stated) if pages else None
 
 
-def choose_page_form(version: FileVersion, stated: Stated) -> str:
-    """Return how the pages of a file are read because of what the dataset states of it.
+def check_pages(path: str) -> None:
+    """Refuse a TIFF with so many pages that GDAL would take minutes to open it, before GDAL does so.
 
     Args:
-        version: the file as it is now.
-        stated: what the dataset states of the file.
+        path: a local file, which may be of another format.
+
+    Raises:
+        SourceError: if its directories list too much, or too many reduced versions.
+    """
+    version = FileVersion.find(path)
+    plan = None if version is None else choose_plan(version)
+    limit = get_limits().pages
+    if plan is not None and plan.marked_count > limit:
+        raise SourceError(
+            f"{path} has {plan.marked_count} pages that are reduced versions or masks; the limit pages is "
+            f"{limit}. Set another limit to read it"
+        )
+
+
+def choose_page_form(version: FileVersion, stated: Stated) -> str:
+    """Return the form of the plan by which the pages of a file are read.
+
+    Args:
+        version: the current version of the file.
+        stated: what the dataset states about the file.
 
     Returns:
-        The form of a plan; empty if the statement makes no difference.
+        The form of the plan; empty if it is the plan of a file about which nothing is stated.
     """
     plan = choose_plan(version, stated)
     return "" if plan is None or plan == choose_plan(version) else plan.form
@@ -254,14 +281,15 @@ def choose_page_form(version: FileVersion, stated: Stated) -> str:
 
 @functools.lru_cache(MAX_PLANS)
 def recall_plan(version: FileVersion, form: str = "") -> PagePlan | None:
-    """Return the plan of a form.
+    """Return the plan of a file that has the given form.
 
     Args:
-        version: the file as it is now.
-        form: see :func:`choose_page_form`.
+        version: the current version of the file.
+        form: the form that :func:`choose_page_form` has returned.
 
     Returns:
-        The plan; the one of an unstated file if no plan has the form. None for a file that is not a TIFF.
+        The plan; that of a file about which nothing is stated if no plan has the form. None for a file that
+        is not a TIFF.
     """
     pages = read_pages(version.path) if form else ()
     options = _list_plans(pages) if pages else []

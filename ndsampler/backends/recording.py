@@ -1,5 +1,5 @@
 """
-Checksums of pixels: taken while a source is converted, and again while the finished entry is read back.
+Checksums of pixels. They are computed while a source is converted, and again while the entry is read back.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from ndsampler.backends.base import RegionReader, SourceReader
 
-#: Bytes that are reduced at a time.
+#: Number of bytes that are reduced at a time.
 CHUNK_BYTES = 2**17
 
-#: Rows of a chunk that are added up, and their weights. An odd weight maps different words to different
-#: numbers, so a change within one row always changes the sum.
+#: Number of rows of a chunk that are added up, and their weights. Multiplying by an odd weight maps different
+#: words to different numbers, so a change within one row always changes the sum.
 ROWS = 16
 WEIGHTS = np.arange(1, 2 * ROWS, 2, dtype=np.uint64)
 
@@ -28,8 +28,8 @@ WEIGHTS = np.arange(1, 2 * ROWS, 2, dtype=np.uint64)
 def checksum_pixels(pixels: NDArray[Any]) -> int:
     """Return a checksum of the bytes of an array, in C order.
 
-    Most of the array is reduced to a sixteenth by a weighted sum of 64-bit words, and the CRC-32 of that is
-    returned. This takes a fifth of the time of a CRC-32 of the whole array.
+    Weighted sums of 64-bit words reduce most of the array to a sixteenth of its size. The CRC-32 of the
+    result is returned. This takes a fifth of the time of a CRC-32 of the whole array.
 
     Args:
         pixels: an array of any type and shape.
@@ -60,7 +60,7 @@ class Overview(NamedTuple):
 
     @classmethod
     def of(cls, reader: RegionReader) -> Overview:
-        """Return what an open overview holds."""
+        """Return the size and the checksums of an open overview."""
         height, width, _ = reader.shape
         ranges = row_ranges(reader.shape, reader.dtype.itemsize)
         return cls((height, width), tuple(checksum_pixels(reader.read(*rows, 0, width)) for rows in ranges))
@@ -90,7 +90,7 @@ class RecordedSource:
         self.reader = reader
         self._rows: dict[tuple[int, int], int] = {}
         self.made_overviews: list[Overview] = []
-        """The overviews that a backend has made."""
+        """The overviews that a backend has built."""
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the source itself."""
@@ -107,13 +107,13 @@ class RecordedSource:
         return pixels
 
     def checksum(self, y0: int, y1: int) -> int:
-        """Return the checksum of whole rows, which are read now unless they have been read before."""
+        """Return the checksum of whole rows; read them if they have not been read yet."""
         if (y0, y1) not in self._rows:
             self.rows(y0, y1)
         return self._rows[y0, y1]
 
     def record_overview(self, overview: RegionReader) -> None:
-        """Keep the checksums of the next overview that was made of this source.
+        """Keep the checksums of the next overview that was built for this source.
 
         Args:
             overview: the open overview.

@@ -1,7 +1,7 @@
 """
-What a file refers to: the sources of a VRT, and the files beside an image.
+Checks the files that an image refers to: the sources of a VRT, and files beside the image.
 
-GDAL opens these with any of its drivers when they are needed. So they are checked when the file is opened.
+GDAL opens these files later, and with any of its drivers, so they are checked when the image is opened.
 
 References:
     https://gdal.org/en/stable/drivers/raster/vrt.html
@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.content import ERDAS, TIFF, VRT, choose_drivers, find_content, read_head
+from ndsampler.backends.pages import check_pages
 from ndsampler.errors import MissingSourceError, SourceError
 from ndsampler.utils.file_version import FileVersion
 
@@ -25,19 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["check_overview_file", "check_side_files", "check_vrt"]
 
-#: The largest VRT in bytes that is read.
+#: Maximum size in bytes of a VRT that is read.
 MAX_VRT_BYTES = 64 * 2**20
 
-#: The most levels of VRTs that refer to VRTs.
+#: Maximum depth of VRTs that refer to VRTs.
 MAX_DEPTH = 8
 
 #: Maximum number of files named by VRTs that are remembered as readable.
 MAX_OPENED = 10_000
 
-#: The sources of VRTs that were opened once.
+#: The sources of VRTs that have been opened once, to check that they are readable.
 _opened: dict[FileVersion, None] = {}
 
-#: What GDAL appends to the name of an image for the files with its overviews and masks.
+#: Suffixes that GDAL appends to the name of an image for the files of its overviews and masks.
 SIDE_ENDINGS = (".ovr", ".msk", ".msk.ovr", ".ovr.msk", ".OVR", ".MSK")
 
 #: Elements of a VRT, and of its bands, that hold free text, which GDAL does not open.
@@ -54,22 +55,27 @@ _SUBDATASET = re.compile(
 # A protocol or a driver's prefix; a drive letter of Windows has one character.
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_+.-]+:")
 
-# A host, or one of GDAL's virtual file systems: archives and parts of files are not looked into.
+# A host, or one of GDAL's virtual file systems, such as an archive.
 _NOT_LOCAL = re.compile(r"://|(?:^|[:\"'])/vsi", re.IGNORECASE)
 
 
 def check_side_files(path: str) -> None:
-    """Refuse files of overviews or masks beside an image that are not what GDAL writes there.
+    """Reject an image if a file of overviews or masks beside it has a format that GDAL does not write there.
 
     Args:
         path: a local image file.
 
     Raises:
-        SourceError: if such a file is neither a TIFF nor an Erdas Imagine file.
+        SourceError: if such a file is neither a TIFF nor an Erdas Imagine file, or has too many pages.
     """
     for ending in SIDE_ENDINGS:
         beside = path + ending
-        if os.path.lexists(beside) and find_content(_read_beside(beside)) not in (TIFF, ERDAS):
+        if not os.path.lexists(beside):
+            continue
+        content = find_content(_read_beside(beside))
+        if content is TIFF:
+            check_pages(beside)
+        elif content is not ERDAS:
             raise SourceError(
                 f"{path} cannot be opened as an image: {beside} is neither a TIFF nor an Erdas Imagine file. "
                 "Remove it, or build it again"
@@ -77,7 +83,7 @@ def check_side_files(path: str) -> None:
 
 
 def _read_beside(path: str) -> bytes:
-    """Return the head of a file beside an image; that of a TIFF for a broken link, which GDAL passes over."""
+    """Return the first bytes of a file beside an image; those of a TIFF for a broken link."""
     try:
         return read_head(path)
     except MissingSourceError:
@@ -85,11 +91,11 @@ def _read_beside(path: str) -> bytes:
 
 
 def check_overview_file(path: str, dataset: DatasetReader) -> None:
-    """Refuse an open file whose metadata names another file for its overviews.
+    """Reject an open file if its metadata names another file for its overviews.
 
     Args:
         path: the file.
-        dataset: the open file. None of its overviews may have been read yet.
+        dataset: the open file. The caller must not have read any of its overviews yet.
 
     Raises:
         SourceError: if another file is named.
@@ -103,17 +109,20 @@ def check_overview_file(path: str, dataset: DatasetReader) -> None:
 
 
 def check_vrt(path: str, depth: int = 1) -> None:
-    """Refuse a VRT that reaches the network, runs Python, or refers to a file that may not be read.
+    """Reject a VRT that accesses the network, runs Python, or refers to a file that must not be read.
 
     Args:
         path: the VRT.
-        depth: 1 for a source, n + 1 for a VRT that one of depth n refers to.
+        depth: 1 for the VRT that is opened; n + 1 for a VRT to which one of depth n refers.
 
     Raises:
-        SourceError: if it does, or cannot be parsed.
+        SourceError: if the VRT is rejected, or cannot be parsed.
     """
     if depth > MAX_DEPTH:
-        raise SourceError(f"{path} cannot be opened as an image: VRTs refer to VRTs on {depth} levels")
+        raise SourceError(
+            f"{path} cannot be opened as an image: VRTs refer to VRTs {depth} levels deep; "
+            f"expected at most {MAX_DEPTH}"
+        )
     names = set()
     root = _parse(path)
     raw = _check_raw_bands(path, root)
@@ -121,7 +130,7 @@ def check_vrt(path: str, depth: int = 1) -> None:
         if element.tag == "PixelFunctionCode" or (
             element.tag == "PixelFunctionLanguage" and text.lower() != "c"
         ):
-            raise SourceError(f"{path} cannot be opened as an image: its pixel function is code")
+            raise SourceError(f"{path} cannot be opened as an image: its pixel function contains code")
         if _NOT_LOCAL.search(text):
             raise _not_local(path, text)
         if _names_file(element):
@@ -131,13 +140,13 @@ def check_vrt(path: str, depth: int = 1) -> None:
 
 
 def _check_raw_bands(path: str, root: ElementTree.Element) -> set[str]:
-    """Refuse a VRT that takes the bytes of a file outside its folder for pixels, whatever that file is.
+    """Reject a VRT that reads a file outside its folder as raw pixels, which would expose any file.
 
     Returns:
-        The names of the files that it takes for raw pixels.
+        The names of the files that the VRT reads as raw pixels.
 
     Raises:
-        SourceError: if it does.
+        SourceError: if one of them is outside the folder of the VRT.
     """
     folder = os.path.realpath(os.path.dirname(os.path.abspath(path)))
     raw: set[str] = set()
@@ -148,17 +157,17 @@ def _check_raw_bands(path: str, root: ElementTree.Element) -> set[str]:
         names = [element.text or "" for element in band.iter() if element.tag.lower() == "sourcefilename"]
         raw.update(name.strip() for name in names)
     for name in sorted(raw):
-        for place in map(os.path.realpath, _places(path, name)):
+        for place in map(os.path.realpath, _candidate_paths(path, name)):
             if os.path.exists(place) and os.path.commonpath([folder, place]) != folder:
                 raise SourceError(
-                    f"{path} cannot be opened as an image: it reads {name!r} as raw pixels, and a VRT "
-                    "may do so with files in its own folder and below only"
+                    f"{path} cannot be opened as an image: it reads {name!r} as raw pixels; a VRT may read "
+                    "only files in its own folder and below in this way"
                 )
     return raw
 
 
 def _not_local(path: str, name: str) -> SourceError:
-    """Return the error for a VRT that refers to something else than a local file."""
+    """Return the error for a VRT that refers to something other than a local file."""
     return SourceError(
         f"{path} cannot be opened as an image: it refers to {name[:200]!r}; a VRT may refer to local "
         "files only"
@@ -166,7 +175,7 @@ def _not_local(path: str, name: str) -> SourceError:
 
 
 def _names_file(element: ElementTree.Element) -> bool:
-    """Whether the text of an element of a VRT is the name of a file."""
+    """Whether the text of a VRT element is a file name."""
     if element.tag in FILE_ELEMENTS:
         return True
     stated = element.get("key", element.get("name", "")).lower()
@@ -176,7 +185,7 @@ def _names_file(element: ElementTree.Element) -> bool:
 
 
 def _parse(path: str) -> ElementTree.Element:
-    """Return the root of a VRT, without resolving entities that it defines."""
+    """Return the root element of a VRT; raise a SourceError if the VRT defines entities."""
     from xml.etree import ElementTree
 
     try:
@@ -195,7 +204,7 @@ def _parse(path: str) -> ElementTree.Element:
 
 
 def _list_texts(root: ElementTree.Element) -> Iterator[tuple[ElementTree.Element, str]]:
-    """Yield each element with its text, and with the value of each attribute, except those of free texts."""
+    """Yield each element with its text and with each attribute value, except elements of free text."""
     from xml.etree import ElementTree
 
     waiting = [root]
@@ -210,7 +219,7 @@ def _list_texts(root: ElementTree.Element) -> Iterator[tuple[ElementTree.Element
 
 
 def _is_file_name(text: str) -> bool:
-    """Whether a text is the name of a local file, and not a text that GDAL interprets.
+    """Whether a text is the name of a local file, rather than a connection string that GDAL interprets.
 
     Example:
         >>> [_is_file_name(name) for name in ('C:/a.tif', 'WMS:a', '<GDAL_WMS>', '{"a": 1}')]
@@ -220,10 +229,10 @@ def _is_file_name(text: str) -> bool:
 
 
 def _check_target(path: str, name: str, depth: int, is_raw: bool) -> None:
-    """Check the file that a VRT refers to, if there is one."""
+    """Check a file to which a VRT refers, or raise a SourceError if it does not exist."""
     part = _SUBDATASET.match(name)
     stated = part[2] if part else name
-    places = _places(path, stated)
+    places = _candidate_paths(path, stated)
     if not _is_file_name(stated) or any(place.startswith("/vsi") for place in places):
         raise _not_local(path, name)
     found = [place for place in sorted(places) if os.path.exists(place)]
@@ -239,22 +248,22 @@ def _check_target(path: str, name: str, depth: int, is_raw: bool) -> None:
         raise SourceError(f"{path} cannot be opened as an image: it refers to {name!r}, which does not exist")
 
 
-def _places(path: str, name: str) -> set[str]:
-    """Return where the file is that a VRT refers to by a name.
+def _candidate_paths(path: str, name: str) -> set[str]:
+    """Return the paths at which a file may be that a VRT names.
 
-    There are two places, because releases of GDAL differ in when a name is relative to the VRT.
+    There are up to two paths, because GDAL releases differ in when a name is relative to the VRT.
     """
     folder = os.path.dirname(os.path.abspath(path))
     return {os.path.normpath(os.path.join(folder, name)), os.path.abspath(name)}
 
 
 def _check_opens(path: str) -> None:
-    """Refuse a source of a VRT that cannot be opened.
+    """Check that a source of a VRT can be opened.
 
-    GDAL would in part report nothing when pixels are read, and leave them as they are in memory.
+    Otherwise GDAL may not report an error when pixels are read, and return uninitialized memory.
 
     Raises:
-        SourceError: if it cannot be opened.
+        SourceError: if the source cannot be opened.
     """
     from rasterio.errors import RasterioIOError
 
@@ -264,7 +273,7 @@ def _check_opens(path: str) -> None:
     if version is not None and version in _opened:
         return
     try:
-        # The VRT is being opened by open_quietly, which other calls of it would wait for.
+        # open_quietly is already opening the VRT and holds its lock, so it must not be called here.
         open_allowed(path, None).close()
     except RasterioIOError as ex:
         raise SourceError(f"{path} cannot be opened as an image: {ex}") from ex

@@ -1,9 +1,9 @@
 """
-Opening source files, and the backend for ``backend=None``, which reads them without a cache on disk.
+Opens source files, and defines the backend for ``backend=None``, which reads them without a cache on disk.
 
 A file whose pixels are uncompressed, or compressed in tiles or strips, is read window by window. Any other
-file is decoded as a whole. The cache of open readers keeps its pixels in memory, up to a limit, for further
-windows.
+file is decoded as a whole, and the cache of open readers keeps its pixels in memory, up to a limit, for
+further windows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.backends.base import Backend, RegionReader, SourceReader, Stated, register, valid_pixels
-from ndsampler.backends.claims import check_size
+from ndsampler.backends.claims import check_size, check_stack
 from ndsampler.backends.content import JPEG2000, NITF, TIFF, inspect_content, read_head, stat_source
 from ndsampler.backends.formats.bmp_rle import read_bmp_indexes
 from ndsampler.backends.headers import KWIMAGE_ENDINGS, Claim, check_plausible, is_whole_image
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ndsampler.backends.gdal import RasterReader
     from ndsampler.backends.pages import PagePlan
 
-#: File endings of formats that GDAL decodes and that store an image in a single file.
+#: File name extensions of formats that GDAL decodes and that store an image in a single file.
 SINGLE_FILE_ENDINGS = (".tif", ".tiff", ".ptif", ".gtiff", ".jp2", ".j2k", ".ntf", ".nitf")
 
 
@@ -50,9 +50,9 @@ class ArrayReader:
 
     Args:
         array: (height, width) or (height, width, channels) pixels.
-        nodata: the value that marks pixels without a measurement, if any; a tuple with one for each channel
-            where they differ.
-        mask: (height, width, 1 or channels), true where pixels are valid; None if all are.
+        nodata: the value that marks pixels without a measurement; a tuple with one for each channel if they
+            differ; None for none.
+        mask: array of shape (height, width, 1 or channels), True where pixels are valid; None if all are.
 
     Example:
         >>> import numpy as np
@@ -105,7 +105,7 @@ class ArrayReader:
 def spans_files(path: str) -> bool:
     """Whether a source consists of several files, such as a VRT or an image with a separate header.
 
-    A change in one of the other files would not be noticed, so such a source is never converted.
+    A change to one of the other files would go unnoticed, so such a source is never converted.
 
     Args:
         path: path of the file.
@@ -138,7 +138,7 @@ def open_source(path: str) -> SourceReader:
     Pixels are returned as the file stores them. The orientation tag of a JPEG is ignored, because COCO
     annotations refer to the stored grid. An indexed image is read as its colors, and a gray PNG with alpha as
     RGBA. Formats such as PNG, JPEG, AVIF, netpbm and Radiance are decoded by OpenCV, so their pixels equal
-    those of :func:`kwimage.imread`. :mod:`ndsampler.backends.pages` says which pages of a TIFF are read.
+    those of :func:`kwimage.imread`. :mod:`ndsampler.backends.pages` decides which pages of a TIFF are read.
 
     Args:
         path: a local file.
@@ -154,7 +154,7 @@ def open_source(path: str) -> SourceReader:
 
 
 def _open_pages(path: str, form: str) -> SourceReader:
-    """Open an image file; the form says which pages are read if it is a TIFF."""
+    """Open an image file; if it is a TIFF, the form selects the pages that are read."""
     lowered = path.lower()
     stat = stat_source(path)
     if stat.st_size == 0:
@@ -193,15 +193,15 @@ def _open_pages(path: str, form: str) -> SourceReader:
 
 
 def _open_first_page(reader: RasterReader, version: FileVersion, plan: PagePlan | None) -> SourceReader:
-    """Return the image that GDAL opens: with its overviews if it is read by window, else decoded."""
+    """Return a reader of the first page: of windows and overviews if possible, else of the decoded image."""
     from ndsampler.backends import gdal
     from ndsampler.backends.overviews import recall_levels
 
     if plan is not None and plan.lacks_planes:
         reader.close()
         raise SourceError(
-            f"{reader.path} states more channels than it has pages: its writer has stored them behind the "
-            "first page. Store each as a page, or state the channels of the first page in the dataset"
+            f"{reader.path} states more channels than it has pages; its writer stored them after the first "
+            "page. Store each channel as a page, or state the channels of the first page in the dataset"
         )
     if not gdal.reads_windows(reader.dataset):
         if plan is not None:
@@ -217,7 +217,7 @@ def _open_first_page(reader: RasterReader, version: FileVersion, plan: PagePlan 
 
 
 def _open_stack(first: RasterReader, plan: PagePlan) -> SourceReader:
-    """Return an image that is stored as several pages, of which the first is open."""
+    """Return a reader of an image that is stored as several pages, given its open first page."""
     from ndsampler.backends import gdal
 
     if plan.arrangement is Arrangement.ROWS:
@@ -229,6 +229,11 @@ def _open_stack(first: RasterReader, plan: PagePlan) -> SourceReader:
             raise SourceError(f"{first.path} is decoded to {pixels.shape}; expected {plan.shape}")
         return ArrayReader(pixels.reshape(plan.shape))
     is_windowed = gdal.reads_windows(first.dataset)
+    try:
+        check_stack(first.path, len(plan.pages), plan.shape)
+    except SourceError:
+        first.close()
+        raise
     reader = gdal.stack_pages(first, [page.offset for page in plan.pages])
     return reader if is_windowed else _read_whole(reader)
 
@@ -241,7 +246,7 @@ def open_source_level(path: str, level: int) -> RegionReader:
         level: n for the n-th of its overviews.
 
     Raises:
-        SourceError: if the file cannot be opened, or has fewer overviews now.
+        SourceError: if the file cannot be opened, or no longer has this overview.
     """
     from ndsampler.backends.overviews import open_level, recall_levels
 
@@ -253,7 +258,7 @@ def open_source_level(path: str, level: int) -> RegionReader:
 
 
 def _read_whole(reader: RasterReader) -> SourceReader:
-    """Return the decoded image of an open reader, which is closed."""
+    """Decode the image of an open reader, and close the reader."""
     from ndsampler.backends import gdal
 
     height, width, count = reader.shape
@@ -276,7 +281,7 @@ def _check_indexes(path: str) -> None:
         return
     try:
         reader = gdal.RasterReader(path)
-    except SourceError:  # GDAL does not know each kind of BMP
+    except SourceError:  # GDAL does not support every kind of BMP
         return
     with contextlib.closing(reader):
         reader.rows(0, reader.shape[0])
@@ -287,7 +292,7 @@ def open_form(path: str, form: str) -> SourceReader:
 
     Args:
         path: a local file.
-        form: as :func:`ndsampler.backends.values.choose_form` returns it.
+        form: the form that :func:`ndsampler.backends.values.choose_form` has returned.
 
     Raises:
         MissingSourceError: if there is no such file.
@@ -297,7 +302,7 @@ def open_form(path: str, form: str) -> SourceReader:
 
 
 def _open_stored(path: str) -> SourceReader:
-    """Open a file that has two forms for its stored values."""
+    """Open a file that stores other values than it decodes to, and return its stored values."""
     from ndsampler.backends import gdal
 
     stat_source(path)
@@ -308,7 +313,7 @@ def _open_stored(path: str) -> SourceReader:
         return _with_mask(path, extract_stored(forms, decode_image(path)))
     if forms.is_whole_image:
         if not exceeds_opencv(path):
-            decode_image(path)  # detects damage that GDAL does not
+            decode_image(path)  # detects damage that GDAL does not report
         encoded = read_bmp_indexes(path)
         if encoded is not None:
             return _with_mask(path, encoded.indexes)
@@ -319,7 +324,7 @@ def _open_stored(path: str) -> SourceReader:
 
 
 def _open_whole(path: str) -> SourceReader:
-    """Decode an image with OpenCV, or with GDAL where OpenCV cannot.
+    """Decode an image with OpenCV, or with GDAL if OpenCV cannot.
 
     Raises:
         SourceError: if it is damaged.
@@ -342,7 +347,7 @@ def _open_whole(path: str) -> SourceReader:
 
 
 def _with_mask(path: str, pixels: NDArray[Any]) -> ArrayReader:
-    """Return a reader of decoded pixels, and of the mask in a ``.msk`` file beside the image."""
+    """Return a reader of decoded pixels with the mask in the ``.msk`` file beside the image, if any."""
     if not os.path.exists(path + ".msk"):
         return ArrayReader(pixels)
     from ndsampler.backends.gdal_nodata import read_mask_file
@@ -350,7 +355,7 @@ def _with_mask(path: str, pixels: NDArray[Any]) -> ArrayReader:
     mask = read_mask_file(path)
     if mask is not None and mask.shape[:2] != pixels.shape[:2]:
         raise SourceError(
-            f"{path}.msk has (height, width) {mask.shape[:2]}; its image has {pixels.shape[:2]}"
+            f"the mask {path}.msk has (height, width) {mask.shape[:2]}; its image has {pixels.shape[:2]}"
         )
     return ArrayReader(pixels, mask=mask)
 
@@ -362,7 +367,7 @@ def _decode_with_kwimage(path: str, backend: str = "auto") -> NDArray[Any]:
     try:
         with stdout_to_log():
             return np.asarray(kwimage.imread(path, backend=backend))
-    except Exception as ex:  # the packages behind kwimage raise errors of many kinds
+    except Exception as ex:  # the packages that kwimage uses raise many types of errors
         raise SourceError(f"{path} cannot be decoded by kwimage: {type(ex).__name__}: {ex}") from ex
 
 

@@ -1,10 +1,11 @@
 """
-Stored and decoded values: what the number of channels that a dataset states means for a file.
+Decides whether the stored or the decoded values of a file are read.
 
-Some files store other values than their decoded pixels have: a palette image stores class indexes and decodes
-to colors, a mask of 1 bit stores 0 and 1 and decodes to 0 and 255, a gray PNG with alpha stores two channels
-and decodes to four. If the dataset states as many channels as the file stores, the stored values are read. If
-it states as many as decoding gives, or none, the decoded ones are.
+Some files decode to other values than they store: a palette image stores class indexes and decodes to colors,
+a 1-bit mask stores 0 and 1 and decodes to 0 and 255, and a gray PNG with alpha stores two channels and
+decodes to four. If the number of channels that the dataset states equals the number that the file stores, the
+stored values are read. If it equals the number of decoded channels, or is not stated, the decoded values are
+read.
 
 References:
     ISO/IEC 15948:2003, PNG, sections 11.2 and 11.3. CompuServe, Graphics Interchange Format 89a.
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 #: The form of a file whose stored values are read; the decoded form is the empty string.
 STORED = "stored"
 
-#: Bytes that are read from the start of a file.
+#: Number of bytes that are read from the start of a file.
 HEAD_BYTES = 4096
 
 # Width, height and largest value of a netpbm image in text; comments may be between them.
@@ -47,14 +48,14 @@ _MAXVAL = re.compile(rb"P[23](?:(?:\s|#[^\r\n]*[\r\n])+\d+){2}(?:\s|#[^\r\n]*[\r
 
 
 class Forms(NamedTuple):
-    """The two forms of a file that stores other values than it decodes to."""
+    """The two forms of a file that decodes to other values than it stores."""
 
     kind: str
-    """What the file is, for messages too."""
+    """The kind of file; messages show it too."""
     stored: int
     """Number of channels that the file stores."""
     decoded: tuple[int, ...]
-    """Numbers of channels that decoding may give."""
+    """The possible numbers of channels of the decoded image."""
     maximum: int = 0
     """Largest value that the file can store, for values that are scaled."""
     is_whole_image: bool = True
@@ -66,14 +67,14 @@ def choose_form(path: str, stated: Stated) -> str:
 
     Args:
         path: the file.
-        stated: what the dataset states of it.
+        stated: what the dataset states about it.
 
     Returns:
-        :data:`STORED` if the stored values are read, and they differ from the decoded ones; how the pages of
-        a TIFF are read, if that is not as in an unstated file; else ``''``.
+        :data:`STORED` if the stored values are read and they differ from the decoded ones; the form of the
+        page plan for a TIFF whose pages are not read in the default way; otherwise ``''``.
 
     Raises:
-        DatasetMismatchError: if the file has two forms, and neither has that many channels.
+        DatasetMismatchError: if the file has two forms, and neither has the stated number of channels.
         SourceError: if the file cannot be read.
     """
     if stated == UNSTATED or path.lower().endswith((".npy", *KWIMAGE_ENDINGS)):
@@ -96,7 +97,7 @@ def choose_form(path: str, stated: Stated) -> str:
 
 
 def _choose_page_form(path: str, stated: Stated) -> str:
-    """Return how the pages of a TIFF are read because of what the dataset states; empty for other files."""
+    """Return the form of the plan for the pages of a TIFF; empty for the default plan and other files."""
     if path.lower().endswith(WHOLE_IMAGE_ENDINGS):
         return ""
     version = FileVersion.find(path)
@@ -108,7 +109,7 @@ def reads_first_page(path: str, stated: Stated) -> bool:
 
     Args:
         path: the file.
-        stated: what the dataset states of it.
+        stated: what the dataset states about it.
     """
     version = FileVersion.find(path)
     plan = None if version is None else choose_plan(version, stated)
@@ -126,7 +127,7 @@ def _count(channels: int) -> str:
 
 
 def find_forms(path: str) -> Forms | None:
-    """Return the two forms of a file; None for a file that stores the values that it decodes to.
+    """Return the two forms of a file; None if its decoded values are the stored ones.
 
     Args:
         path: a local file.
@@ -144,7 +145,7 @@ def find_forms(path: str) -> Forms | None:
                     result: Forms | None = parse(head, file)
                     return result
     except (struct.error, IndexError):
-        return None  # the decoder reports what is wrong with the file
+        return None  # the decoder reports the damage
     except (OSError, ValueError) as ex:
         raise SourceError(f"{path} cannot be read: {ex}") from ex
     from ndsampler.backends import gdal
@@ -174,12 +175,12 @@ def _png_forms(head: bytes, file: BinaryIO) -> Forms | None:
 
 
 def _png_has_chunk(file: BinaryIO, wanted: bytes) -> bool:
-    """Whether a PNG has a chunk before its pixels."""
+    """Whether a PNG has a chunk of the given type before its pixels."""
     return _find_png_chunk(file, wanted) is not None
 
 
 def _find_png_chunk(file: BinaryIO, wanted: bytes) -> int | None:
-    """Return the length of a chunk that a PNG has before its pixels; None if there is none."""
+    """Return the length of a PNG's chunk of the given type before its pixels; None if there is none."""
     file.seek(8)
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
@@ -194,7 +195,7 @@ def _find_png_chunk(file: BinaryIO, wanted: bytes) -> int | None:
 def has_short_palette(path: str) -> bool:
     """Whether a PNG or BMP has a color table with fewer entries than its indexes have values.
 
-    Decoders show an index beyond the end as black, and do not report it.
+    Decoders return black for an index beyond the end, without an error.
 
     Args:
         path: a local file.
@@ -215,20 +216,20 @@ def _gif_forms(head: bytes, file: BinaryIO) -> Forms:
 
 
 def _bmp_forms(head: bytes, file: BinaryIO) -> Forms | None:
-    """Return the forms of a BMP: one of at most 8 bits has a palette, which may be gray."""
+    """Return the forms of a BMP. One of at most 8 bits has a palette, which may be gray."""
     (header_size,) = struct.unpack_from("<I", head, 14)
     (bits,) = struct.unpack_from("<H", head, 24 if header_size == 12 else 28)
     return Forms("palette image", 1, (1, 3)) if bits <= 8 else None
 
 
 def _jpeg_forms(head: bytes, file: BinaryIO) -> Forms | None:
-    """Return the forms of a JPEG: one of four components stores cyan, magenta, yellow and black."""
+    """Return the forms of a JPEG. One of four components stores cyan, magenta, yellow and black."""
     frame = read_jpeg_frame(file)
     return Forms("CMYK image", 4, (3,)) if frame is not None and frame.components == 4 else None
 
 
 def _netpbm_forms(head: bytes, file: BinaryIO) -> Forms | None:
-    """Return the forms of a bitmap, and of an image in text with few values."""
+    """Return the forms of a netpbm file: a bitmap, or a text image with a small range of values."""
     if head[1:2] in b"14":
         return Forms("bitmap", 1, (1,), 1)
     match = _MAXVAL.match(head)
@@ -239,18 +240,18 @@ def _netpbm_forms(head: bytes, file: BinaryIO) -> Forms | None:
 
 
 def _avif_forms(head: bytes, file: BinaryIO) -> Forms | None:
-    """Return the forms of an AVIF: a monochrome image with alpha is decoded to four channels."""
+    """Return the forms of an AVIF. A monochrome image with alpha is decoded to four channels."""
     position = head.find(b"av1C")
     monochrome = position >= 0 and head[position + 6] & 0x10
     return Forms("gray image with alpha", 2, (4,)) if monochrome and b"auxC" in head else None
 
 
 def _no_forms(head: bytes, file: BinaryIO) -> None:
-    """Return None: a file of this format stores the values that it decodes to."""
+    """Return None, because a file of this format decodes to the values that it stores."""
     return None
 
 
-#: What a head looks like, and the function that finds the forms.
+#: A pattern of the first bytes of each format, and the function that finds the forms.
 _PARSERS: tuple[tuple[Any, Any], ...] = (
     (lambda head: head.startswith(PNG_SIGNATURE), _png_forms),
     (lambda head: head.startswith(b"\xff\xd8\xff"), _jpeg_forms),
@@ -267,7 +268,7 @@ _PARSERS: tuple[tuple[Any, Any], ...] = (
 
 
 def loses_stored(forms: Forms) -> bool:
-    """Whether decoding loses the stored values, so that GDAL has to read them."""
+    """Whether the stored values cannot be recovered from decoded pixels, so that GDAL must read them."""
     return forms.kind in ("palette image", "CMYK image")
 
 
@@ -290,14 +291,14 @@ def extract_stored(forms: Forms, pixels: NDArray[Any]) -> NDArray[Any]:
         result: NDArray[Any] = (pixels == 0).astype(np.uint8)
         return result
     if forms.maximum:
-        return _unscaled(pixels, forms.maximum)
+        return _undo_scaling(pixels, forms.maximum)
     if forms.kind == "gray image with alpha":
         return np.ascontiguousarray(pixels[..., [0, -1]])
     return np.ascontiguousarray(pixels[..., : forms.stored])
 
 
-def _unscaled(pixels: NDArray[Any], maximum: int) -> NDArray[Any]:
-    """Return values of 0 to ``maximum`` that were scaled to 0 to 255, and rounded down."""
+def _undo_scaling(pixels: NDArray[Any], maximum: int) -> NDArray[Any]:
+    """Undo the scaling of values from 0..``maximum`` to 0..255, which rounded them down."""
     table = -(-np.arange(256) * maximum // 255)
     result: NDArray[Any] = table.astype(np.uint8)[pixels]
     return result

@@ -31,20 +31,20 @@ logger = get_logger(__name__)
 
 
 def compare_entry(source: RecordedSource, entry: str, backend: Backend, exact: bool = True) -> None:
-    """Read an entry and its overviews whole, and compare them with the source.
+    """Read a whole entry and its overviews, and compare them with the source.
 
-    The pixels are compared by checksums. Rows of the source that the conversion has read are not read again,
-    and the overviews are compared with those that the conversion has made.
+    The pixels are compared by checksum. Rows of the source that the conversion has read are not read again,
+    and the overviews are compared with those that the conversion has built.
 
     Args:
         source: the open source.
         entry: path of the entry.
         backend: opens the entry.
-        exact: whether the entry holds exactly the pixels of its source. If not, all blocks must be readable,
-            and only the shape and the type are compared.
+        exact: whether the entry must hold exactly the pixels of its source. If not, only the shape and the
+            type are compared, and all blocks must be readable.
 
     Raises:
-        CacheError: if the entry differs from its source; the message is the first difference.
+        CacheError: if the entry differs from its source; the message names the first difference.
         SourceError: if the source cannot be read.
     """
     with contextlib.closing(_open(backend, entry)) as reader:
@@ -62,7 +62,7 @@ def compare_entry(source: RecordedSource, entry: str, backend: Backend, exact: b
 
 
 def is_copy(path: str, entry: str, backend: Backend) -> bool:
-    """Whether an entry holds exactly the pixels that its source has now; False if that cannot be known.
+    """Whether an entry holds exactly the current pixels of its source; False if this cannot be determined.
 
     Args:
         path: the source.
@@ -81,21 +81,21 @@ def is_copy(path: str, entry: str, backend: Backend) -> bool:
 def _compare_overviews(
     source: RecordedSource, entry: str, backend: Backend, reader: RegionReader, exact: bool
 ) -> None:
-    """Raise a CacheError if an overview cannot be read, or differs from the one that was made."""
+    """Raise a CacheError if an overview cannot be read, or differs from the one that was built."""
     made = source.made_overviews
     if made and len(made) != len(reader.overviews):
-        raise CacheError(f"it has {len(reader.overviews)} overviews; {len(made)} were made")
+        raise CacheError(f"it has {len(reader.overviews)} overviews; {len(made)} were written")
     for level in range(1, len(reader.overviews) + 1):
         expected = made[level - 1] if made else None
         found = _read_overview(entry, backend, reader, level, expected)
         if expected is not None and exact and found != expected:
-            raise CacheError(f"its overview {level} differs from the one that was made")
+            raise CacheError(f"its overview {level} differs from the one that was written")
 
 
 def _read_overview(
     entry: str, backend: Backend, reader: RegionReader, level: int, expected: Overview | None
 ) -> Overview:
-    """Return what an overview of an entry holds."""
+    """Return the size and the checksums of an overview of an entry."""
     is_small = expected is not None and len(expected.checksums) == 1 and min(expected.dims) >= THIN
     if expected is not None and is_small and isinstance(reader, RasterReader):
         pixels = _read(functools.partial(reader.read_overview, expected.dims))
@@ -105,7 +105,7 @@ def _read_overview(
 
 
 def _read_rows(reader: RegionReader, y0: int, y1: int) -> NDArray[Any]:
-    """Return whole rows of an entry, as a view where its reader can give one."""
+    """Return whole rows of an entry, as a view if its reader can return one."""
     rows: NDArray[Any] = (
         reader.rows(y0, y1) if hasattr(reader, "rows") else reader.read(y0, y1, 0, reader.shape[1])
     )
@@ -116,12 +116,12 @@ def _is_same(source: RecordedSource, y0: int, y1: int, ours: NDArray[Any]) -> bo
     """Whether rows of an entry equal those of its source."""
     if checksum_pixels(ours) == source.checksum(y0, y1):
         return True
-    # The checksums of equal numbers differ if they are NaN of different bits, or zeros of both signs.
+    # Equal numbers may have different bits, such as NaN values and zeros of either sign.
     return same_pixels(ours, source.rows(y0, y1))
 
 
 def _same_masks(source: RegionReader, entry: RegionReader, y0: int, y1: int) -> bool:
-    """Whether rows of an entry have the mask of their source; True for a backend that keeps no masks."""
+    """Whether rows of an entry have the mask of their source; True for a backend that stores no masks."""
     if not hasattr(entry, "has_mask"):
         return True
     masked = (as_masked(source), as_masked(entry))
@@ -132,7 +132,7 @@ def _same_masks(source: RegionReader, entry: RegionReader, y0: int, y1: int) -> 
 
 
 def _open(backend: Backend, entry: str, level: int = 0) -> RegionReader:
-    """Open an entry; any error is one of the entry."""
+    """Open an entry; turn any error into a CacheError."""
     try:
         return backend.open(entry, level)
     except (SourceError, CacheError) as ex:
@@ -140,7 +140,7 @@ def _open(backend: Backend, entry: str, level: int = 0) -> RegionReader:
 
 
 def _read(read: Callable[[], Result]) -> Result:
-    """Read pixels of an entry; any error is one of the entry."""
+    """Read pixels of an entry; turn any error into a CacheError."""
     try:
         return read()
     except (SourceError, CacheError) as ex:

@@ -1,9 +1,10 @@
 """
-Folders of the cache, opened so that nothing outside of them is ever removed.
+Opens folders of the cache in a way that prevents the removal of files outside of them.
 
-Where the system can work by descriptors, a folder is opened without following a link, and files are examined
-and removed through that descriptor. If a program replaces the folder by a link in the meantime, the files
-behind the link are safe. Elsewhere, as on Windows, each path is checked for links right before it is used.
+Where the operating system supports folder descriptors, a folder is opened without following a link, and its
+files are examined and removed through its descriptor. Even if a program replaces the folder with a link in
+the meantime, the files behind the link are safe. Elsewhere, such as on Windows, each path is checked for
+links right before it is used.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def have_descriptors() -> bool:
-    """Return whether the system handles files relative to the descriptor of their folder."""
+    """Return whether the operating system can access files relative to a folder descriptor."""
     functions = {os.open, os.stat, os.unlink, os.rmdir}
     return hasattr(os, "O_NOFOLLOW") and functions <= os.supports_dir_fd and os.listdir in os.supports_fd
 
@@ -27,8 +28,8 @@ class Folder:
     """An open folder; use :func:`open_folder`.
 
     Args:
-        path: the folder, which is not a link.
-        descriptor: its descriptor; None where the system has none.
+        path: the folder. It must not be a link.
+        descriptor: its descriptor; None where the operating system has no folder descriptors.
     """
 
     def __init__(self, path: str, descriptor: int | None) -> None:
@@ -37,23 +38,23 @@ class Folder:
         self._where = {} if descriptor is None else {"dir_fd": descriptor}
 
     def list_names(self) -> list[str]:
-        """Return the sorted names of what the folder holds."""
+        """Return the sorted names of the files and folders inside the folder."""
         return sorted(os.listdir(self.path if self._descriptor is None else self._descriptor))
 
     def stat(self, name: str) -> os.stat_result:
-        """Return the status of a file or of a link itself."""
-        return os.stat(self._place(name), follow_symlinks=False, **self._where)
+        """Return the status of a file, or of a link itself rather than its target."""
+        return os.stat(self._name_or_path(name), follow_symlinks=False, **self._where)
 
     def unlink(self, name: str) -> None:
-        """Remove a file, or a link itself."""
-        os.unlink(self._place(name), **self._where)
+        """Remove a file, or a link itself rather than its target."""
+        os.unlink(self._name_or_path(name), **self._where)
 
     def rmdir(self, name: str) -> None:
         """Remove an empty folder."""
-        os.rmdir(self._place(name), **self._where)
+        os.rmdir(self._name_or_path(name), **self._where)
 
-    def _place(self, name: str) -> str:
-        """Return what leads to a file from the descriptor, or its path."""
+    def _name_or_path(self, name: str) -> str:
+        """Return the name of a file relative to the descriptor, or its full path without a descriptor."""
         if self._descriptor is not None:
             return name
         _refuse_link(self.path)
@@ -65,14 +66,14 @@ def open_folder(path: str, *inner: str) -> Iterator[Folder]:
     """Open a folder without following links.
 
     Args:
-        path: a folder; its last part may be no link.
-        *inner: names of folders inside one another, none of which may be a link; the last one is opened.
+        path: a folder. Its last part must not be a link.
+        *inner: names of nested folders inside it. None of them may be a link; the innermost is opened.
 
     Yields:
         The open folder.
 
     Raises:
-        OSError: if one of them is a link or no folder.
+        OSError: if one of them is a link or not a folder.
 
     Example:
         >>> import tempfile
@@ -103,6 +104,6 @@ def _open(path: str, above: int | None) -> int:
 
 
 def _refuse_link(path: str) -> None:
-    """Raise an OSError if a path is a link or no folder."""
+    """Raise an OSError if a path is a link or not a folder."""
     if os.path.islink(path) or not os.path.isdir(path):
         raise OSError(errno.ENOTDIR, "a link is not followed; expected a folder", path)

@@ -18,7 +18,7 @@ from ndsampler.backends.label import EntryLabel, check_entry, read_label, verify
 from ndsampler.backends.source import SourceBackend, spans_files
 from ndsampler.backends.values import choose_form, reads_first_page
 from ndsampler.cache.comparison import is_copy
-from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, made_room, making_room
+from ndsampler.cache.handles import TOO_MANY_FILES, HandlePool, make_room_after, making_room
 from ndsampler.cache.identity import Source, SourceIdentifier, SourceIdentity
 from ndsampler.cache.names import entry_path, is_named_for, workdir_of
 from ndsampler.cache.partial import PartialFiles, WriterBusyError
@@ -40,10 +40,10 @@ Result = TypeVar("Result")
 
 logger = get_logger(__name__)
 
-#: Error codes of exhausted resources, which say nothing about a file.
+#: Error codes of exhausted resources. They are not evidence of a damaged file.
 SCARCE = frozenset({*TOO_MANY_FILES, errno.ENOMEM})
 
-#: Error codes of what passes, so that an entry is tried again by the next read.
+#: Error codes of temporary failures, after which the next read tries the entry again.
 PASSING = SCARCE | {errno.EBUSY}
 
 #: Seconds that a read waits for another writer of its entry if it may bypass the cache.
@@ -52,7 +52,7 @@ BYPASS_SECONDS = 10.0
 #: Maximum attempts to read a file that is replaced, removed or damaged during the read.
 READ_ATTEMPTS = 5
 
-#: Seconds after which a missing source is looked for again, and how often that may be in vain.
+#: Seconds between two checks whether a missing source has reappeared, and the maximum number of checks.
 REPLACE_SECONDS = 0.02
 MAX_WAITS = 25
 
@@ -69,7 +69,7 @@ class FileToRead(NamedTuple):
     """The backend that opens it."""
 
 
-#: What is known of a source that was not read yet: its version, and the file to read.
+#: The version and the file to read of a source that has not been read yet.
 NOT_FOUND: tuple[None, None] = None, None
 
 
@@ -77,10 +77,10 @@ class FrameCache:
     """Finds, makes and reads the entries of one backend in one folder.
 
     Args:
-        backend: how entries are written and opened.
-        dpath: the config folder of the entries; None for a backend that keeps none.
-        hashid_mode: what identifies a source: see :class:`ndsampler.cache.identity.SourceIdentifier`.
-        on_cache_error: ``'raise'``, or ``'bypass'`` to read the source where its entry cannot be made.
+        backend: writes and opens the entries.
+        dpath: the config folder of the entries; None for a backend without entries.
+        hashid_mode: how sources are identified: see :class:`ndsampler.cache.identity.SourceIdentifier`.
+        on_cache_error: ``'raise'``, or ``'bypass'`` to read the source if its entry cannot be made.
         trust: ``'warn'`` or ``'strict'``: see :class:`ndsampler.cache.trust.TrustedOwners`.
 
     Example:
@@ -105,15 +105,15 @@ class FrameCache:
         self.handles = HandlePool()
         self._sources = SourceBackend()
         self._waits = MAX_WAITS
-        # The latest version of each source for which a file was provided, with that file.
+        # For each source that has been read, its latest known version and the file to read for it.
         self._files: dict[Source, tuple[FileVersion, FileToRead]] = {}
         # Whether each version of an entry is whole.
         self._whole: dict[FileVersion, bool] = {}
-        # Sources that are read without a cache for the moment.
+        # Sources that are read without a cache for now.
         self._bypassed: dict[Source, bool] = {}
 
     def identify(self, source: Source) -> SourceIdentity:
-        """Return what names the entry of a source as it is now.
+        """Return the identity of the current version of a source.
 
         Raises:
             SourceError: see :meth:`SourceIdentifier.identify`.
@@ -121,7 +121,7 @@ class FrameCache:
         return self._identifier.identify(source)
 
     def entry_path(self, source: Source) -> str | None:
-        """Return where the entry of a source is, or would be; None without a cache.
+        """Return the path at which the entry of a source is, or would be; None without a cache.
 
         Raises:
             MissingSourceError: if there is no such source.
@@ -129,7 +129,7 @@ class FrameCache:
         return None if self.dpath is None else self._entry_of(self.identify(source))
 
     def _entry_of(self, identity: SourceIdentity) -> str:
-        """Return where the entry of a source is, or would be."""
+        """Return the path at which the entry of a source is, or would be."""
         return entry_path(str(self.dpath), identity, self.backend.suffix)
 
     # --- reading
@@ -142,11 +142,11 @@ class FrameCache:
 
         Args:
             source: the image file.
-            action: what to do with the reader.
+            action: the function, which takes the reader.
             level: 0 for the image itself, n for the n-th of its overviews.
 
         Returns:
-            What the function returns.
+            The result of the function.
 
         Raises:
             SourceError: if the source is missing or damaged.
@@ -161,7 +161,7 @@ class FrameCache:
             except DatasetMismatchError:
                 raise
             except (SourceError, CacheError) as ex:
-                if made_room(ex):
+                if make_room_after(ex):
                     continue
                 if attempt == READ_ATTEMPTS or not self._was_disturbed(file):
                     raise
@@ -174,16 +174,16 @@ class FrameCache:
         bands: Sequence[int] | None = None,
         level: int = 0,
     ) -> NDArray[Any]:
-        """Return the pixels of a region that lies inside an image, or inside one of its overviews.
+        """Return the pixels of a region inside an image, or inside one of its overviews.
 
         Args:
             source: the image file.
             box: first row, row after the last, first column, column after the last.
-            bands: indexes of the wanted bands; None for all.
+            bands: indexes of the wanted bands; None for all bands.
             level: 0 for the image itself, n for the n-th of its overviews.
 
         Returns:
-            (height, width, bands) pixels that belong to the caller.
+            A new array of (height, width, bands) pixels.
 
         Raises:
             SourceError: if the source is missing or damaged.
@@ -201,7 +201,7 @@ class FrameCache:
         return self._find(source).version.path
 
     def _find(self, source: Source) -> FileToRead:
-        """Return the file to read for a source as it is now; every window pays for this."""
+        """Return the file to read for the current version of a source. Every read of a window calls this."""
         version = FileVersion.find(source.path)
         if version is None:
             version = FileVersion.from_stat(source.path, self._stat(source.path))
@@ -213,14 +213,14 @@ class FrameCache:
         return self._find_again(source, version)
 
     def _is_known(self, entry: FileVersion) -> bool:
-        """Whether an entry is still in a version that is known to be whole."""
+        """Whether the current version of an entry is known to be whole."""
         return FileVersion.find_entry(entry.path) == entry and self._whole.get(entry, False)
 
     def _stat(self, path: str) -> os.stat_result:
-        """Return the status of a source, which may be missing for a moment while a program replaces it.
+        """Return the status of a source. While a program replaces it, it may be missing for a moment.
 
         Raises:
-            MissingSourceError: if it is missing and stays so.
+            MissingSourceError: if it does not reappear.
         """
         try:
             return stat_source(path)
@@ -236,14 +236,18 @@ class FrameCache:
     def _find_again(self, source: Source, version: FileVersion) -> FileToRead:
         """Return the file to read for a source, making its entry if needed, and remember it.
 
-        The source was not read before, or it or its entry was changed, removed or damaged since then.
+        This is called for a source that has not been read before, or if the source or its entry was changed,
+        removed or damaged since the last read.
         """
         self._recheck(source, version)
         file = self._provide(source, version)
         if file.backend is not self._sources and not self._is_known(file.version):
-            # It was made just now, and is checked as any other entry. If it was removed again already, the
-            # next attempt makes it again.
+            # A new entry is checked like any other. If it has already been removed again, the next attempt
+            # makes it again.
             file = self._provide(source, version)
+        _, replaced = self._files.get(source, NOT_FOUND)
+        if replaced is not None and replaced != file:
+            self.handles.close(lambda key: key[0] == replaced.version)
         if source not in self._bypassed and version.is_current():
             _remember(self._files, source, (version, file))
         return file
@@ -260,7 +264,7 @@ class FrameCache:
         bypasses = self.on_cache_error == "bypass"
         was_bypassed = source in self._bypassed
         try:
-            # Whoever waited once in vain, for a writer that was stopped for example, waits no more.
+            # If one wait has timed out, for example because a writer is suspended, do not wait again.
             file = self.ensure(source, (0.0 if was_bypassed else BYPASS_SECONDS) if bypasses else None)
             self._bypassed.pop(source, None)
         except CacheError as ex:
@@ -276,10 +280,10 @@ class FrameCache:
         return file
 
     def _recheck(self, source: Source, version: FileVersion) -> None:
-        """Compare a known entry with a source that has changed in this process, but not in what names it.
+        """Compare a known entry with a source whose version has changed although its identity has not.
 
-        Only the inode and the time of change tell such a source from the one that was converted, if their
-        samples are equal too.
+        The source was replaced by a file of equal size, time and sample. Only the inode and the time of the
+        status change distinguish it from the one that was converted.
         """
         latest, _ = self._files.get(source, NOT_FOUND)
         if self.dpath is None or latest in (None, version) or self._identifier.mode == "GIVEN":
@@ -296,7 +300,7 @@ class FrameCache:
     def _was_disturbed(self, file: FileToRead) -> bool:
         """Whether a read failed because the file was replaced or removed, or is a damaged entry.
 
-        All of the entry is read to find out: the fault may lie with the entry or with the request.
+        The whole entry is read to find out whether the entry or the request is at fault.
 
         Raises:
             CacheError: if this cannot be determined now, for example because too many files are open.
@@ -309,14 +313,14 @@ class FrameCache:
 
     @making_room
     def ensure(self, source: Source, patience: float | None = None) -> str:
-        """Return the path of a file that the backend reads fast, making it if it is missing.
+        """Return the path of a file that the backend can read fast; make the entry if it is missing.
 
         Args:
             source: the image file.
             patience: seconds to wait for another writer of the entry. See :meth:`PartialFiles.claim`.
 
         Returns:
-            The path of the entry, or of the source where that is usable in place.
+            The path of the entry, or of the source if that is usable in place.
 
         Raises:
             SourceError: if the source cannot be read.
@@ -327,19 +331,20 @@ class FrameCache:
             try:
                 file = self.find_ready(source)
                 if file is None:
-                    # Forks do not wait for a conversion, nor for another process that converts the same file.
+                    # Let other threads fork during a conversion, or while another process converts the file.
                     with GATE.step_out():
                         file = self._make(source, patience)
                 return file
             except (ChangedSourceError, MissingSourceError):
                 if attempt == READ_ATTEMPTS:
                     raise
-            self._stat(source.path)  # raises an error if the source is missing and stays so
+            self._stat(source.path)  # raises an error if the source does not reappear
             attempt += 1
 
     @making_room
     def find_ready(self, source: Source) -> str | None:
-        """Return the file that :meth:`ensure` would return at once; None if it has an entry to make.
+        """Return the file that :meth:`ensure` would return immediately; None if it would have to make an
+        entry.
 
         Raises:
             SourceError: if there is no such source.
@@ -355,23 +360,23 @@ class FrameCache:
         return source.path if reads_first_page(source.path, source.stated) else None
 
     def _check_given(self, source: Source, entry: str) -> None:
-        """Check that the hash that a dataset states for a file is not that of an image of another shape.
+        """Check that the hash that a dataset states for a file does not belong to an image of another shape.
 
         Raises:
-            DatasetMismatchError: if it is.
+            DatasetMismatchError: if it does.
         """
         if self._identifier.mode != "GIVEN":
             return
         label, dims = read_label(entry), read_dims(source.path, source.stated)
         if label.shape[:2] != dims:
             raise DatasetMismatchError(
-                f"{source.path} is {dims[0]} x {dims[1]} pixels, and the dataset states the 'hashid' of "
-                f"{label.source} for it, which was {label.shape[0]} x {label.shape[1]}; correct it, "
+                f"{source.path} is {dims[0]} x {dims[1]} pixels, but its 'hashid' in the dataset is that of "
+                f"{label.source}, which was {label.shape[0]} x {label.shape[1]} pixels; correct it, "
                 "or use hashid_mode='PATH'"
             )
 
     def clean_up(self) -> int:
-        """Remove what writers left behind that have died, and return how many there were."""
+        """Remove the folders of writers that have died, and return their number."""
         return 0 if self.dpath is None else PartialFiles(self.dpath).clean_up()
 
     def _make(self, source: Source, patience: float | None) -> str:
@@ -381,7 +386,7 @@ class FrameCache:
         try:
             with PartialFiles(str(self.dpath)).claim(identity.token, patience) as partial:
                 if self._is_whole(entry):
-                    # Another thread or process made it while this one waited.
+                    # Another thread or process made the entry while this one waited.
                     return entry
                 self._convert(source, identity, partial)
                 publish(partial, entry)
@@ -398,10 +403,10 @@ class FrameCache:
     def _convert(self, source: Source, identity: SourceIdentity, partial: str) -> None:
         """Write an entry of one version of a source.
 
-        If the source changes in the meantime, but not in what names it, it is converted again.
+        If the source changes in the meantime although its identity stays the same, it is converted again.
 
         Raises:
-            SourceError: if the source cannot be read, or changes all the time.
+            SourceError: if the source cannot be read, or keeps changing.
         """
         for _ in range(READ_ATTEMPTS):
             version = FileVersion.find(source.path)
@@ -426,7 +431,7 @@ class FrameCache:
         except OSError as ex:
             if ex.errno in SCARCE:
                 raise CacheError(f"{entry} cannot be examined now: {ex}") from ex
-            # It is missing, or its folder is not accessible; creating the entry will tell.
+            # The entry is missing, or its folder is not accessible. Making the entry shows which.
             return False
         if not S_ISREG(stat.st_mode):
             # Opening a pipe could block forever.
@@ -444,7 +449,7 @@ class FrameCache:
             label = check(path)
             if not is_named_for(path, SourceIdentity.from_label(label)):
                 raise CacheError(
-                    f"{path} is named for another source than {label.source}, which it was made from"
+                    f"{path} was made from {label.source}, but has the name of another source's entry"
                 )
             whole = True
         except OSError as ex:
@@ -460,11 +465,11 @@ class FrameCache:
 
 
 def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
-    """Open an entry or a source in the version that was found.
+    """Open the version of an entry or a source that was found.
 
     Raises:
-        SourceError: if the source cannot be opened, or was replaced since it was found.
-        CacheError: likewise for an entry; the message names the source too.
+        SourceError: if the source cannot be opened, or has been replaced since it was found.
+        CacheError: the same for an entry; the message also names the source.
     """
     path = file.version.path
     is_entry = path != source.path
@@ -482,12 +487,12 @@ def _open(file: FileToRead, source: Source, level: int) -> RegionReader:
 
 
 def _open_source(source: Source, level: int) -> RegionReader:
-    """Open a source in the form that the dataset asks for."""
+    """Open a source in the form that the facts in the dataset require."""
     return SourceBackend().open(source.path, level, choose_form(source.path, source.stated))
 
 
 def _remember(known: dict[Any, Any], key: object, value: object) -> None:
-    """Put something into a dictionary of bounded size."""
+    """Add an item to a dictionary of bounded size; empty the dictionary first if it is full."""
     if len(known) >= MAX_KNOWN:
         known.clear()
     known[key] = value

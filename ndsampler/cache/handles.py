@@ -1,13 +1,13 @@
 """
 Keeps readers of files open, bounded in number and in memory.
 
-One GDAL handle used by two threads, or by a process and its fork, returns wrong pixels without an error.
-Here a reader that is not shareable is lent only to the thread that opened it, and a forked process never
-touches a reader that it inherited.
+A GDAL handle that two threads use, or a process and its fork, returns wrong pixels without an error. The
+pools in this module lend a reader that is not shareable only to the thread that opened it, and a forked
+process never uses a reader that it inherited.
 
-Each sampler has its own pool. The number of files that all pools of a process keep open is bounded too:
-beyond it, the least recently used file of any pool is closed. If the process has too many files open all the
-same, because other code opened them, :func:`making_room` closes files of the pools and tries again.
+Each sampler has its own pool. The total number of files that the pools of a process keep open is also
+limited: beyond it, the least recently used file of any pool is closed. If the process still has too many
+files open, because other code opened them, :func:`making_room` closes files of the pools and tries again.
 """
 
 from __future__ import annotations
@@ -35,29 +35,27 @@ if TYPE_CHECKING:
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-#: Maximum number of readers that a pool keeps open. A GDAL handle takes about 0.1 MB.
-MAX_HANDLES = 256
-
-#: Maximum number of files that all pools of a process keep open together.
+#: Maximum number of files that a process keeps open, in one pool or in all of them together. A GDAL handle
+#: takes 0.1 to 0.2 MB.
 MAX_FILES = 1024
 
-#: Maximum memory of the decoded images in one pool, in bytes. The latest image is kept whatever its size.
+#: Maximum memory of the decoded images in one pool, in bytes. The latest image is always kept.
 MAX_DECODED_BYTES = 256 * 2**20
 
-#: Error codes of a process, and of a system, that has too many files open.
+#: Error codes that mean that the process, or the operating system, has too many files open.
 TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
-#: Readers inherited from a parent process. A reference keeps them from being closed here: closing runs
-#: code of GDAL whose locks another thread of the parent may have held at the fork.
+#: Readers inherited from a parent process. This reference prevents them from being closed: GDAL would need
+#: locks that another thread of the parent may have held at the fork.
 _inherited: list[Any] = []
 
 #: Every pool of this process.
 _pools: weakref.WeakSet[HandlePool] = weakref.WeakSet()
 
-#: Held while the pools change. One lock for all pools, because one pool may close the files of another.
+#: Held while pools change. All pools share it, because one pool may close the files of another.
 _lock = threading.Lock()
 
-#: Numbers the uses of all readers, to find the least recently used one.
+#: Counts the uses of all readers, so that the least recently used one can be found.
 _uses = itertools.count()
 
 
@@ -74,29 +72,30 @@ if hasattr(os, "register_at_fork"):
 
 
 def affordable_handles() -> int:
-    """Return how many readers a pool may keep open: 256, or a quarter of the system's limit if that is less.
+    """Return how many readers a pool may keep open: 1024, or a third of the system's limit if that is less.
 
     Example:
-        >>> 1 <= affordable_handles() <= MAX_HANDLES
+        >>> 1 <= affordable_handles() <= MAX_FILES
         True
     """
-    return max(1, min(MAX_HANDLES, _open_files_limit() // 4))
+    return max(1, min(MAX_FILES, _open_files_limit() // 3))
 
 
 def affordable_files() -> int:
-    """Return how many files the pools of this process may keep open: 1024, or a third of the system's limit.
+    """Return how many files all pools of this process may keep open together.
 
-    Files that a fork inherited from the pools of its parent count.
+    It is the bound of one pool, less the files that a fork inherited from the pools of its parent.
 
     Example:
         >>> 1 <= affordable_files() <= MAX_FILES
         True
     """
-    return max(1, min(MAX_FILES, _open_files_limit() // 3 - sum(map(len, _inherited))))
+    inherited = sum(map(len, _inherited))
+    return max(1, min(MAX_FILES, _open_files_limit() // 3 - inherited))
 
 
 def _open_files_limit() -> int:
-    """Return how many files the system allows this process to have open."""
+    """Return the maximum number of open files that the operating system allows this process."""
     try:
         import resource
     except ImportError:  # Windows, where the limit is in the thousands
@@ -118,10 +117,10 @@ def close_idle_readers() -> None:
 
 
 def make_room() -> bool:
-    """Close the half of the idle files of this process that was used less recently.
+    """Close the less recently used half of the idle files of this process.
 
     Returns:
-        Whether there were any.
+        Whether any file was closed.
 
     Example:
         >>> close_idle_readers()
@@ -136,14 +135,14 @@ def make_room() -> bool:
     return found
 
 
-def made_room(error: OSError) -> bool:
+def make_room_after(error: OSError) -> bool:
     """Close idle files if an error says that too many files are open.
 
     Args:
-        error: of what failed, which may be raised from another one.
+        error: the error, which may have been raised from another one.
 
     Returns:
-        Whether files were closed, so that what failed may succeed now.
+        Whether files were closed, so that the failed operation may succeed now.
     """
     return _is_of_too_many_files(error) and make_room()
 
@@ -152,7 +151,7 @@ def making_room(function: Callable[Params, Result]) -> Callable[Params, Result]:
     """Return a function that closes idle files and runs again if the process has too many files open.
 
     Args:
-        function: one that may be repeated after it has failed.
+        function: a function that can safely be called again after it has failed.
     """
 
     @functools.wraps(function)
@@ -161,17 +160,17 @@ def making_room(function: Callable[Params, Result]) -> Callable[Params, Result]:
             try:
                 return function(*args, **kwargs)
             except OSError as ex:
-                if not made_room(ex):
+                if not make_room_after(ex):
                     raise
 
     return attempt
 
 
 def _is_of_too_many_files(error: BaseException | None) -> bool:
-    """Return whether an error, or what it was raised from, says that too many files are open."""
+    """Return whether an error, or one of its causes, says that too many files are open."""
     texts = [os.strerror(code) for code in TOO_MANY_FILES]
     while error is not None:
-        # GDAL gives no error code.
+        # GDAL's errors have no error code, only a text.
         if getattr(error, "errno", None) in TOO_MANY_FILES or any(text in str(error) for text in texts):
             return True
         error = error.__cause__ or error.__context__
@@ -179,7 +178,7 @@ def _is_of_too_many_files(error: BaseException | None) -> bool:
 
 
 def _close_excess() -> None:
-    """Close the least recently used files beyond the bound of this process."""
+    """Close the least recently used files beyond the limit of this process."""
     bound = affordable_files()
     with _lock:
         readers = list(_take_oldest(sum(pool.count_files() for pool in _pools) - bound))
@@ -187,7 +186,7 @@ def _close_excess() -> None:
 
 
 def _take_oldest(count: int) -> Iterator[RegionReader]:
-    """Take the least recently used files out of all pools; the lock is held."""
+    """Remove the least recently used files from their pools and yield them; the caller holds the lock."""
     pools = list(_pools)
     for _ in range(count):
         found = [(oldest, pool) for pool in pools if (oldest := pool.oldest_file()) is not None]
@@ -200,16 +199,18 @@ class _Idle:
     """A reader that is not lent to a thread, or that several threads share."""
 
     use: int
-    """When it was used last, on the count of all uses."""
+    """Its last use, as a number from the count of all uses."""
     reader: RegionReader
-    """The reader."""
+    """The open reader."""
+    file: Hashable
+    """The key of the file and its version."""
 
 
 class HandlePool:
     """Lends open readers, and keeps the most recently used ones open.
 
     Args:
-        max_handles: maximum number of idle readers; by default 256, or a quarter of the files that the system
+        max_handles: maximum number of idle readers; by default 1024, or a third of the files that the system
             lets the process open, if that is less.
         max_bytes: maximum memory of all shareable readers together.
 
@@ -229,7 +230,7 @@ class HandlePool:
         self._reset()
 
     def _reset(self) -> None:
-        """Start empty in this process."""
+        """Set up an empty pool for this process."""
         # The least recently used reader comes first.
         self._idle: OrderedDict[Hashable, _Idle] = OrderedDict()
         self._bytes = 0
@@ -238,7 +239,7 @@ class HandlePool:
             _pools.add(self)
 
     def leave_to_parent(self) -> None:
-        """Start empty in a forked process, without touching what its parent has open."""
+        """Empty the pool in a forked process without closing the readers of its parent."""
         _inherited.append(self._idle)
         self._reset()
 
@@ -246,11 +247,11 @@ class HandlePool:
         return len(self._idle)
 
     def count_files(self) -> int:
-        """Return how many files are open. A reader that holds a decoded image has none."""
+        """Return the number of open files. A reader of a decoded image has none."""
         return len(self._idle) - self._in_memory
 
     def oldest_file(self) -> tuple[int, Hashable] | None:
-        """Return when the least recently used file was used, and its key; the lock is held."""
+        """Return the last use and the key of the least recently used file; the caller holds the lock."""
         for key, idle in self._idle.items():
             if not idle.reader.nbytes:
                 return idle.use, key
@@ -265,12 +266,12 @@ class HandlePool:
         function fails is closed.
 
         Args:
-            key: names the file and its version.
+            key: identifies the file and its version.
             opener: opens the file if the pool has no reader for this thread.
-            action: what to do with the reader.
+            action: the function, which takes the reader.
 
         Returns:
-            What the function returns.
+            The result of the function.
         """
         reader = self._take(key)
         is_new = reader is None
@@ -299,10 +300,10 @@ class HandlePool:
             return self.remove(own_key) if own_key in self._idle else None
 
     def remove(self, key: Hashable) -> RegionReader:
-        """Take out an idle reader; the lock is held.
+        """Remove an idle reader from the pool and return it; the caller holds the lock.
 
         Args:
-            key: of the reader.
+            key: key of the reader.
         """
         reader = self._idle.pop(key).reader
         self._bytes -= reader.nbytes
@@ -310,18 +311,18 @@ class HandlePool:
         return reader
 
     def _give_back(self, key: Hashable, reader: RegionReader) -> None:
-        """Keep a reader open for the next loan, within the bounds."""
+        """Put a reader back into the pool for the next use, within the limits."""
         own_key = key if reader.shareable else (threading.get_ident(), key)
         with _lock:
             evicted = [self.remove(own_key)] if own_key in self._idle else []
-            self._idle[own_key] = _Idle(next(_uses), reader)
+            self._idle[own_key] = _Idle(next(_uses), reader, key)
             self._bytes += reader.nbytes
             self._in_memory += bool(reader.nbytes)
             evicted += self._take_excess()
         _close(evicted)
 
     def _take_excess(self) -> list[RegionReader]:
-        """Take out the least recently used readers beyond the bounds; the lock is held."""
+        """Remove the least recently used readers beyond the limits; the caller holds the lock."""
         excess = []
         while len(self._idle) > 1 and (len(self._idle) > self.max_handles or self._bytes > self.max_bytes):
             excess.append(self.remove(next(iter(self._idle))))
@@ -349,6 +350,17 @@ class HandlePool:
             readers = [self.remove(key) for key in list(self._idle)]
         _close(readers)
 
+    def close(self, is_of: Callable[[Any], bool]) -> None:
+        """Close the readers of a file that are not in use.
+
+        Args:
+            is_of: whether a key that :meth:`lend` was called with is of the file.
+        """
+        with _lock:
+            found = [own_key for own_key, idle in self._idle.items() if is_of(idle.file)]
+            readers = [self.remove(own_key) for own_key in found]
+        _close(readers)
+
     def __getstate__(self) -> dict[str, Any]:
         return {"max_handles": self.max_handles, "max_bytes": self.max_bytes}
 
@@ -359,7 +371,7 @@ class HandlePool:
 
 
 def _close(readers: Iterable[RegionReader]) -> None:
-    """Close readers. A shareable one may be in use by another thread; it closes when nothing refers to it."""
+    """Close readers. A shareable one that another thread is using closes when nothing refers to it."""
     for reader in readers:
         if not reader.shareable:
             reader.close()

@@ -1,5 +1,5 @@
 """
-What tells one version of an image file from every other, and so names its entry.
+Identifies versions of image files. The identity of a source is part of the name of its entry.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
     from ndsampler.backends.label import EntryLabel
 
-#: Characters of a hash that a dataset states.
+#: Maximum number of characters of a hash that a dataset states.
 MAX_HASH = 1024
 
-#: Files whose hash or sample one process remembers.
+#: Maximum number of files whose hash or sample one process remembers.
 MAX_KNOWN = 100_000
 
-#: A sample of a file consists of this many pieces of this many bytes, spread evenly, both ends included. A
-#: smaller file is hashed whole.
+#: Number and size in bytes of the pieces in a sample of a file. They are spread evenly and include both ends.
+#: A smaller file is hashed completely.
 SAMPLE_PIECES = 4
 PIECE_BYTES = 2048
 
-#: Endings of files beside a source that change its pixels: nodata values and colors, overviews, and the mask.
-#: Other files, such as world files, only say where the image lies.
+#: Suffixes of files beside a source that affect its pixels: nodata values and colors, overviews, and the
+#: mask. Other files, such as world files, only state the position of the image.
 SIDE_ENDINGS = (".aux.xml", ".ovr", ".msk")
 
 #: The sample of each version of a file that this process has identified.
@@ -42,51 +42,50 @@ _samples: dict[FileVersion, str] = {}
 
 
 class Source(NamedTuple):
-    """An image file, and what the dataset states of it that names its entry."""
+    """An image file, and the facts about it in the dataset that affect the name of its entry."""
 
     path: str
     """Absolute path."""
     given_hash: str | None = None
     """The hash that the dataset states for the file."""
     stated: Stated = UNSTATED
-    """What the dataset states of the file that decides how it is read."""
+    """The facts in the dataset that decide how the file is read."""
 
 
 @dataclass(frozen=True)
 class SourceIdentity:
-    """Identifies a version of a source file, in all processes alike.
+    """The identity of one version of a source file. It is the same in all processes.
 
-    A field that is added here and in :attr:`token` belongs to the name of an entry; it is added to
-    :class:`ndsampler.backends.label.EntryLabel` too, which :meth:`from_label` reads.
+    A new field that is also used in :attr:`token` becomes part of the entry's name. Add it to
+    :class:`ndsampler.backends.label.EntryLabel` too, from which :meth:`from_label` reads it.
     """
 
     path: str
     """Absolute path."""
     size: int
-    """Bytes."""
+    """Size of the file in bytes."""
     mtime_ns: int
-    """Time of the last change, in nanoseconds."""
+    """Modification time in nanoseconds."""
     content: str = ""
-    """Hash of the content, or one given by the dataset; replaces path, time and sample when set."""
+    """Hash of the content, or the hash that the dataset states; if set, it replaces path, time and sample."""
     sample: str = ""
     """Hash of parts of the content; see :func:`sample_file`."""
     sides: str = ""
-    """Hash of the files beside the source that change its pixels; empty if there are none."""
+    """Hash of the files beside the source that affect its pixels; empty if there are none."""
     form: str = ""
-    """How the file is read because of what the dataset states of it, such as ``'stored'`` for the stored
-    values of a file that is decoded to others; empty if that makes no difference. See
-    :mod:`ndsampler.backends.values`."""
+    """The form in which the file is read, such as ``'stored'`` for the stored values of a file that decodes
+    to other values; empty for the default form. See :mod:`ndsampler.backends.values`."""
 
     @classmethod
     def from_label(cls, label: EntryLabel) -> SourceIdentity:
-        """Return the identity of the source that an entry was made from."""
+        """Return the identity of the source from which an entry was made."""
         return cls(
             label.source, label.size, label.mtime_ns, label.content, label.sample, label.sides, label.form
         )
 
     @property
     def token(self) -> str:
-        """Hex name of the identity, for file names."""
+        """The identity as hexadecimal digits, for file names."""
         parts: list[Any] = (
             [self.content, self.size] if self.content else [self.path, self.size, self.mtime_ns, self.sample]
         )
@@ -94,15 +93,15 @@ class SourceIdentity:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
     def is_of(self, stat: os.stat_result) -> bool:
-        """Whether a file with these properties may be the version that was identified."""
+        """Whether a file with this status may be the identified version."""
         return (stat.st_size, stat.st_mtime_ns) == (self.size, self.mtime_ns)
 
     def is_current(self) -> bool:
-        """Whether the source is still in the version that was identified.
+        """Whether the source is still the identified version.
 
         Raises:
-            OSError: if it is not there, or cannot be read.
-            ValueError: if the path is none.
+            OSError: if it does not exist, or cannot be read.
+            ValueError: if its path is not valid.
         """
         stat = os.stat(self.path)
         if not (S_ISREG(stat.st_mode) and self.is_of(stat)):
@@ -111,7 +110,7 @@ class SourceIdentity:
         return (sample, hash_sides(self.path)) == (self.sample, self.sides)
 
     def is_unchanged(self) -> bool:
-        """Whether the source is where it was, in the version that was identified."""
+        """Whether the source still exists at its path and is the identified version."""
         try:
             return self.is_current()
         except (OSError, ValueError):
@@ -122,9 +121,9 @@ class SourceIdentifier:
     """Identifies versions of sources in one of three ways.
 
     Args:
-        mode: ``'PATH'`` uses path, size, time of change and a sample of the content, ``'PIXELS'`` the
-            content of the file (read once per process), ``'GIVEN'`` its size and a hash that the dataset
-            states.
+        mode: ``'PATH'`` uses path, size, modification time and a sample of the content; ``'PIXELS'`` uses the
+            whole content, which is read once per process; ``'GIVEN'`` uses the size and a hash that the
+            dataset states.
     """
 
     def __init__(self, mode: str) -> None:
@@ -132,17 +131,17 @@ class SourceIdentifier:
         self._hashes: dict[FileVersion, str] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy of this object goes with every image that is handed to an executor.
+        # A copy of this object is sent to the executor with every image, so it must stay small.
         return {**self.__dict__, "_hashes": {}}
 
     def identify(self, source: Source) -> SourceIdentity:
-        """Return the identity of a source as it is now.
+        """Return the identity of the current version of a source.
 
         Raises:
             MissingSourceError: if there is no such file.
             SourceError: if it is not a regular file or cannot be read; for ``'GIVEN'`` if the dataset
                 states no hash.
-            DatasetMismatchError: if the dataset states a number of channels in which it cannot be read.
+            DatasetMismatchError: if the file cannot be read with the number of channels in the dataset.
         """
         path = source.path
         stat = stat_source(path)
@@ -175,13 +174,13 @@ def _checked_hash(source: Source) -> str:
     if len(source.given_hash) > MAX_HASH:
         raise SourceError(
             f"{source.path} has a 'hashid' of {len(source.given_hash)} characters in the dataset; "
-            f"at most {MAX_HASH} are taken"
+            f"expected at most {MAX_HASH}"
         )
     return str(source.given_hash)
 
 
 def _remember(known: dict[FileVersion, str], version: FileVersion, text: str) -> str:
-    """Put a text into a dictionary of bounded size, and return it."""
+    """Add a text to a dictionary of bounded size, and return it."""
     if len(known) >= MAX_KNOWN:
         known.clear()
     known[version] = text
@@ -189,13 +188,13 @@ def _remember(known: dict[FileVersion, str], version: FileVersion, text: str) ->
 
 
 def sample_file(version: FileVersion) -> str:
-    """Return a hash of parts of a file, which are read once per version of the file and process.
+    """Return a hash of parts of a file. Each process reads them once per version of the file.
 
-    It tells files of equal size and time apart, as tools that preserve times may leave them, by a few small
-    reads. Compressed images differ almost everywhere after the first different pixel.
+    A few small reads distinguish files of equal size and time, which tools that preserve times may produce.
+    Compressed images differ almost everywhere after the first different pixel.
 
     Args:
-        version: the file as it is now.
+        version: the current version of the file.
 
     Raises:
         SourceError: if the file cannot be read.
@@ -205,13 +204,13 @@ def sample_file(version: FileVersion) -> str:
         return known
     try:
         with open(version.path, "rb", buffering=0) as file:
-            pieces = [_read_piece(file, *place) for place in _places(version.size)]
+            pieces = [_read_piece(file, *place) for place in _piece_ranges(version.size)]
     except OSError as ex:
         raise SourceError(f"{version.path} cannot be read: {ex}") from ex
     return _remember(_samples, version, hashlib.sha256(b"".join(pieces)).hexdigest()[:32])
 
 
-def _places(size: int) -> list[tuple[int, int]]:
+def _piece_ranges(size: int) -> list[tuple[int, int]]:
     """Return the offset and the length of each piece of a file that is sampled."""
     if size <= SAMPLE_PIECES * PIECE_BYTES:
         return [(0, size)]
@@ -220,22 +219,22 @@ def _places(size: int) -> list[tuple[int, int]]:
 
 
 def _read_piece(file: RawIOBase, offset: int, length: int) -> bytes:
-    """Return some bytes of an open file."""
+    """Return a piece of an open file."""
     file.seek(offset)
     return file.read(length) or b""
 
 
 def hash_sides(path: str) -> str:
-    """Return a hash of the size and of a sample of each file that changes the pixels of a source.
+    """Return a hash of the size and a sample of each file beside a source that affects its pixels.
 
     Args:
         path: the source.
 
     Returns:
-        A hex text; empty if there are no such files.
+        Hexadecimal digits; an empty string if there are no such files.
 
     Raises:
-        SourceError: if one cannot be read.
+        SourceError: if one of the files cannot be read.
     """
     found = []
     for ending in SIDE_ENDINGS:
@@ -250,7 +249,7 @@ def hash_sides(path: str) -> str:
 
 
 def hash_file(path: str) -> str:
-    """Return the SHA-256 of a file's bytes, in hex.
+    """Return the SHA-256 of a file's content as hexadecimal digits.
 
     Raises:
         SourceError: if the file cannot be read.

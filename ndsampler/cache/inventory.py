@@ -1,9 +1,9 @@
 """
-Lists what is in a workdir: every entry of the frame cache, and everything else beside the entries.
+Lists the contents of a workdir's cache: its entries, and all other files and folders beside them.
 
-:func:`scan` yields one thing after the other and changes nothing; :func:`survey` counts. Links are never
-followed, and things that disappear in the meantime are skipped, so both may run while other processes use
-the same cache.
+:func:`scan` yields a report on each item and changes nothing; :func:`survey` counts the items. Links are
+never followed, and items that disappear in the meantime are skipped, so both may run while other processes
+use the same cache.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
 
     from ndsampler.types import PathLike
 
-#: The last bytes of an entry in this version and others.
+#: Pattern of the last bytes of an entry of any version.
 ANY_MARK = re.compile(rb"NDSAMPLER-\d\n")
 
-#: Maximum number of foreign and unreadable things that a report names; the others are only counted.
+#: Maximum number of foreign and unreadable items that a report names; further ones are only counted.
 MAX_NAMED = 1000
 
 
 def survey(workdir: PathLike, callback: Callable[[EntryReport], object] | None = None) -> CacheReport:
-    """Count what is in a workdir.
+    """Count the contents of a workdir's cache.
 
-    An entry with an intact seal costs a few reads. Any other, such as a copy that did not keep its times,
-    is read whole, and sealed again if this process may write to it.
+    An entry with an intact seal takes a few small reads. Any other, such as a copy that did not preserve its
+    times, is read completely, and sealed again if this process may write to it.
 
     Args:
-        workdir: what was given as ``workdir`` to a sampler.
-        callback: called with each thing as it is found.
+        workdir: the folder that was passed as ``workdir`` to a sampler.
+        callback: called with the report on each item as it is found.
 
     Returns:
-        The number and bytes of the things of each kind, for each config folder.
+        For each config folder, the number of items with each status, and their size in bytes.
 
     Raises:
-        ArgumentError: if it is not a workdir.
+        ArgumentError: if the folder is not a workdir.
 
     Example:
         >>> import tempfile
@@ -88,19 +88,19 @@ def survey(workdir: PathLike, callback: Callable[[EntryReport], object] | None =
 
 
 def scan(workdir: PathLike, check: Callable[[str], EntryLabel] = check_entry) -> Iterator[EntryReport]:
-    """Yield a report on each thing in a workdir, in the order of their names.
+    """Yield a report on each item in a workdir's cache, sorted by name.
 
     Args:
-        workdir: what was given as ``workdir`` to a sampler.
+        workdir: the folder that was passed as ``workdir`` to a sampler.
         check: returns the label of an entry and raises a :class:`ndsampler.errors.CacheError` for a damaged
             one: :func:`ndsampler.backends.label.check_entry`, or the thorough
             :func:`ndsampler.backends.label.verify_entry`.
 
     Yields:
-        Each entry, leftover and foreign thing; empty folders are skipped.
+        A report on each entry, leftover and foreign item; empty folders are skipped.
 
     Raises:
-        ArgumentError: if it is not a workdir.
+        ArgumentError: if the folder is not a workdir.
 
     Example:
         >>> import tempfile
@@ -129,10 +129,10 @@ def find_entries(workdir: PathLike) -> str:
     """Return the folder of all entries in a workdir.
 
     Args:
-        workdir: what was given as ``workdir`` to a sampler.
+        workdir: the folder that was passed as ``workdir`` to a sampler.
 
     Raises:
-        ArgumentError: if it is not a workdir.
+        ArgumentError: if the folder is not a workdir.
 
     Example:
         >>> find_entries('/no/such/folder')
@@ -154,52 +154,52 @@ def find_entries(workdir: PathLike) -> str:
 
 
 def count_files(workdir: PathLike) -> int:
-    """Return the approximate number of entries, without opening any.
+    """Return the approximate number of entries in a workdir, without opening them.
 
     Args:
-        workdir: what was given as ``workdir`` to a sampler.
+        workdir: the folder that was passed as ``workdir`` to a sampler.
 
     Raises:
-        ArgumentError: if it is not a workdir.
+        ArgumentError: if the folder is not a workdir.
     """
     walk = os.walk(find_entries(workdir))
     return sum(names.token_of_entry(name) is not None for _, _, files in walk for name in files)
 
 
 def _list(path: str, folder: str) -> tuple[list[os.DirEntry[str]], list[EntryReport]]:
-    """Return the sorted contents of a folder, or a report that it cannot be read."""
+    """Return the sorted contents of a folder, and a report if it cannot be read."""
     try:
         with os.scandir(path) as found:
             return sorted(found, key=lambda child: child.name), []
     except FileNotFoundError:
         return [], []
     except OSError as ex:
-        return [], [EntryReport(path, folder, Status.UNREADABLE, reason=_why(ex))]
+        return [], [EntryReport(path, folder, Status.UNREADABLE, reason=_error_text(ex))]
 
 
 def _scan_folder(
     top: os.DirEntry[str], check: Callable[[str], EntryLabel], outdated: bool
 ) -> Iterator[EntryReport]:
-    """Yield a report on each thing in a config folder."""
+    """Yield a report on each item in a config folder."""
     children, trouble = _list(top.path, top.name)
     yield from trouble
     for child in children:
         is_folder = child.is_dir(follow_symlinks=False)
         if is_folder and child.name == PARTIAL_FOLDER:
-            yield from _scan_places(child, top)
+            yield from _scan_writer_folders(child, top)
         elif is_folder and names.is_shard(child.name):
             entries, trouble = _list(child.path, top.name)
             yield from trouble
             for entry in entries:
-                report = _judge(entry, top.name, child.name, check, outdated)
+                report = _report_on_file(entry, top.name, child.name, check, outdated)
                 if report is not None:
                     yield report
         else:
             yield _foreign(child, top.name, "")
 
 
-def _scan_places(folder: os.DirEntry[str], top: os.DirEntry[str]) -> Iterator[EntryReport]:
-    """Yield a report on each folder of a writer, dead or alive."""
+def _scan_writer_folders(folder: os.DirEntry[str], top: os.DirEntry[str]) -> Iterator[EntryReport]:
+    """Yield a report on each writer's folder, whether the writer has died or not."""
     places, trouble = _list(folder.path, top.name)
     yield from trouble
     writers = PartialFiles(top.path)
@@ -231,16 +231,16 @@ def _scan_old(top: os.DirEntry[str]) -> Iterator[EntryReport]:
                 top.name,
                 Status.OUTDATED if ours else Status.FOREIGN,
                 _size(path),
-                "of ndsampler 0.8 or earlier" if ours else "not made by ndsampler",
+                "made by ndsampler 0.8 or earlier" if ours else "not made by ndsampler",
             )
     for error in trouble:
-        yield EntryReport(str(error.filename), top.name, Status.UNREADABLE, reason=_why(error))
+        yield EntryReport(str(error.filename), top.name, Status.UNREADABLE, reason=_error_text(error))
 
 
-def _judge(
+def _report_on_file(
     file: os.DirEntry[str], folder: str, shard: str, check: Callable[[str], EntryLabel], outdated: bool
 ) -> EntryReport | None:
-    """Return a report on a file in a shard; None if it has just been removed."""
+    """Return a report on an item in a shard; None if it has just been removed."""
     token = names.token_of_entry(file.name)
     if token is None or token[:2] != shard:
         return _foreign(file, folder, "not named as an entry")
@@ -253,17 +253,17 @@ def _judge(
     if not file.is_file(follow_symlinks=False):
         return _foreign(file, folder, "not a regular file")
     if outdated:
-        return EntryReport(file.path, folder, Status.OUTDATED, _size(file.path), "of an earlier format")
-    return judge_entry(file.path, folder, check)
+        return EntryReport(file.path, folder, Status.OUTDATED, _size(file.path), "it has an earlier format")
+    return report_on_entry(file.path, folder, check)
 
 
-def judge_entry(
+def report_on_entry(
     path: str, folder: str, check: Callable[[str], EntryLabel] = check_entry
 ) -> EntryReport | None:
     """Return a report on one entry.
 
     Args:
-        path: of the entry.
+        path: path of the entry.
         folder: name of its config folder.
         check: see :func:`scan`.
 
@@ -276,23 +276,23 @@ def judge_entry(
     except FileNotFoundError:
         return None
     except OSError as ex:
-        return EntryReport(path, folder, Status.UNREADABLE, reason=_why(ex))
+        return EntryReport(path, folder, Status.UNREADABLE, reason=_error_text(ex))
     try:
         label = check(path)
     except FileNotFoundError:
         return None
     except CacheError as ex:
-        return _judge_unlabelled(known, str(ex).removeprefix(f"{path} "))
+        return _report_on_unlabeled(known, str(ex).removeprefix(f"{path} "))
     except OSError as ex:
-        return replace(known, reason=_why(ex))
-    status, reason = Status.DAMAGED, "its name is that of another source than its label"
+        return replace(known, reason=_error_text(ex))
+    status, reason = Status.DAMAGED, "its name and its label belong to different sources"
     if names.is_named_for(path, SourceIdentity.from_label(label)):
-        status, reason = judge_source(label)
+        status, reason = find_source_status(label)
     return replace(known, status=status, reason=reason, label=label)
 
 
-def _judge_unlabelled(known: EntryReport, reason: str) -> EntryReport | None:
-    """Return a report on a file without a valid label: damaged, unless another version wrote it."""
+def _report_on_unlabeled(known: EntryReport, reason: str) -> EntryReport | None:
+    """Return a report on a file without a valid label. It is damaged unless another version wrote it."""
     try:
         with open(known.path, "rb") as file:
             file.seek(max(0, known.nbytes - len(MARK)))
@@ -300,25 +300,25 @@ def _judge_unlabelled(known: EntryReport, reason: str) -> EntryReport | None:
     except FileNotFoundError:
         return None
     except OSError as ex:
-        return replace(known, reason=_why(ex))
+        return replace(known, reason=_error_text(ex))
     if mark == MARK or not ANY_MARK.fullmatch(mark):
         return replace(known, status=Status.DAMAGED, reason=reason)
     if mark < MARK:
-        return replace(known, status=Status.OUTDATED, reason="of an earlier format")
-    return replace(known, status=Status.FOREIGN, reason="of a later version of ndsampler")
+        return replace(known, status=Status.OUTDATED, reason="it has an earlier format")
+    return replace(known, status=Status.FOREIGN, reason="made by a later version of ndsampler")
 
 
-def judge_source(label: EntryLabel) -> tuple[Status, str]:
-    """Return the status of an entry that follows from the state of its source.
+def find_source_status(label: EntryLabel) -> tuple[Status, str]:
+    """Return the status of an entry according to the state of its source.
 
     Args:
-        label: of the entry.
+        label: label of the entry.
 
     Returns:
         The status, and the reason for it.
     """
     if label.content:
-        return Status.CURRENT, "named by its content"
+        return Status.CURRENT, "named after its content"
     try:
         is_current = SourceIdentity.from_label(label).is_current()
     except (FileNotFoundError, NotADirectoryError):
@@ -326,14 +326,14 @@ def judge_source(label: EntryLabel) -> tuple[Status, str]:
             return Status.ORPHANED, f"{label.source} is gone"
         return Status.UNREACHABLE, f"the folder of {label.source} is gone, or is not mounted"
     except (OSError, ValueError) as ex:
-        return Status.UNREACHABLE, f"{label.source} cannot be reached: {_why(ex)}"
+        return Status.UNREACHABLE, f"{label.source} cannot be reached: {_error_text(ex)}"
     if not is_current:
         return Status.STALE, f"{label.source} has changed since"
     return Status.CURRENT, ""
 
 
 def _foreign(child: os.DirEntry[str], folder: str, reason: str) -> EntryReport:
-    """Return a report on something that this library did not make."""
+    """Return a report on an item that this library did not make."""
     if child.is_symlink():
         reason = "a link"
     size = 0 if child.is_dir(follow_symlinks=False) else _size(child.path)
@@ -341,17 +341,17 @@ def _foreign(child: os.DirEntry[str], folder: str, reason: str) -> EntryReport:
 
 
 def _size(path: str) -> int:
-    """Return the size of a file, or of a link itself; 0 if it has just been removed."""
+    """Return the size of a file, or of a link itself, in bytes; 0 if it has just been removed."""
     with contextlib.suppress(OSError):
         return os.lstat(path).st_size
     return 0
 
 
 def _folder_size(path: str) -> int:
-    """Return the total size of the files of a writer."""
+    """Return the total size in bytes of the files in a writer's folder."""
     return sum(_size(child.path) for child in _list(path, "")[0])
 
 
-def _why(error: Exception) -> str:
-    """Return the text of an error, without the path, which the report names anyway."""
+def _error_text(error: Exception) -> str:
+    """Return the text of an error without the path, because the report already names it."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

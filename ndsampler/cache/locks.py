@@ -1,14 +1,13 @@
 """
-Lock files, and what stands in for locks on systems that have none.
+Lock files, and a fallback for systems without locks.
 
-A lock is taken with ``flock``. The operating system releases it when the process
-ends, however it ends, so a lock that can be acquired belongs to no living process.
-Windows has no ``flock`` and some network file systems refuse it: there
-:meth:`LockFile.acquire` raises :class:`LocksUnavailableError`, and the age of a lock
-file is all that tells whether its process may still be alive.
+A lock is acquired with ``flock``. The operating system releases it when the process ends for any reason, so
+if a lock can be acquired, no living process holds it. Windows has no ``flock``, and some network file systems
+do not support it. There :meth:`LockFile.acquire` raises :class:`LocksUnavailableError`, and only the age of a
+lock file indicates whether its process may still be alive.
 
-A process signs its lock files with the name of its host, because another host may
-not see the lock on a network file system.
+A process writes the name of its host into its lock files, because another host may not see the lock on a
+network file system.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ except ImportError:  # Windows
 
 from ndsampler.utils.fork_safety import GATE
 
-#: Maximum length of a signature, in bytes.
+#: Maximum length in bytes of a host name in a lock file.
 HOST_BYTES = 200
 
 #: Lock files that this process has open.
@@ -40,26 +39,26 @@ class LocksUnavailableError(OSError):
 
 
 def have_locks() -> bool:
-    """Return whether the operating system has locks; a file system may refuse them all the same."""
+    """Return whether the operating system has locks. A file system may still not support them."""
     return fcntl is not None
 
 
 class ForeignLockError(OSError):
-    """What has the name of a lock file is none: a link, a file with other names, a pipe, or a device."""
+    """The path of a lock file leads to a link, a file with several hard links, a pipe, or a device."""
 
 
 class LockFile:
     """A lock file that this process has open.
 
-    A forked child drops the lock files that it inherits; otherwise it would hold the locks of its parent
-    after the parent has died.
+    A forked child closes the lock files that it inherits; otherwise it would hold its parent's locks after
+    the parent has died.
 
     Args:
         path: the file. A link is never followed.
         create: create the file if it is missing.
 
     Raises:
-        ForeignLockError: if it is a link, has other names too, or is not a regular file.
+        ForeignLockError: if it is a link, has several hard links, or is not a regular file.
         OSError: if the file cannot be opened.
 
     Example:
@@ -80,10 +79,10 @@ class LockFile:
             _open_files.append(self)
 
     def acquire(self) -> bool:
-        """Take the lock without waiting, and return False if another process or thread holds it.
+        """Acquire the lock without waiting; return False if another process or thread holds it.
 
         Raises:
-            LocksUnavailableError: if there are no locks here.
+            LocksUnavailableError: if the operating system or the file system has no locks.
         """
         if not have_locks():
             raise LocksUnavailableError("this system has no flock")
@@ -97,11 +96,11 @@ class LockFile:
         return True
 
     def has(self, stat: os.stat_result) -> bool:
-        """Return whether a status is that of this file."""
+        """Return whether a file status belongs to this file."""
         return os.path.samestat(os.fstat(self._descriptor), stat)
 
     def is_in_place(self) -> bool:
-        """Return whether the path still leads to this file; it may be removed before it is locked."""
+        """Return whether the path still leads to this file, which may be removed before it is locked."""
         try:
             return self.has(os.lstat(self.path))
         except FileNotFoundError:
@@ -113,7 +112,7 @@ class LockFile:
         os.write(self._descriptor, host_name())
 
     def is_signed_elsewhere(self) -> bool:
-        """Return whether the file bears the name of another host."""
+        """Return whether the file contains the name of another host."""
         return os.read(self._descriptor, HOST_BYTES + 1) not in (b"", host_name())
 
     def age(self) -> float:
@@ -121,7 +120,7 @@ class LockFile:
         return time.time() - os.fstat(self._descriptor).st_mtime
 
     def close(self) -> None:
-        """Close the file and so release its lock. A second call, or one in a forked child, does nothing."""
+        """Close the file, which releases the lock. A second call, or one in a forked child, does nothing."""
         with GATE:
             if self in _open_files:
                 _open_files.remove(self)
@@ -131,8 +130,8 @@ class LockFile:
 def _open_file(path: str, flags: int) -> int:
     """Open a lock file, and return its descriptor.
 
-    Opening a pipe may block for ever, and opening a device may do anything, so neither is opened. A hard link
-    leads to a file that another program uses.
+    Pipes and devices are not opened, because opening a pipe may block for ever and opening a device may have
+    any effect. A file with several hard links may belong to another program.
     """
     with contextlib.suppress(FileNotFoundError):
         _check_lock_file(os.lstat(path), path)
@@ -147,17 +146,17 @@ def _open_file(path: str, flags: int) -> int:
 
 
 def _check_lock_file(stat: os.stat_result, path: str) -> None:
-    """Raise a ForeignLockError unless a file is regular and has one name."""
+    """Raise a ForeignLockError unless a file is a regular file with one hard link."""
     if S_ISLNK(stat.st_mode):
         raise ForeignLockError(errno.ELOOP, "a symbolic link is not followed", path)
-    # A file that was just removed has no name.
+    # A file that was just removed has no link.
     if not S_ISREG(stat.st_mode) or stat.st_nlink > 1:
         raise ForeignLockError(errno.EINVAL, "this is not a lock file of the cache", path)
 
 
 @functools.cache
 def host_name() -> bytes:
-    """Return the name of this host, as lock files are signed with it."""
+    """Return the name of this host as it is written into lock files."""
     return platform.node().encode()[:HOST_BYTES]
 
 

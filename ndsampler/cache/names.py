@@ -1,5 +1,5 @@
 """
-The names of entries and of the folders that hold them: this module builds them and reads them back.
+Builds and parses the names of entries and of the folders that hold them.
 
 ::
 
@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.base import FORMAT_VERSION, REGISTRY
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
     from ndsampler.cache.identity import SourceIdentity
     from ndsampler.types import PathLike
 
-#: Characters of the source's file name that an entry's name repeats, for people to recognize it.
+#: Maximum number of characters of the source's file name that an entry's name repeats for readability.
 MAX_STEM = 40
 
-#: What ndsampler 0.8 and earlier kept: each folder, and the pattern of the folders directly inside it.
+#: The cache folders of ndsampler 0.8 and earlier, each with the pattern of the folders directly inside it.
 _OLD_FOLDERS = {"npy": "", "cog": "[0-9a-f]{8}/"}
 
 _CONFIG_FOLDER = re.compile(r"(.+)_[0-9a-f]{12}")
@@ -46,7 +45,7 @@ _OLD_FILE = re.compile(
 
 
 def entries_root(workdir: PathLike) -> str:
-    """Return the folder of all entries in a workdir, which has a config folder for each backend."""
+    """Return the folder of all entries in a workdir. It has a config folder for each backend."""
     return os.path.join(os.path.abspath(os.fspath(workdir)), "_cache", "frames")
 
 
@@ -54,29 +53,29 @@ def workdir_of(folder: str) -> str:
     """Return the workdir of a config folder.
 
     Args:
-        folder: its path.
+        folder: path of the config folder.
     """
     return os.path.dirname(os.path.dirname(os.path.dirname(folder)))
 
 
 def config_folder(backend: Backend, version: int = FORMAT_VERSION) -> str:
-    """Return the name of the folder of a backend and its settings, the same in every process.
+    """Return the name of the config folder of a backend and its settings. It is the same in every process.
 
     Args:
         backend: the backend with its settings.
-        version: the version of the entries' format.
+        version: version of the format of entries.
 
     Example:
         >>> from ndsampler.backends import make_backend
         >>> backend_of_folder(config_folder(make_backend('npy')))
         'npy'
     """
-    text = json.dumps([backend.name, version, backend.config], sort_keys=True, default=str)
+    text = json.dumps([backend.name, version, backend.entry_settings()], sort_keys=True, default=str)
     return f"{backend.name}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def entries_folder(workdir: PathLike | None, backend: Backend) -> str | None:
-    """Return the folder of a backend's entries in a workdir; None if it keeps none.
+    """Return the folder of a backend's entries in a workdir; None if the backend writes no entries.
 
     Args:
         workdir: the workdir; None for the current folder.
@@ -88,7 +87,7 @@ def entries_folder(workdir: PathLike | None, backend: Backend) -> str | None:
 
 
 def backend_of_folder(name: str) -> str | None:
-    """Return the backend that a config folder is named for; None for any other folder."""
+    """Return the backend in the name of a config folder; None for any other folder."""
     match = _CONFIG_FOLDER.fullmatch(name)
     return match[1] if match else None
 
@@ -104,17 +103,17 @@ def outdated_config_folders() -> frozenset[str]:
 def entry_path(folder: str, identity: SourceIdentity, suffix: str) -> str:
     """Return the path of the entry of a source.
 
-    The name begins with that of the source, reduced to characters that are safe everywhere. An
-    identity that is a hash of the content has no such stem, so that the entry is found again when the
+    The file name begins with the source's file name, reduced to characters that are safe everywhere. If the
+    identity is a hash of the content, the file name omits it, so that the entry is still found after the
     source has moved.
 
     Args:
         folder: path of the config folder.
-        identity: of the source.
-        suffix: how the backend's entries end.
+        identity: identity of the source.
+        suffix: file name extension of the backend's entries.
     """
     token = identity.token
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(identity.path).name.split(".")[0])[:MAX_STEM]
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", os.path.basename(identity.path).split(".")[0])[:MAX_STEM]
     name = token if identity.content else f"{stem}_{token}"
     return os.path.join(folder, token[:2], name + suffix)
 
@@ -137,37 +136,37 @@ def count_entries(folder: str) -> int:
 
 
 def is_named_for(path: str, identity: SourceIdentity) -> bool:
-    """Whether a file has the name of the entry of a certain source."""
+    """Whether a file has the name of the entry of a given source."""
     return token_of_entry(os.path.basename(path)) == identity.token
 
 
 def is_shard(name: str) -> bool:
-    """Whether a folder is named as one that holds entries."""
+    """Whether a folder has the name of a shard, which holds entries."""
     return _SHARD.fullmatch(name) is not None
 
 
 def is_writer_folder(name: str) -> bool:
-    """Whether a folder is named as one that a writer works in."""
+    """Whether a folder has the name of a writer's folder."""
     return _WRITER_FOLDER.fullmatch(name) is not None
 
 
 def is_writer_file(name: str) -> bool:
-    """Whether a file is named as one that a writer makes in its folder, its lock file excepted."""
+    """Whether a file has a name that writers use for files in their folders, except the lock file."""
     return _WRITER_FILE.fullmatch(name) is not None
 
 
 def is_old_folder(name: str) -> bool:
-    """Whether a folder beside the config folders is named as a cache of ndsampler 0.8 or earlier."""
+    """Whether a folder beside the config folders has the name of a cache of ndsampler 0.8 or earlier."""
     return name in _OLD_FOLDERS
 
 
 def is_old_inner_folder(name: str) -> bool:
-    """Whether a folder is named as those inside a cache of ndsampler 0.8 or earlier."""
+    """Whether a folder has the name of one inside a cache of ndsampler 0.8 or earlier."""
     return _OLD_INNER_FOLDER.fullmatch(name) is not None
 
 
 def is_old_file(folder: str, inner: str) -> bool:
-    """Whether a file has a name that ndsampler 0.8 or earlier gave.
+    """Whether a file has the name of an entry of ndsampler 0.8 or earlier.
 
     Args:
         folder: name of the old cache's folder.

@@ -1,15 +1,13 @@
 """
-Folders where entries are written before they get their names.
+Folders in which entries are written before they are renamed to their final names.
 
-Each writer works in its own folder below ``_partial``. That lies beside the
-entries, and so on the same disk. The writer holds the lock of a file in its folder for
-as long as it lives. If the lock of a folder can be acquired, its writer has died and
-the folder is removed. A writer of an entry that another one is writing waits until the
-lock is free.
+Each writer works in its own folder below ``_partial``, which is on the same disk as the entries. The writer
+holds the lock of a file in its folder for as long as it lives. If the lock of a folder can be acquired, its
+writer has died and the folder is removed. A writer of an entry that another writer is already writing waits
+until the lock is free.
 
-The lock only saves work. Without locks every writer converts on its own, the last one
-to finish gives the entry its name, and a folder is stale when its lock file is a day
-old.
+The lock only avoids duplicate work. Without locks, each writer converts the source independently, the file of
+the last one to finish becomes the entry, and a folder is stale when its lock file is a day old.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-#: The folder of all writers, below the folder of the entries.
+#: Name of the folder that contains the writers' folders, below the folder of the entries.
 FOLDER = "_partial"
 
 #: The name of the lock file in a writer's folder.
@@ -44,24 +42,24 @@ ENDING = ".partial"
 #: Seconds between two attempts to acquire the lock of another writer.
 POLL_SECONDS = 0.02
 
-#: Seconds to wait for another writer. One that takes longer is stopped, or writes a very large image;
-#: the entry is then written twice.
+#: Seconds to wait for another writer. One that takes longer may be suspended, or write a very large image.
+#: This writer then writes the entry too.
 PATIENCE_SECONDS = 600.0
 
-#: Maximum attempts in a row to make a folder that is gone again at once.
+#: Maximum number of consecutive attempts to make a folder that another process removes each time.
 MAX_MISSES = 25
 
-#: Seconds after which a folder is stale where its lock proves nothing: there are no locks, or another host
-#: holds it.
+#: Seconds after which a folder is stale if its lock cannot be relied on, because there are no locks or
+#: another host made the folder.
 STALE_SECONDS = 86_400.0
 
 
 class WriterBusyError(OSError):
-    """Another writer of an entry has not finished in time."""
+    """Another writer of the same entry has not finished in time."""
 
 
 class PartialFiles:
-    """Gives each writer of one folder of entries a file to write, and removes what dead writers left.
+    """Provides each writer of a folder of entries with a file to write, and removes files of dead writers.
 
     Args:
         dpath: the folder of the entries.
@@ -80,13 +78,13 @@ class PartialFiles:
 
     @contextlib.contextmanager
     def claim(self, token: str, patience: float | None = None) -> Iterator[str]:
-        """Return the path of a file to write; the file is removed when the block ends.
+        """Yield the path of a file to write; the file is removed when the ``with`` block ends.
 
-        This waits while another thread or process holds the same token, so check afterwards whether that
-        one has done the work.
+        This waits while another thread or process holds the same token. The caller should check afterwards
+        whether the other writer has made the entry.
 
         Args:
-            token: names the entry that is to be written.
+            token: identifies the entry to write.
             patience: seconds to wait for another writer; None waits for :data:`PATIENCE_SECONDS`, and then
                 lets this writer write the entry too.
 
@@ -96,7 +94,7 @@ class PartialFiles:
         """
         self.clean_up()
         folder, lock = self._claim_folder(token, patience)
-        # Two hosts can both get the lock on a network disk that is mounted without locks.
+        # On a network disk that is mounted without locks, two hosts can acquire the same lock.
         own = f"entry.{uuid.uuid4().hex[:8]}"
         try:
             lock.sign()
@@ -109,7 +107,7 @@ class PartialFiles:
         """Return whether a folder was left behind by a writer that has died.
 
         Args:
-            name: of the folder.
+            name: name of the folder.
         """
         try:
             with open_folder(self.dpath, name) as folder, _lock_of_dead_writer(folder) as lock:
@@ -119,10 +117,10 @@ class PartialFiles:
             return False
 
     def is_writers(self, name: str) -> bool:
-        """Return whether a folder holds a lock file, and nothing that no writer makes.
+        """Return whether a folder holds a lock file, and otherwise only files that writers make.
 
         Args:
-            name: of the folder.
+            name: name of the folder.
         """
         try:
             with open_folder(self.dpath, name) as folder:
@@ -134,10 +132,10 @@ class PartialFiles:
     def remove(self, name: str) -> bool:
         """Remove the folder of a dead writer; return False if the writer lives or removal is not allowed.
 
-        A folder that holds anything that no writer makes stays as it is.
+        A folder that holds any file that writers do not make is not changed.
 
         Args:
-            name: of the folder.
+            name: name of the folder.
         """
         try:
             with (
@@ -154,11 +152,11 @@ class PartialFiles:
             return False
 
     def clean_up(self) -> int:
-        """Remove the folders of dead writers as far as that is allowed, and return their number."""
+        """Remove the folders of dead writers that may be removed, and return their number."""
         return sum(self.remove(name) for name in self._names())
 
     def _remove_own(self, path: str, lock: LockFile, own: str) -> None:
-        """Remove the files of a writer of this process, and its folder if it holds nothing else."""
+        """Remove the files of a writer of this process, and its folder if it is then empty."""
         try:
             with open_folder(self.dpath) as above, open_folder(self.dpath, os.path.basename(path)) as folder:
                 _remove_folder(above, folder, lock, own)
@@ -166,7 +164,7 @@ class PartialFiles:
             logger.debug("%s is not removed: %s", path, ex)
 
     def _names(self) -> list[str]:
-        """Return the names of the folders of all writers, dead or alive."""
+        """Return the names of all writers' folders, including those of dead writers."""
         try:
             with open_folder(self.dpath) as folder:
                 return [name for name in folder.list_names() if is_writer_folder(name)]
@@ -175,20 +173,21 @@ class PartialFiles:
             return []
 
     def _claim_folder(self, token: str, patience: float | None) -> tuple[str, LockFile]:
-        """Return the folder of a token and its lock, or those of a folder of one's own without locks."""
+        """Return the folder of a token and its lock file; without locks, those of a separate folder."""
         folder = os.path.join(self.dpath, token)
         lock = self._wait_for(folder, patience) if have_locks() else None
         return _make_own_folder(f"{folder}.{uuid.uuid4().hex[:8]}") if lock is None else (folder, lock)
 
     def _wait_for(self, folder: str, patience: float | None) -> LockFile | None:
-        """Return the lock of a folder as soon as no other writer holds it; None if that takes too long."""
+        """Wait until no other writer holds the lock of a folder, and return it; None after a timeout."""
         deadline = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
         misses = 0
         try:
             while (lock := _lock_folder(folder)) is None and time.monotonic() < deadline:
                 misses = 0 if os.path.isdir(folder) else misses + 1
                 if misses > MAX_MISSES:
-                    # No other process removes it each time; this raises the reason it cannot be made.
+                    # It is unlikely that another process removed the folder each time. This raises the
+                    # reason.
                     os.makedirs(folder)
                 time.sleep(POLL_SECONDS)
         except LocksUnavailableError:
@@ -204,12 +203,12 @@ class PartialFiles:
             logger.warning("%s; another folder is used", ex)
             return None
         if lock is None and patience is not None:
-            raise WriterBusyError(errno.EBUSY, "another process or thread is writing it and does not finish")
+            raise WriterBusyError(errno.EBUSY, "another process or thread is still writing it")
         return lock
 
 
 def _make_own_folder(folder: str) -> tuple[str, LockFile]:
-    """Make a folder that no other writer waits for, and return it with its lock file, locked if possible."""
+    """Make a folder for this writer alone, and return it with its lock file, locked if possible."""
     for _ in range(MAX_MISSES):
         try:
             lock = _lock_folder(folder)
@@ -218,15 +217,15 @@ def _make_own_folder(folder: str) -> tuple[str, LockFile]:
         if lock is not None:
             return folder, lock
         # A cleanup removed the folder before this writer had locked it.
-    raise OSError(errno.EBUSY, f"{folder} is removed again and again")
+    raise OSError(errno.EBUSY, f"{folder} was removed {MAX_MISSES} times while it was being locked")
 
 
 def _lock_folder(folder: str) -> LockFile | None:
-    """Make a folder and return its lock; None if another writer holds it or the folder is gone again."""
+    """Make a folder and return its lock; None if another writer holds it or has removed the folder."""
     try:
         for path in (os.path.dirname(folder), folder):
             if os.path.islink(path):
-                # What lies behind a link is not ours: not to be written to, and not to be removed.
+                # The target of a link does not belong to the cache, so only the link is removed.
                 logger.warning("the link %s is removed; expected a folder", path)
                 os.unlink(path)
         os.makedirs(folder, exist_ok=True)
@@ -248,16 +247,16 @@ def _lock_folder(folder: str) -> LockFile | None:
 
 @contextlib.contextmanager
 def _lock_of_dead_writer(folder: Folder) -> Iterator[LockFile | None]:
-    """Hold the lock of a folder during the block; None if its writer lives or the lock cannot be opened."""
+    """Hold the lock of a folder during the block; yield None if its writer lives or it cannot be locked."""
     path = os.path.join(folder.path, LOCK)
     if not have_locks() and not _is_old(path):
-        # Windows removes no file that is open, so opening it would keep its writer from removing it.
+        # Windows does not remove an open file, so opening it would prevent its writer from removing it.
         yield None
         return
     try:
         lock = LockFile(path, create=False)
     except OSError as ex:
-        # It is gone, may only be read, or is none of our files.
+        # The lock file is gone, is read-only, or does not belong to this library.
         logger.debug("%s is left alone: %s", folder.path, ex)
         yield None
         return
@@ -268,26 +267,26 @@ def _lock_of_dead_writer(folder: Folder) -> Iterator[LockFile | None]:
 
 
 def _is_ours(folder: Folder) -> bool:
-    """Whether a folder holds nothing but regular files with the names of those that writers make."""
+    """Whether a folder contains only regular files with names that writers use."""
     found = folder.list_names()
     named = all(name == LOCK or is_writer_file(name) for name in found)
     return named and all(S_ISREG(folder.stat(name).st_mode) for name in found)
 
 
 def _is_of_dead_writer(lock: LockFile) -> bool:
-    """Return whether no writer holds a lock; that of another host must also be old."""
+    """Return whether no writer holds a lock. A lock file of another host must also be old."""
     try:
         if not (lock.acquire() and lock.is_in_place()):
             return False
         if not lock.is_signed_elsewhere():
             return True
     except LocksUnavailableError:
-        logger.debug("there are no locks for %s", lock.path)
+        logger.debug("the file system of %s has no locks", lock.path)
     return lock.age() > STALE_SECONDS
 
 
 def _is_old(path: str) -> bool:
-    """Return whether a lock file is there and older than those of living writers."""
+    """Return whether a lock file exists and is older than :data:`STALE_SECONDS`."""
     try:
         return time.time() - os.lstat(path).st_mtime > STALE_SECONDS
     except OSError:
@@ -298,10 +297,10 @@ def _remove_folder(above: Folder, folder: Folder, lock: LockFile, own: str = "")
     """Remove the files of one writer and then the folder, and return whether the folder was removed.
 
     Args:
-        above: the folder of all writers, open.
-        folder: the folder of the writer, open.
-        lock: its lock file, open.
-        own: prefix of the names of the writer's files; those of other writers stay.
+        above: the open folder that contains the writers' folders.
+        folder: the open folder of the writer.
+        lock: its open lock file.
+        own: prefix of the names of the writer's files; files of other writers stay.
     """
     try:
         for name in folder.list_names():
@@ -311,9 +310,9 @@ def _remove_folder(above: Folder, folder: Folder, lock: LockFile, own: str = "")
         logger.debug("%s is not removed: %s", folder.path, ex)
         return False
     if not lock.is_locked:
-        # Windows removes no file that is open, and without a lock it keeps nobody out.
+        # Windows does not remove an open file, and without locks an open lock file has no other purpose.
         lock.close()
-    # The lock file goes last: the next writer may enter as soon as it is gone.
+    # The lock file is removed last, because the next writer may use the folder as soon as it is gone.
     return _remove_lock(above, folder)
 
 

@@ -1,8 +1,8 @@
 """
-Removes from a workdir what is of no use any more.
+Removes useless items from a workdir's cache, such as stale entries.
 
-Anything removed here would be made again if it were needed, so a wrong guess costs a conversion and no data.
-What this library did not make is never touched.
+An entry that is removed but needed is made again, so a wrong decision costs a conversion and loses no data.
+Items that this library did not make are never touched.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ndsampler.cache import names
-from ndsampler.cache.absence import doubt_absence
+from ndsampler.cache.absence import find_doubtful_absences
 from ndsampler.cache.inventory import scan
 from ndsampler.cache.partial import FOLDER as PARTIAL_FOLDER
 from ndsampler.cache.removal import find_own_entries, remove_item
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
     from ndsampler.cache.usage import Sources
     from ndsampler.types import PathLike
 
-#: What is of no use to anyone: see :class:`ndsampler.cache.reports.Status`.
+#: The statuses of items that are always useless: see :class:`ndsampler.cache.reports.Status`.
 WASTE = (Status.STALE, Status.ORPHANED, Status.DAMAGED, Status.OUTDATED, Status.LEFTOVER)
 
 
 @dataclass(frozen=True)
 class Removal:
-    """One thing that is removed from a workdir, or would be."""
+    """An item that was removed from a workdir, or would be."""
 
     item: EntryReport
-    """The report on it."""
+    """The report on the item."""
     why: str
-    """Its status, or ``'unused'``."""
+    """The reason: the item's status, or ``'unused'``."""
     error: str = ""
-    """Why it could not be removed; empty if it was."""
+    """Why the item could not be removed; empty if it was removed."""
 
 
 @dataclass(frozen=True)
 class PruneReport:
-    """The things that were removed from a workdir, or would be."""
+    """The items that were removed from a workdir, or would be."""
 
     removed: Mapping[str, Tally]
     """Number and bytes for each reason: one of :data:`WASTE`, ``'unreachable'``, or ``'unused'``."""
     kept: Mapping[Status, Tally]
-    """Number and bytes of what is left, by status."""
+    """Number and bytes of the remaining items, by status."""
     failures: tuple[Removal, ...]
-    """Things that could not be removed."""
+    """Items that could not be removed."""
     doubtful: Mapping[str, Tally] = field(default_factory=dict)
-    """Number and bytes of the orphaned entries that are kept because their disk may not be mounted, by
-    reason; ``kept`` counts them too."""
+    """Number and bytes, by reason, of the orphaned entries that are kept because the disk of their sources
+    may not be mounted. ``kept`` includes them."""
 
     @property
     def total(self) -> Tally:
-        """Number and bytes of everything that was removed."""
+        """Number and bytes of all items that were removed."""
         return sum(self.removed.values(), Tally())
 
 
@@ -70,31 +70,31 @@ def prune(
     force: bool = False,
     callback: Callable[[Removal], object] | None = None,
 ) -> PruneReport:
-    """Remove what is of no use from a workdir.
+    """Remove useless items from a workdir's cache.
 
     These are entries whose source has changed or was deleted, damaged entries, files of earlier formats, and
-    the folders of writers that have died. An entry that is named by its content is kept as long as it is
-    whole, wherever its source is now. An entry whose source was in a folder that does not exist is kept too,
-    since its disk may not be mounted at the moment. So is one whose source seems to be deleted, if its folder
-    is empty or a mount point, or if most of many images are gone. Folders of living writers, and things that
-    this library did not make, are never touched.
+    the folders of writers that have died. An entry that is named after its content is kept as long as it is
+    whole, wherever its source is now. An entry is also kept if its source was in a folder that does not
+    exist, because its disk may not be mounted. For the same reason, an entry whose source seems to be deleted
+    is kept if the source's folder is empty or a mount point, or if most of many images are gone. Folders of
+    living writers, and items that this library did not make, are never touched.
 
-    Each thing is checked again right before it is removed, and an entry that is needed after its removal is
+    Each item is checked again right before it is removed, and an entry that is needed after its removal is
     made again, so this may run while other processes use the cache.
 
     Args:
-        workdir: what was given as ``workdir`` to a sampler.
-        unused_by: also remove every entry that belongs to none of these files, whatever it is named by.
+        workdir: the folder that was passed as ``workdir`` to a sampler.
+        unused_by: also remove every entry that belongs to none of these files, however it is named.
         unreachable: also remove entries whose source was in a folder that does not exist.
         dry_run: remove nothing, and only report what would be removed.
-        force: remove entries of deleted sources in any case.
-        callback: called with each thing that is removed.
+        force: remove entries of deleted sources even if their disk may not be mounted.
+        callback: called with each item that is removed.
 
     Returns:
-        The number and bytes of what was removed, by reason, and what could not be removed.
+        The number and bytes of the removed items, by reason, and the items that could not be removed.
 
     Raises:
-        ArgumentError: if it is not a workdir, or its cache is a link to another folder.
+        ArgumentError: if the folder is not a workdir, or its cache is a link to another folder.
 
     Example:
         >>> import os, tempfile
@@ -112,7 +112,7 @@ def prune(
     work = _Pruning(root, dry_run, callback)
     orphans, there = [], 0
     for item in scan(workdir):
-        why = _why_removed(item, unused_by, unreachable)
+        why = _removal_reason(item, unused_by, unreachable)
         there += item.status in (Status.CURRENT, Status.STALE)
         if why == Status.ORPHANED.value:
             orphans.append(item)
@@ -120,7 +120,7 @@ def prune(
             work.remove(item, why)
         else:
             work.keep(item)
-    doubts = {} if force else doubt_absence(orphans, there)
+    doubts = {} if force else find_doubtful_absences(orphans, there)
     doubtful: dict[str, Tally] = {}
     for item in orphans:
         reason = doubts.get(item.path)
@@ -135,12 +135,12 @@ def prune(
 
 
 class _Pruning:
-    """Removes things one after the other, and counts them.
+    """Removes items one after the other, and counts them.
 
     Args:
         root: the folder of all entries.
-        dry_run: only count.
-        callback: called with each thing that is removed.
+        dry_run: whether to count without removing.
+        callback: called with each item that is removed.
     """
 
     def __init__(self, root: str, dry_run: bool, callback: Callable[[Removal], object] | None) -> None:
@@ -150,11 +150,11 @@ class _Pruning:
         self.failures: list[Removal] = []
 
     def keep(self, item: EntryReport) -> None:
-        """Count something that stays."""
+        """Count an item that is kept."""
         self.kept[item.status] = self.kept.get(item.status, Tally()) + Tally(1, item.nbytes)
 
     def remove(self, item: EntryReport, why: str) -> None:
-        """Remove something, unless another thing has taken its place."""
+        """Remove an item, unless another one has replaced it."""
         error = "" if self._dry_run else remove_item(item, self._root)
         if error is None:
             return
@@ -167,8 +167,8 @@ class _Pruning:
             self._callback(removal)
 
 
-def _why_removed(item: EntryReport, unused_by: Sources | None, unreachable: bool) -> str:
-    """Return the reason for removing something; empty if it is kept."""
+def _removal_reason(item: EntryReport, unused_by: Sources | None, unreachable: bool) -> str:
+    """Return the reason for removing an item; an empty string if it is kept."""
     if item.status in WASTE or (unreachable and item.status == Status.UNREACHABLE):
         return item.status.value
     if unused_by is None or item.label is None or unused_by.uses(item.label):
@@ -177,13 +177,13 @@ def _why_removed(item: EntryReport, unused_by: Sources | None, unreachable: bool
 
 
 def _remove_empty_folders(root: str) -> None:
-    """Remove shards and config folders that hold nothing any more."""
+    """Remove shards and config folders that are now empty."""
     for name in _list(root):
         top = os.path.join(root, name)
         if os.path.islink(top):
             continue
         for path in (*_inner_folders(top, name), top):
-            # rmdir fails for a folder that holds anything, and for a link: both stay.
+            # rmdir fails for a folder that is not empty, and for a link. Both are kept.
             with contextlib.suppress(OSError):
                 os.rmdir(path)
 
@@ -193,7 +193,7 @@ def _inner_folders(top: str, name: str) -> list[str]:
     if names.is_old_folder(name):
         walk = os.walk(top, topdown=False)
         return [base for base, _, _ in walk if names.is_old_inner_folder(os.path.basename(base))]
-    # While anything is being written, a writer may be about to put an entry into an empty folder.
+    # While any writer is active, it may be about to move an entry into an empty folder.
     if not names.backend_of_folder(name) or _list(os.path.join(top, PARTIAL_FOLDER)):
         return []
     ours = (child for child in _list(top) if child == PARTIAL_FOLDER or names.is_shard(child))
@@ -201,7 +201,7 @@ def _inner_folders(top: str, name: str) -> list[str]:
 
 
 def _list(folder: str) -> list[str]:
-    """Return the names of what a folder holds; nothing if it may not be listed."""
+    """Return the names of the contents of a folder; an empty list if it cannot be listed."""
     with contextlib.suppress(OSError):
         return os.listdir(folder)
     return []

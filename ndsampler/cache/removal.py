@@ -1,5 +1,5 @@
 """
-Removes single things from a workdir, after looking again at what they are.
+Removes single items from a workdir's cache, after checking again what they are.
 """
 
 from __future__ import annotations
@@ -27,27 +27,28 @@ def find_own_entries(workdir: PathLike) -> str:
     """Return the folder of all entries in a workdir, if it lies inside the workdir and is not a link.
 
     Raises:
-        ArgumentError: if it is a link to another folder, or missing.
+        ArgumentError: if the folder is a link to another folder, or does not exist.
     """
     root = find_entries(workdir)
     real, expected = os.path.realpath(root), os.path.realpath(workdir)
     if not Path(real).is_relative_to(expected):
         raise ArgumentError(
             f"{root} is a link to {real}, and nothing is removed outside of the workdir; "
-            "expected a workdir that holds its cache itself"
+            "expected a workdir whose cache is not a link"
         )
     return root
 
 
 def remove_item(item: EntryReport, root: str) -> str | None:
-    """Remove one thing from a workdir, if it still is what was reported.
+    """Remove an item from a workdir's cache if it still matches the report on it.
 
     Args:
-        item: the report on it.
+        item: the report on the item.
         root: the folder of all entries, from :func:`find_own_entries`. No link below it is followed.
 
     Returns:
-        Why it could not be removed; empty if it was, None if another thing has taken its place.
+        Why the item could not be removed; an empty string if it was removed, None if another item has
+        replaced it.
     """
     *above, name = Path(item.path).relative_to(root).parts
     try:

@@ -1,5 +1,5 @@
 """
-What is reported about the contents of a workdir: one thing, one folder, all of it.
+Reports on the contents of a workdir's cache: on an item, on a config folder, and on the whole cache.
 """
 
 from __future__ import annotations
@@ -15,48 +15,49 @@ if TYPE_CHECKING:
 
 
 class Status(str, Enum):
-    """What something in a workdir is."""
+    """The status of an item in a workdir's cache."""
 
     CURRENT = "current"
-    """A whole entry of a source as it is now, or one that is named by its content."""
+    """A whole entry of the current version of its source, or one that is named after its content."""
     STALE = "stale"
-    """An entry of a source that has changed since. It is never read again."""
+    """An entry whose source has changed since it was made. It is never read again."""
     ORPHANED = "orphaned"
-    """An entry of a source that was deleted from a folder that still exists."""
+    """An entry whose source was deleted from a folder that still exists."""
     UNREACHABLE = "unreachable"
-    """An entry of a source whose folder cannot be listed: it is gone, or its disk is not mounted."""
+    """An entry for which the folder of the source cannot be listed: it is gone, or its disk is not
+    mounted."""
     DAMAGED = "damaged"
-    """An entry that is cut off, overwritten, or named for another source."""
+    """An entry that is truncated, overwritten, or has the name of another source's entry."""
     OUTDATED = "outdated"
-    """A file of an earlier format, which is never read."""
+    """A file of an earlier format. It is never read."""
     LEFTOVER = "leftover"
     """The folder of a writer that has died."""
     BUSY = "busy"
-    """The folder of a writer that is at work."""
+    """The folder of a writer that is still working."""
     FOREIGN = "foreign"
-    """Something that this library did not make."""
+    """An item that this library did not make."""
     UNREADABLE = "unreadable"
-    """Something that may not be read."""
+    """An item that this process may not read."""
 
 
-#: The kinds of things that are entries.
+#: The statuses of entries.
 ENTRIES = (Status.CURRENT, Status.STALE, Status.ORPHANED, Status.UNREACHABLE, Status.DAMAGED)
 
 
 @dataclass(frozen=True, slots=True)
 class EntryReport:
-    """One thing in a workdir, and what it is."""
+    """An item in a workdir's cache, such as an entry, and its status."""
 
     path: str
-    """Its path."""
+    """Path of the item."""
     folder: str
-    """Name of the config folder that it is in; empty for things beside these folders."""
+    """Name of the config folder that contains it; empty if it is outside of the config folders."""
     status: Status
-    """What it is."""
+    """Status of the item."""
     nbytes: int = 0
-    """Its size in bytes; 0 if unknown."""
+    """Size of the item in bytes; 0 if unknown."""
     reason: str = ""
-    """How its status was found, for display."""
+    """The reason for the status, for display."""
     label: EntryLabel | None = None
     """The label of an entry; None if it cannot be read."""
     inode: int = 0
@@ -65,12 +66,12 @@ class EntryReport:
 
 @dataclass(frozen=True)
 class Tally:
-    """A number of things, and their size."""
+    """A number of items, and their total size."""
 
     count: int = 0
-    """Number of things."""
+    """Number of items."""
     nbytes: int = 0
-    """Their size in bytes."""
+    """Total size in bytes."""
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(self.count + other.count, self.nbytes + other.nbytes)
@@ -78,17 +79,18 @@ class Tally:
 
 @dataclass(frozen=True)
 class FolderReport:
-    """What one config folder holds."""
+    """The contents of one config folder."""
 
     name: str
-    """Its name in the workdir."""
+    """Name of the folder."""
     backend: str
-    """The backend, and its settings where they are not the defaults, as the entries state them."""
+    """The backend, and its settings that differ from the defaults, as the labels of the entries state
+    them."""
     tallies: Mapping[Status, Tally]
-    """Number and bytes of the things of each kind."""
+    """Number and bytes of the items with each status."""
 
     def count(self, *kinds: Status) -> Tally:
-        """Return the number and the bytes of the things of some kinds."""
+        """Return the number and bytes of the items with one of the given statuses."""
         return sum((self.tallies.get(kind, Tally()) for kind in kinds), Tally())
 
     @property
@@ -99,19 +101,19 @@ class FolderReport:
 
 @dataclass(frozen=True)
 class CacheReport:
-    """What a workdir holds."""
+    """The contents of a workdir's cache."""
 
     workdir: str
-    """Its absolute path."""
+    """Absolute path of the workdir."""
     folders: tuple[FolderReport, ...]
-    """One for each config folder, and one for each folder of an earlier format."""
+    """A report for each config folder, and for each folder of an earlier format."""
     foreign: Tally = field(default_factory=Tally)
-    """Things that this library did not make."""
+    """Items that this library did not make."""
     named: tuple[EntryReport, ...] = ()
-    """Foreign and unreadable things; at most :data:`ndsampler.cache.inventory.MAX_NAMED` of them."""
+    """Foreign and unreadable items; at most :data:`ndsampler.cache.inventory.MAX_NAMED` of them."""
 
     def count(self, *kinds: Status) -> Tally:
-        """Return the number and the bytes of the things of some kinds in all folders."""
+        """Return the number and bytes of the items with one of the given statuses in all folders."""
         return sum((folder.count(*kinds) for folder in self.folders), Tally())
 
     @property
@@ -146,7 +148,7 @@ def _folder_json(folder: FolderReport) -> dict[str, Any]:
 
 
 def item_json(item: EntryReport) -> dict[str, Any]:
-    """Return the report on one thing as JSON."""
+    """Return the report on one item as JSON."""
     source = None if item.label is None else item.label.source
     return {
         "path": item.path,

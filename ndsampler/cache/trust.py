@@ -1,8 +1,8 @@
 """
-Whose entries are read: those of this user, of root, and of the owner of the workdir.
+Checks the owners of entries: only this user, root, and the owner of the workdir are trusted.
 
-The label of an entry holds a checksum and no signature, so whoever may write to a workdir can put other
-pixels into it. On systems without user ids, such as Windows, nothing is checked.
+The label of an entry holds a checksum and no signature, so any user who may write to a workdir can store
+false pixels in it. On systems without user ids, such as Windows, the owner is not checked.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ logger = get_logger(__name__)
 
 
 class TrustedOwners:
-    """Tells entries that a trusted user has made from those of others.
+    """Distinguishes entries of trusted users from those of other users.
 
     Args:
         workdir: the folder that the user passed in; its owner is trusted. None for a backend without a cache.
-        mode: ``'warn'`` logs one warning about entries of others, ``'strict'`` refuses them.
+        mode: ``'warn'`` logs one warning about entries of other users; ``'strict'`` rejects such entries.
     """
 
     def __init__(self, workdir: str | None, mode: str) -> None:
@@ -32,11 +32,11 @@ class TrustedOwners:
         """Check the owner of an entry.
 
         Args:
-            path: of the entry.
-            stat: its status.
+            path: path of the entry.
+            stat: file status of the entry.
 
         Raises:
-            CacheError: if it belongs to another user, and the mode is ``'strict'``.
+            CacheError: if the entry belongs to another user and the mode is ``'strict'``.
         """
         if self._trusts(stat):
             return
@@ -45,7 +45,7 @@ class TrustedOwners:
             raise CacheError(f"{text}; use a workdir of your own, or trust='warn'")
         if not self._has_warned:
             self._has_warned = True
-            logger.warning("%s; trust='strict' refuses such entries", text)
+            logger.warning("%s; trust='strict' rejects such entries", text)
 
     def _trusts(self, stat: os.stat_result) -> bool:
         """Whether a file belongs to a trusted user."""

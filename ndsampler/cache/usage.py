@@ -1,5 +1,5 @@
 """
-Tells which entries belong to the files of certain datasets.
+Finds the entries that belong to the files of given datasets.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class HasSources(Protocol):
 
 
 class Sources:
-    """The files of some datasets, to tell which entries belong to them.
+    """The files of some datasets. :meth:`uses` finds the entries that belong to them.
 
     Args:
         frames: the images of each dataset.
 
     Raises:
-        SourceError: if the dataset's entry of an image cannot be understood.
+        SourceError: if the description of an image in a dataset is invalid.
 
     Example:
         >>> from ndsampler.abstract_frames import SimpleFrames
@@ -60,10 +60,10 @@ class Sources:
         self._identifier = SourceIdentifier("PIXELS")
 
     def uses(self, label: EntryLabel) -> bool:
-        """Whether an entry was made from one of the files, wherever that file was at the time.
+        """Whether an entry was made from one of the files, even if the file has been moved since.
 
-        An entry that is named by its content may belong to a file that has another name here. Files of
-        the right size are hashed to find out, each once.
+        An entry that is named after its content may belong to a file that has another name now. To find out,
+        each file of the same size is hashed once.
         """
         if not label.content:
             return label.source in self._paths
@@ -74,7 +74,7 @@ class Sources:
         return any(self._hash(path) == label.content for path in self._of_size(label.size))
 
     def _of_size(self, size: int) -> list[str]:
-        """Return the files of a size in bytes."""
+        """Return the files of the given size in bytes."""
         if self._by_size is None:
             self._by_size = {}
             for path in self._paths:
@@ -85,7 +85,7 @@ class Sources:
         return self._by_size.get(size, [])
 
     def _hash(self, path: str) -> str:
-        """Return the hash of the content of a file; empty if it cannot be read."""
+        """Return the hash of a file's content; an empty string if the file cannot be read."""
         try:
             return self._identifier.identify(Source(path)).content
         except OSError as ex:

@@ -1,5 +1,5 @@
 """
-Reads every entry of a workdir back, and compares it with its checksum and its source.
+Reads back every entry of a workdir, and compares it with its checksum and its source.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The result of reading entries whole."""
+    """The result of reading all entries back."""
 
     checked: Tally
     """Entries that were read."""
@@ -47,7 +47,7 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether everything could be read, and nothing is damaged."""
+        """Whether all entries could be read and none is damaged."""
         return not self.damaged and not self.unreadable
 
 
@@ -59,21 +59,21 @@ def verify(
     remove: bool = False,
     callback: Callable[[EntryReport], object] | None = None,
 ) -> VerifyReport:
-    """Read every entry of a workdir whole, and compare it with its checksum.
+    """Read every entry of a workdir completely, and compare it with its checksum.
 
     Args:
-        workdir: what was given as ``workdir`` to a sampler.
+        workdir: the folder that was passed as ``workdir`` to a sampler.
         used_by: skip the entries of other sources; None reads all entries.
-        pixels: compare the pixels with those of the source too, wherever the source is unchanged and the
-            entry is lossless.
-        remove: remove damaged entries, which are made again when they are needed.
+        pixels: also compare the pixels of each lossless entry with those of its source, if the source is
+            unchanged.
+        remove: remove damaged entries. They are made again when they are needed.
         callback: called with the report on each entry as soon as it has been read.
 
     Returns:
         The number of entries, and which are damaged.
 
     Raises:
-        ArgumentError: if it is not a workdir.
+        ArgumentError: if the folder is not a workdir.
 
     Example:
         >>> import tempfile
@@ -117,7 +117,7 @@ def _compare(item: EntryReport) -> tuple[EntryReport, bool]:
     """Compare the pixels of an entry with those of its source.
 
     Returns:
-        The report on the entry after that, and whether the two could be compared.
+        The updated report on the entry, and whether the pixels could be compared.
     """
     kind = REGISTRY.get(backend_of_folder(item.folder) or "")
     if kind is None or item.label is None:

@@ -1,5 +1,5 @@
 """
-Makes one entry: converts the source, compares the result with it, appends the label, and publishes the file.
+Makes an entry: converts the source, compares the result with it, appends the label, and publishes the file.
 """
 
 from __future__ import annotations
@@ -26,16 +26,14 @@ from ndsampler.utils.logs import get_logger
 if TYPE_CHECKING:
     from ndsampler.backends.base import Backend, RegionReader
 
-#: Error codes with which Windows refuses to replace or remove a file that is open: access denied, and
-#: sharing violation.
+#: Windows error codes for an attempt to replace or remove an open file: access denied, and sharing violation.
 OPEN_ERRORS = (5, 32)
 
-#: Maximum attempts to move a file that a program has open, such as a virus scanner, and the seconds between
-#: two of them.
+#: Maximum attempts to move a file that another program, such as a virus scanner, has open.
 OPEN_ATTEMPTS = 50
 POLL_SECONDS = 0.02
 
-# What GDAL's errors say when it cannot write to a disk.
+# Phrases in GDAL's errors that mean that it could not write to the disk.
 _DISK_TROUBLE = re.compile(
     "no space|disk space|write error|failed to write|error while writing|too large|quota|permission denied|"
     "read-only|input/output|cannot be moved",
@@ -53,19 +51,19 @@ def write_entry(backend: Backend, identity: SourceIdentity, partial: str) -> Non
     """Convert a source into a new file, compare the two, and label the file.
 
     Args:
-        backend: how the entry is written.
-        identity: the source, as it is now.
-        partial: the file to make.
+        backend: writes the entry.
+        identity: the current version of the source.
+        partial: path of the file to make.
 
     Raises:
         SourceError: if the source is damaged, or was changed in the meantime.
-        CacheError: if what was written is not what was read.
-        OSError: if the file cannot be written, on a full disk for example.
+        CacheError: if the new file does not hold the pixels of the source.
+        OSError: if the file cannot be written, for example on a full disk.
     """
     with contextlib.closing(RecordedSource(open_form(identity.path, identity.form))) as source:
         if not identity.is_of(stat_source(identity.path)):
             raise ChangedSourceError(f"{identity.path} was changed while it was being read; read it again")
-        # A codec that changes colors a little would make other classes of class indexes.
+        # A lossy codec would turn class indexes into other classes.
         backend = backend.as_lossless() if identity.form else backend
         _check_space(backend, source.reader, os.path.dirname(partial))
         backend.convert(source, partial)
@@ -103,10 +101,10 @@ def _compare(backend: Backend, source: RecordedSource, partial: str, path: str) 
 
 
 def publish(partial: str, entry: str) -> None:
-    """Move a finished file to the path of its entry, in place of a damaged one.
+    """Move a finished file to the path of its entry, and replace a damaged entry there.
 
-    Windows does not replace a file that is open. If the file there is a whole entry of the same source,
-    another writer was faster and its entry stays.
+    Windows does not replace an open file. If that file is a whole entry of the same source, another writer
+    was faster, and its entry is kept.
 
     Args:
         partial: the finished file.
@@ -114,14 +112,14 @@ def publish(partial: str, entry: str) -> None:
 
     Raises:
         CacheError: if a program keeps a damaged entry open.
-        OSError: if the file cannot be moved for another reason, such as a folder that is in the way.
+        OSError: if the file cannot be moved for another reason, for example because a folder has its name.
     """
     for attempt in range(1, OPEN_ATTEMPTS + 1):
         try:
             _replace(partial, entry)
             return
         except PermissionError as ex:
-            if _hold_same_source(partial, entry):
+            if _have_same_source(partial, entry):
                 logger.debug("%s was made by another writer, and is open", entry)
                 return
             if getattr(ex, "winerror", None) not in OPEN_ERRORS or os.path.isdir(entry):
@@ -134,11 +132,11 @@ def publish(partial: str, entry: str) -> None:
 
 
 def _replace(partial: str, entry: str) -> None:
-    """Move a file to a path where an entry, or an empty folder, may be."""
+    """Move a file to a path, and replace an entry or an empty folder there."""
     with contextlib.suppress(OSError):
         # An empty folder in the entry's place is removed; the rename below fails for any other folder.
         os.rmdir(entry)
-    # Another process may remove the still empty shard between the two steps of a move: then move again.
+    # Another process may remove the empty shard between the two steps of a move. The move is then repeated.
     with contextlib.suppress(FileNotFoundError, FileExistsError):
         _move(partial, entry)
         return
@@ -146,13 +144,13 @@ def _replace(partial: str, entry: str) -> None:
 
 
 def _move(partial: str, entry: str) -> None:
-    """Rename a file into a folder, which is made if it is missing."""
+    """Rename a file, after making the folder of its new path if it is missing."""
     os.makedirs(os.path.dirname(entry), exist_ok=True)
     os.replace(partial, entry)
 
 
-def _hold_same_source(partial: str, entry: str) -> bool:
-    """Return whether an entry is whole and of the same source as a new file."""
+def _have_same_source(partial: str, entry: str) -> bool:
+    """Return whether an entry is whole and has the same source as a new file."""
     try:
         old, new = check_entry(entry), read_label(partial)
     except OSError as ex:
@@ -162,26 +160,26 @@ def _hold_same_source(partial: str, entry: str) -> bool:
 
 
 def give_advice(error: OSError, path: str, folder: str) -> str:
-    """Format why an entry cannot be made, and what helps, for an error message.
+    """Return the part of an error message that states why an entry cannot be made, and what to do about it.
 
     Args:
-        error: what went wrong.
+        error: the error that occurred.
         path: the source.
-        folder: a folder on the disk.
+        folder: a folder on the disk of the entry.
 
     Returns:
-        The rest of a sentence that ends with what cannot be made, and advice.
+        A text that completes the sentence "the entry cannot be made".
     """
     if isinstance(error, CacheError) and not _DISK_TROUBLE.search(str(error)):
         return f": {error}. Use backend='npy', backend=None or on_cache_error='bypass'"
     return (
         f"{_format_space(path, folder)}: {error}. "
-        "Free some space, give another workdir, or use backend=None or on_cache_error='bypass'"
+        "Free some space, choose another workdir, or use backend=None or on_cache_error='bypass'"
     )
 
 
 def _format_space(path: str, folder: str) -> str:
-    """Format the size of a source's pixels and the free disk space in brackets, if either is known."""
+    """Return the size of a source's pixels and the free disk space in parentheses, as far as known."""
     parts = []
     with contextlib.suppress(OSError), contextlib.closing(open_source(path)) as source:
         parts.append(f"up to {math.prod(source.shape) * source.dtype.itemsize / 1e6:.1f} MB")

@@ -1,3 +1,3 @@
-"""What the category tree is built on: hierarchies of categories, and operations on arrays of class scores."""
+"""Building blocks of the category tree: hierarchies of categories, and operations on class scores."""
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
-The operations on class scores, for numpy arrays and for torch tensors.
+Operations on class scores, for numpy arrays and for torch tensors.
 
-Both namespaces have the same functions and give the same results. Reductions are over the last axis. torch is
-imported only if a tensor is passed, and its results can be differentiated.
+Both namespaces have the same functions, which return the same results. Reductions apply to the last axis.
+torch is imported only if a tensor is passed, and its results are differentiable.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def as_array(data: Any) -> Array:
     try:
         return data if _is_tensor(data) else np.asarray(data)
     except ValueError as ex:
-        raise ArgumentError(f"got lists that make no array: {ex}; expected rows of equal length") from ex
+        raise ArgumentError(f"the lists do not form an array: {ex}; expected rows of equal length") from ex
 
 
 def as_axis(dim: Any, data: Array) -> int:
     """Return the number of an axis, counted from 0.
 
     Args:
-        dim: number of the axis; a negative one counts from the last.
+        dim: number of the axis; a negative one counts from the end.
         data: a tensor or an array.
 
     Raises:
-        ArgumentTypeError: if it is not a whole number.
+        ArgumentTypeError: if ``dim`` is not a whole number.
         OutOfRangeError: if the array has no such axis.
 
     Example:
@@ -63,16 +63,16 @@ def as_axis(dim: Any, data: Array) -> int:
     if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
         raise ArgumentTypeError(f"dim is {dim!r}; expected the number of an axis of the shape {shape}")
     if not -len(shape) <= dim < len(shape):
-        raise OutOfRangeError(f"dim is {dim}; expected an axis of the shape {shape}: that of the categories")
+        raise OutOfRangeError(f"dim is {dim}; expected an axis of the shape {shape}, that of the categories")
     return int(dim) % len(shape)
 
 
 def as_targets(targets: Any, log_probs: Array) -> Array:
-    """Return true categories as int64, on the side of the log-probabilities.
+    """Return true categories as an int64 array or tensor, of the same library as the log-probabilities.
 
     Args:
         targets: indexes of categories, of any integer type.
-        log_probs: (..., C) log-probabilities, categories last.
+        log_probs: (..., C) log-probabilities, with categories on the last axis.
 
     Raises:
         ArgumentError: if the targets are not whole numbers, one for each item.
@@ -86,7 +86,7 @@ def as_targets(targets: Any, log_probs: Array) -> Array:
     if not ops_for(given).is_integer(given) or tuple(given.shape) != items:
         raise ArgumentError(
             f"targets have the shape {tuple(given.shape)} and the type {given.dtype}; expected one index "
-            f"for each item, {items}: the whole number of its category"
+            f"for each item, {items}, a whole number that selects its category"
         )
     indexes = ops_for(log_probs).as_indexes(given, log_probs)
     if bool(((indexes != IGNORED_TARGET) & ((indexes < 0) | (indexes >= total))).any()):
@@ -116,7 +116,7 @@ def _is_tensor(data: Any) -> bool:
 
 
 def _at_least_single(data: Array) -> Array:
-    """Return half precision as single precision, in which sums do not overflow; torch does the same."""
+    """Convert half precision to single precision, as torch does, so that sums do not overflow."""
     return data.astype(np.promote_types(data.dtype, np.float32), copy=False)
 
 
@@ -219,7 +219,7 @@ class NumpyOps:
 
 
 class TorchOps:
-    """The operations on torch tensors, on whatever device they are."""
+    """The operations on torch tensors, on any device."""
 
     @staticmethod
     def is_real(data: Array) -> bool:

@@ -1,7 +1,7 @@
 """
-A forest of categories as arrays of indexes, and the decision for a category from the roots down.
+A forest of categories as arrays of indexes, and the prediction of a category from the roots down.
 
-:mod:`ndsampler.category_tree` maps the indexes to names. This module needs numpy only, and networkx to
+:mod:`ndsampler.category_tree` maps the indexes to names. This module needs only numpy, and networkx to
 check a graph.
 """
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Hierarchy", "RefineRule", "check_forest", "impurity_rule", "probability_rule", "walk_down"]
 
-#: Decides for n items whether a prediction is refined from a category to one of its children. Takes the
-#: probabilities of the category and its siblings (n, S), the position of the category among them, and the
-#: probabilities of its children (n, K). Returns (n,) booleans.
+#: A function that decides for n items whether a prediction is refined from a category to one of its children.
+#: It takes the probabilities of the category and its siblings (n, S), the position of the category among
+#: them, and the probabilities of its children (n, K), and returns (n,) booleans.
 RefineRule = Callable[[Any, int, Any], Any]
 
 
 def check_forest(graph: Any) -> None:
-    """Refuse a graph of categories that is not a forest.
+    """Check that a graph of categories is a forest.
 
-    The time is proportional to the numbers of nodes and edges; ``networkx.is_forest`` makes a subgraph of
-    each component, which takes many times as long for categories without a hierarchy.
+    The time is proportional to the number of nodes and edges. ``networkx.is_forest`` would build a subgraph
+    of each component, which takes many times as long for categories without a hierarchy.
 
     Args:
-        graph: edges point from a category to a more specific one.
+        graph: the graph. Its edges point from a category to a more specific one.
 
     Raises:
-        ArgumentTypeError: if it is not a graph of networkx.
-        ArgumentError: if it has a cycle, or edges without a direction, or two paths lead from one category
-            to another, or from two categories to two others.
+        ArgumentTypeError: if it is not a networkx graph.
+        ArgumentError: if it has a cycle or undirected edges, or if its edges without their directions form a
+            cycle.
 
     Example:
         >>> import networkx as nx
@@ -59,7 +59,7 @@ def check_forest(graph: Any) -> None:
         return
     size = f"the category graph of {len(graph)} nodes and {graph.number_of_edges()} edges"
     if not nx.is_directed_acyclic_graph(graph):
-        raise ArgumentError(f"{size} has a cycle; expected a DAG, a directed graph without any")
+        raise ArgumentError(f"{size} has a cycle; expected a directed acyclic graph (DAG)")
     if graph.number_of_edges() != len(graph) - nx.number_weakly_connected_components(graph):
         raise ArgumentError(f"{size} is not a forest; expected one path from a root to each category")
 
@@ -69,16 +69,16 @@ class Hierarchy:
     """A forest of categories, each represented by its index."""
 
     edges: tuple[tuple[Hashable, Hashable], ...]
-    """The (parent, child) names of the graph that the hierarchy was made from."""
+    """The (parent, child) names of each edge of the graph from which the hierarchy was made."""
 
     groups: tuple[NDArray[np.int64], ...]
     """Groups of siblings, each sorted. The roots come first, and every parent before its children."""
 
     parents: tuple[int, ...]
-    """Parent of each group; -1 for the roots."""
+    """Parent category of each group; -1 for the roots."""
 
     child_group: dict[int, int]
-    """Category to the group of its children, for categories with children."""
+    """For each category with children, the group of its children."""
 
     group_of: list[int]
     """Group of each category."""
@@ -100,8 +100,8 @@ class Hierarchy:
         """Return the hierarchy of a graph.
 
         Args:
-            graph: edges point from a category to a more specific one.
-            node_to_idx: index of each node, from 0 without gaps.
+            graph: the graph. Its edges point from a category to a more specific one.
+            node_to_idx: index of each node, counted from 0 without gaps.
 
         Raises:
             ArgumentError: if the graph is not a forest.
@@ -141,7 +141,7 @@ class Hierarchy:
         )
 
     def longest_path(self) -> list[int]:
-        """Return the categories from a root to the deepest one below it; of equal depths, the first.
+        """Return the categories on the longest path from a root; the first such path if there are several.
 
         Example:
             >>> import networkx as nx
@@ -166,7 +166,7 @@ def _sibling_groups(
     groups: list[NDArray[np.int64]] = []
     parents: list[int] = []
     pending = [(-1, [node for node, degree in graph.in_degree() if degree == 0])]
-    # There are more groups than nodes only if a node is reached by several paths.
+    # There are more groups than nodes only if several paths lead to a node.
     while pending and len(groups) <= len(node_to_idx):
         parent, nodes = pending.pop()
         groups.append(np.array(sorted(node_to_idx[node] for node in nodes), dtype=np.int64))
@@ -177,14 +177,15 @@ def _sibling_groups(
 
 
 def impurity_rule(impurity: Callable[[Any], Any], thresh: float) -> RefineRule:
-    """Return the rule that refines a prediction while the impurity of the distribution stays low.
+    """Return a rule that refines a prediction while the impurity of the distribution is low.
 
-    Let h be the impurity of the other siblings together with the children, and h_worst the same with the
-    probability spread evenly over the children. The prediction is refined if ``1 - h / h_worst > thresh``.
+    Let h be the impurity of the other siblings together with the children, and h_worst the impurity if the
+    probability were spread evenly over the children. The prediction is refined if
+    ``1 - h / h_worst > thresh``.
 
     Args:
-        impurity: takes probabilities (n, K) and returns (n,) values, 0 if one probability has everything.
-        thresh: higher values lead to predictions nearer to the roots.
+        impurity: function of (n, K) probabilities that returns (n,) values; 0 if one probability is 1.
+        thresh: a higher threshold leads to predictions closer to the roots.
 
     Example:
         >>> rule = impurity_rule(lambda probs: 1 - (probs**2).sum(axis=1), 0.5)
@@ -205,7 +206,7 @@ def impurity_rule(impurity: Callable[[Any], Any], thresh: float) -> RefineRule:
 
 
 def probability_rule(thresh: float) -> RefineRule:
-    """Return the rule that refines a prediction while the best child is more probable than ``thresh``.
+    """Return a rule that refines a prediction while the most probable child exceeds ``thresh``.
 
     Args:
         thresh: a probability.
@@ -229,13 +230,13 @@ def walk_down(
     ignored: Collection[int] = (),
     always: Collection[int] = (),
 ) -> NDArray[np.int64]:
-    """Return the category that is predicted for each row, starting from the roots.
+    """Predict a category for each row by refining from the roots down.
 
     Args:
         probs: (N, C) probability of each category.
         tree: hierarchy of the C categories.
         rule: decides whether a prediction is refined to one of the children.
-        ignored: categories that are not considered, and neither are their descendants.
+        ignored: categories that are never predicted, and neither are their descendants.
         always: categories that are always refined.
 
     Returns:
@@ -256,8 +257,8 @@ def walk_down(
     ]
     if not len(kept[0]):
         raise ArgumentError(
-            f"all of the {len(tree.groups[0])} top-level classes are ignored; expected at least one that is "
-            "not: leave a root out of ignore_class_idxs"
+            f"all {len(tree.groups[0])} top-level classes are ignored; expected at least one that is not: "
+            "leave a root out of ignore_class_idxs"
         )
     chosen = np.empty(len(probs), dtype=np.int64)
     rows_at = {0: np.arange(len(probs))}

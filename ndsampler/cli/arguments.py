@@ -1,9 +1,9 @@
 """
-How the arguments of commands are written, in the manner of kwcoco's own tools.
+Parses the arguments of commands in the same style as kwcoco's tools.
 
-``--key value`` and ``--key=value``, ``--some_key`` and ``--some-key`` are the same. A positional
-argument may also be given as an option, before or after all others. A switch is written
-``--flag``, ``--flag=True``, ``--flag=False`` or ``--no-flag``.
+``--key value`` and ``--key=value`` are equivalent, and so are ``--some_key`` and ``--some-key``. A positional
+argument may also be given as an option, before or after all others. A switch is written ``--flag``,
+``--flag=True``, ``--flag=False`` or ``--no-flag``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 #: The values that a switch accepts.
 TRUE, FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
-#: Suffix of the attribute that holds a positional argument which was given as an option.
+#: Suffix of the attribute that holds a positional argument if it was given as an option.
 BY_KEY = "_by_key"
 
 
 class KeyParser(argparse.ArgumentParser):
-    """Parses the arguments of a command in the manner of kwcoco's tools.
+    """Parses the arguments of a command in the same style as kwcoco's tools.
 
     Example:
         >>> parser = KeyParser()
@@ -60,7 +60,7 @@ class KeyParser(argparse.ArgumentParser):
         return parsed, rest
 
     def _describe_unknown(self, words: Sequence[str]) -> str:
-        """Return an error message for arguments that the command does not have."""
+        """Return the error message for arguments that the command does not accept."""
         name = words[0].partition("=")[0]
         if not name.startswith("-"):
             return f"unexpected argument{'s' * (len(words) > 1)}: {' '.join(words)}"
@@ -70,7 +70,7 @@ class KeyParser(argparse.ArgumentParser):
         )
 
     def _normalize(self, word: str) -> str:
-        """Return an option as it is declared."""
+        """Return an option in its declared spelling."""
         key, equals, value = word.partition("=")
         if not key.startswith("--") or key == "--":
             return word
@@ -87,15 +87,15 @@ class KeyParser(argparse.ArgumentParser):
 
 
 class UsageError(ArgumentError):
-    """The arguments of a command do not fit together; its usage is printed with the message."""
+    """The arguments of a command contradict each other. Its usage is printed with the message."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return the end of an error message that suggests the known word which resembles one most.
+    """Return the end of an error message that suggests the most similar known word; empty if none is similar.
 
     Args:
-        word: what was typed.
-        known: what could have been meant.
+        word: the word that was typed.
+        known: the valid words.
 
     Example:
         >>> did_you_mean('prepair', ['prepare', 'prune']), did_you_mean('xyz', ['prepare', 'prune'])
@@ -125,9 +125,9 @@ def add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
     """Add a switch that is off by default.
 
     Args:
-        parser: of the command.
-        name: of the switch, with underscores.
-        text: for the help page.
+        parser: parser of the command.
+        name: name of the switch, with underscores.
+        text: its description on the help page.
     """
     parser.add_argument(f"--{name}", f"--no_{name}", dest=name, action=_Switch, help=text)
 
@@ -136,10 +136,10 @@ def add_positional(parser: argparse.ArgumentParser, name: str, text: str, severa
     """Add a positional argument that may also be given as an option.
 
     Args:
-        parser: of the command.
-        name: of the argument.
-        text: for the help page.
-        several: whether it may be given more than once.
+        parser: parser of the command.
+        name: name of the argument.
+        text: its description on the help page.
+        several: whether it takes several values.
     """
     parser.add_argument(name, nargs="*" if several else "?", default=[] if several else None, help=text)
     parser.add_argument(
@@ -156,11 +156,11 @@ def take_positional(args: argparse.Namespace, name: str, required: bool = True) 
 
     Args:
         args: the parsed arguments.
-        name: of the argument.
-        required: whether it must have been given.
+        name: name of the argument.
+        required: whether the argument must be given.
 
     Raises:
-        UsageError: if it was given in both ways, or is required and was not given.
+        UsageError: if the argument was given in both ways, or is required and missing.
     """
     positional, by_key = getattr(args, name), getattr(args, name + BY_KEY)
     if positional and by_key:
@@ -176,12 +176,12 @@ def take_rest(args: argparse.Namespace, first: str, rest: str) -> list[str]:
     If the first was given as an option, all positional arguments belong to the rest.
 
     Args:
-        args: the parsed arguments; changed so that :func:`take_positional` finds the first.
+        args: the parsed arguments. They are changed so that :func:`take_positional` finds the first.
         first: name of the argument before.
-        rest: name of the argument, which may be given more than once.
+        rest: name of the argument, which takes several values.
 
     Raises:
-        UsageError: if it was given in both ways.
+        UsageError: if the argument was given in both ways.
     """
     if getattr(args, first + BY_KEY) and getattr(args, first):
         getattr(args, rest).insert(0, getattr(args, first))
@@ -194,9 +194,9 @@ def add_images(add: Any, of: str) -> None:
 
     Args:
         add: ``add_argument`` of the parser of the command.
-        of: the argument that names the dataset, for the help page.
+        of: name of the argument for the dataset, as shown on the help page.
     """
-    text = f"folder of the images of {of}, if that is not the folder of the dataset"
+    text = f"folder of the images of {of}, if it differs from the folder of the dataset"
     add("--images", type=_folder, metavar="DIR", help=text)
 
 
@@ -216,12 +216,12 @@ def add_window(add: Any) -> None:
     Args:
         add: ``add_argument`` of the parser of the command.
     """
-    text = "side of a window, or HEIGHTxWIDTH (default: to suit)"
+    text = "side of a window in pixels, or HEIGHTxWIDTH (default: a suitable size)"
     add("--window", type=parse_window, metavar="PIXELS", help=text)
 
 
 def parse_window(text: str) -> tuple[int, int]:
-    """Return height and width of a window, as an option gives them.
+    """Return the height and width of a window in an option.
 
     Args:
         text: one number for both, or HEIGHTxWIDTH.
@@ -242,8 +242,8 @@ def parse_window(text: str) -> tuple[int, int]:
 def _folder(text: str) -> str:
     """Return the path of an existing folder."""
     if not os.path.isdir(os.path.expanduser(text)):
-        counted = "; how many images to use is --max_images" if text.lstrip("-").isdigit() else ""
-        raise argparse.ArgumentTypeError(f"{text} is not a folder; expected the one of the images{counted}")
+        hint = "; to limit the number of images, use --max_images" if text.lstrip("-").isdigit() else ""
+        raise argparse.ArgumentTypeError(f"{text} is not a folder; expected the folder of the images{hint}")
     return text
 
 
@@ -251,12 +251,12 @@ def open_sources(paths: Sequence[str], images: str | None = None) -> Sources:
     """Return the source files of some datasets.
 
     Args:
-        paths: of MS-COCO or kwcoco datasets.
-        images: folder of the images of all of them; by default each has the folder of its file.
+        paths: paths of MS-COCO or kwcoco datasets.
+        images: folder of the images of all datasets; by default, the folder of each dataset's file.
 
     Raises:
-        MissingSourceError: if one does not exist.
-        ArgumentError: if one is not a dataset, or has no images.
+        MissingSourceError: if a dataset does not exist.
+        ArgumentError: if a file is not a dataset, or has no images.
     """
     from ndsampler.cache.usage import Sources
     from ndsampler.coco_frames import CocoFrames

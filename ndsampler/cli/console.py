@@ -1,4 +1,4 @@
-"""What the commands print, their progress bars, and their exit codes."""
+"""Output, progress bars and exit codes of the commands."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ndsampler.utils import progress
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Exit codes: nothing is wrong; something failed or was found; the user can correct the input.
+#: Exit codes: success; something failed or was found; invalid input that the user can correct.
 FINE, FOUND, BAD_INPUT = 0, 1, 2
 
-#: Exit codes: the user pressed Ctrl-C; the reader of a pipe has closed it.
+#: Exit codes: the user pressed Ctrl-C; the program that reads the output has closed the pipe.
 INTERRUPTED, PIPE_CLOSED = 130, 141
 
 
 class EscapedStream:
-    r"""Writes text to another stream, with every character escaped that could control a terminal.
+    r"""Writes text to another stream, and escapes characters that could control a terminal.
 
     Args:
-        stream: where the text goes.
+        stream: the stream that receives the text.
 
     Example:
         >>> import io
@@ -49,19 +49,19 @@ class EscapedStream:
 
 @contextlib.contextmanager
 def escaped_output() -> Iterator[None]:
-    """Escape whatever this process prints: names in messages of other libraries, warnings and logs too."""
+    """Escape all output of this process, including warnings, logs and messages of other libraries."""
     out, err = (cast(TextIO, EscapedStream(stream)) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
 
 
 def progress_stream() -> TextIO:
-    """Return stderr as it is, for progress bars, which move the cursor and show no names."""
+    """Return unescaped stderr for progress bars, which move the cursor and show no names."""
     return cast(TextIO, getattr(sys.stderr, "stream", sys.stderr))
 
 
 def say(text: str = "") -> None:
-    """Print a line and flush it, so that it appears at once in a file or a pipe too."""
+    """Print a line and flush it, so that it also appears immediately in a file or a pipe."""
     print(text, flush=True)
 
 
@@ -79,8 +79,8 @@ def progress_bar(desc: str, total: int | None, quiet: bool) -> Any:
     """Return a ``ubelt.ProgIter`` that writes to stderr.
 
     Args:
-        desc: what is being done.
-        total: number of steps; None if it is not known.
-        quiet: True shows nothing.
+        desc: description of the operation, shown beside the bar.
+        total: number of steps; None if unknown.
+        quiet: whether to hide the bar.
     """
     return progress.progress_bar(desc=desc, total=total, stream=progress_stream(), verbose=not quiet)

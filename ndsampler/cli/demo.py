@@ -1,7 +1,7 @@
 """
-The command ``demo``: samples of large images as a picture, and a comparison of the backends.
+The command ``demo``: draws samples of large images, and compares the speed of the backends.
 
-Without ``--data`` it makes a dataset first: see :func:`ndsampler.demo.landscape_dataset`.
+Without ``--data``, it makes a dataset first: see :func:`ndsampler.demo.landscape_dataset`.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ if TYPE_CHECKING:
     from ndsampler.coco_sampler import CocoSampler
     from ndsampler.demo.compare import Measurement, Samplers
 
-#: Still images of the dataset that the command makes, the large one included.
+#: Number of still images in the dataset that the command makes, including the large one.
 IMAGES = 7
 
-#: Bytes on disk, converted images included, for one byte of the large image's pixels; rounded up.
+#: Bytes on disk, including converted images, for each byte of the large image's pixels; rounded up.
 DISK = 1.5
 
-#: Images that are converted at the same time.
+#: Number of images that are converted at the same time.
 WORKERS = 2
 
 #: Side of a sample on the sheet, in pixels.
 SIDE = 256
 
-#: What the name of a backend stands for, in the messages.
+#: Description of each backend's format in messages.
 FORMATS = {"none": "as they are", "npy": "npy files", "cog": "cloud-optimized GeoTIFF"}
 
 HEAD = ("backend", "samples/s", "first sample", "whole image", "cache on disk", "memory", "mapped files")
 
 NOTES = """\
-Whole image: time to read the largest image once more, scaled down as on the sheet.
-Memory: the highest private memory of a new process while it samples, Python and its libraries
-included. Mapped files: the pages of files, which the system takes back when it needs memory."""
+Whole image: time to read the whole largest image again, reduced to its size on the sheet.
+Memory: peak private memory of a new process while it samples, including Python and its libraries.
+Mapped files: memory for pages of files, which the operating system can reclaim when needed."""
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command to argparse.
+    """Add the command and its options to the command line.
 
     Args:
         commands: the result of ``ArgumentParser.add_subparsers``.
@@ -67,7 +67,7 @@ def add_parser(commands: Any) -> None:
         "demo",
         help="draw samples, and compare the speed of the backends",
         description="Draw random samples with their annotations on one sheet, and measure how many samples "
-        "per second each backend gives. Without --data, a dataset with one very large image is made first.",
+        "per second each backend loads. Without --data, a dataset with one very large image is made first.",
     )
     _add_options(parser.add_argument)
     parser.set_defaults(run=run)
@@ -77,7 +77,7 @@ def _add_options(add: Any) -> None:
     """Add the options of the command.
 
     Args:
-        add: ``add_argument`` of its parser.
+        add: ``add_argument`` of the command's parser.
     """
     shown = " (default: %(default)s)"
     backends = ["none", "npy", "cog"]
@@ -89,8 +89,14 @@ def _add_options(add: Any) -> None:
     add("--samples", type=_count, default=8, metavar="N", help="samples on the sheet" + shown)
     add("--window", type=_count, default=256, metavar="PIXELS", help="side of a sample" + shown)
     add("--size", type=_count, default=16384, metavar="PIXELS", help="side of the large image" + shown)
-    add("--max_images", type=int, default=16, metavar="N", help="images of --data to use; 0 for all" + shown)
-    seconds = "how long to sample with each backend; 0 for no comparison"
+    add(
+        "--max_images",
+        type=int,
+        default=16,
+        metavar="N",
+        help="number of images of --data to use; 0 for all" + shown,
+    )
+    seconds = "time to sample with each backend, in seconds; 0 for no comparison"
     add("--seconds", type=float, default=1.0, metavar="S", help=seconds + shown)
     add("--seed", type=int, default=0, metavar="N", help="selects the images and the samples" + shown)
 
@@ -98,7 +104,7 @@ def _add_options(add: Any) -> None:
 def _count(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
+        raise argparse.ArgumentTypeError(f"{number} is too small; expected at least 1")
     return number
 
 
@@ -116,8 +122,8 @@ class Run:
         """Return a sampler after its images have been converted.
 
         Args:
-            name: of the backend.
-            gids: images of the sampler; None for all.
+            name: name of the backend.
+            gids: ids of the sampler's images; None for all images.
         """
         sampler = self.samplers.get(name, gids)
         if name != "none":
@@ -132,7 +138,7 @@ class Run:
         return sampler
 
     def stills(self) -> CocoSampler:
-        """Return a sampler of the still images; of a dataset of the user, one of all images."""
+        """Return a sampler of the still images, or of all images for the user's own dataset."""
         images = self.samplers.dset.imgs
         gids = [gid for gid, image in images.items() if self.args.data or "video_id" not in image]
         return self.samplers.get(self.args.backend, gids)
@@ -151,8 +157,8 @@ def run(args: argparse.Namespace) -> int:
     begin = time.perf_counter()
     if args.seed < 0 or args.max_images < 0 or not 0 <= args.seconds < 3600:
         raise ArgumentError(
-            f"--seed is {args.seed}, --max_images {args.max_images}, --seconds {args.seconds}; expected none "
-            "of them below 0, and less than an hour"
+            f"--seed is {args.seed}, --max_images {args.max_images}, --seconds {args.seconds}; expected 0 or "
+            "more for each of them, and less than 3600 seconds"
         )
     demo = start(args)
     describe(demo)
@@ -187,7 +193,7 @@ def start(args: argparse.Namespace) -> Run:
 
 
 def make_data(args: argparse.Namespace, out: Path) -> Any:
-    """Return the dataset of the demo, which is made unless it exists."""
+    """Return the dataset of the demo; make it if it does not exist yet."""
     from ndsampler.demo import landscape_dataset
     from ndsampler.demo.settings import LandscapeSettings
 
@@ -202,7 +208,7 @@ def make_data(args: argparse.Namespace, out: Path) -> Any:
 
 
 class PaintingPhases:
-    """Prints what is painted as it begins, with a progress bar for the large image."""
+    """Prints each phase of painting the demo's images, with a progress bar for the large image."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -211,7 +217,7 @@ class PaintingPhases:
         self._percent = 0
 
     def report(self, name: str, share: float) -> None:
-        """Note that a file or a video is finished to some fraction."""
+        """Record which fraction of a file or a video is finished."""
         phase = "large" if name.startswith("city") else "film" if name == "traffic" else "small"
         if phase != self.current:
             self.current = phase
@@ -241,18 +247,18 @@ def check_space(out: Path, size: int) -> None:
     """Raise an error if the disk has too little space for the dataset and its converted images.
 
     Raises:
-        ArgumentError: if that is so.
+        ArgumentError: if there is not enough space.
     """
     free, needed = shutil.disk_usage(out).free, DISK * 3 * size**2
     if free < needed:
         raise ArgumentError(
-            f"{out} has {free / 1e9:.1f} GB left, and the demo needs {needed / 1e9:.1f} GB: choose another "
-            f"folder with --out, or a smaller image, such as --size {size // 4}"
+            f"{out} has {free / 1e9:.1f} GB of free space; the demo needs {needed / 1e9:.1f} GB. Choose "
+            f"another folder with --out, or a smaller image, such as --size {size // 4}"
         )
 
 
 def describe(demo: Run) -> None:
-    """Print how many images and annotations there are."""
+    """Print the number of images and annotations."""
     from ndsampler.preview.choice import largest_image
 
     dset = demo.samplers.dset
@@ -291,7 +297,7 @@ def overview_side() -> int:
 
 
 def compare(demo: Run) -> None:
-    """Measure each backend, and print a table."""
+    """Measure the speed of each backend, and print a table."""
     from ndsampler.demo.compare import BACKENDS, Comparison
     from ndsampler.preview.choice import largest_image
 
@@ -317,10 +323,10 @@ def compare(demo: Run) -> None:
 
 
 def images_for_npy(demo: Run) -> list[int] | None:
-    """Return the images that are converted to npy; None for all.
+    """Return the ids of the images that are converted to npy; None for all.
 
-    The large image of the demo is left out, unless the user chooses the npy backend: its pixels,
-    which npy does not compress, would take as much disk space as all other files together.
+    The demo's large image is left out unless the user chooses the npy backend. Its uncompressed pixels would
+    take as much disk space as all other files together.
     """
     from ndsampler.demo.compare import MOST_NPY_BYTES, small_images
 

@@ -12,11 +12,11 @@ from ndsampler.utils.formatting import format_bytes, format_table, printable
 if TYPE_CHECKING:
     from ndsampler.cache.reports import CacheReport
 
-#: Columns of the table that are always shown, and those that are shown if they are not empty.
+#: Columns of the table that are always shown. Others are shown if they are not empty.
 COLUMNS = ("current", "stale", "orphaned", "damaged")
 MORE_COLUMNS = ("unreachable", "leftover", "busy", "outdated", "unreadable")
 
-#: Foreign files that are named; the others are counted.
+#: Maximum number of foreign files that are named; further ones are only counted.
 NAMED = 10
 
 EPILOG = """\
@@ -24,9 +24,9 @@ example:
   ndsampler info work
 
 columns:
-  current      complete, and the source has not changed; or named by its content
+  current      complete, and the source has not changed, or the entry is named after its content
   stale        the source has changed since; never read again
-  orphaned     the source does not exist any more
+  orphaned     the source no longer exists
   unreachable  the folder of the source does not exist, or is not mounted
   damaged      truncated, or changed after it was written (verify reads every byte)
   leftover     unfinished files of a process that was killed
@@ -34,15 +34,15 @@ columns:
   outdated     of an earlier format, which is never read
   unreadable   without permission to read
 
-No entry is changed, except that complete entries which lost their modification time, for
-example when they were copied, get a new time stamp. prune removes useless entries.
+No entry is changed, except that a complete entry that lost its modification time, for example
+because it was copied, gets a new time stamp. prune removes useless entries.
 
 exit codes: 0 every entry was counted; 2 wrong arguments, or no workdir; 130 stopped by Ctrl-C
 """
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command to argparse.
+    """Add the command and its options to the command line.
 
     Args:
         commands: the result of ``ArgumentParser.add_subparsers``.
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _describe(report: CacheReport) -> str:
-    """Return the table, with hints below it."""
+    """Return the table of entries, with hints below it."""
     from ndsampler.cache.prune import WASTE
     from ndsampler.cache.reports import Status
 
@@ -98,13 +98,13 @@ def _describe(report: CacheReport) -> str:
         lines += ["", format_table(head, rows)]
     waste = report.count(*WASTE)
     if waste.count:
-        lines += ["", f"{waste.count:,} are of no use ({format_bytes(waste.nbytes)}). Remove them:"]
+        lines += ["", f"{waste.count:,} are useless ({format_bytes(waste.nbytes)}). To remove them:"]
         lines.append(f"    ndsampler prune {printable(report.workdir)}")
     return "\n".join([*lines, *describe_foreign(report)])
 
 
 def describe_foreign(report: CacheReport) -> list[str]:
-    """Return lines that name the files which are not ndsampler's or cannot be read."""
+    """Return lines that name the files that ndsampler did not make or cannot read."""
     lines = []
     if report.named:
         lines = ["", "Never removed:"]

@@ -1,10 +1,10 @@
 """
 The command line: ``ndsampler COMMAND``, or ``python -m ndsampler COMMAND``.
 
-Each command is a module with a function ``add_parser``, which describes its options to argparse
-and names the function that runs it. :data:`COMMANDS` lists them. An error that the user can
-correct is printed as one line, with exit code 2. Packages that take long to load are imported
-inside the functions that need them, so that ``--help`` is fast.
+Each command is a module with a function ``add_parser``, which adds the command's options to the parser and
+names the function that runs it. :data:`COMMANDS` lists the modules. An error that the user can correct is
+printed as one line, with exit code 2. Packages that are slow to load are imported inside the functions that
+need them, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ndsampler.utils.formatting import printable
 COMMANDS = (demo, show, stats, prepare, info, verify, prune)
 
 EPILOG = """\
-show draws samples of a dataset, and stats says what is in it. prepare converts the images of a
-dataset into the cache of a workdir; info, verify and prune maintain that cache. Each command has
-its own help page: ndsampler COMMAND --help
+show draws samples of a dataset, and stats counts its images, classes and boxes. prepare converts
+the images of a dataset into the cache of a workdir; info, verify and prune maintain that cache.
+Each command has its own help page: ndsampler COMMAND --help
 
 example:
   ndsampler show annotations.json --images pictures --out sheet.png
 
-exit codes: 0 success; 1 something failed or was found, as the help page of the command says;
+exit codes: 0 success; 1 something failed or was found (see the help page of the command);
 2 wrong arguments, or input that cannot be used; 130 stopped by Ctrl-C
 """
 
@@ -63,7 +63,7 @@ def check_command(parser: KeyParser, words: Sequence[str]) -> None:
     """End the program with an error if the first word is not a command, and suggest the closest one.
 
     Args:
-        parser: of the whole command line.
+        parser: parser of the whole command line.
         words: the arguments after the name of the program.
     """
     names = [command.__name__.rpartition(".")[2] for command in COMMANDS]
@@ -81,8 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the name of the program; by default those of this process.
 
     Returns:
-        The exit code: 0 for success, 1 if a command failed or found something, 2 for an error that the
-        user can correct, which is printed as one line on stderr.
+        The exit code: 0 for success, 1 if the command failed or found something, 2 for an error that the
+        user can correct. The error is printed as one line on stderr.
     """
     with escaped_output():
         return _run(argv)
@@ -100,7 +100,7 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         return int(args.run(args))
     except BrokenPipeError:
-        # The reader has closed the pipe, as `| head` does; Python would report it again at exit.
+        # The reader has closed the pipe, as `| head` does. Without this, Python reports an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except UsageError as ex:

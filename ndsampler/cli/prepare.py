@@ -30,19 +30,19 @@ examples:
   ndsampler prepare data.kwcoco.json --backend '{"type": "cog", "config": {"compress": "LZW"}}'
   ndsampler prepare data.kwcoco.json --workdir /shared/work --shard $SLURM_ARRAY_TASK_ID/16
 
-With --shard I/N, N jobs share the work: which images a job converts depends on the paths of their
-files only. The jobs may run at the same time, on machines that see the same workdir.
+With --shard I/N, N jobs share the work: the paths of the images' files decide which job converts
+them. The jobs may run at the same time, on machines that share the workdir.
 
-If it is stopped, it can be started again and converts the missing images. Give the sampler the same
-workdir, backend and hashid_mode: CocoSampler(dset, workdir='work', backend='cog').
+If the command is stopped, start it again to convert the missing images. Pass the same workdir,
+backend and hashid_mode to the sampler: CocoSampler(dset, workdir='work', backend='cog').
 
-exit codes: 0 every image is ready; 1 some could not be converted (each is listed on stderr, and the
-others are ready); 2 wrong arguments, or no dataset; 130 stopped by Ctrl-C
+exit codes: 0 every image is ready; 1 some images could not be converted (they are listed on stderr;
+the others are ready); 2 wrong arguments, or no dataset; 130 stopped by Ctrl-C
 """
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command to argparse.
+    """Add the command and its options to the command line.
 
     Args:
         commands: the result of ``ArgumentParser.add_subparsers``.
@@ -69,7 +69,7 @@ def add_parser(commands: Any) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="images converted at once (default: 0, one)",
+        help="number of images converted at the same time (default: 0, which means one)",
     )
     add(
         "--executor",
@@ -83,7 +83,7 @@ def add_parser(commands: Any) -> None:
         default="PATH",
         type=str.upper,
         help="how images are identified: by path, size and modification time; by the content of the file; "
-        "or by the key hashid of the dataset (default: PATH)",
+        "or by the key hashid in the dataset (default: PATH)",
     )
     add(
         "--shard",
@@ -98,7 +98,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    """Return the number of a job, and how many jobs there are."""
+    """Return the number of a job and the number of jobs in an option."""
     number, slash, count = text.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise argparse.ArgumentTypeError(
@@ -140,13 +140,13 @@ def _open_frames(args: argparse.Namespace) -> CocoFrames:
 
     backend = make_backend(_parse_backend(args.backend))
     if not backend.caches:
-        raise ArgumentError(f"--backend is {args.backend}; expected one that keeps a cache, cog or npy")
+        raise ArgumentError(f"--backend is {args.backend}; expected one with a cache, such as cog or npy")
     dset = open_dataset(take_positional(args, "src"), args.images)
     frames = CocoFrames(dset, args.hashid_mode, args.workdir, backend=backend)
     try:
         os.makedirs(str(frames.cache_dpath), exist_ok=True)
     except OSError as ex:
-        raise ArgumentError(f"the workdir {frames.workdir} cannot be used: {ex}; give another") from ex
+        raise ArgumentError(f"the workdir {frames.workdir} cannot be used: {ex}; choose another") from ex
     return frames
 
 
@@ -163,14 +163,14 @@ def _chosen(frames: CocoFrames, shard: tuple[int, int] | None) -> list[Any] | No
         try:
             mine = shard_of(frames.layout(gid), count) == number
         except SourceError:
-            mine = number == 1  # the first job reports images that have no usable entry in the dataset
+            mine = number == 1  # the first job reports images whose description in the dataset is invalid
         if mine:
             chosen.append(gid)
     return chosen
 
 
 def _parse_backend(text: str) -> Any:
-    """Return the backend argument of samplers."""
+    """Return the value of an option as a sampler's argument ``backend``."""
     if not text.lstrip().startswith("{"):
         return text
     try:
@@ -181,7 +181,7 @@ def _parse_backend(text: str) -> Any:
 
 @contextlib.contextmanager
 def _executor(args: argparse.Namespace) -> Iterator[Executor | None]:
-    """Yield the chosen executor; None for threads, which need none."""
+    """Yield the chosen executor; None for threads, for which ``prepare`` makes its own."""
     if args.executor == "threads":
         yield None
         return
@@ -200,9 +200,20 @@ def _summary(report: Preparation, frames: CocoFrames) -> str:
     parts = [made, f"{report.present} already there", f"{report.in_place} used in place"]
     return (
         f"{report.images} images, {len(report.failures)} failed: {', '.join(parts)}, "
-        f"in {format_duration(report.seconds)}\n"
+        f"in {format_duration(report.seconds)}\n{_describe_slow_layouts(report)}"
         f"The cache is in {printable(frames.cache_dpath)}. To inspect it:\n"
         f"    ndsampler info {printable(frames.workdir)}"
+    )
+
+
+def _describe_slow_layouts(report: Preparation) -> str:
+    """Return how many tiled TIFFs were converted, and why; empty if there were none."""
+    if not report.slow_layouts:
+        return ""
+    lines = [f"    {count} with {reason}" for reason, count in sorted(report.slow_layouts.items())]
+    return (
+        "Entries of these tiled TIFFs were made because they are read faster. To save the disk, use the "
+        'setting {"in_place": true}:\n' + "\n".join(lines) + "\n"
     )
 
 

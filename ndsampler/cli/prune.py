@@ -19,20 +19,20 @@ examples:
 
 removed:
   stale      entries whose source has changed since
-  orphaned   entries whose source does not exist any more
+  orphaned   entries whose source no longer exists
   damaged    entries that are truncated or were changed (verify --remove reads every byte and finds more)
-  outdated   files of earlier formats, those of ndsampler 0.8 included
+  outdated   files of earlier formats, including those of ndsampler 0.8
   leftover   unfinished files of processes that were killed
 
 kept:
-  entries named by their content (hashid_mode PIXELS and GIVEN), wherever their source is now
-  entries whose source is in a folder that does not exist: its disk may not be mounted
-  orphaned entries whose disk may not be mounted either, until --force is given: the folder of the source is
-  empty or a mount point, or most of many images are gone
-  files that other processes are writing, and files that are not ndsampler's; links are not followed
+  entries named after their content (hashid_mode PIXELS and GIVEN), wherever their source is now
+  entries whose source is in a folder that does not exist, because its disk may not be mounted
+  orphaned entries whose disk may not be mounted either, unless --force is given: the folder of the
+  source is empty or a mount point, or most of many images are gone
+  files that other processes are writing, and files that ndsampler did not make; links are not followed
 
-Entries that are removed are made again when they are needed, so other processes may use the cache
-meanwhile.
+A removed entry is made again when it is needed, so other processes may use the cache at the same
+time.
 
 exit codes: 0 everything was removed, or there was nothing to remove; 1 something could not be removed;
 2 wrong arguments, or no workdir; 130 stopped by Ctrl-C
@@ -40,7 +40,7 @@ exit codes: 0 everything was removed, or there was nothing to remove; 1 somethin
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command to argparse.
+    """Add the command and its options to the command line.
 
     Args:
         commands: the result of ``ArgumentParser.add_subparsers``.
@@ -58,12 +58,12 @@ def add_parser(commands: Any) -> None:
         "--unused_by",
         nargs="+",
         metavar="DATA",
-        help="also remove every entry that belongs to no file of these kwcoco datasets, entries named by "
-        "their content included",
+        help="also remove every entry that belongs to no file of these kwcoco datasets, including entries "
+        "named after their content",
     )
     add_images(parser.add_argument, "--unused_by")
     add_switch(parser, "unreachable", "also remove entries whose source is in a folder that does not exist")
-    add_switch(parser, "force", "remove orphaned entries even if their disk may only not be mounted")
+    add_switch(parser, "force", "also remove orphaned entries whose disk may not be mounted")
     add_switch(parser, "json", "print the result as JSON")
     add_switch(parser, "quiet", "no progress bar, and no list of removed files")
     parser.set_defaults(run=run)
@@ -107,25 +107,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(report: PruneReport, verb: str, unreachable: bool) -> str:
-    """Return how much was removed and how much is left, as text."""
+    """Return a text with the number and size of removed and remaining entries."""
     from ndsampler.cache.reports import ENTRIES, Status, Tally
 
     total = report.total
     reasons = ", ".join(f"{tally.count:,} {why}" for why, tally in sorted(report.removed.items()))
     lines = [f"{verb} {total.count:,}, {format_bytes(total.nbytes)}" + (f": {reasons}" if reasons else "")]
     left = sum((report.kept.get(kind, Tally()) for kind in ENTRIES), Tally())
-    lines.append(f"{left.count:,} entries stay, {format_bytes(left.nbytes)}")
+    lines.append(f"{left.count:,} entries remain, {format_bytes(left.nbytes)}")
     away = report.kept.get(Status.UNREACHABLE)
     if away and not unreachable:
         lines.append(
-            f"{away.count:,} of them have their source in a folder that does not exist or is not mounted; "
+            f"the sources of {away.count:,} of them are in folders that do not exist or are not mounted; "
             "--unreachable removes them too"
         )
     for reason, tally in sorted(report.doubtful.items()):
-        lines.append(f"{tally.count:,} orphaned entries stay: {printable(reason)}; --force removes them too")
+        lines.append(f"{tally.count:,} orphaned entries are kept: {printable(reason)}; --force removes them")
     foreign = report.kept.get(Status.FOREIGN)
     if foreign:
-        lines.append(f"{foreign.count:,} files that are not ndsampler's are kept; info names them")
+        lines.append(f"{foreign.count:,} files that ndsampler did not make are kept; info names them")
     if report.failures:
         lines.append(f"{len(report.failures):,} could not be removed")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The command ``show``: samples of a dataset as a picture."""
+"""The command ``show``: draws samples of a dataset."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ examples:
   ndsampler show data.kwcoco.json --what grid --window 512 --out grid.png
   ndsampler show bands.kwcoco.json --bands "nir|red|green" --out false_colors.png
 
-Images are read where they lie; nothing is converted or written but the picture.
+Images are read from their files without conversion, and only the picture is written.
 
 exit codes: 0 the picture was written; 2 wrong arguments, no dataset, or nothing to show; 130 stopped
 by Ctrl-C
 """
 
-#: What can be shown.
+#: Choices of the option ``--what``.
 KINDS = ("positives", "negatives", "images", "grid", "video")
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command to argparse.
+    """Add the command and its options to the command line.
 
     Args:
         commands: the result of ``ArgumentParser.add_subparsers``.
@@ -46,13 +46,13 @@ def add_parser(commands: Any) -> None:
         "--out",
         default="sheet.png",
         metavar="FILE",
-        help="the picture, .png, .jpg or .webp (default: sheet.png)",
+        help="file of the picture: .png, .jpg or .webp (default: sheet.png)",
     )
     add("--what", default="positives", choices=KINDS, help="what to draw (default: positives)")
-    add("--count", type=int, default=8, metavar="N", help="most samples (default: 8)")
+    add("--count", type=int, default=8, metavar="N", help="maximum number of samples (default: 8)")
     add_window(add)
     add("--bands", metavar="CODE", help="one channel, or three to show as red, green and blue: nir|red|green")
-    add("--side", type=int, metavar="PIXELS", help="room for each sample in the picture (default: to suit)")
+    add("--side", type=int, metavar="PIXELS", help="size of each sample in the picture (default: automatic)")
     add("--seed", type=int, default=0, metavar="N", help="selects the samples (default: 0)")
     parser.set_defaults(run=run)
 
@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     from ndsampler.utils.require import require_opencv
 
     if args.seed < 0 or (args.side is not None and args.side < 1):
-        raise ArgumentError(f"--seed is {args.seed}, --side {args.side}; expected 0 or more, and 1 or more")
+        raise ArgumentError(
+            f"--seed is {args.seed}, --side {args.side}; expected a seed of 0 or more and a side of 1 or more"
+        )
     require_opencv()
     sampler = CocoSampler(open_dataset(take_positional(args, "src"), args.images))
     picture = sampler.show(

@@ -1,4 +1,4 @@
-"""The command ``stats``: what is in a dataset, and what a cache of it takes."""
+"""The command ``stats``: counts the contents of a dataset, and estimates the size of a cache for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ examples:
   ndsampler stats annotations.json --images pictures --window 512 --out stats.png
   ndsampler stats data.kwcoco.json --json
 
-Windows are those of a grid without overlap. Parts of a few images are read to learn the type of the
+Windows are counted in a grid without overlap. Parts of a few images are read to find the type of the
 pixels and how well they compress; the size of a cog cache is a rough estimate.
 
 exit codes: 0 everything was counted; 2 wrong arguments, or no dataset; 130 stopped by Ctrl-C
@@ -26,7 +26,7 @@ exit codes: 0 everything was counted; 2 wrong arguments, or no dataset; 130 stop
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command to argparse.
+    """Add the command and its options to the command line.
 
     Args:
         commands: the result of ``ArgumentParser.add_subparsers``.
@@ -34,8 +34,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "stats",
         help="count images, classes, boxes and windows of a dataset",
-        description="Print sizes, classes and boxes of a dataset, how many windows cover it, and how large a "
-        "cache of it will be.",
+        description="Print the sizes, classes and boxes of a dataset, the number of windows that cover it, "
+        "and the expected size of a cache for it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

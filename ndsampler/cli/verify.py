@@ -26,9 +26,9 @@ examples:
   ndsampler verify work
   ndsampler verify work data.kwcoco.json --pixels
 
-Every byte of an entry is read and compared with the checksum of the entry. --pixels also compares
-the pixels with those of the source, unless the source has changed or the entry is compressed as
-JPEG; it takes as long as the conversion, and little memory.
+Every byte of an entry is read, and the checksum of the entry is verified. --pixels also compares the
+pixels with those of the source, unless the source has changed or the entry is compressed as JPEG.
+This takes as long as the conversion, and little memory.
 
 exit codes: 0 all entries are good; 1 some are damaged or cannot be read; 2 wrong arguments, or no
 workdir; 130 stopped by Ctrl-C
@@ -36,7 +36,7 @@ workdir; 130 stopped by Ctrl-C
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command to argparse.
+    """Add the command and its options to the command line.
 
     Args:
         commands: the result of ``ArgumentParser.add_subparsers``.

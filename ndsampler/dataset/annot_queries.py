@@ -1,5 +1,5 @@
 """
-Questions about the annotations of a dataset: which ones a box shows, and their segmentations.
+Queries for the annotations of a dataset: those that overlap a box, and their segmentations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["AnnotQueries"]
 
 
 class AnnotQueries:
-    """Base of classes that answer questions about annotations.
+    """Base class with queries for annotations.
 
     A derived class has the attributes ``dset`` and ``isect_index``.
     """
@@ -56,12 +56,13 @@ class AnnotQueries:
 
     @fork_safe
     def overlapping_aids(self, gid: int, region: kwimage.Boxes, visible_thresh: float = 0.0) -> list[int]:
-        """Return the annotations of an image that a region shows.
+        """Return the ids of the annotations of an image that overlap a region.
 
         Args:
-            gid: an image id.
-            region: the region, in image pixels.
-            visible_thresh: share of an annotation's box that must be exceeded; with 0 touching is enough.
+            gid: image id.
+            region: a single box, in image pixels.
+            visible_thresh: fraction of an annotation's box; more than this must be inside the region. With 0,
+                boxes that only touch the region are included.
 
         Returns:
             Annotation ids, ascending.
@@ -83,12 +84,13 @@ class AnnotQueries:
     def find_aids(
         self, gid: int, ltrb: tuple[float, float, float, float], visible_thresh: float = 0.0
     ) -> NDArray[np.int64]:
-        """Return the annotations of an image that a box shows.
+        """Return the ids of the annotations of an image that overlap a box.
 
         Args:
-            gid: an image id.
+            gid: image id.
             ltrb: left, top, right and bottom in image pixels.
-            visible_thresh: share of an annotation's box that must be exceeded; with 0 touching is enough.
+            visible_thresh: fraction of an annotation's box; more than this must be inside ``ltrb``. With 0,
+                boxes that only touch it are included.
 
         Returns:
             Annotation ids, ascending.

@@ -2,7 +2,7 @@
 The annotations of a dataset as columns.
 
 A dataset stores a dictionary for each annotation. Code that needs many annotations at once reads these
-columns instead, which are built once, grouped by image, and pickle as arrays.
+columns instead. They are built once, grouped by image, and pickled as arrays.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = ["AnnotTable"]
 
 logger = get_logger(__name__)
 
-#: Annotations whose latest match with the table is kept.
+#: Maximum number of annotations for which the result of :meth:`AnnotTable.matches` is kept.
 _MAX_MATCHED = 20_000
 
-#: How often a dataset is read that another thread edits at the same time.
+#: Maximum attempts to read a dataset that another thread edits at the same time.
 _READS = 10
 
 
@@ -44,8 +44,8 @@ class AnnotTable(Columns):
     """
     One row per annotation, grouped by image and sorted by annotation id within each image.
 
-    The groups have the order of :attr:`images`, so the rows of an image form a range. The columns must not be
-    changed; those that are computed from others are computed when they are first used.
+    The groups have the order of :attr:`images`, so the rows of an image form a range. Do not change the
+    columns, because other columns are computed from them when they are first used.
 
     Example:
         >>> import kwcoco
@@ -70,14 +70,14 @@ class AnnotTable(Columns):
     """Category ids; :data:`~ndsampler.dataset.columns.NO_ID` for an annotation without a category."""
 
     boxes: NDArray[np.float64]
-    """(N, 4) boxes as x, y, width, height in image pixels. An annotation without a box has that of its
-    geometry, or a row of NaN if it has none either."""
+    """(N, 4) boxes as x, y, width, height in image pixels. For an annotation without a box, the row is the
+    box around its geometry, or NaN if it has no geometry either."""
 
     has_box: NDArray[np.bool_]
-    """Which annotations state a box."""
+    """Whether the dataset states a box, for each annotation."""
 
     offsets: NDArray[np.int64]
-    """(images + 1) bounds: image i has the rows ``offsets[i]`` to ``offsets[i + 1]``, exclusive."""
+    """(images + 1) bounds: the rows of image i are ``offsets[i]`` to ``offsets[i + 1]``, exclusive."""
 
     order: NDArray[np.int64] | None
     """The rows in the order of the dataset; None if the dataset has the order of the rows."""
@@ -90,9 +90,9 @@ class AnnotTable(Columns):
 
     @classmethod
     def from_coco(cls, dset: Any, size_source: SizeSource | None = None) -> AnnotTable:
-        """Return the annotations of a dataset. Nothing is hashed or written to disk.
+        """Return the table of a dataset. Nothing is hashed or written to disk.
 
-        An annotation whose image the dataset lacks is skipped, and a warning is logged.
+        Annotations of images that the dataset lacks are skipped, and a warning is logged.
 
         Args:
             dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
@@ -100,8 +100,8 @@ class AnnotTable(Columns):
                 the dataset.
 
         Raises:
-            ArgumentError: if a number is expected and something else found, a box is not four finite numbers,
-                or the geometry of an annotation without a box is malformed.
+            ArgumentError: if a value that must be a number is not, a box is not four finite numbers, or the
+                geometry of an annotation without a box is malformed.
         """
         images, records = _read_unedited(dset, size_source)
         image_rows = images.find(records.gids)
@@ -124,16 +124,17 @@ class AnnotTable(Columns):
         return self
 
     def annotations(self, rows: NDArray[np.int64], dset: Any) -> list[dict[str, Any]]:
-        """Return the dictionaries of annotations as they were when the table was made.
+        """Return the dictionaries of annotations that the dataset had when the table was made.
 
-        Values that were changed in place since then are the new ones.
+        They are the dictionaries of the dataset, so they contain values that were changed in place since
+        then.
 
         Args:
             rows: rows of the annotations.
-            dset: the dataset, which is asked if this table came out of a pickle.
+            dset: the dataset, from which a table that was unpickled gets the annotations.
 
         Raises:
-            UnknownIdError: if the table came out of a pickle, and the dataset lacks one of the annotations.
+            UnknownIdError: if the table was unpickled, and the dataset lacks one of the annotations.
         """
         if self._dicts is not None:
             return list(map(self._dicts.__getitem__, rows.tolist()))
@@ -166,8 +167,8 @@ class AnnotTable(Columns):
     def signed_edges(self) -> NDArray[np.float64]:
         """(4, N) negated right, negated bottom, left and top of every box.
 
-        A box touches another one if each of them is at most the other's negated left, negated top, right and
-        bottom, so one comparison tests all four edges.
+        A box touches a query if these four values are at most the negated left, negated top, right and bottom
+        of the query, so one comparison tests all four edges.
         """
         return np.concatenate([-self.ltrb[2:], self.ltrb[:2]])
 
@@ -183,17 +184,17 @@ class AnnotTable(Columns):
 
     @LazyAttribute
     def n_unboxed(self) -> int:
-        """Number of annotations that have geometry but state no box."""
+        """Number of annotations that have geometry but no box in the dataset."""
         return int((~self.has_box & ~np.isnan(self.boxes[:, 0])).sum())
 
     @LazyAttribute
     def spans(self) -> dict[int, tuple[int, int]]:
-        """Image id to the first row of the image and the row after its last."""
+        """Image id to (start, stop) of the rows of the image."""
         starts = self.offsets.tolist()
         return dict(zip(self.images.gids.tolist(), pairwise(starts), strict=True))
 
     def span(self, gid: int) -> tuple[int, int]:
-        """Return the first row of an image and the row after its last.
+        """Return (start, stop) of the rows of an image.
 
         Args:
             gid: image id.
@@ -240,7 +241,7 @@ class AnnotTable(Columns):
         return order[found]
 
     def matches(self, ann: dict[str, Any], imgs: Mapping[Any, Any]) -> bool:
-        """Whether an annotation is as it was when the table was made: its image, category and box.
+        """Whether the image, category and box of an annotation are those of the table.
 
         Args:
             ann: the annotation in the dataset.
@@ -255,7 +256,7 @@ class AnnotTable(Columns):
             return True
         if not self._has_row_of(ann, imgs):
             return False
-        if type(marks[2]) is list:  # of another value it could not be seen that it was changed in place
+        if type(marks[2]) is list:  # a change in place of another type could not be detected
             if len(self._matched) >= _MAX_MATCHED:
                 self._matched.clear()
             self._matched[ann["id"]] = (ann, (*marks[:2], list(marks[2])))
@@ -263,11 +264,11 @@ class AnnotTable(Columns):
 
     @LazyAttribute
     def _matched(self) -> dict[Any, tuple[dict[str, Any], tuple[Any, ...]]]:
-        """Annotation id to the annotation, and to its image, category and box when it matched."""
+        """Annotation id to the annotation, and its image, category and box when it last matched."""
         return {}
 
     def _has_row_of(self, ann: dict[str, Any], imgs: Mapping[Any, Any]) -> bool:
-        """Whether a row has the image, category and box of an annotation."""
+        """Whether the table has a row with the image, category and box of an annotation."""
         order, ascending = self._by_aid
         place = int(ascending.searchsorted(ann["id"]))
         if place == len(ascending) or ascending[place] != ann["id"]:
@@ -296,7 +297,7 @@ class AnnotTable(Columns):
 
 
 def _read_unedited(dset: Any, size_source: SizeSource | None) -> tuple[ImageTable, AnnotRecords]:
-    """Return images and annotations that belong together, though another thread may edit the dataset."""
+    """Return images and annotations of one state of the dataset, even if another thread edits it."""
     for _ in range(_READS):
         before = dataset_state(dset)
         images, records = ImageTable.from_coco(dset, size_source), read_annots(dset)

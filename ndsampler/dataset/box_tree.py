@@ -1,10 +1,10 @@
 """
 Finding the boxes that touch a box.
 
-Few boxes are all compared with the query. Many boxes are put into a tree: shapely's, an R-tree packed by
-the sort-tile-recursive method (S. T. Leutenegger, M. A. Lopez, J. Edgington, "STR: a simple and efficient
-algorithm for R-tree packing", ICDE 1997), or rtree's. Boxes that share only an edge or a corner touch each
-other.
+A small number of boxes is compared with the query one by one. Larger numbers are put into a tree of shapely,
+which is an R-tree packed by the sort-tile-recursive method (S. T. Leutenegger, M. A. Lopez, J. Edgington,
+"STR: a simple and efficient algorithm for R-tree packing", ICDE 1997), or into a tree of rtree. Boxes that
+share only an edge or a corner touch each other.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
     from ndsampler.dataset.annot_table import AnnotTable
 
-__all__ = ["NO_ROWS", "BoxTree", "compared_pairs", "ltrb_array", "rtree_asked", "touching"]
+__all__ = ["NO_ROWS", "BoxTree", "compared_pairs", "ltrb_array", "rtree_requested", "touching"]
 
-#: Pairs of a query and an annotation that are compared at a time; they take about 100 MB.
+#: Number of pairs of a query and an annotation that are compared at a time; they take about 100 MB.
 _PAIRS_AT_ONCE = 1_000_000
 
-#: No rows, in the type of rows and ids.
+#: An empty array of rows or ids.
 NO_ROWS = np.empty(0, dtype=np.int64)
 
-#: What left, top, right and bottom of a query are multiplied by before they are compared with
+#: Signs of left, top, right and bottom of a query in the comparison with
 #: :attr:`~ndsampler.dataset.annot_table.AnnotTable.signed_edges`.
 _QUERY_SIGNS = np.array([-1.0, -1.0, 1.0, 1.0])
 
 
 class BoxTree:
-    """A spatial tree of the boxes of an image, which finds positions in the given columns.
+    """A spatial tree of the boxes of an image; queries return positions in the given arrays.
 
     Args:
         ltrb: (4, N) left, top, right, bottom of the boxes; NaN for an annotation without a box.
@@ -73,7 +73,7 @@ class BoxTree:
         return self._held[found]
 
     def query_many(self, ltrb: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the index of the query and the position of the box of every touching pair.
+        """Return all pairs that touch, as the indexes of queries and the positions of boxes.
 
         Args:
             ltrb: (Q, 4) queries as left, top, right, bottom in pixels.
@@ -99,7 +99,7 @@ def _new_rtree(ltrb: NDArray[np.float64]) -> Any:
         import rtree.index
     except ImportError as ex:
         raise MissingDependencyError(
-            "USE_RTREE=1 asks for rtree, which is not installed; run 'pip install rtree' or unset USE_RTREE"
+            "USE_RTREE=1 selects rtree, which is not installed; run 'pip install rtree' or unset USE_RTREE"
         ) from ex
     boxes = ltrb.T.tolist()
     if not boxes:  # rtree raises an error for an empty stream
@@ -107,13 +107,13 @@ def _new_rtree(ltrb: NDArray[np.float64]) -> Any:
     return rtree.index.Index((i, box, None) for i, box in enumerate(boxes))
 
 
-def rtree_asked() -> bool:
+def rtree_requested() -> bool:
     """Whether the environment variable ``USE_RTREE`` is set to something other than 0."""
     return os.environ.get("USE_RTREE", "0") not in {"", "0"}
 
 
 def touching(signed_edges: NDArray[np.float64], query: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the positions of the boxes that touch a query, ascending, found by comparing all of them.
+    """Compare all boxes with a query and return the positions of those that touch it, ascending.
 
     Args:
         signed_edges: (4, N) part of :attr:`~ndsampler.dataset.annot_table.AnnotTable.signed_edges`.
@@ -129,7 +129,9 @@ def compared_pairs(
     queries: NDArray[np.float64],
     chosen: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the query and the annotation row of every touching pair, found by comparing all pairs.
+    """Compare queries with all annotations of their images and return the pairs that touch.
+
+    The pairs are two arrays: the indexes of queries and the rows of annotations.
 
     Args:
         table: the annotations.
@@ -156,20 +158,20 @@ def compared_pairs(
 
 
 def _runs(values: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
-    """Return each distinct value of an ascending array, with the first and past-the-end index of its run."""
+    """Yield each distinct value of an ascending array, with (start, stop) of its run."""
     distinct, begins = np.unique(values, return_index=True)
     ends = np.append(begins, len(values))[1:]
     return zip(distinct.tolist(), begins.tolist(), ends.tolist(), strict=True)
 
 
 def ltrb_array(boxes: kwimage.Boxes | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (Q, 4) left, top, right, bottom.
+    """Return boxes as a (Q, 4) array of left, top, right, bottom.
 
     Args:
-        boxes: Q boxes; an array is taken as left, top, right, bottom.
+        boxes: Q boxes; the columns of an array are left, top, right, bottom.
 
     Raises:
-        ArgumentTypeError: if they are neither boxes nor an array of four columns.
+        ArgumentTypeError: if ``boxes`` is neither ``kwimage.Boxes`` nor an array with four columns.
     """
     if not isinstance(boxes, np.ndarray):
         if not hasattr(boxes, "to_ltrb"):

@@ -1,5 +1,5 @@
 """
-The categories of a dataset as the dataset lists them, and the numbers of what it holds.
+The categories of a dataset, and the numbers of its images, annotations and categories.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["DatasetCounts", "background_id", "check_dataset", "list_categories",
 
 
 class DatasetCounts:
-    """Base of classes that say how many images, annotations and categories a dataset holds.
+    """Base class with the numbers of images, annotations and categories of a dataset.
 
     A derived class has the attribute ``dset``.
     """
@@ -61,7 +61,7 @@ class DatasetCounts:
 
 
 def list_categories(dset: Any) -> list[dict[str, Any]]:
-    """Return the categories of a dataset, in its order; none if it has no such section.
+    """Return the categories in the order of the dataset; an empty list if it has no such section.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
@@ -70,14 +70,14 @@ def list_categories(dset: Any) -> list[dict[str, Any]]:
 
 
 def list_keypoints(dset: Any) -> list[Any]:
-    """Return what the keypoint categories of a dataset are made of; none if it has no keypoints.
+    """Return the keypoint categories of a dataset; an empty list if it has none.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
 
     Returns:
-        The dictionaries of its section of keypoint categories. If it has no such section, the names of
-        keypoints that its categories list, in the order of their ids.
+        The dictionaries of the section ``keypoint_categories``. If there is no such section, the names of the
+        keypoints that the categories list, in the order of the category ids.
     """
     section = dset.dataset.get("keypoint_categories")
     if section is None:
@@ -91,7 +91,7 @@ def list_keypoints(dset: Any) -> list[Any]:
 
 
 def background_id(dset: Any) -> int:
-    """Return the id of the category named background, 0 if there is none.
+    """Return the id of the category ``background``, or 0 if there is none.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
@@ -100,7 +100,7 @@ def background_id(dset: Any) -> int:
 
 
 def check_dataset(dset: Any) -> None:
-    """Refuse ids that are too large, and categories that make no hierarchy, before they do harm.
+    """Raise an error if ids are too large, or if the categories do not form a hierarchy.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
@@ -125,7 +125,7 @@ def check_dataset(dset: Any) -> None:
 
 
 def _check_category(cat: dict[str, Any]) -> None:
-    """Refuse a category without a name, with an id that is too large or no number, or unnamed keypoints."""
+    """Raise an error if the name, id, supercategory or keypoints of a category are invalid."""
     name, cid = cat.get("name"), cat.get("id")
     if name is None or name == "" or not isinstance(name, Hashable):
         raise ArgumentError(f"category {cid!r} of the dataset has the name {name!r}; expected text")
@@ -142,7 +142,7 @@ def _check_category(cat: dict[str, Any]) -> None:
 
 
 def _check_levels(categories: list[dict[str, Any]]) -> None:
-    """Refuse supercategories that form a cycle or too many levels."""
+    """Raise an error if supercategories form a cycle or have too many levels."""
     children: dict[Any, list[Any]] = {}
     parents: Counter[Any] = Counter()
     for cat in categories:
@@ -171,11 +171,11 @@ def _check_levels(categories: list[dict[str, Any]]) -> None:
 
 
 def look_up(known: Mapping[Any, Any], what: str, value: Any) -> Any:
-    """Return the entry of a category in a mapping.
+    """Return the value of a category in a mapping.
 
     Args:
-        known: the mapping.
-        what: what its keys are, ``'name'`` for example.
+        known: the mapping, by id, name or index of the categories.
+        what: the kind of its keys for the error message, for example ``'name'``.
         value: the key.
 
     Raises:

@@ -1,5 +1,5 @@
 """
-Tables of numpy columns: how they pickle, and how ids are found in them.
+Tables of numpy columns: pickling them, and finding ids in them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_ID", "Columns", "as_ids", "check_ids", "describe_unknown", "find_sorted"]
 
-#: Value of an id column if the dataset states no id: an annotation without a category, an image without a
-#: video. Unknown sizes are -1, too.
+#: Value of an id column if the dataset states no id, for example for an annotation without a category or an
+#: image without a video. Unknown sizes are -1, too.
 NO_ID = -1
 
 
 class Columns:
-    """Base of dataclasses whose fields are columns.
+    """Base class of dataclasses whose fields are columns.
 
-    A pickle contains the fields only, with integers in the smallest type that holds them. Attributes that are
-    computed from the fields are computed again when needed.
+    A pickle contains only the fields, with integers in the smallest type that holds them. Attributes that are
+    computed from the fields are computed again when they are needed.
     """
 
     def __getstate__(self) -> dict[str, Any]:
@@ -43,10 +43,10 @@ def as_ids(values: ArrayLike, what: str) -> NDArray[np.int64]:
 
     Args:
         values: the ids.
-        what: what they name, ``'image'`` for example.
+        what: the kind of the ids for error messages, for example ``'image'``.
 
     Raises:
-        UnknownIdError: if one of them is too large for any dataset.
+        UnknownIdError: if one of them needs more than 64 bits.
         ArgumentError: if one of them is not a number.
 
     Example:
@@ -68,11 +68,11 @@ def as_ids(values: ArrayLike, what: str) -> NDArray[np.int64]:
 
 
 def check_ids(ids: Collection[Any], what: str) -> None:
-    """Refuse ids that the columns cannot hold.
+    """Raise an error if an id does not fit into a column.
 
     Args:
-        ids: the ids; those of other types than int are left for later checks.
-        what: what they name, ``'image'`` for example.
+        ids: the ids; values of other types than int are checked later.
+        what: the kind of the ids for the error message, for example ``'image'``.
 
     Raises:
         ArgumentError: if one of them needs more than 64 bits.
@@ -89,7 +89,7 @@ def check_ids(ids: Collection[Any], what: str) -> None:
 
 
 def find_sorted(ascending: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the position of each id in an ascending array; -1 for an id that the array lacks.
+    """Return the position of each id in an ascending array, or -1 if the array lacks it.
 
     Args:
         ascending: distinct ids.
@@ -113,7 +113,7 @@ def describe_unknown(what: str, value: Any, known: Iterable[Any]) -> str:
     """Return the error message for an id that does not exist.
 
     Args:
-        what: what the id names, ``'image'`` for example.
+        what: the kind of the id, for example ``'image'``.
         value: the id.
         known: all ids that exist.
 

@@ -1,9 +1,9 @@
 """
-What was computed from one state of a dataset.
+Values that are computed from one state of a dataset.
 
-Threads may edit a dataset while others sample it. Everything that is computed from a state is kept in one
-object, which is replaced as a whole. A thread that is still computing when the dataset changes writes its
-result into the old object, so nothing that is out of date is mixed with what is new.
+Threads may edit a dataset while others sample it. All values that are computed from one state are kept in one
+object, which is replaced as a whole. A thread that is still computing when the dataset changes stores its
+result in the old object, so outdated and current values are never mixed.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ Value = TypeVar("Value")
 
 
 class Derived:
-    """Values that were computed from one state of a dataset, each when it is first needed.
+    """Values that are computed from one state of a dataset, each when it is first needed.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
 
     Attributes:
-        state: what :func:`ndsampler.dataset.edits.dataset_state` returned when the object was made. The
-            values may be of a later state, never of an earlier one.
-        values: the values that are known, by name.
+        state: the result of :func:`ndsampler.dataset.edits.dataset_state` when the object was made. The
+            values may belong to a later state, but never to an earlier one.
+        values: the values that have been computed, by name.
 
     Example:
         >>> import kwcoco
@@ -44,14 +44,14 @@ class Derived:
     """
 
     def __init__(self, dset: Any) -> None:
-        # As long as they are held, no other object can get their identity, which is part of the state.
+        # The state contains their identities. While they are referenced, no other object can get these.
         self._held = () if is_view(dset) else last_entries(dset)
         self.state: tuple[Any, ...] = dataset_state(dset)
         self.values: dict[str, Any] = {}
         self._next: dict[str, Derived] = {}
 
     def is_current(self, dset: Any) -> bool:
-        """Whether the dataset shows no edit since this object was made.
+        """Whether no edit of the dataset has been detected since this object was made.
 
         Args:
             dset: the dataset.
@@ -59,13 +59,13 @@ class Derived:
         return dataset_state(dset) == self.state
 
     def get(self, name: str, make: Callable[[], Value]) -> Value:
-        """Return a value, which is computed when it is first needed.
+        """Return a value, and compute it if this is its first use.
 
-        Threads that need it at the same time may compute it twice, and all get the same one.
+        If several threads need it at the same time, each may compute it, but all get the same object.
 
         Args:
             name: name of the value.
-            make: computes it.
+            make: computes the value.
         """
         values = self.values
         return values[name] if name in values else values.setdefault(name, make())  # type: ignore[no-any-return]

@@ -1,5 +1,5 @@
 """
-Hashing what a kwcoco dataset contains, and noticing that it was edited.
+Hashing the contents of a kwcoco dataset, and detecting edits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["DatasetHash", "dataset_state", "hash_dataset"]
 
 
 class DatasetHash(HashIdentifiable):
-    """Base of classes whose hash id depends on a dataset and changes when the dataset is edited.
+    """Base class of objects whose hash id depends on a dataset and changes when the dataset is edited.
 
     A derived class has the attribute ``dset``.
     """
@@ -33,12 +33,12 @@ class DatasetHash(HashIdentifiable):
     """State of the dataset when the id was computed."""
 
     _hashed_entries: tuple[Any, ...] = ()
-    """The last annotation and the last image of that state."""
+    """The last annotation and the last image of the hashed state."""
 
     @property
     @fork_safe
     def hashid(self) -> str:
-        """Hex id of the dependencies in their present state, computed when needed.
+        """Hash id of the dependencies in their current state, as hexadecimal text; computed when needed.
 
         Raises:
             TypeError: if the dataset contains a value that cannot be written as JSON.
@@ -48,17 +48,16 @@ class DatasetHash(HashIdentifiable):
             self._hashid = None
         if self._hashid is None:
             self._hashed_state = state
-            # As long as they are held, no other object can get their identity, which is part of the state.
+            # The state contains their identities. While they are referenced, no other object can get these.
             self._hashed_entries = () if is_view(self.dset) else last_entries(self.dset)
         return super().hashid
 
 
 def dataset_state(dset: Any) -> tuple[Any, ...]:
-    """Return a value that differs after most edits of a dataset, and takes little time to compute.
+    """Return a value that is different after most edits of a dataset, and that is fast to compute.
 
-    It consists of the numbers of annotations and images and of kwcoco's own counters; a box that is changed
-    in place changes none of these. A database is assumed to be read-only, because counting its rows takes a
-    query.
+    It consists of the numbers of annotations and images and of kwcoco's own counters. Changing a box in place
+    changes none of these. A database is assumed to be read-only, because counting its rows takes a query.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
@@ -75,7 +74,7 @@ def dataset_state(dset: Any) -> tuple[Any, ...]:
 
 
 def hash_dataset(dset: Any) -> str | None:
-    """Return a hash of everything in a dataset, the same in every process; None for a database.
+    """Return a hash of all contents of a dataset, the same in every process; None for a database.
 
     This is kwcoco's own hash, unless the dataset contains paths or numpy values, which kwcoco cannot hash.
 
@@ -108,5 +107,5 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     raise ArgumentTypeError(
-        f"the dataset holds {value!r}; expected a value that can be written as JSON, a path or an array"
+        f"the dataset contains {value!r}; expected a value that can be written as JSON, a path or an array"
     )

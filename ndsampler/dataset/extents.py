@@ -1,5 +1,5 @@
 """
-The extent of an annotation's geometry, which stands in for a box that the dataset does not state.
+The box around the geometry of an annotation, for annotations without a box in the dataset.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ Extent = tuple[float, float, float, float]
 def geometry_box(ann: dict[str, Any], dims: tuple[int, int] | None) -> Extent | None:
     """Return the box around the segmentation and the keypoints of an annotation.
 
-    The pixels of a mask count as a whole, as in pycocotools. Keypoints that are not labelled do not count.
+    The box contains the pixels of a mask completely, as in pycocotools. Keypoints that are not labeled are
+    ignored.
 
     Args:
         ann: the annotation.
         dims: (height, width) of its image; None if it is not known.
 
     Returns:
-        x, y, width, height in image pixels; None if the annotation has no geometry, or an empty one.
+        x, y, width, height in image pixels; None if the annotation has no geometry, or if it is empty.
 
     Raises:
-        ArgumentError: if the geometry is malformed; it names the annotation.
+        ArgumentError: if the geometry is malformed; the message names the annotation.
 
     Example:
         >>> geometry_box({'segmentation': [[5, 5, 9, 5, 9, 8]], 'keypoints': [2, 6, 2, 0, 0, 0]}, None)
@@ -76,7 +77,7 @@ def _outlines(raw: Any, dims: tuple[int, int] | None) -> Iterator[NDArray[Any]]:
     """Yield the (N, 2) vertices of each outline of a segmentation that is not a mask."""
     if isinstance(raw, list) and isinstance(raw[0], list) and all(isinstance(ring, list) for ring in raw):
         check_vertices(sum(map(len, raw)) // 2)
-        for ring in raw:  # the most frequent form, without making kwimage's objects
+        for ring in raw:  # the most frequent form; parsed without kwimage, which takes longer
             flat = np.array(ring)
             if flat.dtype.kind not in "iuf":
                 raise ValueError("the coordinates are not all finite numbers")
@@ -87,7 +88,7 @@ def _outlines(raw: Any, dims: tuple[int, int] | None) -> Iterator[NDArray[Any]]:
 
 
 def keypoint_places(raw: Any) -> NDArray[np.float64]:
-    """Return the (N, 2) x and y of the keypoints that are labelled.
+    """Return the (N, 2) x and y of the labeled keypoints.
 
     Args:
         raw: keypoints in any style: a flat list of x, y and visibility, a list of dictionaries, or a

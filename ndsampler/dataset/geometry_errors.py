@@ -1,4 +1,4 @@
-"""Errors of geometry that cannot be understood, which name its annotation."""
+"""Errors for malformed geometry, which name the annotation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["geometry_errors"]
 
-#: Characters of an error by kwimage or numpy that are repeated.
+#: Maximum number of characters that are quoted from an error of kwimage or numpy.
 _MAX_REASON = 300
 
 
 @contextlib.contextmanager
 def geometry_errors(ann: dict[str, Any]) -> Iterator[None]:
-    """Turn errors of parsing into an ArgumentError that names the annotation.
+    """Convert any error in the block to an ArgumentError that names the annotation.
 
     Args:
         ann: the annotation whose geometry is parsed.

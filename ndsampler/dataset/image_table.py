@@ -28,7 +28,7 @@ class ImageTable(Columns):
     """
     One row per image, sorted by image id.
 
-    The columns must not be changed, except that :meth:`require_sizes` fills in sizes that are missing.
+    Do not change the columns; only :meth:`require_sizes` fills in missing sizes.
 
     Example:
         >>> import kwcoco
@@ -48,13 +48,13 @@ class ImageTable(Columns):
     """Widths in pixels; -1 where the dataset states none and :meth:`require_sizes` has read none."""
 
     heights: NDArray[np.int32]
-    """Heights in pixels; -1 likewise."""
+    """Heights in pixels; -1 in the same cases."""
 
     vidids: NDArray[np.int64]
     """Video ids; :data:`~ndsampler.dataset.columns.NO_ID` for an image that belongs to no video."""
 
     frame_index: NDArray[np.int64]
-    """Positions in time within the video; -1 if the dataset does not state the position."""
+    """Frame indexes within the video; -1 if the dataset does not state the frame index."""
 
     order: NDArray[np.int64]
     """The rows in the order of the dataset: ``gids[order]`` lists the images as the dataset does."""
@@ -66,7 +66,7 @@ class ImageTable(Columns):
     """Image id to warp_vid_from_img as the dataset stores it, for the frames where it is not the identity."""
 
     size_source: SizeSource | None = None
-    """Reads sizes that are missing; left out of pickles."""
+    """Reads missing sizes from the files; not pickled."""
 
     @classmethod
     def from_coco(cls, dset: Any, size_source: SizeSource | None = None) -> ImageTable:
@@ -74,7 +74,7 @@ class ImageTable(Columns):
 
         Args:
             dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
-            size_source: reads sizes that are missing; by default from the files in the folder of the dataset.
+            size_source: reads missing sizes; by default from the files in the folder of the dataset.
 
         Raises:
             ArgumentError: if an id, a size or a frame index is not a number, or far too large.
@@ -121,7 +121,7 @@ class ImageTable(Columns):
             raise UnknownIdError(self.describe_unknown(gid)) from None
 
     def find(self, gids: ArrayLike) -> NDArray[np.int64]:
-        """Return the row of each image; -1 for an id that the dataset lacks.
+        """Return the row of each image, or -1 if the dataset lacks it.
 
         Args:
             gids: image ids.
@@ -152,17 +152,17 @@ class ImageTable(Columns):
         return describe_unknown("image", gid, self.gids)
 
     def require_sizes(self, rows: NDArray[np.int64] | None = None) -> None:
-        """Make sure that the sizes of images are known, and read them from their files if they are not.
+        """Read the sizes of images from their files, unless they are known.
 
-        The sizes of all images are read then. Those of :class:`ndsampler.dataset.sizes.SizeSource` that
-        cannot be read do no harm unless they are asked for.
+        If one size is unknown, the missing sizes of all images are read. Files that cannot be read cause an
+        error only if ``rows`` contains their image.
 
         Args:
-            rows: rows of the images; all when None.
+            rows: rows of the images; None for all.
 
         Raises:
             SourceError: if the size of one of them cannot be read.
-            ArgumentError: if this table came out of a pickle, and has no files to read sizes from.
+            ArgumentError: if the table was unpickled, and has no files to read sizes from.
         """
         missing = self._unsized_rows(rows)
         if not len(missing):
@@ -179,7 +179,7 @@ class ImageTable(Columns):
             raise self.size_source.explain(gid, failures.get(gid), len(missing))
 
     def fill_sizes(self) -> dict[int, Failure]:
-        """Read the sizes that are missing.
+        """Read the missing sizes of all images.
 
         Returns:
             For each image whose file cannot be read, its path and the reason.
@@ -194,13 +194,13 @@ class ImageTable(Columns):
         return failures
 
     def _unsized_rows(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """Return which of some rows, or of all, have no width or no height; each once, ascending."""
+        """Return those of the rows (None for all) without a width or height; each once, ascending."""
         unsized = (self.widths < 0) | (self.heights < 0)
         return np.nonzero(unsized)[0] if rows is None else np.unique(rows[unsized[rows]])
 
 
 def _sides(columns: dict[str, NDArray[np.int64]], key: str) -> NDArray[np.int32]:
-    """Return the widths or heights of images in a narrower type."""
+    """Return the widths or heights of images as int32."""
     too_large = np.nonzero(columns[key] > MAX_SIDE)[0]
     if len(too_large):
         row = too_large[0]

@@ -1,8 +1,8 @@
 """
-What this library uses of kwcoco beyond its documented interface.
+The parts of kwcoco beyond its documented interface that this library uses.
 
-The index objects, the private methods and counters, and the tables and columns of a database are read here
-and nowhere else, so that a new version of kwcoco needs changes in this module only.
+Index objects, private methods and counters, and the tables and columns of a database are used only here, so
+that a new version of kwcoco needs changes only in this module.
 ``tests/test_kwcoco_adapter.py`` checks every function against the installed version.
 
 ``dset`` is a ``kwcoco.CocoDataset``, held in memory, or a ``kwcoco.CocoSqlDatabase``, which has the same
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-#: All images: id, size, video and frame, transform, and the JSON object of keys without a column of their own
-#: if it may contain a valid region.
+#: All images: id, size, video, frame index and transform; and the JSON object of keys without a column of
+#: their own, if it may contain a valid region.
 IMAGES_QUERY = (
     "SELECT id, width, height, video_id, frame_index, warp_img_to_vid, "
     "CASE WHEN CAST(_unstructured AS TEXT) LIKE '%valid_region%' THEN _unstructured END "
@@ -63,7 +63,7 @@ def is_in_memory(table: Any) -> bool:
 
 
 def list_parts(img: Any) -> list[Any]:
-    """Return the files that an image has beside its own, as ``kwcoco.CocoImage.iter_assets`` orders them.
+    """Return the ``auxiliary`` and ``assets`` of an image, in the order of ``kwcoco.CocoImage.iter_assets``.
 
     Args:
         img: the entry of the image.
@@ -103,7 +103,7 @@ def frames_of_video(dset: Any, vidid: Any) -> list[int]:
     """
     gids = list(dset.index.vidid_to_gids[vidid])
     if not gids:
-        # A view lists no frames for an unknown video, where a dataset in memory raises the KeyError above.
+        # A view returns no frames for an unknown video instead of raising a KeyError.
         find_video(dset, vidid)
     return gids
 
@@ -146,9 +146,9 @@ def edit_counters(dset: Any) -> tuple[Any, ...]:
     """Return numbers that change when something is added to a dataset or removed from it.
 
     These are the numbers of annotations, images and categories, the identity of the index, the next unused
-    ids, and whether kwcoco has recorded a modification; and the identities of the annotation and the image
-    that were added last (:func:`last_entries`), which differ when one is removed and another takes its id. A
-    value that is changed in place changes none of them.
+    ids, and whether kwcoco has recorded a modification. The identities of the annotation and the image that
+    were added last (:func:`last_entries`) are included, because they change if another entry takes the id of
+    a removed one. Changing a value in place changes none of the numbers.
 
     Args:
         dset: a ``kwcoco.CocoDataset``.
@@ -161,7 +161,7 @@ def edit_counters(dset: Any) -> tuple[Any, ...]:
         return ()
     unused = dset._next_ids.unused
     dataset = dset.dataset
-    try:  # every sample asks for this: two lookups instead of two calls
+    try:  # this runs for every sample; two lookups are faster than two calls
         last: tuple[int, ...] = (id(dataset["annotations"][-1]), id(dataset["images"][-1]))
     except (KeyError, IndexError):
         last = tuple(map(id, last_entries(dset)))
@@ -178,7 +178,7 @@ def edit_counters(dset: Any) -> tuple[Any, ...]:
 
 
 def last_entries(dset: Any) -> tuple[Any, ...]:
-    """Return the annotation and the image that were added last, as far as there are any.
+    """Return the annotation and the image that were added last, if there are any.
 
     Args:
         dset: a ``kwcoco.CocoDataset``.
@@ -188,7 +188,7 @@ def last_entries(dset: Any) -> tuple[Any, ...]:
 
 
 def build_hash(dset: Any) -> str | None:
-    """Return kwcoco's hash of everything in a dataset; None for a view, which has no such hash.
+    """Return kwcoco's hash of all contents of a dataset; None for a view, which has no such hash.
 
     Args:
         dset: the dataset. kwcoco prints a warning if it contains values that cannot be written as JSON.

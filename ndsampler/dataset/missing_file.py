@@ -1,5 +1,5 @@
 """
-What to say of an image file that does not exist, and where it may be instead.
+The error message for an image file that does not exist, with hints where it may be.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_missing"]
 
-#: Maximum number of folders that are searched, below the one of the images and again beside it.
+#: Maximum number of folders that are searched below the image folder, and again beside it.
 MAX_FOLDERS = 200
 
-#: Depth of the folders that are searched beside the one of the images.
+#: Depth of the search in the folders beside the image folder.
 DEPTH_BESIDE = 2
 
-#: For a folder and the folder part of a file name, where the first of such files was found; None for
-#: nowhere. So the folders are searched once, however many files are missing.
+#: An image folder and the folder part of a file name, to the folder in which the first such file was found,
+#: or None. The folders are searched only once, however many files are missing.
 _found_in: dict[tuple[str, str], str | None] = {}
 
 
@@ -31,12 +31,12 @@ def describe_missing(path: str, folder: Any = None) -> str:
 
     Args:
         path: absolute path of the file.
-        folder: the folder that the file names of the dataset start from; None if the path is not from a
+        folder: the folder to which file names of the dataset are relative; None if the path is not from a
             dataset.
 
     Returns:
-        What was looked for and where, a file of the same name below that folder or beside it if there is one,
-        and what to do.
+        The message. It names the path and the folder, a file of the same name below or beside that folder if
+        there is one, and what to do.
 
     Example:
         >>> describe_missing('/none/a.png')
@@ -58,7 +58,7 @@ def describe_missing(path: str, folder: Any = None) -> str:
 
 
 def _name_hints(name: str) -> list[str]:
-    """Return what looks wrong with a file name."""
+    """Return hints about backslashes and URL escapes in a file name."""
     hints = []
     if "\\" in name and os.sep == "/":
         hints.append("It contains '\\', the separator of Windows: write '/' in the dataset")
@@ -68,7 +68,7 @@ def _name_hints(name: str) -> list[str]:
 
 
 def _remedies(root: str, name: str) -> str:
-    """Say where a file of that name is, and how to give the right folder."""
+    """Return a sentence that says where a file of that name is, and how to pass its folder."""
     found = find_elsewhere(root, name)
     right = found[: -len(os.sep + name)] if found and found.endswith(os.sep + name) else "FOLDER"
     there_is = f"There is {found}: " if found else "If the images are in another folder, "
@@ -79,11 +79,11 @@ def _remedies(root: str, name: str) -> str:
 
 
 def find_elsewhere(root: str, name: str) -> str | None:
-    """Return a file of a name that is not where it should be; None if none is found.
+    """Search for a file of a given name below and beside a folder; return None if there is none.
 
     Args:
-        root: the folder where it should be.
-        name: its path relative to the folder.
+        root: the folder in which the file is missing.
+        name: path of the file relative to the folder.
     """
     names = [name, name.replace("\\", "/").rpartition("/")[2]]
     key = (root, os.path.dirname(name))
@@ -109,7 +109,7 @@ def _search_folders(root: str) -> Iterator[str]:
 
 
 def _below(root: str, depth: int | None = None) -> Iterator[str]:
-    """Yield a folder and those below it, level by level; what cannot be listed is left out."""
+    """Yield a folder and those below it, level by level; folders that cannot be listed are left out."""
     queue = deque([(root, 0)])
     while queue:
         folder, level = queue.popleft()
@@ -119,7 +119,7 @@ def _below(root: str, depth: int | None = None) -> Iterator[str]:
 
 
 def _children(folder: str) -> list[str]:
-    """Return the folders in a folder, sorted."""
+    """Return the subfolders of a folder, sorted."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.path for entry in entries if entry.is_dir())

@@ -1,5 +1,5 @@
 """
-Opening a dataset, and the folder of its images, with errors that say what is wrong with them.
+Opening a dataset and its image folder, with errors that name the problem.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 __all__ = ["coerce_dataset", "complete_photos", "image_folder", "open_dataset"]
 
-#: What every file and dictionary is expected to be.
+#: End of the error messages: the expected content of a file or dictionary.
 EXPECTED = "expected MS-COCO or kwcoco: an object with the lists images, annotations and categories"
 
-#: First bytes of a zip file, in which a kwcoco file may be compressed.
+#: First bytes of a zip file; kwcoco files may be zipped.
 ZIP_MAGIC = b"PK"
 
-#: Characters of an error message by kwcoco that are repeated.
+#: Maximum number of characters that are quoted from an error of kwcoco.
 MAX_REASON = 200
 
-#: Files that are named where a folder was given.
+#: Maximum number of files that the error for a folder names.
 MAX_NAMED = 5
 
 
 @fork_safe
 def coerce_dataset(data: Any, images: PathLike | None = None) -> Any:
-    """Return a kwcoco dataset made of whatever can be understood as one.
+    """Return a kwcoco dataset from a path, a dictionary, or the name of a demo dataset.
 
     Args:
-        data: a kwcoco dataset, which is returned as it is; the path of a COCO or kwcoco file; a dictionary of
-            the same content; or a key of kwcoco's demo datasets.
-        images: folder of the images. It becomes the folder of a dataset that is opened here.
+        data: a kwcoco dataset, which is returned unchanged; the path of a COCO or kwcoco file; a dictionary
+            with the content of such a file; or a key of kwcoco's demo datasets.
+        images: folder of the images; file names of the dataset are relative to it.
 
     Raises:
         MissingSourceError: if there is no such file or folder.
@@ -116,7 +116,7 @@ def image_folder(images: PathLike | None) -> str | None:
 
 
 def complete_photos(dset: Any) -> None:
-    """Give the photographs of kwcoco's demo sizes, boxes on every annotation, and a background category.
+    """Add sizes, a box for every annotation, and a background category to kwcoco's demo photographs.
 
     Args:
         dset: the demo dataset ``'photos'``.
@@ -136,7 +136,7 @@ def _is_path(text: str) -> bool:
 
 
 def _open_by_name(name: str) -> Any:
-    """Open a dataset by its URI, or make a demo dataset."""
+    """Open a dataset from a URI, or make a demo dataset."""
     import kwcoco
 
     try:
@@ -150,7 +150,7 @@ def _open_by_name(name: str) -> Any:
 
 
 def _open_dict(data: dict[str, Any]) -> Any:
-    """Return a dataset of a dictionary."""
+    """Return a dataset from a dictionary."""
     import kwcoco
 
     try:
@@ -161,7 +161,7 @@ def _open_dict(data: dict[str, Any]) -> Any:
 
 
 def _rerooted(dset: Any, images: PathLike | None) -> Any:
-    """Return a dataset after its file names have been made to start from a folder."""
+    """Return a dataset after setting the folder to which its file names are relative."""
     if images is not None:
         dset.bundle_dpath = image_folder(images)
     return dset
@@ -196,7 +196,7 @@ def _what_is_wrong(path: str, error: Exception) -> str:
 
 
 def _wrong_content(content: Any) -> str | None:
-    """Return what keeps the content of a file from being a dataset, as far as it can be seen at once."""
+    """Return why the content of a file is not a dataset; None if no simple reason is found."""
     if not isinstance(content, dict):
         return f"holds a {type(content).__name__}"
     if not isinstance(content.get("images"), list):
@@ -206,5 +206,5 @@ def _wrong_content(content: Any) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error of kwcoco in one line."""
+    """Return an error of kwcoco as one line of text."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]

@@ -1,7 +1,7 @@
 """
 The images and annotations of a dataset as columns, in the order of the dataset.
 
-A dataset in memory is read from its dictionaries, a database by one statement for each table.
+A dataset in memory is read from its dictionaries, and a database with one statement for each table.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ __all__ = ["AnnotRecords", "ImageRecords", "box_of", "read_annots", "read_images
 
 _IMAGE_NUMBERS = ("id", "width", "height", "video_id", "frame_index")
 
-#: Largest id and largest side of an image, as the columns hold them.
+#: Largest id, and largest side of an image in pixels, that the columns can hold.
 MAX_ID, MAX_SIDE = 2**63 - 1, 2**31 - 1
 
-#: Boxes whose numbers are smaller in size have finite edges; any others are looked at one by one.
+#: Boxes whose numbers have a smaller magnitude have finite edges; other boxes are checked one by one.
 LARGE = 1e300
 
 _get_bbox: Callable[[Mapping[str, Any]], Any] = itemgetter("bbox")
@@ -59,7 +59,7 @@ class ImageRecords:
     """Image id to valid region, for the images that have one."""
 
     warps: dict[int, Any]
-    """Image id to transform into the video, for the images that state one other than the identity."""
+    """Image id to transform to the video, for the images whose transform is not the identity."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +76,11 @@ class AnnotRecords:
     """Category ids; :data:`NO_ID` for an annotation without a category."""
 
     boxes: NDArray[np.float64]
-    """(N, 4) boxes as x, y, width, height in image pixels. An annotation without a box has that of its
-    geometry, or a row of NaN if it has none either."""
+    """(N, 4) boxes as x, y, width, height in image pixels. For an annotation without a box, the row is the
+    box around its geometry, or NaN if it has no geometry either."""
 
     has_box: NDArray[np.bool_]
-    """Which annotations state a box."""
+    """Whether the dataset states a box, for each annotation."""
 
     tracks: NDArray[np.int64] | None
     """Index into :attr:`track_ids` or :data:`NO_ID`; None if no annotation has a track."""
@@ -89,7 +89,7 @@ class AnnotRecords:
     """The distinct track ids: numbers or strings, as the dataset states them."""
 
     dicts: list[dict[str, Any]] | None
-    """The annotations themselves; None for a view of a database."""
+    """The dictionaries of the annotations; None for a view of a database."""
 
 
 def read_images(dset: Any) -> ImageRecords:
@@ -121,14 +121,14 @@ def read_annots(dset: Any) -> AnnotRecords:
 
 @contextlib.contextmanager
 def _errors_of_section(section: str) -> Iterator[None]:
-    """Turn errors caused by unexpected values into an ArgumentError that names the section."""
+    """Convert errors that unexpected values cause to an ArgumentError that names the section."""
     try:
         yield
     except NDSamplerError:
         raise
     except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as ex:
         raise ArgumentError(
-            f"the {section} of the dataset cannot be understood ({type(ex).__name__}: {ex}); expected "
+            f"the {section} of the dataset cannot be read ({type(ex).__name__}: {ex}); expected "
             "numbers as ids, sizes, frame indexes and categories, and four numbers as a box"
         ) from ex
 
@@ -137,7 +137,7 @@ def _errors_of_section(section: str) -> Iterator[None]:
 
 
 def _images_of_dicts(dset: Any) -> ImageRecords:
-    rows = list(dset.imgs.values())  # in one step, as another thread may edit the dataset
+    rows = list(dset.imgs.values())  # in one step, because another thread may edit the dataset
     numbers = {key: _id_column(rows, key, "image") for key in _IMAGE_NUMBERS}
     regions = {row["id"]: row["valid_region"] for row in rows if not is_empty(row.get("valid_region"))}
     warps = {row["id"]: row["warp_img_to_vid"] for row in rows if _has_effect(row.get("warp_img_to_vid"))}
@@ -154,7 +154,7 @@ def _annots_of_dicts(dset: Any) -> AnnotRecords:
 
 
 def _id_column(rows: Collection[Mapping[str, Any]], key: str, what: str) -> NDArray[np.int64]:
-    """Return an integer of every row; NO_ID if it is missing or None."""
+    """Return the integers under a key of all rows, NO_ID where they are missing or None."""
     try:
         return np.fromiter(map(itemgetter(key), rows), dtype=np.int64, count=len(rows))
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -163,7 +163,7 @@ def _id_column(rows: Collection[Mapping[str, Any]], key: str, what: str) -> NDAr
 
 
 def _checked_number(row: Mapping[str, Any], key: str, what: str) -> int:
-    """Return a value of a row as an integer, NO_ID if it is missing or None."""
+    """Return the value of a row as an integer, NO_ID if it is missing or None."""
     value = row.get(key)
     try:
         number = NO_ID if value is None else int(value)
@@ -181,7 +181,7 @@ def _checked_number(row: Mapping[str, Any], key: str, what: str) -> int:
 def _box_columns(
     rows: Collection[Mapping[str, Any]], imgs: Mapping[Any, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the (N, 4) boxes of annotations, and which of them are stated."""
+    """Return the (N, 4) boxes of annotations, and whether each of them is stated."""
     boxes = _plain_boxes(rows)
     if boxes is not None and (not len(boxes) or (boxes.min() > -LARGE and boxes.max() < LARGE)):
         return boxes, np.ones(len(boxes), bool)
@@ -202,21 +202,21 @@ def _plain_boxes(rows: Collection[Mapping[str, Any]]) -> NDArray[np.float64] | N
         extend = numbers.extend
         for box in stated:
             extend(box)
-        # An array takes numbers alone, no text and no None, and needs less time than numpy for nested lists.
+        # An array accepts only numbers, not text or None, and is faster than numpy for nested lists.
         return np.frombuffer(array("d", numbers)).reshape(-1, 4)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 
 def box_of(row: Mapping[str, Any], imgs: Mapping[Any, Any]) -> tuple[tuple[float, ...], bool]:
-    """Return the box of an annotation, and whether it is stated instead of that of its geometry.
+    """Return the box of an annotation, and whether it is stated rather than computed from the geometry.
 
     Args:
         row: the annotation.
         imgs: image id to the dictionary of the image.
 
     Returns:
-        x, y, width, height in image pixels; four times NaN without a box and geometry.
+        x, y, width, height in image pixels; all NaN if there is neither a box nor geometry.
 
     Raises:
         ArgumentError: if the box is not four finite numbers, or the geometry is malformed.
@@ -246,7 +246,7 @@ def _checked_box(row: Mapping[str, Any], raw: Any) -> tuple[float, ...]:
 
 
 def _as_float(value: Any) -> float:
-    """Return a number as a float; infinity if it is too large for one."""
+    """Return a number as a float; infinity if it is too large."""
     try:
         return float(value)
     except OverflowError:
@@ -291,7 +291,7 @@ def _annots_of_view(dset: Any) -> AnnotRecords:
 
 
 def _boxes_of_geometry(dset: Any) -> Iterator[tuple[int, tuple[float, ...]]]:
-    """Yield id and box of the annotations of a database that have geometry but no box."""
+    """Yield the id and box of each annotation of a database that has geometry but no box."""
     for aid, gid, width, height, segmentation, keypoints in chain.from_iterable(fetch(dset, UNBOXED_QUERY)):
         ann = {"id": aid, "image_id": gid}
         ann.update(segmentation=from_json(segmentation), keypoints=from_json(keypoints))
@@ -316,7 +316,7 @@ def _ids(column: Collection[Any]) -> NDArray[np.int64]:
 
 
 def _has_effect(warp: Any) -> bool:
-    """Whether a transform is stated and is more than the name of a type, which means the identity."""
+    """Whether a transform is stated; a dictionary with only a type means the identity."""
     return warp is not None and not (isinstance(warp, dict) and set(warp) <= {"type"})
 
 

@@ -1,7 +1,7 @@
 """
-Run-length encoded masks: their numbers, their extent, and their outlines as polygons.
+Run-length encoded masks: decoding the numbers, the extent, and the outlines as polygons.
 
-Nothing as large as the image is made: a mask is decoded within its extent only.
+No array as large as the image is made, because a mask is decoded only within its extent.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def decode_counts(text: str | bytes) -> list[int]:
     """Return the run lengths of a compressed run-length encoding.
 
     Each number is encoded in groups of 5 bits, least significant group first, and each group as a character
-    counted from ``'0'``. The sixth bit says that another group follows; the fifth bit of the last group is
+    counted from ``'0'``. The sixth bit is set if another group follows; the fifth bit of the last group is
     the sign. From the fourth number on, the difference from the number two positions earlier is stored.
 
     Args:
         text: the ``counts`` of an encoded mask.
 
     Returns:
-        Lengths of the runs in column-major order; the first run is of zeros.
+        Lengths of the runs in column-major order; the first run has the value 0.
 
     Raises:
         ValueError: if the text ends inside a number, or contains an invalid character or too large a number.
@@ -83,18 +83,18 @@ class RunLengths:
     """(height, width) of the mask in pixels."""
 
     counts: NDArray[np.int64]
-    """Lengths of the runs; the first run is of zeros."""
+    """Lengths of the runs; the first run has the value 0."""
 
     by_columns: bool = True
-    """Whether the runs go down the columns, as in COCO files, instead of along the rows."""
+    """Whether the runs are in column-major order, as in COCO files, instead of row-major order."""
 
     @classmethod
     def from_coco(cls, raw: dict[str, Any], dims: tuple[int, int] | None = None) -> RunLengths:
         """Return the mask of a dictionary.
 
         Args:
-            raw: ``counts``, which are numbers or text, and ``size`` or ``shape``: (height, width). The order
-                is ``'F'`` unless ``order`` says ``'C'``.
+            raw: a dictionary with ``counts`` (numbers or text) and ``size`` or ``shape``: (height, width).
+                Runs are in column-major order unless ``order`` is ``'C'``.
             dims: (height, width) that the mask must have; None if it is not known.
 
         Raises:
@@ -104,7 +104,7 @@ class RunLengths:
         size = _as_dims(raw["shape"] if "shape" in raw else raw["size"])
         if dims is not None and size != tuple(dims):
             raise ValueError(
-                f"the run-length encoding has the (height, width) {size}, and its image has {tuple(dims)}"
+                f"the run-length encoding has (height, width) {size}, but its image has {tuple(dims)}"
             )
         counts, limit = raw["counts"], get_limits().run_length
         if len(counts) > limit:
@@ -112,12 +112,12 @@ class RunLengths:
         numbers = _as_numbers(decode_counts(counts) if isinstance(counts, (str, bytes)) else counts)
         total = sum(numbers.tolist())
         if total != size[0] * size[1]:
-            raise ValueError(f"the runs make {total} pixels, the size is {size[0]} x {size[1]}")
+            raise ValueError(f"the runs have {total} pixels, but the size is {size[0]} x {size[1]}")
         return cls(size, numbers, raw.get("order", "F") != "C")
 
     @property
     def _spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First position of each run of ones, and the position after its last."""
+        """(start, stop) positions of the runs with the value 1."""
         ends = np.cumsum(self.counts)
         starts = (ends - self.counts)[1::2]
         stops = ends[1::2]
@@ -125,9 +125,9 @@ class RunLengths:
 
     @property
     def _bounds(self) -> tuple[int, int, int, int] | None:
-        """First and past-the-last line, and first and past-the-last position within lines; None if empty.
+        """(start, stop) of the lines that contain ones, and of the positions within lines; None if empty.
 
-        A line is a column, or a row if the runs go along rows.
+        A line is a column, or a row if the runs are in row-major order.
         """
         starts, stops = self._spans
         if not len(starts):
@@ -135,7 +135,9 @@ class RunLengths:
         length = self.dims[0] if self.by_columns else self.dims[1]
         lines, last_lines = starts // length, (stops - 1) // length
         first, stop = int(lines[0]), int(last_lines[-1]) + 1
-        if (lines != last_lines).any():  # a run that continues in the next line reaches both ends
+        if (
+            lines != last_lines
+        ).any():  # a run over two lines touches the end of one and the start of the next
             return first, stop, 0, length
         return first, stop, int((starts % length).min()), int(((stops - 1) % length).max()) + 1
 
@@ -161,7 +163,7 @@ class RunLengths:
         return np.ascontiguousarray(lines.T if self.by_columns else lines).view(np.uint8)
 
     def to_polygons(self) -> kwimage.MultiPolygon:
-        """Return the outlines, through the centers of the outermost pixels, as kwimage does."""
+        """Return the outlines as polygons through the centers of the outermost pixels, as kwimage does."""
         import kwimage
 
         if self.extent is None:
@@ -174,7 +176,7 @@ class RunLengths:
 
 
 def _as_dims(size: Any) -> tuple[int, int]:
-    """Return (height, width) as plain numbers."""
+    """Return (height, width) as Python integers."""
     sides = tuple(size)
     if len(sides) != 2 or not all(
         isinstance(side, (int, float, np.number)) and side == int(side) >= 0 for side in sides
@@ -188,5 +190,5 @@ def _as_numbers(counts: Any) -> NDArray[np.int64]:
     given = np.asarray(counts)
     numbers = given.astype(np.int64) if given.dtype.kind in "iuf" else None
     if numbers is None or numbers.ndim != 1 or (numbers != given).any() or (numbers < 0).any():
-        raise ValueError("the run lengths are not all whole numbers that are not below 0")
+        raise ValueError("a run length is negative or not a whole number")
     return numbers

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["check_mask", "check_vertices", "is_empty", "parse_segmentation", "parse_segmentations"]
 
-#: Lists and dictionaries of a segmentation that may lie in each other.
+#: Maximum depth of nested lists and dictionaries in a segmentation.
 _MAX_NESTING = 8
 
 
 def is_empty(raw: Any) -> bool:
-    """Whether a value of a dataset is missing: None, or a list, dictionary or array without items.
+    """Whether a value of a dataset is None, or an empty list, dictionary or array.
 
     Args:
         raw: segmentation, keypoints, or a box.
@@ -35,16 +35,17 @@ def parse_segmentation(raw: Any, dims: tuple[int, int] | None = None) -> kwimage
     """Return a segmentation in any COCO format as polygons.
 
     Args:
-        raw: a flat list, a list of flat lists, a dictionary with an exterior and holes, a list of such
-            dictionaries, a run-length encoding, compressed or not, or a mask as an array of two axes.
-        dims: (height, width) of the image, which a mask must have; None if it is not known.
+        raw: a flat list of coordinates, a list of such lists, a dictionary with an exterior and holes, a list
+            of such dictionaries, a run-length encoding, compressed or not, or a mask as an array with two
+            axes.
+        dims: (height, width) of the image, which must be the size of a mask; None if it is not known.
 
     Returns:
         The polygons in image coordinates.
 
     Raises:
-        ValueError, TypeError, KeyError: and others by kwimage, if the segmentation is malformed, or larger
-            than :class:`ndsampler.utils.limits.Limits` allows.
+        ValueError, TypeError, KeyError: if the segmentation is malformed, or larger than
+            :class:`ndsampler.utils.limits.Limits` allows. kwimage may raise other errors too.
     """
     import kwimage
 
@@ -63,21 +64,21 @@ def parse_segmentation(raw: Any, dims: tuple[int, int] | None = None) -> kwimage
 
 
 def check_mask(mask: NDArray[Any], dims: tuple[int, int] | None) -> None:
-    """Refuse a mask that is not of the size of its image.
+    """Raise an error if the size of a mask differs from that of its image.
 
     Args:
         mask: the mask as an array.
         dims: (height, width) of the image; None if it is not known.
 
     Raises:
-        ValueError: if the shape is another one.
+        ValueError: if the sizes differ.
     """
     if dims is not None and mask.shape != tuple(dims):
-        raise ValueError(f"the mask has the shape {mask.shape}, and its image has (height, width) {dims}")
+        raise ValueError(f"the mask has the shape {mask.shape}, but its image has (height, width) {dims}")
 
 
 def is_finite(values: NDArray[Any]) -> bool:
-    """Whether an array holds finite numbers, and neither text nor objects.
+    """Whether an array has a numeric type and all its numbers are finite.
 
     Args:
         values: an array of any type.
@@ -86,10 +87,10 @@ def is_finite(values: NDArray[Any]) -> bool:
 
 
 def check_vertices(count: int) -> None:
-    """Refuse geometry with too many vertices or keypoints.
+    """Raise an error if geometry has too many vertices or keypoints.
 
     Args:
-        count: their number.
+        count: number of vertices or keypoints.
 
     Raises:
         ValueError: if there are more than :attr:`ndsampler.utils.limits.Limits.vertices`.
@@ -100,7 +101,7 @@ def check_vertices(count: int) -> None:
 
 
 def _count_numbers(raw: Any, depth: int = 0) -> int:
-    """Return how many numbers nested lists and dictionaries hold."""
+    """Count the numbers in nested lists and dictionaries."""
     if isinstance(raw, np.ndarray):
         return raw.size
     if not isinstance(raw, (list, tuple, dict)):
@@ -115,7 +116,7 @@ def _count_numbers(raw: Any, depth: int = 0) -> int:
 
 
 def _rings(polygons: kwimage.MultiPolygon) -> list[NDArray[Any]]:
-    """Return the coordinates of all outlines and holes."""
+    """Return the coordinates of all exteriors and holes."""
     return [
         np.asarray(ring.data)
         for polygon in polygons.data
@@ -157,7 +158,7 @@ def _parse_of(ann: dict[str, Any], dset: Any) -> kwimage.MultiPolygon | None:
 
 
 def stated_dims(img: Any) -> tuple[int, int] | None:
-    """Return the (height, width) that the entry of an image states; None unless it states both.
+    """Return the stated (height, width) of an image; None if one of them is missing.
 
     Args:
         img: the dictionary of the image; None for an image that does not exist.

@@ -1,5 +1,5 @@
 """
-The sizes of images that the dataset does not state, read from the headers of their files.
+Reading image sizes that the dataset does not state from the headers of the files.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ __all__ = ["SizeSource"]
 
 logger = get_logger(__name__)
 
-#: Files whose headers are read at once; most of the time is spent waiting for the disk or the network.
+#: Number of headers that are read at the same time; most of the time is spent waiting for the disk or
+#: network.
 THREADS = 16
 
-#: A progress bar is shown for this many files and more.
+#: Smallest number of files for which a progress bar is shown.
 MANY_FILES = 100
 
 
@@ -44,7 +45,7 @@ class _Unsized:
     """A file whose size the dataset does not state."""
 
     gid: Any
-    """Id of the image it belongs to."""
+    """Id of the image that the file belongs to."""
 
     path: str
     """Absolute path."""
@@ -53,23 +54,23 @@ class _Unsized:
     """False for an asset or auxiliary file."""
 
     entry: dict[str, Any] | None
-    """The dictionary to write the size into; None for a view of a database, which is read-only."""
+    """The dictionary to store the size in; None for a view of a database, which is read-only."""
 
     @property
     def key(self) -> tuple[str, int | None]:
-        """The path, and the number of channels that the dataset states: it decides how pages are read."""
+        """The path, and the stated number of channels, which decides how pages are read."""
         channels = None if self.entry is None else self.entry.get("channels")
         return self.path, _count_channels(channels)
 
 
 @dataclass
 class SizeSource:
-    """The files of a dataset, from which the sizes of images are read that the dataset does not state.
+    """Reads image sizes that the dataset does not state from the files of the images.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
-        folder: where relative file names start from; None for the folder of the dataset.
-        verbose: whether to show a progress bar for many files; on a terminal it is shown in any case.
+        folder: folder to which file names are relative; None for the folder of the dataset.
+        verbose: whether to show a progress bar for many files; on a terminal it is always shown.
 
     Example:
         >>> import tempfile
@@ -89,20 +90,20 @@ class SizeSource:
 
     @property
     def root(self) -> str:
-        """The folder that relative file names start from."""
+        """The folder to which file names are relative."""
         return os.path.abspath(self.dset.bundle_dpath if self.folder is None else self.folder)
 
     def fill(self, gids: Iterable[Any]) -> tuple[dict[Any, Dims], dict[Any, Failure]]:
-        """Read all sizes that are missing, and write them into the dataset unless it is a view.
+        """Read all missing sizes, and store them in the dataset unless it is a view.
 
-        If an image has no size, those of assets are read and written too, as earlier releases do.
+        If an image has no size, the sizes of its assets are read and stored too, as in earlier releases.
 
         Args:
             gids: ids of the images whose sizes are returned.
 
         Returns:
-            The (height, width) of each image that has a size now; and for each file of an image that cannot
-            be read its path and the reason. Both by image id.
+            Two dictionaries by image id: the (height, width) of each image whose size is now known, and the
+            path and the reason for each file that cannot be read.
         """
         wanted = list(self._unsized())
         found = self._read({file.key for file in wanted})
@@ -118,7 +119,7 @@ class SizeSource:
             else:
                 sizes[file.gid] = dims
         if not is_view(self.dset):
-            # Not only what was read: the program may have written sizes itself in the meantime.
+            # Read the dataset again, because the program may have stored sizes itself in the meantime.
             stated = ((gid, _stated_dims(self.dset.imgs.get(gid, {}))) for gid in gids)
             sizes = {gid: dims for gid, dims in stated if dims}
         return sizes, failures
@@ -127,9 +128,9 @@ class SizeSource:
         """Return the error for an image without a size.
 
         Args:
-            gid: the image.
-            failure: its path and the reason why the size cannot be read; None for an image without a file.
-            count: number of images without a size, this one included.
+            gid: id of the image.
+            failure: the path and the reason why the size cannot be read; None for an image without a file.
+            count: number of images without a size, including this one.
         """
         which = f"image {gid} and {count - 1} more have" if count > 1 else f"image {gid} has"
         text = f"{which} no width and height in the dataset, and "
@@ -141,7 +142,7 @@ class SizeSource:
         return SourceError(f"{text}{error}; add both to the dataset, or remove the image")
 
     def _unsized(self) -> Iterator[_Unsized]:
-        """Yield the files whose size is not stated; none if the size of every image is."""
+        """Yield the files whose size is not stated; nothing if the sizes of all images are stated."""
         root = self.root
         if is_view(self.dset):
             for rows in fetch(self.dset, UNSIZED_QUERY):
@@ -159,7 +160,7 @@ class SizeSource:
                     yield _Unsized(gid, path, entry is img, entry)
 
     def _read(self, keys: set[FileKey]) -> dict[FileKey, Dims | SourceError]:
-        """Return the size of each file, or what is wrong with the file."""
+        """Return the size of each file, or the error if it cannot be read."""
         if not keys:
             return {}
         ordered = sorted(keys, key=str)
@@ -169,7 +170,7 @@ class SizeSource:
             total=len(ordered), desc="read image sizes", stream=sys.stderr, verbose=bool(shows)
         )
         found: dict[FileKey, Dims | SourceError] = {}
-        # Forks need not wait for all of the files.
+        # Let other threads fork in the meantime, because reading many headers takes long.
         with progress, GATE.step_out():
             threads = ThreadPoolExecutor(min(THREADS, len(ordered)))
             try:
@@ -195,7 +196,7 @@ def _count_channels(code: Any) -> int | None:
 
 
 def _dims_or_error(key: FileKey) -> Dims | SourceError:
-    """Return the size of a file, or the error."""
+    """Return the size of a file, or the error if it cannot be read."""
     path, channels = key
     try:
         return read_dims(path, Stated(channels))
@@ -204,6 +205,6 @@ def _dims_or_error(key: FileKey) -> Dims | SourceError:
 
 
 def _stated_dims(entry: dict[str, Any]) -> Dims | None:
-    """Return the (height, width) that the entry of an image or asset states; None unless it states both."""
+    """Return the stated (height, width) of an image or asset; None if one of them is missing."""
     height, width = entry.get("height"), entry.get("width")
     return None if height is None or width is None else (height, width)

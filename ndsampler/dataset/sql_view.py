@@ -1,5 +1,5 @@
 """
-Reading many rows of a kwcoco database by one statement.
+Reading many rows of a kwcoco database with one statement.
 
 A ``kwcoco.CocoSqlDatabase`` can be used like a dataset in memory, but makes a query for every row. Code
 that needs many rows, or a few columns of all rows, uses the functions of this module.
@@ -15,10 +15,10 @@ from ndsampler.dataset.kwcoco_adapter import open_connection
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: Rows that are fetched at a time, so that a large table is never held as Python objects as a whole.
+#: Number of rows that are fetched at a time, so that a large table is never in memory as Python objects.
 FETCH_ROWS = 50_000
 
-#: Ids listed in one statement.
+#: Maximum number of ids in one statement.
 IDS_AT_ONCE = 500
 
 
@@ -60,10 +60,10 @@ def fetch_geometries(dset: Any, aids: Iterable[int]) -> Iterator[dict[str, Any]]
 
 
 def from_json(value: Any) -> Any:
-    """Return the value of a JSON column, which some database drivers parse and others return as text.
+    """Return the parsed value of a JSON column. Some database drivers parse it, others return text.
 
     Args:
-        value: what the driver returned.
+        value: the value that the driver returned.
 
     Example:
         >>> from_json('[1, 2]'), from_json([1, 2]), from_json('plain words')

@@ -1,4 +1,4 @@
-"""Transforms that a dataset states, as matrices."""
+"""The transforms of a dataset as matrices."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["warp_matrix"]
 
 
 def warp_matrix(warp: Any) -> NDArray[np.float64] | None:
-    """Return a warp of a dataset as a 3x3 matrix, or None when it changes nothing.
+    """Return a transform of a dataset as a 3x3 matrix, or None if it is the identity.
 
     Args:
-        warp: a dictionary as kwcoco writes it, or a 2x3 or 3x3 matrix as lists or an array.
+        warp: a dictionary in kwcoco's format, or a 2x3 or 3x3 matrix as lists or an array.
 
     Raises:
         ValueError: if it is not an affine matrix that can be inverted.
@@ -33,7 +33,7 @@ def warp_matrix(warp: Any) -> NDArray[np.float64] | None:
         given = np.asarray(warp, dtype=float) if isinstance(warp, (list, tuple)) else warp
         matrix = np.asarray(kwimage.Affine.coerce(given).matrix, dtype=float)
     except Exception as ex:  # kwimage raises errors of many kinds
-        raise ValueError(f"the warp {warp!r} cannot be understood: {type(ex).__name__}: {ex}") from ex
+        raise ValueError(f"the warp {warp!r} is not a valid transform: {type(ex).__name__}: {ex}") from ex
     matrix = np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape == (2, 3) else matrix
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
         raise ValueError(f"the warp {warp!r} is not an affine matrix that can be inverted")

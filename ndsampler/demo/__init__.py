@@ -1,7 +1,7 @@
 """
-Synthetic landscapes with annotations, and the comparison of backends on them.
+Synthetic landscapes with annotations, and a comparison of backends that uses them.
 
-:func:`landscape_dataset` makes a dataset of still images, a film and multispectral images.
+:func:`landscape_dataset` makes a dataset of still images, an RGB video and a multispectral video.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compares backends on one dataset: samplers with their caches, and the speed, memory and disk each needs."""
+"""Comparing the speed, memory and disk space of backends on one dataset."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from ndsampler.coco_sampler import CocoSampler
     from ndsampler.types import BackendName
 
-#: The backends by the names that users give them.
+#: Names of the backends on the command line.
 BACKENDS: dict[str, BackendName | None] = {"none": None, "npy": "npy", "cog": "cog"}
 
-#: The npy backend is measured on images whose pixels take at most this many bytes, to save disk space.
+#: Maximum number of bytes of the pixels of an image that the npy backend is measured with, to save disk
+#: space.
 MOST_NPY_BYTES = 100_000_000
 
 #: A whole image that takes longer than this many seconds to read is read only once.
@@ -46,8 +47,8 @@ class Samplers:
         """Return a sampler, the same one for equal arguments.
 
         Args:
-            name: of the backend, as in :data:`BACKENDS`.
-            gids: images of the sampler; None for all.
+            name: name of the backend in :data:`BACKENDS`.
+            gids: ids of the images of the sampler; None for all.
         """
         from ndsampler.coco_sampler import CocoSampler
 
@@ -62,27 +63,27 @@ class Samplers:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a backend needs."""
+    """The speed, memory and disk space of one backend."""
 
     speed: Speed
 
     overview_seconds: float | None
-    """For the largest image, scaled down; None if it was not measured."""
+    """Seconds to read the largest image, scaled down; None if it was not measured."""
 
     cache_bytes: int
-    """Size of the converted images."""
+    """Size of the converted images in bytes."""
 
 
 class Comparison:
     """Measures backends on the same windows.
 
     Args:
-        samplers: of the dataset.
+        samplers: the samplers of the dataset.
         data: path of the dataset's file, which is opened in a new process for each backend.
         window: side of the windows in pixels.
-        seconds: how long to sample with each backend.
-        overview_side: side of the largest image once it is scaled down, in pixels.
-        rng: the source of randomness.
+        seconds: duration of sampling with each backend, in seconds.
+        overview_side: side of the scaled-down largest image, in pixels.
+        rng: random generator.
     """
 
     def __init__(
@@ -106,8 +107,8 @@ class Comparison:
         """Measure a backend whose images are converted already.
 
         Args:
-            name: of the backend, as in :data:`BACKENDS`.
-            gids: images to measure it on; None for all. The overview is measured on all images only.
+            name: name of the backend in :data:`BACKENDS`.
+            gids: ids of the images to read; None for all. The overview is only measured with all images.
 
         Raises:
             SourceError: if a sample cannot be read.
@@ -122,7 +123,7 @@ class Comparison:
         return Measurement(speed, overview, folder_bytes(sampler.frames.cache_dpath))
 
     def _targets_of(self, sampler: CocoSampler) -> list[dict[str, Any]]:
-        """Return the windows to sample; samplers of the same images get the same windows."""
+        """Return the windows to sample; they are the same for samplers of the same images."""
         key = tuple(int(gid) for gid in sampler.image_ids)
         if key not in self._targets:
             self._targets[key] = speed_targets(sampler, self.window, self.rng)
@@ -130,14 +131,15 @@ class Comparison:
 
 
 def time_overview(sampler: CocoSampler, side: int) -> float | None:
-    """Return the seconds that it takes to read the largest image, scaled down.
+    """Measure the seconds that it takes to read the largest image, scaled down.
 
     Args:
-        sampler: of the dataset.
-        side: of the image once it is scaled down, in pixels.
+        sampler: sampler of the dataset.
+        side: side of the scaled-down image in pixels.
 
     Returns:
-        The shorter time of two, or a single one above ``PATIENCE``; None if the image is no larger.
+        The shorter time of two reads, or the time of the first if it exceeds ``PATIENCE``; None if the image
+        is not larger than ``side``.
     """
     target = overview_target(sampler, side)
     if target is None:
@@ -153,11 +155,11 @@ def _seconds(sampler: CocoSampler, target: dict[str, Any]) -> float:
 
 
 def small_images(sampler: CocoSampler, most_bytes: int) -> list[int]:
-    """Return the ids of the images whose pixels, at three bytes each, take at most some bytes.
+    """Return the ids of the images with a limited size, at three bytes for each pixel.
 
     Args:
-        sampler: of the dataset.
-        most_bytes: per image.
+        sampler: sampler of the dataset.
+        most_bytes: maximum number of bytes of an image.
     """
     dims = {int(gid): sampler.frames.image_dims(gid) for gid in sampler.image_ids}
     return [gid for gid, (height, width) in dims.items() if 3 * height * width <= most_bytes]

@@ -1,8 +1,8 @@
 """
-Makes a dataset of synthetic landscapes.
+Making a dataset of synthetic landscapes.
 
-Images are painted a block of rows at a time, so that memory does not grow with their size. Each
-file appears under its name once it is complete, and the kwcoco file is written last.
+Images are painted in blocks of rows, so that memory does not grow with their size. Each file appears
+under its name when it is complete, and the kwcoco file is written last.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ logger = get_logger(__name__)
 #: Names of the videos.
 FILM, SURVEY = "traffic", "survey"
 
-#: Numbers that follow the seed of the dataset in the seeds of the videos; those of images begin at 1.
+#: Second numbers of the seeds of the videos, after the seed of the dataset; those of images start at 1.
 FILM_SEED, SURVEY_SEED = 0, 1 << 16
 
 
@@ -55,16 +55,16 @@ def landscape_dataset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> kwcoco.CocoDataset:
-    """Return a dataset of synthetic aerial images with annotations, made now unless it exists.
+    """Return a dataset of synthetic aerial images with annotations, and make it unless it exists.
 
     The still images show towns, farms, forests, lakes and roads. The annotations are buildings,
     cars, trucks, boats, trees and pools, each with a box and a polygon, and some with keypoints. The
-    large image is a TIFF in strips of rows, the format that is slowest to read windows from; the
-    others are JPEG, PNG and TIFF files.
+    large image is a TIFF in strips of rows, from which reading windows is slow; the others are JPEG,
+    PNG and TIFF files.
 
     The videos show traffic on a road, in frames of at most 512 x 512 pixels, and every object has a
-    track. The camera moves; ``warp_img_to_vid`` aligns the frames. ``'traffic'``, the film, has RGB
-    frames. In ``'survey'``, which has 16-bit frames, ``sensors`` take turns:
+    track. The camera moves; ``warp_img_to_vid`` aligns the frames. The video ``'traffic'`` has RGB
+    frames. The video ``'survey'`` has 16-bit frames, in which the ``sensors`` alternate:
 
     * ``'airborne'``: three files per frame. ``pan`` has full resolution,
       ``red|green|blue|nir`` one half and ``swir`` one quarter; ``warp_aux_to_img`` aligns them.
@@ -72,14 +72,14 @@ def landscape_dataset(
       the video's resolution.
 
     Args:
-        folder: where to put the dataset, in its own folder; a folder of the user's cache by default.
+        folder: folder in which the folder of the dataset is made; by default in the user's cache folder.
         size: side of the large image in pixels, 64 to 32768. No other image is larger.
-        images: number of still images, the large one included; 0 for none.
+        images: number of still images, including the large one; 0 for none.
         frames: number of frames of each video, 1 to 32.
-        film: whether to make the film.
-        sensors: the sensors of the multispectral video; none for no such video.
-        seed: another number gives other landscapes. Equal arguments give equal files.
-        progress: called with the name of a file or a video and its finished fraction, 0 to 1.
+        film: whether to make the RGB video.
+        sensors: the sensors of the multispectral video; if empty, there is no such video.
+        seed: random seed. Equal arguments give equal files.
+        progress: called with the name of a file or video and the completed fraction, 0 to 1.
 
     Returns:
         A ``kwcoco.CocoDataset``; its ``fpath`` is the path of its file.
@@ -121,8 +121,8 @@ def is_complete(path: Path, settings: LandscapeSettings) -> bool:
     """Whether a dataset of these settings exists with all of its image files.
 
     Args:
-        path: of its kwcoco file.
-        settings: that it must have been made with.
+        path: path of the kwcoco file.
+        settings: the settings that it must have been made with.
     """
     if not path.is_file():
         return False
@@ -185,7 +185,7 @@ class _Writer:
             self.progress(FILM, (frame + 1) / len(film.offsets))
 
     def write_survey(self, film: Film, sensors: Sequence[str]) -> None:
-        """Write the frames of the multispectral video, in which the sensors take turns."""
+        """Write the frames of the multispectral video, in which the sensors alternate."""
         vidid = self.records.add_video(SURVEY, film.size)
         self.progress(SURVEY, 0.0)
         for frame, shot in enumerate(film.shots()):
@@ -198,7 +198,7 @@ class _Writer:
             self.progress(SURVEY, (frame + 1) / len(film.offsets))
 
     def _write_assets(self, name: str, sensor: Sensor, bands: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        """Write the files of a frame and return their keys of the image's record."""
+        """Write the files of a frame, and return the keys of the image's record that describe them."""
         assets = [self._write_asset(name, asset, sensor.step, bands) for asset in sensor.assets]
         if len(assets) == 1:
             keys = ("file_name", "channels", "num_bytes")
@@ -218,7 +218,7 @@ class _Writer:
 
 
 def _plan_ahead(settings: LandscapeSettings) -> Iterator[tuple[Picture, Scene]]:
-    """Yield the still images with their landscapes; while one is painted, the next ones are planned."""
+    """Yield the still images with their landscapes, and plan the next ones while one is painted."""
     pictures = settings.pictures()
 
     def plan(number: int, picture: Picture) -> Scene:
@@ -238,8 +238,8 @@ def _frame_grid(shot: Shot, side: int, step: int) -> dict[str, Any]:
 
     Args:
         shot: the frame.
-        side: of the frame in pixels of the video.
-        step: pixels of the video along one pixel of the image.
+        side: side of the frame in pixels of the video.
+        step: side of an image pixel in pixels of the video.
     """
     warp: dict[str, Any] = {"type": "affine", "offset": shot.offset}
     if step != 1:

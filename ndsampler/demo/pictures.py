@@ -1,4 +1,4 @@
-"""Writes painted landscapes into image files."""
+"""Writing painted landscapes to image files."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 #: Options of OpenCV's encoders by suffix: quality 93 of JPEG, level 3 of PNG.
 ENCODINGS = {".jpg": [1, 93], ".png": [16, 3]}
 
-#: Blocks of rows that are painted at the same time.
+#: Number of blocks of rows that are painted at the same time.
 WORKERS = 2
 
 
 def write_scene(file: BinaryIO, scene: Scene, suffix: str, progress: Callable[[float], object]) -> None:
-    """Paint a landscape into a file.
+    """Paint a landscape and write it to a file.
 
     Args:
-        file: open for writing.
+        file: file that is open for writing.
         scene: the landscape.
         suffix: ``.tif``, which is written while it is painted, ``.png`` or ``.jpg``.
-        progress: called with the finished fraction, 0 to 1.
+        progress: called with the completed fraction, 0 to 1.
 
     Raises:
         ArgumentError: for any other suffix.
@@ -83,9 +83,9 @@ def write_tiff(file: BinaryIO, pixels: NDArray[Any]) -> None:
 
 
 def _paint_blocks(scene: Scene, finish: Callable[[NDArray[np.uint8]], Any]) -> Iterator[tuple[float, Any]]:
-    """Yield the finished fraction and the result of ``finish`` for each block of rows, from the top.
+    """Yield the completed fraction and the result of ``finish`` for each block of rows, from the top.
 
-    Some threads paint a block each, and at most one finished block waits, so memory is bounded.
+    Several threads paint one block each, and at most one finished block waits, so memory is limited.
     """
 
     def paint(top: int) -> Any:

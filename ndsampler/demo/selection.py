@@ -1,4 +1,4 @@
-"""Chooses the images of a dataset, and the samples that the demo draws and measures."""
+"""Choosing the images of a dataset, and the samples that the demo draws and measures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Fraction of the samples on the sheet that are positives.
 POSITIVES = 0.75
 
-#: Targets for the measurement of speed; few computers load all of them in the time given.
+#: Maximum number of targets for the measurement of speed; few computers load all of them in the given time.
 MOST_TARGETS = 30_000
 
 
@@ -24,8 +24,8 @@ def choose_images(dset: Any, most: int, rng: np.random.Generator) -> Any:
 
     Args:
         dset: a kwcoco dataset.
-        most: number of images; 0 for all.
-        rng: the source of randomness.
+        most: maximum number of images; 0 for all.
+        rng: random generator.
     """
     gids = sorted(dset.imgs)
     if not most or len(gids) <= most:
@@ -39,11 +39,11 @@ def load_samples(sampler: CocoSampler, count: int, window: int, rng: np.random.G
     """Return random positives, of each category in turn, followed by random negatives.
 
     Args:
-        sampler: of the dataset.
-        count: number of samples. If there are no annotations, or no room for negatives, the others are
-            more; if there are neither, the samples are anywhere.
+        sampler: sampler of the dataset.
+        count: number of samples. Positives replace missing negatives and the other way round; if there are
+            neither, the samples are random windows.
         window: side of a sample in pixels.
-        rng: the source of randomness.
+        rng: random generator.
     """
     dims = (window, window)
     wished = round(count * POSITIVES) if sampler.n_positives else 0
@@ -58,13 +58,13 @@ def load_samples(sampler: CocoSampler, count: int, window: int, rng: np.random.G
 def random_windows(
     sampler: CocoSampler, count: int, window: int, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Return targets of random windows. An image is chosen in proportion to its area.
+    """Return targets of random windows. Images are chosen with probabilities proportional to their areas.
 
     Args:
-        sampler: of the dataset.
+        sampler: sampler of the dataset.
         count: number of targets.
-        window: side of each in pixels.
-        rng: the source of randomness.
+        window: side of each window in pixels.
+        rng: random generator.
     """
     gids = sampler.image_ids
     sizes = np.array([sampler.frames.image_dims(gid)[::-1] for gid in gids], float)
@@ -79,14 +79,14 @@ def random_windows(
 
 
 def speed_targets(sampler: CocoSampler, window: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Return targets in random order: one half on annotations, the other half anywhere.
+    """Return targets in random order: one half around annotations, the other half anywhere.
 
-    The first one is on an annotation, so that its time includes all that happens only once.
+    The first one is around an annotation, so that its time includes all initial work.
 
     Args:
-        sampler: of the dataset.
-        window: side of each in pixels.
-        rng: the source of randomness.
+        sampler: sampler of the dataset.
+        window: side of each window in pixels.
+        rng: random generator.
     """
     count = MOST_TARGETS // 2
     targets = random_windows(sampler, count, window, rng)
@@ -102,11 +102,11 @@ def speed_targets(sampler: CocoSampler, window: int, rng: np.random.Generator) -
 
 
 def overview_target(sampler: CocoSampler, side: int) -> dict[str, Any] | None:
-    """Return a target that shows all of the largest image; None if the image is smaller than that.
+    """Return a target for the whole largest image, scaled down; None if it is not larger than ``side``.
 
     Args:
-        sampler: of the dataset.
-        side: of the sample in pixels; the image is scaled down to it.
+        sampler: sampler of the dataset.
+        side: side of the sample in pixels.
     """
     gid, dims = largest_image(sampler)
     scale = side / max(dims)

@@ -1,4 +1,4 @@
-"""The settings of a landscape dataset, and what follows from them."""
+"""The settings of a landscape dataset, and values that are computed from them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 #: Smallest and largest side of the large image, in pixels.
 SIZES = (64, 32768)
 
-#: Most still images of a dataset.
+#: Maximum number of still images of a dataset.
 MOST_IMAGES = 1000
 
-#: Increases whenever equal settings give other files than before.
+#: Version of the generator. Increase it if equal settings give other files than before.
 EDITION = 3
 
-#: Bytes of a dataset's files for one byte of pixels, rounded up.
+#: Upper estimate of the size of a dataset's files relative to the size of the pixels.
 COMPRESSED = 0.6
 
 
@@ -34,7 +34,7 @@ class Picture(NamedTuple):
     height: int
 
 
-#: The images besides the large one. After the last of them the list begins again.
+#: The images other than the large one. If there are more, the list is repeated.
 ORDINARY = (
     Picture("village.jpg", 3000, 2000),
     Picture("fields.png", 2048, 2048),
@@ -47,7 +47,7 @@ ORDINARY = (
 
 @dataclass(frozen=True)
 class LandscapeSettings:
-    """What distinguishes one landscape dataset from another.
+    """The settings that determine a landscape dataset.
 
     Raises:
         ArgumentError: if a number is out of range, a sensor is unknown, or nothing would be made.
@@ -57,16 +57,16 @@ class LandscapeSettings:
     """Side of the large image in pixels. No other image is larger."""
 
     images: int = 3
-    """Number of still images, the large one included."""
+    """Number of still images, including the large one."""
 
     frames: int = 8
     """Number of frames of each video."""
 
     film: bool = True
-    """Whether there is a film."""
+    """Whether there is an RGB video."""
 
     sensors: tuple[str, ...] = ()
-    """The sensors that take turns in the multispectral video; none for no such video."""
+    """The sensors that alternate in the multispectral video; if empty, there is no such video."""
 
     seed: int = 0
     edition: int = EDITION
@@ -92,12 +92,12 @@ class LandscapeSettings:
 
     @property
     def film_side(self) -> int:
-        """Side of the frames of the film, in pixels."""
+        """Side of the frames of the RGB video in pixels."""
         return min(LARGEST_SIDE, self.size)
 
     @property
     def sensor_side(self) -> int:
-        """Side of the area that a frame of the multispectral video shows, in pixels of the video."""
+        """Side of a frame of the multispectral video, in pixels of the video."""
         return self.film_side // SIDE_UNIT * SIDE_UNIT
 
     def pictures(self) -> list[Picture]:
@@ -106,7 +106,7 @@ class LandscapeSettings:
         return [*small, Picture(f"city_{self.size}.tif", self.size, self.size)][: self.images]
 
     def pixel_bytes(self) -> int:
-        """Return the bytes of all pixels of the dataset before compression, at most."""
+        """Return an upper limit for the bytes of all pixels of the dataset before compression."""
         stills = sum(3 * picture.width * picture.height for picture in self.pictures())
         return stills + self.frames * 3 * self.film_side**2 * (self.film + 2 * bool(self.sensors))
 
@@ -114,22 +114,22 @@ class LandscapeSettings:
         """Raise an error if a folder has too little space for the dataset.
 
         Raises:
-            ArgumentError: if that is so.
+            ArgumentError: if the space is too small.
         """
         free, needed = shutil.disk_usage(folder).free, COMPRESSED * self.pixel_bytes()
         if free < needed:
             raise ArgumentError(
-                f"{folder} has {free / 1e9:.1f} GB left, and the dataset needs {needed / 1e9:.1f} GB: "
+                f"{folder} has {free / 1e9:.1f} GB of free space, but {needed / 1e9:.1f} GB are needed; "
                 "choose another folder, or a smaller size"
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as they are written into the dataset."""
+        """Return the settings in the form that is stored in the dataset."""
         return {**asdict(self), "sensors": list(self.sensors)}
 
 
 def _ordinary(number: int, largest: int) -> Picture:
-    """Return one of the images besides the large one."""
+    """Return one of the images other than the large one."""
     name, width, height = ORDINARY[number % len(ORDINARY)]
     stem, dot, suffix = name.partition(".")
     turn = number // len(ORDINARY)

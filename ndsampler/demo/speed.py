@@ -1,5 +1,5 @@
 """
-Measures how many samples per second a backend gives, and how much memory it takes.
+Measuring the samples per second and the memory of a backend.
 
 Each backend is measured in a new process, so that it does not share memory or open files with
 another. The process reads a :class:`Task` from its stdin and prints a :class:`Speed`, both as JSON.
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 #: Seconds between two readings of the memory.
 READ_EVERY = 0.01
 
-#: Samples that are loaded but not counted, since each file is opened and checked only once.
+#: Number of samples that are loaded but not counted, because each file is opened and checked only once.
 WARM_UP = 50
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to measure."""
+    """A measurement to make."""
 
     data: str
     """Path of the dataset."""
@@ -40,17 +40,17 @@ class Task:
     """Ids of the images to sample."""
 
     workdir: str
-    """Folder of the cache, in which all images are converted already."""
+    """Folder of the cache, which already contains all converted images."""
 
     backend: BackendName | None
 
     seconds: float
-    """How long to sample; less if all targets have been sampled before."""
+    """Maximum duration in seconds; sampling ends earlier if all targets have been sampled."""
 
     targets: list[dict[str, Any]]
 
     images: str | None = None
-    """Folder of the images; None for that of the dataset."""
+    """Folder of the images; None for the folder of the dataset."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ class Speed:
     """The result of a measurement."""
 
     samples: int
-    """Samples that were counted: neither the first nor those of the warm-up."""
+    """Number of counted samples, without the first one and those of the warm-up."""
 
     seconds: float
-    """For the counted samples."""
+    """Duration of the counted samples in seconds."""
 
     first: float
     """Seconds for the first sample."""
 
     own_bytes: int
-    """Highest private memory of the process."""
+    """Peak private memory of the process in bytes."""
 
     mapped_bytes: int
-    """Highest memory of the files that the process had mapped, libraries included."""
+    """Peak memory of mapped files in bytes, including libraries."""
 
     @property
     def rate(self) -> float:
@@ -101,7 +101,7 @@ def measure(task: Task) -> Speed:
 
 
 class MemoryWatch:
-    """Records the highest memory of this process while the block runs."""
+    """Records the peak memory of this process while the block runs."""
 
     def __init__(self) -> None:
         self.own_bytes = 0
@@ -126,7 +126,8 @@ class MemoryWatch:
         import psutil
 
         memory = psutil.Process().memory_info()
-        # Linux reports the memory shared with files, Windows the private memory; elsewhere all is private.
+        # Linux reports the memory shared with files, and Windows the private memory. Elsewhere all memory is
+        # counted as private.
         own = getattr(memory, "private", memory.rss - getattr(memory, "shared", 0))
         self.own_bytes = max(self.own_bytes, own)
         self.mapped_bytes = max(self.mapped_bytes, memory.rss - own)
@@ -151,7 +152,7 @@ def run(task: Task) -> Speed:
 
 
 def _sample(sampler: CocoSampler, task: Task) -> tuple[int, float, float]:
-    """Load sample after sample, and return how many were counted, in which time, and that of the first."""
+    """Load samples; return the number of counted samples, their duration, and that of the first sample."""
     clock = time.perf_counter
     start = clock()
     _load(sampler, task.targets[:1], math.inf)
@@ -164,7 +165,7 @@ def _sample(sampler: CocoSampler, task: Task) -> tuple[int, float, float]:
 
 
 def _load(sampler: CocoSampler, targets: list[dict[str, Any]], seconds: float) -> int:
-    """Load samples and read every pixel, until the time is over; return how many."""
+    """Load samples and read every pixel until the time is over; return the number of samples."""
     end = time.perf_counter() + seconds
     for count, target in enumerate(targets, 1):
         sampler.load_sample(target)["im"].max()

@@ -1,8 +1,8 @@
 """
-Writes TIFF files in compressed strips of rows, a block of rows at a time.
+Writing TIFF files in compressed strips, in blocks of rows.
 
-Most programs save a large image in this form, and it reads slowly: a window needs the decoding of
-every row that it touches, over the whole width of the image.
+Most programs save a large image in this form. Reading a window is slow, because every strip that the
+window touches must be decoded over the whole width of the image.
 
 References:
     Adobe, TIFF Revision 6.0 (1992), sections 2 (structure), 6 (RGB) and 14 (predictor);
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Rows of one strip.
+#: Number of rows of one strip.
 STRIP_ROWS = 16
 
 _SHORT, _LONG = 3, 4
@@ -32,10 +32,11 @@ _GREY, _RGB = 1, 2
 
 
 def encode_strips(rows: NDArray[Any]) -> list[bytes]:
-    """Compress rows of an image. Other threads run in the meantime.
+    """Compress rows of an image; other threads can run in the meantime.
 
     Args:
-        rows: (n, width, bands) uint8 or uint16; every strip but the image's last has ``STRIP_ROWS`` rows.
+        rows: (n, width, bands) uint8 or uint16; every strip except the last one of the image has
+            ``STRIP_ROWS`` rows.
 
     Returns:
         The strips from top to bottom.
@@ -57,10 +58,10 @@ class StripedTiff:
 
     Args:
         file: an empty file, open for writing bytes; it stays open.
-        width: of the image in pixels.
-        height: of the image in pixels.
-        bands: channels of the image; three are red, green and blue.
-        bits: of each value, 8 or 16.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+        bands: number of channels; three are red, green and blue.
+        bits: number of bits of each value, 8 or 16.
     """
 
     def __init__(self, file: BinaryIO, width: int, height: int, bands: int = 3, bits: int = 8) -> None:
@@ -72,14 +73,14 @@ class StripedTiff:
         file.write(struct.pack("<2sHI", b"II", 42, 0))
 
     def write(self, strips: list[bytes]) -> None:
-        """Append strips, as :func:`encode_strips` returns them."""
+        """Append strips that :func:`encode_strips` returned."""
         for strip in strips:
             self._offsets.append(self._file.tell())
             self._sizes.append(len(strip))
             self._file.write(strip)
 
     def finish(self) -> None:
-        """Write the directory, without which the file is no TIFF.
+        """Write the directory, which completes the TIFF file.
 
         Raises:
             ArgumentError: if rows are missing, or the file is larger than the 4 GB of the format.
@@ -87,11 +88,11 @@ class StripedTiff:
         expected = -(-self.height // STRIP_ROWS)
         if len(self._offsets) != expected:
             raise ArgumentError(
-                f"{len(self._offsets)} strips were written; expected {expected}: write all rows first"
+                f"{len(self._offsets)} strips were written; expected {expected}; write all rows first"
             )
         if self._file.tell() > 2**32 - 2**20:
             raise ArgumentError(
-                f"{self._file.tell()} bytes do not fit a TIFF, which ends at 4 GB: use a smaller size"
+                f"{self._file.tell()} bytes are too many for a TIFF file of at most 4 GB; use a smaller size"
             )
         entries = [self._entry(*tag) for tag in self._tags()]
         self._align()

@@ -1,3 +1,3 @@
-"""What an image is made of, and its pixels on a grid."""
+"""The files that make up an image, and reading their pixels on a common grid."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-Affine matrices of pixels: what they do to lengths and places, as plain numbers.
+Properties of affine matrices: shifts, inverses, scale factors and extents.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: How far a translation may be from whole pixels and still count as whole.
+#: Largest distance in pixels between a translation and a whole number that is treated as whole.
 WHOLE_PIXEL_TOLERANCE = 1e-6
 
-#: Pixels around the wanted region that interpolation may look at.
+#: Number of pixels around the requested region that interpolation may use.
 KERNEL_MARGIN = 4
 
 
 def whole_shift(warp: NDArray[Any]) -> tuple[int, int] | None:
-    """Return (x, y) when a 3x3 matrix only moves by whole pixels, else None.
+    """Return (x, y) if a 3x3 matrix is a translation by whole pixels, else None.
 
     Example:
         >>> import numpy as np
@@ -38,7 +38,7 @@ def whole_shift(warp: NDArray[Any]) -> tuple[int, int] | None:
 def inverse(warp: NDArray[Any]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Return the upper two rows of the inverse of a 3x3 affine matrix, as plain numbers.
 
-    It takes a third of the time of numpy's inverse, which every read of a warped file would pay.
+    Every read of a warped file needs it. It takes a third of the time of numpy's inverse.
 
     Example:
         >>> import numpy as np
@@ -51,7 +51,7 @@ def inverse(warp: NDArray[Any]) -> tuple[tuple[float, float, float], tuple[float
 
 
 def stretch(warp: NDArray[Any]) -> tuple[float, float]:
-    """Return the least and the greatest factor by which a 3x3 affine matrix changes lengths.
+    """Return the smallest and the largest factor by which a 3x3 affine matrix scales lengths.
 
     These are the singular values of its linear part, in closed form.
 

@@ -1,5 +1,5 @@
 """
-Shrinking: averages over the pixels under each output pixel, without those that are NaN.
+Shrinking images by averaging the pixels under each output pixel, except those that are NaN.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ if TYPE_CHECKING:
 
     from ndsampler.frames.resample import Resampling
 
-#: An output pixel that covers less than this part of a pixel's side does not cover it.
+#: An output pixel does not cover a source pixel if the overlap is less than this fraction of the pixel's
+#: side.
 SLIVER = 1e-3
 
-#: The most places along a side of an output pixel at which the pixels under it are looked up.
+#: Maximum number of points along each side of an output pixel at which source pixels are sampled.
 MAX_STEPS = 16
 
-#: How far the sum of an average's weights may be from 1 and still count as 1.
+#: Tolerance when the sum of the weights of an average is compared with 1.
 WEIGHT_TOLERANCE = 1e-3
 
 
 def average(
     pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling
 ) -> NDArray[Any]:
-    """Shrink an image, along one axis at least; NaN is left out of the averages.
+    """Shrink an image along at least one axis, and leave NaN out of the averages.
 
     Args:
         pixels: (height, width, channels) of a type that OpenCV interpolates.
         warp: 3x3 matrix from source to output coordinates.
         out_dims: (height, width) of the output.
-        resampling: how values between averages are found.
+        resampling: the interpolation between averages.
 
     Returns:
-        (height, width, channels), NaN where all pixels under an output pixel are.
+        (height, width, channels); NaN where all pixels under an output pixel are NaN.
     """
     if pixels.dtype.kind != "f" or not (missing := np.isnan(pixels)).any():
         return _blur_and_warp(pixels, warp, out_dims, resampling)
@@ -54,7 +55,8 @@ def average(
     with np.errstate(divide="ignore", invalid="ignore"):
         found: NDArray[Any] = _blur_and_warp(values, warp, out_dims, linear) / totals
         if resampling.method != "linear":
-            # The other methods have negative weights, whose sum may be 0: they are used where nothing lacks.
+            # Other methods have negative weights, whose sum may be 0, so use them only where no pixel is
+            # missing.
             sums = _blur_and_warp(weights, warp, out_dims, resampling)
             whole = (np.abs(sums - 1) < WEIGHT_TOLERANCE) & (totals > 1 - WEIGHT_TOLERANCE)
             found = np.where(whole, _blur_and_warp(values, warp, out_dims, resampling) / sums, found)
@@ -65,12 +67,12 @@ def average(
 def _blur_and_warp(
     pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling
 ) -> NDArray[Any]:
-    """Blur with a Gaussian as wide as the warp shrinks, and warp."""
+    """Blur with a Gaussian whose width is the shrink factor, and warp."""
     import kwimage
 
     (a, b, _), (c, d, _) = warp[:2].tolist()
     if a * d - b * c < 0:
-        # kwimage divides a matrix into a rotation, a shear and scales, which must be positive.
+        # kwimage decomposes a matrix into a rotation, a shear and scales, which must be positive.
         pixels = np.ascontiguousarray(pixels[:, ::-1])
         warp = warp @ np.array([[-1.0, 0, pixels.shape[1]], [0, 1.0, 0], [0, 0, 1.0]])
     matrix, dsize = kwimage.Affine(warp), (out_dims[1], out_dims[0])
@@ -91,10 +93,10 @@ def _blur_and_warp(
 
 
 def any_under(valid: NDArray[np.bool_], warp: NDArray[Any], out_dims: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return which output pixels lie over a valid pixel at least.
+    """Return which output pixels cover at least one valid pixel.
 
     Args:
-        valid: (height, width, channels); its border continues beyond it.
+        valid: (height, width, channels); border pixels are repeated outside.
         warp: 3x3 matrix from these pixels to output coordinates.
         out_dims: (height, width) of the output.
 
@@ -104,7 +106,7 @@ def any_under(valid: NDArray[np.bool_], warp: NDArray[Any], out_dims: tuple[int,
         [[False, True]]
     """
     (a, b, tx), (c, d, ty) = inverse(warp)
-    # How far, in source pixels, the sides of the output drift from the axes of the source.
+    # The deviation, in source pixels, of the sides of the output from the axes of the source.
     longest = max(out_dims)
     if max(abs(b), abs(c)) * longest < SLIVER:
         return _any_between(valid, _spans(d, ty, out_dims[0]), _spans(a, tx, out_dims[1]))
@@ -115,7 +117,7 @@ def any_under(valid: NDArray[np.bool_], warp: NDArray[Any], out_dims: tuple[int,
 
 
 def _spans(factor: float, offset: float, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first source pixel under each output pixel along one axis, and the one after the last."""
+    """Return (starts, stops) of the source pixels under each output pixel along one axis."""
     edges = offset + factor * np.arange(count + 1)
     low, high = np.minimum(edges[:-1], edges[1:]), np.maximum(edges[:-1], edges[1:])
     first = np.floor(low + SLIVER).astype(np.int64)
@@ -127,7 +129,7 @@ def _any_between(
     rows: tuple[NDArray[np.int64], NDArray[np.int64]],
     cols: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> NDArray[np.bool_]:
-    """Return whether anything is true in each cell of a grid, given by its (first, stop) rows and columns."""
+    """Return which cells of a grid, given by (starts, stops) of rows and columns, contain a true value."""
     for axis, (first, stop) in enumerate((rows, cols)):
         last = valid.shape[axis] - 1
         found = np.take(valid, np.clip(first, 0, last), axis=axis)
@@ -140,17 +142,17 @@ def _any_between(
 def _any_sampled(
     valid: NDArray[np.bool_], warp: NDArray[Any], out_dims: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Look up places under each output pixel, of a warp that turns: about one for each pixel under it."""
+    """Return which output pixels cover a valid pixel, for a warp that rotates, by sampling points."""
     (a, b, _), (c, d, _) = inverse(warp)
     longest = max(math.hypot(a, c), math.hypot(b, d))
     if longest > MAX_STEPS:
-        # Blocks of pixels stand for them, so that the number of places has a limit.
+        # Combine pixels into blocks, so that the number of points is limited.
         side = math.ceil(longest / MAX_STEPS)
         height, width = (-(-length // side) for length in valid.shape[:2])
         reduced = _any_between(valid, _spans(side, 0, height), _spans(side, 0, width))
         return _any_sampled(reduced, warp @ np.diag([side, side, 1.0]), out_dims)
     cv2 = require_opencv()
-    # So close to each other that each pixel under an output pixel holds one of them.
+    # The points are so close that each source pixel under an output pixel contains one.
     steps = math.ceil(1.5 * longest)
     shifts = [0.5 - (step + 0.5) / steps for step in range(steps)]
     found = np.zeros((*out_dims, valid.shape[2]), bool)
@@ -165,7 +167,7 @@ def _any_sampled(
 def _look_up(
     cv2: Any, valid: NDArray[np.bool_], matrix: NDArray[Any], out_dims: tuple[int, int]
 ) -> NDArray[np.bool_]:
-    """Return the values at the places that a matrix of pixel centers names."""
+    """Return the values at the points that a matrix between pixel centers maps to."""
 
     def run(group: NDArray[Any]) -> NDArray[Any]:
         taken: NDArray[Any] = cv2.warpAffine(

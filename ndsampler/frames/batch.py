@@ -1,5 +1,5 @@
 """
-Many windows at once: each file is opened once, and windows that overlap are decoded once.
+Reading many windows at once: each file is opened once, and overlapping windows are decoded once.
 
 The pixels are those that :meth:`ndsampler.frames.reader.FrameReader.read` returns for each window. Only
 windows that are copied pixel by pixel from one file are read together; all others are read one by one.
@@ -34,18 +34,19 @@ if TYPE_CHECKING:
     from ndsampler.frames.layout import Asset, FrameLayout
     from ndsampler.frames.reader import FrameReader
 
-#: Threads that read batches, one in each executor. They stay, because each has its own file handles.
+#: Executors of one thread each, which read batches. They are kept, because each thread has its own file
+#: handles.
 _executors: list[ThreadPoolExecutor] = []
 
-#: Held while threads are added.
+#: Held while executors are added.
 _lock = threading.Lock()
 
-#: Executors of a parent process; a reference keeps code that ends threads from running here.
+#: Executors of the parent process. They must not be finalized here, because their threads do not exist here.
 _inherited: list[Any] = []
 
 
 def _leave_threads_to_parent() -> None:
-    """Forget, in a forked process, the threads that it does not have."""
+    """Drop the executors in a forked process, which does not have their threads."""
     global _lock
     _lock = threading.Lock()
     _inherited.append(list(_executors))
@@ -58,16 +59,16 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True, eq=False)
 class FrameRead:
-    """A window of one frame to read, as :meth:`ndsampler.frames.reader.FrameReader.read` takes it."""
+    """A window of one frame to read: the arguments of :meth:`ndsampler.frames.reader.FrameReader.read`."""
 
     layout: FrameLayout
     """The files of the frame."""
     grid: Grid
-    """Where the output pixels lie."""
+    """The grid of the output pixels."""
     names: Any = None
     """The channels, as :func:`ndsampler.frames.layout.parse_channels` returns them."""
     dest: NDArray[Any] | None = None
-    """Where the pixels are to go if they fit; None for a new array."""
+    """The array to write the pixels to, if they fit; None for a new array."""
 
 
 class _Window(NamedTuple):
@@ -76,7 +77,7 @@ class _Window(NamedTuple):
     number: int
     """Position in the batch."""
     read: FrameRead
-    """What is asked for."""
+    """The request."""
     asset: Asset
     """The file."""
     bands: tuple[int, ...] | None
@@ -86,10 +87,10 @@ class _Window(NamedTuple):
 def read_batch(
     reader: FrameReader, reads: Sequence[FrameRead], threads: int = 0
 ) -> list[NDArray[Any] | Exception]:
-    """Read many windows; the result is that of reading them one by one.
+    """Read many windows; the result is the same as reading them one by one.
 
-    Beside the result this takes at most :data:`ndsampler.frames.batch_plan.MERGED_BYTES` of memory for each
-    thread, and what the block caches of the decoders take.
+    In addition to the result, this needs at most :data:`ndsampler.frames.batch_plan.MERGED_BYTES` of memory
+    for each thread, and the memory of the block caches of decoders.
 
     Args:
         reader: reads frames.
@@ -97,8 +98,8 @@ def read_batch(
         threads: number of threads that read; 0 for the calling thread.
 
     Returns:
-        (height, width, channels) pixels of each window: ``dest`` where it was given and fits. The first
-        window that cannot be read is the error; what follows it may be missing.
+        (height, width, channels) pixels of each window, in ``dest`` if it is given and fits. If windows
+        cannot be read, the entry of the first one is its error, and later entries may be missing.
     """
     batch = _Batch(reader, reads)
     keyed = ((read.layout.assets[0].source, index) for index, read in enumerate(reads))
@@ -120,7 +121,7 @@ def load_regions(
         frames: has the layouts and the reader of the images.
         regions: pairs of an image id and a region.
         names: the channels.
-        places: where the pixels of each region go; None for new arrays.
+        places: the array to write each region to; None for new arrays.
         threads: number of threads.
 
     Raises:
@@ -137,7 +138,7 @@ def load_regions(
             dest = None if places is None else places[len(reads)]
             reads.append(FrameRead(layout, Grid(PixelBox(y0, y1, x0, x1)), names, dest))
             wanted.append(None if bands == (0, shape[2]) else bands)
-    except Exception as ex:  # the regions before this one may fail too, and come first
+    except Exception as ex:  # an earlier region may fail too; its error must be raised first
         failure = ex
     found = []
     for number, pixels in enumerate(read_batch(frames.reader, reads, threads)):
@@ -155,19 +156,19 @@ def load_regions(
 def _run_in_threads(
     function: Callable[[list[int]], None], jobs: list[tuple[str, list[int]]], threads: int
 ) -> None:
-    """Run jobs in threads, and wait for all that have begun.
+    """Run jobs in threads, and wait for those that have started.
 
-    A file is read by the same thread each time, which has it open, unless there are several jobs for it.
+    The same thread, which has the file open, reads a file each time, unless there are several jobs for it.
 
     Args:
-        function: does a job.
-        jobs: for each the path of its file, and its windows.
+        function: runs one job.
+        jobs: the path of the file and the positions of the windows of each job.
         threads: number of threads.
     """
     executors = _find_executors(threads)
     parts: Counter[str] = Counter()
     futures: list[Future[None]] = []
-    # The threads may have to wait for a fork, which waits for this thread.
+    # Avoid a deadlock: the threads may wait for a fork, and the fork for this thread.
     with GATE.step_out():
         try:
             for path, job in jobs:
@@ -176,14 +177,14 @@ def _run_in_threads(
                 futures.append(executors[number].submit(function, job))
             wait(futures)
         finally:
-            # After Ctrl-C nothing may write to the caller's arrays any more.
+            # After Ctrl-C no thread may write to the caller's arrays.
             wait([future for future in futures if not future.cancel()])
     for future in futures:
         future.result()
 
 
 def _find_executors(threads: int) -> list[ThreadPoolExecutor]:
-    """Return so many executors of one thread each."""
+    """Return the given number of executors of one thread each."""
     with _lock:
         while len(_executors) < threads:
             _executors.append(ThreadPoolExecutor(1, thread_name_prefix=f"ndsampler-read-{len(_executors)}"))
@@ -191,7 +192,7 @@ def _find_executors(threads: int) -> list[ThreadPoolExecutor]:
 
 
 class _Batch:
-    """The windows of one call, and what was read of them so far.
+    """The windows of one call, and the results so far.
 
     Args:
         reader: reads frames.
@@ -206,15 +207,15 @@ class _Batch:
 
     @fork_safe
     def run(self, job: list[int]) -> None:
-        """Read some windows of the same first file.
+        """Read windows that have the same first file.
 
         Args:
-            job: their positions in the batch.
+            job: positions of the windows in the batch.
         """
         groups: dict[Any, list[_Window]] = {}
         for index in job:
             if index > self.first_failure:
-                break  # windows before the one that failed are read nevertheless
+                break  # earlier windows must be read, because one of them may fail too
             window = self._find_simple(index)
             if window is None:
                 self._read_alone(index)
@@ -224,7 +225,7 @@ class _Batch:
             self._read_together(windows)
 
     def _find_simple(self, index: int) -> _Window | None:
-        """Return a window that is a copy of pixels of one file; None for any other."""
+        """Return a window that is a copy of pixels of one file; None for other windows."""
         read = self.reads[index]
         layout, grid = read.layout, read.grid
         if not grid.is_crop or grid.out_dims != grid.box.dims:
@@ -254,7 +255,7 @@ class _Batch:
             self.first_failure = min(self.first_failure, index)
 
     def _read_together(self, windows: list[_Window]) -> None:
-        """Read windows of one file; if that fails, one by one, which tells the one that fails."""
+        """Read windows of one file. If that fails, read them one by one to find the one that fails."""
         first = windows[0]
         fill = functools.partial(self._fill_windows, windows)
         try:
@@ -297,7 +298,7 @@ def _choose_read(
 ) -> tuple[Callable[..., NDArray[Any]], bool]:
     """Return the function that reads a window of some bands, and whether it returns a view.
 
-    Pixels that lie in memory are copied once then, to where they are wanted.
+    With a view, pixels in memory are copied only once, to the output.
     """
     if _selects(bands, reader):
         return functools.partial(reader.read, bands=bands), False
@@ -306,12 +307,12 @@ def _choose_read(
 
 
 def _selects(bands: tuple[int, ...] | None, reader: RegionReader) -> bool:
-    """Return whether some bands are other than all bands of a file in their order."""
+    """Return whether the bands are not simply all bands of the file in their order."""
     return bands is not None and bands != tuple(range(reader.shape[2]))
 
 
 def _lay(pixels: NDArray[Any], margin: Any, read: FrameRead, own: bool) -> NDArray[Any]:
-    """Return the pixels of a window, with their margins filled, in the array that they are wanted in.
+    """Return the pixels of a window, with filled margins, in the requested array.
 
     Args:
         pixels: the part of the window inside the image.

@@ -1,5 +1,5 @@
 """
-The arguments that functions for many windows share: where the pixels go, and the number of threads.
+Checks of the arguments ``out`` and ``threads`` of functions that read many windows.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MAX_THREADS = 256
 
 
 def check_threads(threads: Any) -> int:
-    """Return a number of threads as an ``int``.
+    """Check the argument ``threads`` and return it as an ``int``.
 
     Args:
-        threads: what the user gave.
+        threads: the argument of the user.
 
     Raises:
         ArgumentError: if it is not a whole number from 0 to :data:`MAX_THREADS`.
@@ -36,32 +36,32 @@ def output_places(out: Any, count: int) -> list[NDArray[Any]]:
     """Return the part of an output array for each window.
 
     Args:
-        out: what the user gave.
+        out: the argument of the user.
         count: number of windows.
 
     Raises:
-        ArgumentError: if it cannot be written, or is not for as many windows.
+        ArgumentError: if it is not writable, or has another number of windows.
     """
     places = np.empty(0) if isinstance(out, (list, tuple, str)) else np.asarray(out)
     if places.ndim not in (4, 5) or len(places) != count or not places.flags.writeable:
         shown = f"{type(out).__name__} of shape {getattr(out, 'shape', None)}"
         raise ArgumentError(
-            f"out is a {shown}; expected an array that can be written, of shape "
+            f"out is a {shown}; expected a writable array of shape "
             f"({count}, height, width, channels), or ({count}, frames, height, width, channels) for videos"
         )
     return list(places)
 
 
 def put_pixels(pixels: NDArray[Any], place: NDArray[Any], number: int) -> NDArray[Any]:
-    """Return the place of a window in the output array, with its pixels.
+    """Copy the pixels of a window to its part of the output array, and return that part.
 
     Args:
-        pixels: of the window.
-        place: its part of the output array.
-        number: of the window, for the error message.
+        pixels: pixels of the window.
+        place: the part of the output array.
+        number: index of the window, for the error message.
 
     Raises:
-        ArgumentError: if they do not fit.
+        ArgumentError: if the type or shape does not fit.
     """
     if pixels is place:
         return place

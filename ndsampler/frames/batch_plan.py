@@ -1,7 +1,7 @@
 """
-What to read for many windows of one file: windows that overlap are merged where that is less work.
+Planning the reads for many windows of one file: overlapping windows are merged if that is less work.
 
-Everything here is pure; :mod:`ndsampler.frames.batch` acts on it.
+These functions only plan; :mod:`ndsampler.frames.batch` reads.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Item = TypeVar("Item")
 #: Largest size in bytes of a region that several windows are merged into.
 MERGED_BYTES = 32 * 2**20
 
-#: Number of regions, from the latest, that a window is compared with. Windows are sorted by position, so
-#: those before rarely overlap.
+#: Number of previous regions that a window is compared with. Windows are sorted by position, so earlier
+#: regions rarely overlap.
 COMPARED = 16
 
 
 @dataclass(frozen=True)
 class MergedRegion:
-    """A region that is read at once, and the windows that are cut out of it."""
+    """A region that is read in one step, and the windows that are cut out of it."""
 
     box: PixelBox
     """The region, inside the image."""
@@ -36,11 +36,11 @@ class MergedRegion:
 
 
 def merge_windows(boxes: Sequence[PixelBox], max_pixels: int) -> list[MergedRegion]:
-    """Merge windows of one image where a common region has no more pixels than they have apart.
+    """Merge windows of one image if their common region has no more pixels than the separate windows.
 
     Args:
         boxes: windows inside the image; they may be empty.
-        max_pixels: largest area of a region of more than one window.
+        max_pixels: largest area of a region of several windows, in pixels.
 
     Returns:
         Regions from top to bottom. Each window belongs to one of them, and together they have no more
@@ -77,22 +77,22 @@ def area(box: PixelBox) -> int:
     """Return the number of pixels of a box.
 
     Args:
-        box: a box whose ends do not lie before its starts.
+        box: a box whose ends are not before its starts.
     """
     return (box.y1 - box.y0) * (box.x1 - box.x0)
 
 
 def _union(one: PixelBox, two: PixelBox) -> PixelBox:
-    """Return the smallest box around two others."""
+    """Return the smallest box that contains two boxes."""
     return PixelBox(min(one.y0, two.y0), max(one.y1, two.y1), min(one.x0, two.x0), max(one.x1, two.x1))
 
 
 def divide_work(items: Iterable[tuple[Hashable, Item]], threads: int) -> list[list[Item]]:
-    """Return jobs for threads: the items of one file together, unless there are too many of them.
+    """Divide items among threads. The items of one file form one job, unless there are too many.
 
     Args:
-        items: for each item a key of its file, and the item.
-        threads: number of threads; one or none gets one job for each file.
+        items: pairs of a key of the file, and the item.
+        threads: number of threads; with 0 or 1 there is one job for each file.
 
     Returns:
         Jobs in the order of the first item of each file. The items of a file keep their order.

@@ -1,5 +1,5 @@
 """
-The grid that output pixels lie on, and the choice of the pixels in a file that they are made from.
+The grid of output pixels, and the choice of the overview and the missing pixels of a file.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Where output pixels lie, and how their values are found."""
+    """The positions of output pixels, and the method that computes their values."""
 
     box: PixelBox
-    """The region that the output covers, in pixels of the image or video; may reach outside."""
+    """The region that the output covers, in pixels of the image or video; it may extend outside."""
     warp_out_from_box: NDArray[Any] | None = None
-    """3x3 matrix from coordinates relative to the box's corner to output pixels; None when equal."""
+    """3x3 matrix from coordinates relative to the box's corner to output pixels; None for the identity."""
     dims: tuple[int, int] | None = None
-    """(height, width) of the output; None for those of the box."""
+    """(height, width) of the output; None for the size of the box."""
     resampling: Resampling = field(default_factory=Resampling)
-    """How values between pixels are found."""
+    """The interpolation of values between pixels."""
     nodata: Any = None
-    """One of :data:`ndsampler.frames.nodata.DECLARED` for what each file declares, or a value: such pixels
-    become NaN before anything is interpolated, and so does what lies outside. None leaves pixels alone."""
+    """One of :data:`ndsampler.frames.nodata.DECLARED` for the pixels that each file declares, or a value.
+    Such pixels become NaN before interpolation, and so do pixels outside. None leaves pixels unchanged."""
     allow_missing: bool = False
-    """Whether a channel that the frame lacks is NaN; otherwise it is an error."""
+    """Whether a channel that the frame lacks becomes NaN instead of raising an error."""
     warp_space_from_img: NDArray[Any] | None = None
-    """3x3 matrix from the image to the space that the box lies in; None when they are the same."""
+    """3x3 matrix from the image to the space of the box; None if they are the same."""
     nan_outside: bool = False
     """Whether floating point pixels outside are NaN rather than 0."""
 
@@ -71,18 +71,18 @@ class Grid:
 
 @dataclass(frozen=True)
 class AssetShape:
-    """What an open file says of itself."""
+    """The properties of an open file that planning needs."""
 
     dims: tuple[int, int]
     """(height, width) in pixels."""
     count: int
     """Bands."""
     dtype: np.dtype[Any]
-    """Type of a value."""
+    """Type of the pixels."""
     nodata: Any
-    """The value that means "no measurement"; a tuple with one for each band where they differ."""
+    """The value that means "no measurement"; a tuple with one for each band if they differ."""
     overviews: tuple[tuple[int, int], ...] = ()
-    """(height, width) of its reduced versions."""
+    """(height, width) of its overviews."""
     has_mask: bool = False
     """Whether it has a mask of valid pixels."""
 
@@ -94,11 +94,11 @@ class SourcePixels:
     level: int
     """0 for the image itself, n for the n-th of its overviews."""
     dims: tuple[int, int]
-    """(height, width) of that level."""
+    """(height, width) of the level in pixels."""
     warp_out_from_level: NDArray[Any]
-    """3x3 matrix from its pixels to the output."""
+    """3x3 matrix from the pixels of the level to the output."""
     averages: bool
-    """Whether the pixels of the image itself are averaged, in the overview or on the way from it."""
+    """Whether output pixels are averages of image pixels, through an overview or through shrinking."""
 
 
 def choose_pixels(
@@ -108,9 +108,9 @@ def choose_pixels(
 
     Args:
         asset: the file, with its place in the image.
-        shape: what the open file says about itself.
-        grid: where the output pixels lie.
-        warp_out_from_img: that of the grid, which several files share.
+        shape: properties of the open file.
+        grid: the grid of the output pixels.
+        warp_out_from_img: the matrix of the grid, computed once for all files.
     """
     warp = warp_out_from_img
     if asset.warp_img_from_asset is not None:
@@ -127,9 +127,9 @@ def choose_pixels(
 
 
 def _leave_gaps_out(asset: Asset, shape: AssetShape, nodata: Any) -> bool:
-    """Whether the averages in overviews leave out the pixels that are to be missing.
+    """Whether the averages in overviews leave out the requested missing pixels.
 
-    They average over a value that only the target, and not the file, declares, and over transparent pixels.
+    They include pixels with a value that only the target declares, not the file, and transparent pixels.
     """
     if nodata is None or (isinstance(nodata, str) and nodata != "alpha"):
         return True
@@ -145,13 +145,13 @@ def _leave_gaps_out(asset: Asset, shape: AssetShape, nodata: Any) -> bool:
 def choose_gaps(
     asset: Asset, shape: AssetShape, grid: Grid, bands: Sequence[int] | None, averages: bool
 ) -> Gaps | None:
-    """Return which pixels of a file are missing on a grid; None if all are left as they are.
+    """Return the rule for missing pixels of a file on a grid; None if no pixels are changed.
 
     Args:
         asset: the file.
-        shape: what the open file says about itself.
-        grid: says which pixels are asked to be missing. If none are, what the file declares is still left out
-            of averages.
+        shape: properties of the open file.
+        grid: its ``nodata`` selects the missing pixels. If it is None, the pixels that the file declares are
+            still left out of averages.
         bands: indexes of the bands that are read; None for all.
         averages: whether the pixels are averaged.
     """
@@ -169,11 +169,11 @@ def choose_gaps(
 
 
 def alpha_band(asset: Asset, shape: AssetShape) -> int | None:
-    """Return the index of the band that is named ``a`` or ``alpha``; None if there is none.
+    """Return the index of the band named ``a`` or ``alpha``; None if there is none.
 
     Args:
         asset: the file.
-        shape: what the open file says about itself.
+        shape: properties of the open file.
     """
     names = band_names(asset, shape.count)
     return next((index for index, name in enumerate(names) if name in ("a", "alpha")), None)

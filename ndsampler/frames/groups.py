@@ -1,8 +1,8 @@
 """
-OpenCV's functions on images of many channels, a few channels at a time.
+Applying OpenCV's functions to images of many channels, a few channels at a time.
 
-OpenCV 5 warps 1, 3 and 4 channels with exact places. For any other number it rounds places to 1/32 of a
-pixel. It refuses more than 4 channels for some methods, and more than 128 for all.
+OpenCV 5 warps 1, 3 and 4 channels with exact positions. For any other number of channels it rounds positions
+to 1/32 of a pixel. Some methods accept at most 4 channels, and all methods at most 128.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: The numbers of channels that OpenCV treats alike.
+#: The numbers of channels that OpenCV warps with exact positions.
 GOOD_SIZES = (1, 3, 4)
 
 
@@ -47,8 +47,8 @@ def by_groups(
 
     Args:
         pixels: (height, width, channels).
-        function: takes and returns an image of 1, 3 or 4 channels; it may drop the axis of a single one.
-        out_dims: (height, width) of what it returns.
+        function: takes and returns an image of 1, 3 or 4 channels; it may drop the axis of a single channel.
+        out_dims: (height, width) of the images that the function returns.
 
     Returns:
         (height, width, channels) of the output.
@@ -57,12 +57,12 @@ def by_groups(
     if count in GOOD_SIZES:
         return function(pixels).reshape(*out_dims, count)
     groups = split_channels(count)
-    warped = [function(part).reshape(*out_dims, -1) for part in _take_apart(pixels, groups)]
-    return _put_together(warped, count)
+    warped = [function(part).reshape(*out_dims, -1) for part in _split(pixels, groups)]
+    return _join(warped, count)
 
 
-def _take_apart(pixels: NDArray[Any], groups: list[slice]) -> list[NDArray[Any]]:
-    """Return the groups of channels as images; OpenCV takes a fifth of the time of numpy."""
+def _split(pixels: NDArray[Any], groups: list[slice]) -> list[NDArray[Any]]:
+    """Return the groups of channels as images. OpenCV needs a fifth of the time of numpy for this."""
     count = pixels.shape[2]
     if count > MAX_CHANNELS:
         return [np.ascontiguousarray(pixels[:, :, group]) for group in groups]
@@ -71,7 +71,7 @@ def _take_apart(pixels: NDArray[Any], groups: list[slice]) -> list[NDArray[Any]]
     return parts
 
 
-def _put_together(parts: list[NDArray[Any]], count: int) -> NDArray[Any]:
+def _join(parts: list[NDArray[Any]], count: int) -> NDArray[Any]:
     """Return the channels of several images as one image."""
     if count > MAX_CHANNELS:
         return np.concatenate(parts, axis=2)
@@ -81,6 +81,6 @@ def _put_together(parts: list[NDArray[Any]], count: int) -> NDArray[Any]:
 
 
 def _pairs(count: int) -> list[int]:
-    """Return which channel goes where, as OpenCV expects it: each to its own place."""
+    """Return the identity mapping of channels in the form that OpenCV expects."""
     result: list[int] = np.repeat(np.arange(count), 2).tolist()
     return result

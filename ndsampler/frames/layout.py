@@ -1,7 +1,7 @@
 """
-What a frame is made of: its assets, their bands, and where each lies in the image.
+The assets of a frame, their bands, and their transforms to the image.
 
-Pure functions plan here what to read; :mod:`ndsampler.frames.reader` acts on the plans.
+These functions plan which bands to read; :mod:`ndsampler.frames.reader` reads them.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from ndsampler.frames.specs import spec_classes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Names of the bands of a file whose channels the dataset does not state, by their number.
+#: Names of the bands of a file for which the dataset states no channels, by the number of bands.
 DEFAULT_CHANNELS = {1: ("gray",), 2: ("gray", "a"), 3: ("r", "g", "b"), 4: ("r", "g", "b", "a")}
 
-#: The most names that a code such as ``'x.0:1024'`` may stand for.
+#: Maximum number of channels that a code such as ``'x.0:1024'`` may select.
 MAX_CHANNELS = 65_536
 
-#: Asks for every channel of a frame.
+#: Selects every channel of a frame.
 ALL_CHANNELS = "<all>"
 
 
 def default_channels(count: int) -> tuple[str, ...]:
-    """Return names for the bands of a file without stated channels.
+    """Return names for the bands of a file for which the dataset states no channels.
 
     Example:
         >>> default_channels(3), default_channels(5)[:2]
@@ -43,11 +43,11 @@ class Asset:
     source: Source
     """The file."""
     channels: tuple[str, ...] | None = None
-    """A name for each band; None when the dataset states none."""
+    """A name for each band; None if the dataset states none."""
     warp_img_from_asset: NDArray[Any] | None = None
-    """3x3 matrix from the file's pixels to the image's; None when they are the same."""
+    """3x3 matrix from the pixels of the file to those of the image; None for the identity."""
     dims: tuple[int, int] | None = None
-    """(height, width) that the dataset states for the file; None when it states none."""
+    """(height, width) that the dataset states for the file; None if it states none."""
 
     @property
     def path(self) -> str:
@@ -62,15 +62,15 @@ class FrameLayout:
     gid: Any
     """Image id."""
     assets: tuple[Asset, ...]
-    """In file order; the image's own file, if it has one, is the first."""
+    """The assets in the order of the dataset; the image's own file, if it has one, is the first."""
     dims: tuple[int, int] | None = None
-    """(height, width) that the dataset states for the image; None when it states none."""
+    """(height, width) that the dataset states for the image; None if it states none."""
     warp_vid_from_img: NDArray[Any] | None = None
-    """3x3 matrix from the image's pixels to the video's; None when they are the same."""
+    """3x3 matrix from the pixels of the image to those of the video; None for the identity."""
     has_own_file: bool = True
-    """Whether the image names a file itself, whose bands then are the default channels."""
+    """Whether the image has a file of its own. The bands of that file are then the default channels."""
     folder: str | None = None
-    """The folder that file names of the dataset start from; None without a dataset."""
+    """The folder to which file names of the dataset are relative; None without a dataset."""
 
     @property
     def is_plain(self) -> bool:
@@ -79,30 +79,30 @@ class FrameLayout:
 
     @property
     def default_assets(self) -> tuple[Asset, ...]:
-        """Those that hold the default channels: the image's own file, else all."""
+        """The assets with the default channels: the image's own file if it has one, else all assets."""
         return self.assets[:1] if self.has_own_file else self.assets
 
 
 @dataclass(frozen=True)
 class BandRead:
-    """Bands to take from one asset, and where they go."""
+    """The bands to read from one asset, and their positions in the output."""
 
     asset: Asset
     """The file."""
     bands: tuple[int, ...]
-    """Indexes of its bands."""
+    """Indexes of the bands in the file."""
     places: tuple[int, ...]
     """The positions of the bands among the requested channels."""
 
 
 @dataclass(frozen=True)
 class ReadPlan:
-    """Everything needed to gather the channels of one frame."""
+    """The reads that give the requested channels of one frame."""
 
     reads: tuple[BandRead, ...]
-    """One for each asset that takes part."""
+    """One for each asset that has requested channels."""
     channels: tuple[str, ...]
-    """Names in the order of the output."""
+    """Channel names in the order of the output."""
     missing: tuple[int, ...] = field(default=())
     """Positions of requested channels that the frame does not have."""
 
@@ -115,10 +115,10 @@ def parse_channels(request: Any) -> tuple[str, ...] | str | None:
             ``'r|g|b'``; a list of codes; a ``ChannelSpec`` or ``FusedChannelSpec``.
 
     Returns:
-        Names in the order asked for, :data:`ALL_CHANNELS`, or None for the default.
+        Names in the requested order, :data:`ALL_CHANNELS`, or None for the default.
 
     Raises:
-        TargetError: for anything else, for no channel at all, and for a name asked for twice.
+        TargetError: if the request has another type, no channel, too many, or the same channel twice.
 
     Example:
         >>> parse_channels('B1|B8')
@@ -138,7 +138,7 @@ def parse_channels(request: Any) -> tuple[str, ...] | str | None:
             )
             if spec.numel() > MAX_CHANNELS:
                 raise ValueError(
-                    f"these are {spec.numel()} channels; at most {MAX_CHANNELS} are read at once"
+                    f"this code selects {spec.numel()} channels; expected at most {MAX_CHANNELS}"
                 )
             names = list(spec.normalize().as_list())
         except (ValueError, TypeError, KeyError, OverflowError) as ex:
@@ -160,20 +160,20 @@ def plan_reads(
     allow_missing: bool = False,
     sort_all: bool = False,
 ) -> ReadPlan:
-    """Decide which bands of which assets make up the requested channels.
+    """Decide which bands of which assets give the requested channels.
 
     Args:
         layout: the assets of the frame.
-        names: as :func:`parse_channels` returns them.
-        counts: bands of each asset, by path.
-        allow_missing: leave channels that the frame lacks open instead of raising.
-        sort_all: give ``'<all>'`` sorted by name, as for video.
+        names: channels as :func:`parse_channels` returns them.
+        counts: number of bands of each asset, by path.
+        allow_missing: list channels that the frame lacks in the plan instead of raising an error.
+        sort_all: sort the channels of ``'<all>'`` by name, as for video.
 
     Returns:
         The plan.
 
     Raises:
-        UnknownChannelError: if a channel is missing and that is not allowed.
+        UnknownChannelError: if a channel is missing, unless ``allow_missing``.
     """
     pool = layout.default_assets if names is None else layout.assets
     where: dict[str, tuple[Asset, int]] = {}
@@ -199,8 +199,8 @@ def plan_reads(
 def band_names(asset: Asset, count: int) -> tuple[str, ...]:
     """Return a name for each band of a file.
 
-    Stated names win as far as they go: an RGBA file stated as ``r|g|b`` keeps its fourth band under
-    its own name.
+    Stated names come first, and default names follow for the other bands: the fourth band of an RGBA file for
+    which the dataset states ``r|g|b`` is named ``a``.
 
     Example:
         >>> band_names(Asset(Source('a.png'), ('r', 'g', 'b')), 4)

@@ -1,5 +1,5 @@
 """
-Pixels without a measurement.
+Finding pixels without a measurement, and marking them as NaN.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: The values of a target's ``nodata`` that ask for what each file declares.
+#: The values of a target's ``nodata`` that select the pixels that each file declares as missing.
 DECLARED = ("float", "ma", "alpha")
 
 #: NaN in both parts of a complex number.
@@ -25,25 +25,25 @@ COMPLEX_NAN = complex(np.nan, np.nan)
 
 @dataclass(frozen=True)
 class Gaps:
-    """Which of the pixels that are read from a file have no measurement, and what they become."""
+    """The rule that finds pixels of a file without a measurement, and the type of the result."""
 
     nodata: Any = None
-    """The value that marks them; a tuple with one for each band that is read; None for none."""
+    """The nodata value, or a tuple with one for each band that is read; None for none."""
     uses_mask: bool = False
     """Whether the file has a mask of valid pixels."""
     alpha: int | None = None
-    """The band that is 0 where pixels have no measurement; None for none."""
+    """Index of the band that is 0 where pixels have no measurement; None for none."""
     exact: bool = False
-    """Whether integers of 64 bits must be kept as they are, so that they can be cast back."""
+    """Whether 64-bit integers must be kept exactly, so that they can be cast back."""
     keeps_type: bool = False
-    """Whether the pixels keep the type of the file: gaps are only left out of averages."""
+    """Whether pixels keep the type of the file, and gaps are only left out of averages."""
 
     def mask(self, pixels: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[Any]:
         """Return pixels as floating point or complex numbers with NaN in the gaps.
 
         Args:
             pixels: (height, width, bands).
-            valid: the mask of the file, which is false in further gaps; None for none.
+            valid: the mask of the file, which is false for further missing pixels; None for none.
         """
         gaps = find_gaps(pixels, self.nodata, valid)
         if self.keeps_type and (gaps is None or not gaps.any()):
@@ -54,9 +54,9 @@ class Gaps:
         return values
 
     def restore(self, values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return averages in the type of the file; where all pixels are gaps, its nodata value.
+        """Return averages in the type of the file, with its nodata value where all pixels are missing.
 
-        Without one, such a pixel is NaN, and 0 in a type that has no NaN.
+        Without a nodata value, such a pixel is NaN, or 0 in a type without NaN.
 
         Args:
             values: (height, width, bands), as :meth:`mask` returns them.
@@ -76,26 +76,26 @@ class Gaps:
 
 
 def _round(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return values without NaN in the type of a file."""
+    """Round values without NaN to the type of a file."""
     return values.astype(dtype, copy=False) if dtype.kind == "c" else to_type(values, dtype)
 
 
 def nan_of(dtype: np.dtype[Any]) -> Any:
-    """Return NaN in a type; 0 if it has none."""
+    """Return NaN of a type, or 0 if it has no NaN."""
     return {"f": np.nan, "c": COMPLEX_NAN}.get(dtype.kind, 0)
 
 
 def mask_nodata(pixels: NDArray[Any], nodata: Any, valid: NDArray[np.bool_] | None = None) -> NDArray[Any]:
     """Return pixels as floating point numbers with NaN where there is no measurement.
 
-    Types of up to 16 bits become float32, which holds them exactly; wider integers float64. Complex numbers
-    keep their type, and are compared by their real part, as GDAL compares them.
+    Types of up to 16 bits become float32, which represents them exactly, and wider integers become float64.
+    Complex numbers keep their type, and their real part is compared, as in GDAL.
 
     Args:
         pixels: any array.
-        nodata: the value that means "no measurement"; None masks nothing; a tuple has a value for each band,
-            which is an index of the last axis.
-        valid: false where there is no measurement either; None for none.
+        nodata: the value that means "no measurement", a tuple with a value for each index of the last axis,
+            or None for no value.
+        valid: a mask that is also false where there is no measurement; None for no mask.
 
     Returns:
         An array of the same shape.
@@ -114,8 +114,8 @@ def to_floats(pixels: NDArray[Any], exact: bool = False) -> NDArray[Any]:
 
     Args:
         pixels: any array.
-        exact: whether integers of 64 bits are kept exactly, in ``numpy.longdouble``. On Windows and on ARM
-            processors of Apple that type is float64, which rounds those beyond 2**53.
+        exact: whether 64-bit integers are kept exactly, in ``numpy.longdouble``. On Windows and on Apple's
+            ARM processors that type is float64, which rounds integers beyond 2**53.
     """
     if pixels.dtype.kind == "c":
         result: NDArray[Any] = pixels.copy()
@@ -127,12 +127,12 @@ def to_floats(pixels: NDArray[Any], exact: bool = False) -> NDArray[Any]:
 
 
 def find_gaps(pixels: NDArray[Any], nodata: Any, valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    """Return where pixels have no measurement, NaN aside; None if nothing says so.
+    """Return which pixels a nodata value or mask marks as missing; None if neither marks any.
 
     Args:
         pixels: any array.
         nodata: the value that means "no measurement", or a tuple with one for each index of the last axis.
-        valid: false where there is no measurement either; None for none.
+        valid: a mask that is also false where there is no measurement; None for no mask.
     """
     gaps = None if valid is None else ~valid
     if nodata is None:
@@ -152,8 +152,8 @@ def _equal_per_band(pixels: NDArray[Any], nodata: Sequence[Any]) -> NDArray[np.b
 
 
 def _equal(pixels: NDArray[Any], nodata: Any) -> NDArray[np.bool_] | None:
-    """Return where pixels equal a nodata value in their own type; None if they cannot."""
-    # float32 data rarely equal the decimal that declares their nodata value.
+    """Return which pixels equal a nodata value in their type; None if the type lacks the value."""
+    # float32 pixels rarely equal the decimal number that declares their nodata value.
     value = value_in_type(nodata, pixels.dtype)
     if value is None or value != value:
         return None
@@ -180,6 +180,6 @@ def value_in_type(nodata: Any, dtype: np.dtype[Any]) -> Any:
     if isinstance(nodata, (float, np.floating)):
         if not np.isfinite(nodata) or nodata != int(nodata):
             return None
-        # GDAL gives nodata values as float64, in which the end of 64-bit integers is one too high.
+        # GDAL returns nodata values as float64, which rounds the largest 64-bit integer up by one.
         nodata = highest if nodata == float(highest) else nodata
     return dtype.type(int(nodata)) if lowest <= int(nodata) <= highest else None

@@ -1,5 +1,5 @@
 """
-Converting many images ahead of time: here, in threads, or on whatever executor the user has.
+Converting many images ahead of time: in this thread, in other threads, or on an executor of the user.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import functools
 import os
 import time
 import zlib
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-#: Frames handed to an executor at once, so that millions of them do not wait in its queue.
+#: Maximum number of frames in the queue of an executor, so that millions of frames do not fill the memory.
 MAX_PENDING = 256
 
 
@@ -37,31 +38,33 @@ class ImageFailure:
     """An image that could not be prepared."""
 
     image_id: Any
-    """The image."""
+    """Id of the image."""
     paths: tuple[str, ...]
-    """Its files; empty where the dataset's entry of the image cannot be understood."""
+    """The files of the image; empty if its dictionary in the dataset is invalid."""
     error: NDSamplerError
-    """What went wrong, with the image's id and the path in its message."""
+    """The error; its message names the image and the file."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What was done to prepare images. An image may have several files, and two may share one."""
+    """The result of preparing images. An image may have several files, and images may share a file."""
 
     images: int = 0
-    """Images that were asked for."""
+    """Number of images that were requested."""
     made: int = 0
     """Number of files that were converted."""
     made_bytes: int = 0
-    """Size of these entries."""
+    """Total size of the new entries in bytes."""
     source_bytes: int = 0
-    """Size of the files that they were made of."""
+    """Total size of the converted files in bytes."""
     present: int = 0
     """Number of files that had been converted before."""
     in_place: int = 0
     """Number of files that are read directly."""
+    slow_layouts: Mapping[str, int] = field(default_factory=dict)
+    """Number of tiled TIFFs that were converted although they could be read directly, for each reason."""
     seconds: float = 0.0
-    """Time that it took."""
+    """Elapsed time in seconds."""
     failures: tuple[ImageFailure, ...] = ()
     """The images that could not be prepared; the others have been."""
 
@@ -69,11 +72,11 @@ class Preparation:
         """Raise one error for all images that failed, if there are any.
 
         Args:
-            goes_on_uncached: only log entries that could not be made.
+            goes_on_uncached: only log entries that could not be made, instead of raising an error.
 
         Raises:
-            SourceError: if sources could not be read: one message lists all of them.
-            CacheError: if entries could not be written.
+            SourceError: if sources could not be read; the message lists all failures.
+            CacheError: if entries could not be written; the message lists all failures.
 
         Example:
             >>> Preparation(images=3, made=3).raise_failures()
@@ -90,37 +93,39 @@ class Preparation:
             lines = "\n".join(f"  {error}" for error in errors)
             kind = type(errors[0]) if len({type(error) for error in errors}) == 1 else SourceError
             raise kind(
-                f"{len(errors)} of {self.images} images could not be prepared; the others have been. "
-                f"What failed:\n{lines}"
+                f"{len(errors)} of {self.images} images could not be prepared; the others were prepared. "
+                f"Failures:\n{lines}"
             )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one frame."""
+    """The result of preparing one frame."""
 
     source_bytes: Mapping[str, int] = field(default_factory=dict)
-    """Size of each of its files."""
+    """Size in bytes of each source file, by path."""
     entry_bytes: Mapping[str, int] = field(default_factory=dict)
-    """Size of the entry of each, by the path of the file."""
+    """Size in bytes of each entry, by the path of its source file."""
     failure: ImageFailure | None = None
-    """What went wrong."""
+    """The failure; None if all entries were made."""
 
 
 @dataclass
 class _Plan:
-    """What there is to do."""
+    """The frames and files to convert, and those that need no conversion."""
 
     layouts: list[FrameLayout] = field(default_factory=list)
-    """Frames with an entry to make."""
+    """Frames that lack an entry."""
     missing: set[str] = field(default_factory=set)
-    """Files without an entry, which need one."""
+    """Files that lack an entry."""
     present: set[str] = field(default_factory=set)
     """Files with an entry."""
     in_place: set[str] = field(default_factory=set)
-    """Files that need none."""
+    """Files that are read directly and need no entry."""
+    slow_layouts: dict[str, str] = field(default_factory=dict)
+    """Why tiled TIFFs are converted that could be read directly, by their paths."""
     failures: list[ImageFailure] = field(default_factory=list)
-    """Frames for which that is unknown."""
+    """Frames whose files could not be checked."""
 
 
 def prepare_layouts(
@@ -134,21 +139,21 @@ def prepare_layouts(
 ) -> Preparation:
     """Make the missing entries of many frames.
 
-    A frame that fails does not keep the others from being converted.
+    If a frame fails, the others are still converted.
 
     Args:
         reader: makes the entries.
         layouts: the frames.
-        workers: frames converted at once, in threads; 0 for none but this one.
-        executor: converts the frames instead; in other processes, or on machines that see the same files.
-        desc: what the progress bar says.
-        verbose: whether to show one.
+        workers: number of threads that convert frames; 0 for the calling thread.
+        executor: converts the frames instead, in other processes, or on machines that share the files.
+        desc: label of the progress bar.
+        verbose: whether to show a progress bar.
 
     Returns:
-        What was done, and what failed.
+        Counts and sizes of the entries, and the failures.
     """
     began = time.perf_counter()
-    # By content, each file is read to learn its name.
+    # If entries are named by content, this reads each file, so show progress.
     plan = _split(reader, progress_bar(layouts, desc=f"{desc}: look", verbose=verbose))
     sources: dict[str, int] = {}
     entries: dict[str, int] = {}
@@ -170,16 +175,17 @@ def prepare_layouts(
         source_bytes=sum(sources[path] for path in made),
         present=len(plan.present),
         in_place=len(plan.in_place),
+        slow_layouts=dict(Counter(reason for path, reason in plan.slow_layouts.items() if path in made)),
         seconds=time.perf_counter() - began,
         failures=tuple(plan.failures),
     )
 
 
 def shard_of(layout: FrameLayout, count: int) -> int:
-    """Return which of a number of jobs prepares an image, from 1 to the number of jobs.
+    """Return the number of the job that prepares an image, from 1 to ``count``.
 
-    It depends on the path of the image's first file alone. So it is the same in all jobs, images that share a
-    file go to the same job, and images that are added to a dataset later move no other.
+    It depends only on the path of the image's first file. So all jobs agree on it, images that share a file
+    go to the same job, and adding images to the dataset does not move the others.
 
     Args:
         layout: the files of the image.
@@ -190,7 +196,7 @@ def shard_of(layout: FrameLayout, count: int) -> int:
 
 
 def _split(reader: FrameReader, layouts: Iterable[FrameLayout]) -> _Plan:
-    """Find out which frames have something to convert."""
+    """Find out which frames and files must be converted."""
     plan = _Plan()
     for layout in layouts:
         try:
@@ -203,20 +209,22 @@ def _split(reader: FrameReader, layouts: Iterable[FrameLayout]) -> _Plan:
         for asset, file in zip(layout.assets, files):
             kind = plan.missing if file is None else plan.in_place if file == asset.path else plan.present
             kind.add(asset.path)
+            if file is None and (reason := reader.explain_conversion(asset.path)):
+                plan.slow_layouts[asset.path] = reason
     return plan
 
 
 def _outcomes(
     reader: FrameReader, layouts: Sequence[FrameLayout], workers: int, executor: Executor | None
 ) -> Iterator[Outcome]:
-    """Convert frames and yield what became of each, in the order in which they are done."""
+    """Convert frames and yield the result of each, in the order in which they are completed."""
     if executor is not None:
         yield from _submit(executor, reader, layouts)
     elif workers <= 1 or len(layouts) <= 1:
         for layout in layouts:
             try:
                 yield convert(reader, layout)
-            except Exception as ex:  # as of a worker: what fails must not keep the others from being made
+            except Exception as ex:  # as for a worker: a failure must not stop the other frames
                 yield _lost(layout, ex)
     else:
         with ThreadPoolExecutor(max_workers=workers) as threads:
@@ -224,7 +232,7 @@ def _outcomes(
 
 
 def _submit(executor: Executor, reader: FrameReader, layouts: Iterable[FrameLayout]) -> Iterator[Outcome]:
-    """Hand frames to an executor, a bounded number at a time."""
+    """Submit frames to an executor, a limited number at a time."""
     task = functools.partial(_convert_for, os.getpid())
     pending: dict[Future[Outcome], FrameLayout] = {}
     queue = iter(layouts)
@@ -245,7 +253,7 @@ def _submit(executor: Executor, reader: FrameReader, layouts: Iterable[FrameLayo
 
 
 def _convert_for(pid: int, reader: FrameReader, layout: FrameLayout) -> Outcome:
-    """Make the missing entries of one frame for a process, and end with it if this one is its child."""
+    """Make the missing entries of one frame. A worker process ends when the process ``pid`` ends."""
     if os.getpid() != pid:
         end_with_parent()
     return convert(reader, layout)
@@ -253,7 +261,7 @@ def _convert_for(pid: int, reader: FrameReader, layout: FrameLayout) -> Outcome:
 
 @fork_safe
 def convert(reader: FrameReader, layout: FrameLayout) -> Outcome:
-    """Make the missing entries of one frame, in whatever process this runs."""
+    """Make the missing entries of one frame in this process."""
     paths = [asset.path for asset in layout.assets]
     try:
         files = reader.ensure(layout)
@@ -263,7 +271,7 @@ def convert(reader: FrameReader, layout: FrameLayout) -> Outcome:
 
 
 def _sizes(paths: Sequence[str], files: Sequence[str]) -> dict[str, int]:
-    """Return the size of a file for each path; 0 for one that has just been removed."""
+    """Return the size in bytes of each file, by path; 0 for a file that has just been removed."""
     sizes = dict.fromkeys(paths, 0)
     for path, file in zip(paths, files):
         with contextlib.suppress(OSError):
@@ -272,20 +280,20 @@ def _sizes(paths: Sequence[str], files: Sequence[str]) -> dict[str, int]:
 
 
 def _failure(layout: FrameLayout, error: NDSamplerError) -> ImageFailure:
-    """Return what is said of a frame that failed."""
+    """Return the failure of a frame, for the report."""
     return ImageFailure(layout.gid, tuple(asset.path for asset in layout.assets), error)
 
 
 def _collect(future: Future[Outcome], layout: FrameLayout) -> Outcome:
-    """Return what became of a frame that was handed to an executor."""
+    """Return the result of a frame that was submitted to an executor."""
     try:
         return future.result()
-    except Exception as ex:  # a worker that was killed, or could not load this library
+    except Exception as ex:  # the worker was killed, or could not import this library
         return _lost(layout, ex)
 
 
 def _lost(layout: FrameLayout, error: BaseException) -> Outcome:
-    """Return what became of a frame without an entry: its worker is no more, never was, or met a surprise."""
+    """Return the result of a frame whose worker died, could not be started, or raised an unexpected error."""
     if isinstance(error, NDSamplerError):
         return Outcome(failure=_failure(layout, error))
     paths = ", ".join(asset.path for asset in layout.assets)

@@ -1,8 +1,8 @@
 """
-Worker processes that end when the process that started them ends, however that happens.
+Worker processes that end when their parent process ends for any reason.
 
-A worker of ``concurrent.futures`` waits for tasks in a pipe that it holds open itself, so it would wait for
-ever after its parent was killed.
+A worker of ``concurrent.futures`` waits for tasks from a pipe that it keeps open itself. Without this module,
+it would wait forever after its parent was killed.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Executor
 
-#: The process that watches its parent already; a forked child has the variable without the thread.
+#: Id of the process that already watches its parent. A forked child inherits the variable, but not the
+#: thread.
 _watching: int | None = None
 
 
 @contextlib.contextmanager
 def start_workers(count: int) -> Iterator[Executor]:
-    """Provide an executor of processes, which are killed at once if the block ends with an exception.
+    """Provide an executor of processes. If the block raises an exception, the processes are killed.
 
-    The entries that they are writing are not there then, and the next writer removes the unfinished files.
+    The entries that they were writing do not appear, and the next writer removes the unfinished files.
 
     Args:
         count: number of processes.
@@ -40,20 +41,20 @@ def start_workers(count: int) -> Iterator[Executor]:
         try:
             yield executor
         except BaseException:
-            # Otherwise Ctrl-C would wait for the images that are being converted.
+            # Otherwise Ctrl-C would wait until the current images are converted.
             for process in set(multiprocessing.active_children()) - others:
                 process.kill()
             raise
 
 
 def _begin() -> None:
-    """Prepare a worker process: Ctrl-C in a terminal reaches it too, and its parent decides what to do."""
+    """Set up a worker process. It ignores Ctrl-C, because the parent process handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
 
 
 def end_with_parent() -> None:
-    """Let this process end as soon as the one that started it has ended.
+    """Make this process end as soon as the process that started it has ended.
 
     Nothing happens in a process that ``multiprocessing`` did not start.
 
@@ -72,5 +73,5 @@ def end_with_parent() -> None:
 def _wait_for_end(parent: Any) -> None:
     """End this process when another one has ended."""
     parent.join()
-    # Other threads may wait for a task that nobody will give them.
+    # Do not wait for other threads, which may wait forever for a task.
     os._exit(1)

@@ -1,5 +1,5 @@
 """
-The pixels of one frame, gathered from its assets onto a wanted grid.
+Reading the pixels of one frame from its assets onto a grid.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class FrameReader:
     """Reads frames through a cache.
 
     Args:
-        cache: gives the pixels of single files.
+        cache: opens single files.
     """
 
     def __init__(self, cache: FrameCache) -> None:
         self._cache = cache
-        # Plans of layouts whose channels the dataset states in full; they depend on nothing else.
+        # Plans of layouts for which the dataset states all channels; they depend on nothing else.
         self._plans: dict[tuple[FrameLayout, Any, bool, bool], ReadPlan] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -72,17 +72,16 @@ class FrameReader:
         Args:
             layout: the frame that the file belongs to.
             asset: the file.
-            action: what to do with the open file; it is called again if the file was replaced in the
-                meantime.
+            action: the function; it is called again if the file was replaced in the meantime.
 
         Raises:
             SourceError: if the file is missing or damaged; the message names the image.
-            CacheError: if its entry cannot be made or read; likewise.
+            CacheError: if its entry cannot be made or read; the message names the image.
         """
 
         def act(reader: RegionReader) -> Result:
             if asset.dims is not None and asset.dims != reader.shape[:2]:
-                # Every window would show another place than the annotations are drawn on.
+                # Windows would not show the place that annotations refer to.
                 raise DatasetMismatchError(
                     f"{asset.path} has (height, width) {reader.shape[:2]}; the dataset states "
                     f"{asset.dims}. Correct 'width' and 'height' of the image or asset (orientation tags "
@@ -100,11 +99,11 @@ class FrameReader:
             _raise_named(ex, layout)
 
     def ensure(self, layout: FrameLayout) -> list[str]:
-        """Return the files that the backend reads fast, one for each asset, making missing entries.
+        """Make missing entries, and return the file that is read for each asset.
 
         Raises:
             SourceError: if a source cannot be read; the message names the image.
-            CacheError: if an entry cannot be written; likewise.
+            CacheError: if an entry cannot be written; the message names the image.
         """
         with _naming(layout):
             return [self._cache.ensure(asset.source) for asset in layout.assets]
@@ -114,19 +113,27 @@ class FrameReader:
 
         Raises:
             SourceError: if the source cannot be read; the message names the image.
-            CacheError: if an entry cannot be written; likewise.
+            CacheError: if an entry cannot be written; the message names the image.
         """
         with _naming(layout):
             return self._cache.find_file(asset.source)
 
     def find_ready(self, layout: FrameLayout) -> list[str | None]:
-        """Return what :meth:`ensure` would return at once, with None for each entry that it has to make.
+        """Return the files that :meth:`ensure` returns, with None for each entry that does not exist yet.
 
         Raises:
             MissingSourceError: if a source does not exist; the message names the image.
         """
         with _naming(layout):
             return [self._cache.find_ready(asset.source) for asset in layout.assets]
+
+    def explain_conversion(self, path: str) -> str:
+        """Return why a source is converted that could be read in place; empty for any other source.
+
+        Args:
+            path: the source file.
+        """
+        return self._cache.backend.explain_conversion(path)
 
     def plan(
         self, layout: FrameLayout, names: Any = None, *, allow_missing: bool = False, sort_all: bool = False
@@ -154,7 +161,7 @@ class FrameReader:
         return made
 
     def channel_names(self, layout: FrameLayout, names: Any, count: int) -> tuple[str, ...]:
-        """Return the names of the channels that a read with these arguments gives."""
+        """Return the names of the channels that a read with these arguments returns."""
         if names is None and layout.is_plain:
             return band_names(layout.assets[0], count)
         return self.plan(layout, names).channels
@@ -164,7 +171,7 @@ class FrameReader:
         return band_names(asset, self.asset_shape(layout, asset).count)
 
     def view(self, layout: FrameLayout, asset: Asset) -> FrameView:
-        """Return an object that reads one file of a frame when it is sliced.
+        """Return an array-like object that reads one file of a frame when it is sliced.
 
         Raises:
             SourceError: if the file is missing or damaged; the message names the image.
@@ -186,13 +193,13 @@ class FrameReader:
         return (*self.dims(layout), len(plan.channels))
 
     def dims(self, layout: FrameLayout) -> tuple[int, int]:
-        """Return (height, width) of a frame in image space: as the dataset states it, else of its file."""
+        """Return (height, width) of a frame in image space, from the dataset or else from its file."""
         if layout.dims is not None:
             return layout.dims
         if layout.is_plain:
             return self.asset_shape(layout, layout.assets[0]).dims
         raise SourceError(
-            f"image {layout.gid} is made of several files and the dataset states no 'width' and 'height' "
+            f"image {layout.gid} consists of several files, and the dataset states no 'width' and 'height' "
             "for it; add them"
         )
 
@@ -201,17 +208,17 @@ class FrameReader:
 
         Args:
             layout: the files of the frame.
-            grid: where the output pixels lie.
+            grid: the grid of the output pixels.
             names: channels as :func:`ndsampler.frames.layout.parse_channels` returns them.
 
         Returns:
-            (height, width, channels) pixels that belong to the caller. What lies outside the frame is 0,
-            or NaN where ``grid.nodata`` is given.
+            (height, width, channels) pixels, which the caller may modify. Pixels outside the frame are 0, or
+            NaN if ``grid.nodata`` is given.
 
         Raises:
             UnknownChannelError: if a channel is missing and the grid does not allow it.
             SourceError: if a file is missing or damaged; the message names the image.
-            WindowError: if the result is absurdly large.
+            WindowError: if the result would not fit into memory.
         """
         if names is None and layout.is_plain and grid.is_crop:
             return self._read_plain(layout, grid)
@@ -219,7 +226,7 @@ class FrameReader:
         return self.gather(layout, plan, grid)
 
     def _read_plain(self, layout: FrameLayout, grid: Grid) -> NDArray[Any]:
-        """Read the image's own file without any change: the way of almost every sample."""
+        """Copy a region of the image's own file, which is all that most samples need."""
         box = grid.box
 
         def read(reader: RegionReader) -> NDArray[Any]:
@@ -234,7 +241,7 @@ class FrameReader:
         return self.visit(layout, layout.assets[0], read)
 
     def gather(self, layout: FrameLayout, plan: ReadPlan, grid: Grid) -> NDArray[Any]:
-        """Read the assets of a plan and lay their bands side by side."""
+        """Read the assets of a plan and combine their bands in one array."""
         warp = grid.warp_out_from_img
         parts = [
             (read.places, self._read_asset(layout, read.asset, read.bands, grid, warp)) for read in plan.reads
@@ -266,7 +273,7 @@ class FrameReader:
         warp_out_from_img: NDArray[Any],
         reader: RegionReader,
     ) -> NDArray[Any]:
-        """Read some bands of one open file on a grid, whose matrix was computed before."""
+        """Read some bands of one open file on a grid whose matrix is known."""
         shape = _shape_of(reader)
         what = f"the window on image {layout.gid}"
         check_affordable(grid.out_dims, shape.dtype.itemsize, len(wanted), what)
@@ -297,9 +304,9 @@ def _lay_side_by_side(
     """Return the bands of several files as one array.
 
     Args:
-        parts: for each file, the places of its bands and (height, width, bands) pixels.
-        shape: (height, width, channels) of the result. Channels of no file are NaN.
-        dtype: its type.
+        parts: for each file, the positions of its bands in the result, and (height, width, bands) pixels.
+        shape: (height, width, channels) of the result. Channels that no file has are NaN.
+        dtype: type of the result.
     """
     if all(pixels.shape[2] == 1 and pixels.dtype == dtype for _, pixels in parts):
         planes = {places[0]: pixels[..., 0] for places, pixels in parts}
@@ -340,10 +347,10 @@ def _read_overview(
     gaps: Gaps | None,
     overview: RegionReader,
 ) -> NDArray[Any]:
-    """Read from an overview of the file that the box was chosen for.
+    """Read a box from an overview of a file.
 
     Raises:
-        SourceError: if it is another's: the file, or its entry, was replaced a moment ago.
+        SourceError: if the overview has another size, because the file or its entry was just replaced.
     """
     if overview.shape[:2] != dims or overview.dtype != expected.dtype:
         raise SourceError(f"{asset.path} was changed while it was being read; read it again")
@@ -351,11 +358,11 @@ def _read_overview(
 
 
 def _shape_of(reader: RegionReader) -> AssetShape:
-    """Return what an open file says of itself."""
+    """Return the properties of an open file."""
     height, width, count = reader.shape
     overviews, masked = reader.overviews, as_masked(reader)
     if masked is not None and overviews and not masked.masks_overviews:
-        # An overview without a mask does not say which of its pixels are missing.
+        # Without a mask, an overview does not tell which of its pixels are missing.
         overviews = ()
     return AssetShape((height, width), count, reader.dtype, reader.nodata, overviews, masked is not None)
 
@@ -363,14 +370,14 @@ def _shape_of(reader: RegionReader) -> AssetShape:
 def _read_block(
     reader: FrameReader, layout: FrameLayout, asset: Asset, y0: int, y1: int, x0: int, x1: int
 ) -> NDArray[Any]:
-    """Read for a :class:`FrameView`; a plain function, so that views can be pickled."""
+    """Read a block for a :class:`FrameView`. It is a module-level function, so that views can be pickled."""
     alone = FrameLayout(layout.gid, (replace(asset, warp_img_from_asset=None),))
     return reader.read(alone, Grid(PixelBox(y0, y1, x0, x1)))
 
 
 @contextlib.contextmanager
 def _naming(layout: FrameLayout) -> Iterator[None]:
-    """Name the image in errors of its files."""
+    """Add the image to the messages of errors about its files."""
     try:
         yield
     except (SourceError, CacheError) as ex:
@@ -378,9 +385,9 @@ def _naming(layout: FrameLayout) -> Iterator[None]:
 
 
 def _raise_named(error: SourceError | CacheError, layout: FrameLayout) -> NoReturn:
-    """Raise an error of the same kind whose message names the image, and says where a missing file may be.
+    """Raise an error of the same class with the image in its message, and hints for a missing file.
 
-    It takes the place of the error in the traceback.
+    It replaces the original error in the traceback.
     """
     escape_causes(error)
     if isinstance(error, MissingSourceError):

@@ -1,5 +1,5 @@
 """
-Pixels of one file on another grid: the region that is needed, warped once.
+Resampling one file onto another grid: the needed region is read and warped once.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Interpolations by the names users write.
+#: Names of the interpolations that users may choose.
 INTERPOLATIONS = ("auto", "nearest", "linear", "cubic", "lanczos", "area")
 
-#: OpenCV addresses pixels with 15 bits while it warps.
+#: Largest side in pixels of an image that OpenCV can warp, because it uses 15 bits for positions.
 OPENCV_LIMIT = 2**15 - 1
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How values between pixels are found."""
+    """The interpolation of values between pixels, and whether shrinking averages."""
 
     interpolation: str = "auto"
     """One of :data:`INTERPOLATIONS`; ``'auto'`` is linear."""
     antialias: bool = True
-    """Whether shrinking averages the source pixels under each output pixel."""
+    """Whether the source pixels under each output pixel are averaged when the image shrinks."""
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
@@ -72,13 +72,13 @@ def choose_level(
     resampling: Resampling,
     dims: tuple[int, int] | None = None,
 ) -> int:
-    """Return which overview a shrinking warp is best read from: the smallest no coarser than the output.
+    """Return the overview to read for a warp: the smallest one with at least the resolution of the output.
 
     Args:
         warp_out_from_src: 3x3 matrix from source to output coordinates.
         overviews: (height, width) of the overviews, each about half of the one before.
-        resampling: says whether averages are wanted at all.
-        dims: (height, width) of the image; None if each overview is half of the one before.
+        resampling: whether averages are requested.
+        dims: (height, width) of the image; None if each overview has half the size of the one before.
 
     Returns:
         0 for the image itself, n for the n-th overview.
@@ -101,7 +101,7 @@ def choose_level(
 
 @functools.lru_cache(maxsize=4096)
 def shrink_factor(dims: tuple[int, int], level: tuple[int, int]) -> float:
-    """Return how many times smaller an overview is than its image: a whole number if rounded sizes fit one.
+    """Return the size of an image relative to an overview, as a whole number if rounding explains the sizes.
 
     Args:
         dims: (height, width) of the image.
@@ -123,7 +123,7 @@ def shrink_factor(dims: tuple[int, int], level: tuple[int, int]) -> float:
 def source_box(
     warp_out_from_src: NDArray[Any], out_dims: tuple[int, int], src_dims: tuple[int, int]
 ) -> PixelBox:
-    """Return the part of a source that a warp onto a grid looks at.
+    """Return the part of a source that a warp onto a grid needs.
 
     Args:
         warp_out_from_src: 3x3 matrix from source to output coordinates, both (x, y) with whole
@@ -132,7 +132,7 @@ def source_box(
         src_dims: (height, width) of the source.
 
     Returns:
-        The region, clipped to the source; empty where the output lies entirely beside it.
+        The region, clipped to the source; empty if the output is completely outside the source.
 
     Example:
         >>> source_box(np.diag([2.0, 2.0, 1.0]), (10, 20), (100, 100))
@@ -140,7 +140,7 @@ def source_box(
     """
     height, width = out_dims
     (a, b, tx), (c, d, ty) = inverse(warp_out_from_src)
-    # Averaging while shrinking looks farther, by the size of an output pixel.
+    # Averaging needs a larger margin: the size of an output pixel.
     margin_x = KERNEL_MARGIN * max(1.0, abs(a) + abs(b))
     margin_y = KERNEL_MARGIN * max(1.0, abs(c) + abs(d))
     x0, x1 = extent(a * width, b * height, tx)
@@ -170,17 +170,17 @@ def read_onto_grid(
 ) -> NDArray[Any]:
     """Return the pixels of a source on an output grid.
 
-    Where the grids differ by whole pixels the pixels are copied unchanged; otherwise they are
-    interpolated once. Output pixels whose center lies outside the source are ``fill``.
+    If the grids differ by whole pixels, the pixels are copied unchanged; otherwise they are interpolated
+    once. Output pixels whose center is outside the source have the value ``fill``.
 
     Args:
         read: returns (height, width, channels) pixels of a region inside the source.
         src_dims: (height, width) of the source.
         warp_out_from_src: 3x3 matrix from source to output coordinates.
         out_dims: (height, width) of the output.
-        resampling: how values between pixels are found.
+        resampling: the interpolation of values between pixels.
         fill: value of pixels outside the source.
-        restore: makes pixels of the source's type from pixels as ``read`` returns them; None if they are.
+        restore: converts pixels that ``read`` returns to the type of the source; None if they have that type.
 
     Returns:
         (height, width, channels) pixels of the source's type.
@@ -220,7 +220,7 @@ def _read_halves(
     fill: Any,
     restore: Callable[[NDArray[Any]], NDArray[Any]] | None,
 ) -> NDArray[Any]:
-    """Fill a grid in two halves, each from a smaller part of a source that OpenCV cannot warp at once."""
+    """Fill a grid in two halves, because the source region of the whole grid is too large for OpenCV."""
     axis = int(out_dims[1] > out_dims[0])
     first = out_dims[axis] // 2
     parts = []
@@ -256,16 +256,16 @@ def place(
     margin: tuple[tuple[int, int], tuple[int, int]],
     fill: Any,
 ) -> NDArray[Any]:
-    """Return the pixels inside a larger canvas of one value.
+    """Return the pixels with a margin of one value around them.
 
     Args:
         pixels: (height, width, channels).
         out_dims: (height, width) of the canvas.
-        margin: ((top, bottom), (left, right)) pixels of the canvas around them.
-        fill: value of the canvas outside the pixels.
+        margin: ((top, bottom), (left, right)) sizes of the margin in pixels.
+        fill: value of the margin.
 
     Returns:
-        (height, width, channels) of the canvas.
+        (height, width, channels) pixels with the margin.
     """
     canvas = np.full((*out_dims, pixels.shape[2]), fill, pixels.dtype)
     top, left = margin[0][0], margin[1][0]
@@ -276,7 +276,7 @@ def place(
 def _outside(
     warp: NDArray[Any], src_dims: tuple[int, int], out_dims: tuple[int, int]
 ) -> NDArray[np.bool_] | None:
-    """Return where the centers of output pixels lie outside the source; None when nowhere."""
+    """Return which output pixels have their center outside the source; None if there are none."""
     height, width = out_dims
     (a, b, tx), (c, d, ty) = inverse(warp)
     half_x, half_y = 0.5 * (a + b) + tx, 0.5 * (c + d) + ty

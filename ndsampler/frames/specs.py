@@ -2,8 +2,8 @@
 Channel specifications that can be pickled.
 
 A process shares one ``FusedChannelSpec`` for each code. ``as_list`` and other methods of a specification
-store a function with their result in its own dictionary, and pickle refuses functions. A sample that holds
-such a specification could not leave the worker process of a data loader.
+store a function with their result in the ``__dict__`` of the object, and functions cannot be pickled. A
+sample with such a specification could not be sent from the worker process of a data loader.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @functools.cache
 def spec_classes() -> tuple[type[BaseChannelSpec], type[FusedChannelSpec]]:
-    """Return the classes of specifications: the base of all of them, and that of one group of channels.
+    """Return the classes ``BaseChannelSpec`` and ``FusedChannelSpec``.
 
-    The first call registers how specifications are pickled and copied in this process.
+    The first call registers the pickling and copying of specifications in this process.
 
     Example:
         >>> import pickle
@@ -40,7 +40,7 @@ def spec_classes() -> tuple[type[BaseChannelSpec], type[FusedChannelSpec]]:
 
 
 def _reduce_spec(spec: FusedChannelSpec) -> tuple[Any, ...]:
-    """Return how a specification is pickled: without the functions that hold results of its methods."""
+    """Reduce a specification for pickling, without the functions that cache results of its methods."""
     state = {key: value for key, value in vars(spec).items() if not callable(value)}
     return copyreg.__newobj__, (type(spec),), state  # type: ignore[attr-defined]
 

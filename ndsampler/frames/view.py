@@ -1,5 +1,5 @@
 """
-An image that is read when it is sliced.
+An array-like image that is read when it is sliced.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class FrameView:
-    """Slices like a numpy array and reads only what a slice needs.
+    """An image that is sliced like a numpy array, and that reads only the pixels a slice needs.
 
-    Every index that numpy understands works: slices with steps and negative bounds, whole numbers,
-    ``...``, masks and lists. Of rows and columns, the smallest block that holds the answer is read.
+    Every numpy index works: slices with steps and negative bounds, integers, ``...``, masks and lists. The
+    smallest block of rows and columns that contains the result is read.
 
     Args:
         read: returns (height, width, channels) pixels of rows y0:y1 and columns x0:x1.
@@ -67,7 +67,7 @@ class FrameView:
     @fork_safe
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
-            raise ValueError("a FrameView holds no pixels, so it cannot become an array without a copy")
+            raise ValueError("a FrameView contains no pixels, so it cannot become an array without a copy")
         return np.asarray(self[:], dtype=dtype)
 
     @fork_safe
@@ -101,7 +101,7 @@ def _expand_ellipsis(parts: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _covering_block(part: Any, length: int, axis: int) -> tuple[int, int, Any]:
-    """Return the bounds to read along one axis, and the index to apply to what was read."""
+    """Return (start, stop) to read along one axis, and the index to apply to the block that was read."""
     if isinstance(part, slice):
         chosen = range(length)[part]
         if not len(chosen):

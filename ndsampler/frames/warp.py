@@ -1,5 +1,5 @@
 """
-Warps of pixels of any type and number of channels with OpenCV, which takes some types and up to 4 channels.
+Warping pixels of any type and number of channels with OpenCV, which handles only some types and 4 channels.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
     from ndsampler.frames.resample import Resampling
 
-#: Types whose values OpenCV interpolates, by numpy's letters; any other goes through float64 and is rounded.
+#: Type codes of numpy for the types that OpenCV interpolates; others are converted to float64 and back.
 WARPABLE = frozenset(np.dtype(name).char for name in ("uint8", "uint16", "int16", "float32", "float64"))
 
-#: Types whose values OpenCV takes unchanged, at exact places; any other is taken as 2-byte pieces.
+#: Type codes of the types that OpenCV copies unchanged at exact positions; others are copied as 2-byte
+#: pieces.
 TAKEABLE = frozenset(np.dtype(name).char for name in ("uint8", "uint16", "float32"))
 
 #: Integers up to this size are exact in float64.
@@ -32,19 +33,19 @@ EXACT = 2**53
 def warp_pixels(
     pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling
 ) -> NDArray[Any]:
-    """Warp an image onto a grid, its border pixels continuing beyond the border.
+    """Warp an image onto a grid; border pixels are repeated outside.
 
-    The values of a channel do not depend on the other channels. Integers stop at the ends of their type. NaN
-    is left out of averages.
+    The values of a channel do not depend on the other channels. Integers are clipped to the limits of their
+    type. NaN is left out of averages.
 
     Args:
         pixels: (height, width, channels).
         warp: 3x3 matrix from source to output coordinates, whole numbers at pixel corners.
         out_dims: (height, width) of the output.
-        resampling: how values between pixels are found.
+        resampling: the interpolation of values between pixels.
 
     Returns:
-        (height, width, channels) of the same type.
+        (height, width, channels) pixels of the same type.
     """
     dtype = pixels.dtype
     if resampling.method == "nearest":
@@ -59,7 +60,7 @@ def warp_pixels(
 
 
 def to_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Round floating point numbers to a type; what lies beyond its ends becomes its end.
+    """Round floating point numbers to a type, and clip them to its limits.
 
     Args:
         values: floating point numbers without NaN.
@@ -96,9 +97,9 @@ def _interpolate(
 
 
 def _pad_border(pixels: NDArray[Any], warp: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Continue the border of an image, as far as cubic weights reach, and return it with its matrix.
+    """Repeat the border of an image as far as cubic interpolation needs it; return the image and its matrix.
 
-    Where they reach over the border OpenCV casts float64 to 32-bit integers.
+    Beyond the border, OpenCV would cast float64 to 32-bit integers.
     """
     across, down = inverse(warp)
     longest = max(1.0, math.hypot(across[0], down[0]), math.hypot(across[1], down[1]))
@@ -110,9 +111,9 @@ def _pad_border(pixels: NDArray[Any], warp: NDArray[Any]) -> tuple[NDArray[Any],
 def _warp_plain(
     pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], method: int
 ) -> NDArray[Any]:
-    """Warp with OpenCV alone: what almost every warp is."""
+    """Warp with a single call of OpenCV, which is enough for most warps."""
     cv2 = require_opencv()
-    # OpenCV counts from the centers of pixels, not from their corners.
+    # The origin of OpenCV is the center of the first pixel, not its corner.
     centered = warp[:2].copy()
     centered[:, 2] += 0.5 * (centered[:, 0] + centered[:, 1]) - 0.5
     dsize = (out_dims[1], out_dims[0])
@@ -127,7 +128,7 @@ def _warp_plain(
 
 
 def _take_nearest(pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int]) -> NDArray[Any]:
-    """Return the pixel under the center of each output pixel, its bytes unchanged."""
+    """Return the pixel under the center of each output pixel, with unchanged bytes."""
     nearest = require_opencv().INTER_NEAREST
     if pixels.dtype.char in TAKEABLE:
         return _warp_plain(pixels, warp, out_dims, nearest)
@@ -139,7 +140,7 @@ def _take_nearest(pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int,
 def _warp_complex(
     pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling
 ) -> NDArray[Any]:
-    """Warp the real and the imaginary parts; a number of which one part is NaN is NaN."""
+    """Warp the real and the imaginary parts; a number is NaN if one of its parts is NaN."""
     parts = np.ascontiguousarray(pixels).view(pixels.real.dtype)
     missing = np.isnan(pixels)
     if missing.any():
@@ -148,16 +149,16 @@ def _warp_complex(
 
 
 def _exceeds_float(pixels: NDArray[Any]) -> bool:
-    """Whether float64 cannot hold some of these integers."""
+    """Whether float64 cannot represent some of these integers exactly."""
     return pixels.size > 0 and not -EXACT <= int(pixels.min()) <= int(pixels.max()) <= EXACT
 
 
 def _warp_large(
     pixels: NDArray[Any], warp: NDArray[Any], out_dims: tuple[int, int], resampling: Resampling
 ) -> NDArray[Any]:
-    """Interpolate 64-bit integers by their distances from the least of them, so that small ones are exact."""
+    """Interpolate the differences of 64-bit integers from their minimum, which float64 represents better."""
     base, ends = int(pixels.min()), np.iinfo(pixels.dtype)
-    # Integers of 64 bits wrap around, so sums and differences are right whatever the sign.
+    # 64-bit integers wrap around, so sums and differences are correct whatever the sign.
     zero = np.array([base], pixels.dtype).view(np.uint64)
     distances = np.ascontiguousarray(pixels).view(np.uint64) - zero
     warped = np.rint(_interpolate(distances.astype(np.float64), warp, out_dims, resampling))

@@ -1,5 +1,5 @@
 """
-Parts of a dataset, and the windows of a grid that lie in one.
+Selecting the windows of a grid that are inside a part of a dataset.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Area", "windows_in_images", "windows_in_videos"]
 
-#: Windows that are compared with an area at a time.
+#: Number of windows that are compared with an area at a time.
 _WINDOWS_AT_ONCE = 10_000
 
 
 @runtime_checkable
 class Area(Protocol):
-    """A part of a dataset, which windows lie in or not."""
+    """A part of a dataset, such as one side of a split."""
 
     def contains(
         self, gids: NDArray[np.int64], ltrb: NDArray[np.float64], space: Literal["image", "video"]
     ) -> NDArray[np.bool_]:
-        """Return which boxes on images lie in the area.
+        """Return which boxes are completely inside the area.
 
         Args:
             gids: (n,) image ids.
@@ -39,7 +39,7 @@ class Area(Protocol):
 
 
 def windows_in_images(grid: WindowGrid, gids: NDArray[np.int64], area: Area | None) -> NDArray[np.bool_]:
-    """Return which windows of a grid over images lie in an area.
+    """Return which windows of a grid over images are inside an area.
 
     Args:
         grid: the windows.
@@ -55,7 +55,7 @@ def windows_in_images(grid: WindowGrid, gids: NDArray[np.int64], area: Area | No
 def windows_in_videos(
     grid: WindowGrid, gids: Sequence[Sequence[int]], area: Area | None
 ) -> NDArray[np.bool_]:
-    """Return which windows of a grid over videos lie in an area with all of their frames.
+    """Return which windows of a grid over videos are inside an area in all of their frames.
 
     Args:
         grid: the windows.
@@ -78,7 +78,7 @@ def windows_in_videos(
 
 
 def _chunks(grid: WindowGrid) -> Iterator[Any]:
-    """Yield source, start and end of some windows at a time."""
+    """Yield source, start and end of windows, in chunks of limited size."""
     for first in range(0, len(grid), _WINDOWS_AT_ONCE):
         yield grid.placed(np.arange(first, min(first + _WINDOWS_AT_ONCE, len(grid))))
 

@@ -1,5 +1,5 @@
 """
-Checks of the arguments of pools and grids, so that a mistake is reported where it was made.
+Checks of the arguments of pools and grids, so that a mistake raises an error in the call that contains it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ __all__ = [
     "check_fraction",
 ]
 
-#: The most targets that a pool is asked for. The numbers and boxes of more do not fit into memory.
+#: Maximum number of targets in a pool. The columns of a larger pool do not fit into memory.
 MOST_TARGETS = 10**9
 
 _NUMBERS = (int, float, np.integer, np.floating)
 
 
 def as_count(value: Any, name: str) -> int:
-    """Return a number of targets.
+    """Check a number of targets and return it as an ``int``.
 
     Args:
-        value: a whole number; a float without a fraction will do.
+        value: a whole number, which may be a float such as 3.0.
         name: name of the argument, for the error message.
 
     Raises:
@@ -47,15 +47,15 @@ def as_count(value: Any, name: str) -> int:
 
 
 def as_amount(value: Any, name: str, expected: str) -> float:
-    """Return a number that is not below 0.
+    """Check a number that may not be negative and return it as a ``float``.
 
     Args:
         value: the number.
         name: name of the argument, for the error message.
-        expected: what it means, for the error message.
+        expected: meaning of the argument, for the error message.
 
     Raises:
-        ArgumentError: if it is not a number, below 0, or infinite.
+        ArgumentError: if it is not a number, negative, or infinite.
 
     Example:
         >>> as_amount(0.25, "thresh", "a fraction")
@@ -84,7 +84,7 @@ def check_fraction(value: Any, name: str) -> None:
 
 
 def as_index(index: Any, what: str) -> int:
-    """Return a position as a plain number, which may be negative.
+    """Check an index and return it as an ``int``, which may be negative.
 
     Args:
         index: the position.
@@ -108,7 +108,7 @@ def as_index(index: Any, what: str) -> int:
 
 
 def as_position(index: Any, total: int, what: str) -> int:
-    """Return a position in a pool, counted from 0.
+    """Convert an index into a pool to a position from 0.
 
     Args:
         index: the position; a negative one counts from the end.
@@ -135,10 +135,10 @@ def as_position(index: Any, total: int, what: str) -> int:
 
 
 def as_flag(value: Any, name: str) -> bool:
-    """Return whether an option is switched on.
+    """Convert an option to a bool.
 
     Args:
-        value: True or False, or anything that Python takes as one of them.
+        value: True or False, or a value with a truth value.
         name: name of the argument, for the error message.
 
     Raises:
@@ -162,7 +162,7 @@ def as_names(value: Any, name: str) -> frozenset[str]:
         name: name of the argument, for the error message.
 
     Raises:
-        ArgumentError: if something else is among them, such as ids of categories.
+        ArgumentError: if one of them is not a name, for example a category id.
 
     Example:
         >>> sorted(as_names(["Star", "eff"], "classes_of_interest"))
@@ -172,5 +172,5 @@ def as_names(value: Any, name: str) -> frozenset[str]:
     names = [] if value is None else list(listed)
     foreign = [item for item in names if not isinstance(item, str)]
     if foreign:
-        raise ArgumentError(f"{name} holds {foreign[0]!r}; expected names of categories")
+        raise ArgumentError(f"{name} contains {foreign[0]!r}; expected names of categories")
     return frozenset(item.lower() for item in names)

@@ -70,11 +70,11 @@ class ValidArea:
         """Return the area of an image's valid region in a dataset.
 
         Args:
-            region: a segmentation in any form that COCO files have.
+            region: a segmentation in any COCO format.
             dsize: (2,) width and height of the image in pixels.
 
         Raises:
-            ArgumentError: if the region is not made of polygons with finite coordinates.
+            ArgumentError: if the region does not consist of polygons with finite coordinates.
         """
         import shapely
 
@@ -197,7 +197,8 @@ def corner_range(
         size: (..., 2) width and height of the window in whole pixels.
 
     Returns:
-        (..., 2) x and y each; the last lies before the first if the window does not fit.
+        (..., 2) x and y of the first corner, and of the last; the last is before the first if the window does
+        not fit.
 
     Example:
         >>> first, last = corner_range(np.array([0.0, 0.5, 80, 60]), np.array([16.0, 12.0]))
@@ -242,7 +243,7 @@ def _forbidden(
 ) -> NDArray[np.float64]:
     """Return (4, m) rectangles of corners at which an obstacle covers too much of the window.
 
-    Their edges are not part of them: there the obstacle only touches the window.
+    The edges of the rectangles are excluded, because there the obstacle only touches the window.
 
     With a threshold above 0 the true region has rounded corners: the less a window overlaps the obstacle
     along one axis, the more it may overlap along the other. Rectangles inside the region approximate it.
@@ -263,7 +264,7 @@ def _forbidden(
 
 
 def _whole(forbidden: NDArray[np.float64], span: NDArray[np.int64], with_edges: bool) -> NDArray[np.int64]:
-    """Return rectangles of forbidden corners as half-open ranges of whole pixels, cut off around a span."""
+    """Return rectangles of forbidden corners as half-open ranges of whole pixels, clipped near a span."""
     low, high = forbidden[:2], forbidden[2:]
     low, high = (np.ceil(low), np.floor(high) + 1) if with_edges else (np.floor(low) + 1, np.ceil(high))
     edges = np.concatenate([low, high])

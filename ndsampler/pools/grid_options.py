@@ -1,5 +1,5 @@
 """
-How the windows of a grid are chosen and classified.
+Options for selecting and classifying the windows of a grid.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ NEGATIVE_CLASSES = frozenset({"ignore", "background"})
 
 @dataclass(frozen=True)
 class GridOptions:
-    """How the windows of a grid are classified and returned."""
+    """Options for classifying and returning the windows of a grid."""
 
     classes_of_interest: Collection[str] | None = None
-    """Names of the categories that make a window positive, in lower case; if empty, all but the negative
-    categories."""
+    """Names of the categories that make a window positive, in lower case; if empty, all categories except
+    the negative ones."""
 
     ignore_coverage_thresh: float | None = 0.6
     """Largest fraction of a window that ``ignore`` annotations may cover; None or 0 sets no limit."""
@@ -44,7 +44,7 @@ class GridOptions:
     """Whether the numbers of targets are logged."""
 
     split: Area | None = None
-    """The part of the dataset that windows must lie in; None for all of it."""
+    """The part of the dataset that windows must be inside; None for the whole dataset."""
 
     @classmethod
     def from_arguments(cls, given: dict[str, Any]) -> GridOptions:
@@ -54,8 +54,8 @@ class GridOptions:
             given: the arguments by name.
 
         Raises:
-            ArgumentTypeError: for a name that is none of the options.
-            ArgumentError: if a value cannot be used.
+            ArgumentTypeError: if a name is not an option.
+            ArgumentError: if a value is invalid.
         """
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(given) - set(known))

@@ -1,11 +1,12 @@
 """
 Drawing random windows that do not overlap annotations, or overlap them little.
 
-A window is made of whole pixels, as it is when it is read. With a threshold of 0 it does not even touch an
-annotation, so that its sample lists none. If an image has only places that touch one, those are used.
-Windows are drawn at random and rejected if annotations cover too much of them. If this keeps failing for an
-image, its free space is computed and a window is drawn from it (:mod:`ndsampler.pools.free_space`). The
-result depends on the random state only, not on the clock, the order of a set or a hash.
+A window consists of whole pixels, so that it is the window that is read. With a threshold of 0 it does not
+even touch an annotation, so that its sample lists none. If all places in an image touch an annotation, those
+without overlap are used. Windows are drawn at random and rejected if annotations cover too much of them. If
+this keeps failing for an image, its free space is computed and a window is drawn from it
+(:mod:`ndsampler.pools.free_space`). The result depends only on the random state, not on the clock, the order
+of a set or a hash.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _TRIES = (1, 1, 2, 4, 8)
 _MORE_TRIES = (16, 32)
 
 #: Number of windows that can be tried in about the time in which the free space of an image is computed.
-_TRIES_A_LOOK = 64
+_TRIES_PER_SEARCH = 64
 
 #: Distance between successive points that fill the unit square: 1 / g and 1 / g^2 for g^3 = g + 1.
 _STEP = (0.7548776662466927, 0.5698402909980532)
@@ -61,7 +62,7 @@ _PATIENCE = 10
 _LATTICE, _FINE_LATTICE = 50, 200
 
 #: Maximum number of window sizes for which the free space of an image is computed in a round.
-_SIZES_A_ROUND = 8
+_SIZES_PER_ROUND = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,14 +120,14 @@ class WindowSizes:
         return cls(choices, anchors is not None)
 
     def in_pixels(self, chosen: NDArray[np.int64], dsizes: NDArray[Any]) -> NDArray[np.float64]:
-        """Return (M, 2) widths and heights in whole pixels, rounded up as they are when a window is read.
+        """Return (M, 2) widths and heights in whole pixels, rounded up, as in a window that is read.
 
         Args:
             chosen: (M,) row of :attr:`choices` for each window.
             dsizes: (M, 2) width and height of the image of each window.
         """
         sizes = self.choices[chosen]
-        # A product has a rounding error.
+        # The tolerance absorbs the rounding error of the product.
         result: NDArray[np.float64] = np.maximum(
             np.ceil(np.round(sizes * dsizes if self.relative else sizes, 6)), 1
         )
@@ -135,7 +136,7 @@ class WindowSizes:
 
 @dataclass(frozen=True, eq=False)
 class NegativeRequest:
-    """The negatives that a caller asks for."""
+    """The number, sizes and images of the negatives that a caller requests."""
 
     table: AnnotTable
     """The annotations to avoid."""
@@ -177,7 +178,8 @@ class NegativeRequest:
                 for the default.
 
         Raises:
-            ArgumentError: if a number is out of range or none, there are no images, or an image has no size.
+            ArgumentError: if a number is invalid or out of range, there are no images, or an image has no
+                size.
             UnknownIdError: if the dataset lacks one of the images.
         """
         num = as_count(num, "num")
@@ -211,13 +213,13 @@ def draw_negatives(
     rng: np.random.RandomState,
     exact: bool | Literal["warn"] = True,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return random windows of which annotations cover little or nothing.
+    """Return random windows that annotations do not cover, or cover only up to a threshold.
 
     Args:
         request: the number of windows, their sizes, and the images.
         find_pairs: finds the annotations that touch windows.
         rng: random state.
-        exact: what happens if fewer are found than requested: True raises an error, ``'warn'`` warns.
+        exact: True raises an error if fewer windows are found than requested, and ``'warn'`` logs a warning.
 
     Returns:
         (n,) rows of the images, ascending, and (n, 4) left, top, right, bottom in pixels.
@@ -242,11 +244,11 @@ def draw_negatives(
 
 
 def even_shares(groups: NDArray[np.int64], rng: np.random.RandomState) -> NDArray[np.float64]:
-    """Return points that fill the unit square evenly for each group, which independent ones do not.
+    """Return points that fill the unit square evenly for each group, unlike independent random points.
 
-    They are the multiples of an irrational step, from a random start (M. Roberts, "The unreasonable
-    effectiveness of quasirandom sequences", 2018): each point alone is uniformly distributed, and any run of
-    successive points of a group is even.
+    They are multiples of an irrational step from a random start (M. Roberts, "The unreasonable effectiveness
+    of quasirandom sequences", 2018). Each single point is uniformly distributed, and any run of successive
+    points of a group fills the square evenly.
 
     Args:
         groups: (M,) group of each point.
@@ -284,11 +286,11 @@ def tries_worth_making(round_: int, image_rows: NDArray[np.int64]) -> int:
     if round_ >= len(_TRIES) + len(_MORE_TRIES):
         return 0
     tries = _MORE_TRIES[round_ - len(_TRIES)]
-    return tries if len(image_rows) * tries <= _TRIES_A_LOOK * len(np.unique(image_rows)) else 0
+    return tries if len(image_rows) * tries <= _TRIES_PER_SEARCH * len(np.unique(image_rows)) else 0
 
 
 def _valid_area(gid: int, region: Any, dsize: NDArray[np.float64]) -> ValidArea:
-    """Return the area of an image's valid region; an error names the image."""
+    """Return the area of an image's valid region; the error message for an invalid region names the image."""
     try:
         return ValidArea.from_coco(region, dsize)
     except ArgumentError as ex:
@@ -370,13 +372,13 @@ class _Search:
     def try_at_random(
         self, owing: NDArray[np.int64], tries: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return which of the missing windows were found by trying, and the windows."""
+        """Try random windows; return which of the missing windows were found, and the windows."""
         slots = np.repeat(np.arange(len(owing)), tries)
         image_rows = owing[slots]
         sizes = self.choose_sizes(image_rows)
         bounds = self.bounds(image_rows)
         low, high = corner_range(bounds, sizes)
-        # The first good one of several successive even points would not be uniformly distributed.
+        # With several tries, the first accepted point of an even sequence would not be uniformly distributed.
         shares = even_shares(image_rows, self.rng) if tries == 1 else self.rng.rand(len(slots), 2)
         corners = np.minimum(low + np.floor(shares * (high - low + 1)), high)
         ltrb = np.concatenate([corners, corners + sizes], axis=1)
@@ -398,7 +400,7 @@ class _Search:
     def uncovered(
         self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64], may_touch: bool
     ) -> NDArray[np.bool_]:
-        """Return of which windows annotations cover no more than the threshold."""
+        """Return which windows annotations cover no more than the threshold allows."""
         thresh = self.request.thresh
         good = np.ones(len(ltrb), dtype=bool)
         if thresh >= 1 or not len(ltrb):
@@ -484,8 +486,8 @@ class _Search:
         """Return the window sizes to search free space for in an image, each with a number of windows."""
         sizes = self.choose_sizes(np.full(num, row))
         distinct, counts = np.unique(sizes, axis=0, return_counts=True)
-        if len(distinct) > _SIZES_A_ROUND:
-            keep = self.rng.permutation(len(distinct))[:_SIZES_A_ROUND]
+        if len(distinct) > _SIZES_PER_ROUND:
+            keep = self.rng.permutation(len(distinct))[:_SIZES_PER_ROUND]
             distinct, counts = distinct[keep], counts[keep]
         smallest = self.smallest_size(row)
         plan = [*zip(distinct, counts.tolist(), strict=True)]

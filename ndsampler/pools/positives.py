@@ -1,5 +1,5 @@
 """
-Choosing positives that show different pixels.
+Selecting positives whose windows show different pixels.
 
 Every annotation has a window of the same size around its center. Overlapping windows show mostly the same
 pixels, so a maximal independent set is chosen: no two of its windows overlap, and every other window
@@ -105,7 +105,7 @@ def targets_of_table(table: AnnotTable) -> kwarray.DataFrameArray:
 
 
 def _narrow_ids(ids: NDArray[np.int64]) -> NDArray[Any]:
-    """Return ids as 32 bit integers, which programs expect, unless one of them needs more."""
+    """Return ids as 32-bit integers, which programs expect, unless an id needs 64 bits."""
     narrow = ids.astype(np.int32)
     return narrow if np.array_equal(narrow, ids) else ids
 
@@ -194,7 +194,7 @@ def window_pair(window_dims: Any, purpose: str) -> tuple[float, float]:
 
     Args:
         window_dims: a pair of numbers above 0.
-        purpose: what the window is used for, for the error message.
+        purpose: the use of the window, for the error message.
 
     Raises:
         ArgumentError: if it is not a pair of numbers above 0.

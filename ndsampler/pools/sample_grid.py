@@ -72,8 +72,8 @@ def new_image_sample_grid(
         use_annots: False ignores annotations: ``aids`` is None and every target is negative.
         legacy: False leaves out ``positives`` and ``negatives``, which contain the same targets again.
         verbose: whether to log the numbers of targets.
-        split: one of those that :func:`ndsampler.training.spatial_split` returns: windows that do not lie in
-            it are left out.
+        split: a part that :func:`ndsampler.training.spatial_split` returned; windows that are not inside it
+            are left out.
 
     Returns:
         ``targets``, each with ``gid``, ``slices`` and ``aids`` (the annotations that touch the window,
@@ -143,8 +143,8 @@ def new_video_sample_grid(
         use_annots: False ignores annotations: ``aids`` is None and every target is negative.
         legacy: False leaves out ``positives`` and ``negatives``, which contain the same targets again.
         verbose: whether to log the numbers of targets.
-        split: one of those that :func:`ndsampler.training.spatial_split` returns: windows that do not lie in
-            it are left out.
+        split: a part that :func:`ndsampler.training.spatial_split` returned; windows that are not inside it
+            are left out.
 
     Returns:
         The same as :func:`new_image_sample_grid`, except that a target has the keys ``vidid``,

@@ -42,13 +42,13 @@ _MAX_ANCHORS = 1000
 #: Largest fraction of a negative's area that annotations may cover if there are too few without overlap.
 _THRESH = 0.3
 
-#: Columns of a table of negatives that a target states as Python's integers.
+#: Columns of a table of negatives that become Python integers in a target.
 WHOLE = frozenset({"aid", "img_width", "img_height", "category_id"})
 
-#: Most negatives that a worker process draws at a time.
+#: Maximum number of negatives that a worker process draws at a time.
 _WORKER_BATCH = 256
 
-#: Most negatives of a pool that are kept as dictionaries once they were asked for, about 600 bytes each.
+#: Maximum number of negatives of a pool that are cached as dictionaries, which take about 600 bytes each.
 _MOST_KEPT = 4096
 
 
@@ -216,9 +216,9 @@ class NegativePool:
     """
     Preselected negatives, followed by new batches of the same size.
 
-    A copy of the pool in a worker process, to which it was forked or pickled, draws batches of its own, so
-    no two workers give the same negatives. What it draws follows from the preselected negatives and from
-    the number of the worker.
+    A copy of the pool in a worker process, after a fork or through pickle, draws its own batches, so workers
+    do not return the same negatives. Its batches depend on the preselected negatives and on the worker
+    number.
 
     Args:
         source: draws the negatives; None for an empty pool.
@@ -242,7 +242,7 @@ class NegativePool:
         self._kept: dict[int, dict[str, Any]] = {}
         self._origin = ProcessMark.here()
         self._own_state: np.random.RandomState | None = None
-        # The process in which _part_from_siblings has looked whether the pool is a copy.
+        # Id of the process in which _diverge_in_worker has checked whether the pool is a copy.
         self._known_pid: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -268,8 +268,8 @@ class NegativePool:
         """Return the next negative. After the last one a new batch is drawn.
 
         Args:
-            rng: seed or random state for a new batch. With None, a copy in a worker process gives negatives
-                of its own.
+            rng: seed or random state for a new batch. With None, a copy in a worker process draws its own
+                negatives.
 
         Raises:
             ArgumentError: if the pool is empty.
@@ -280,7 +280,7 @@ class NegativePool:
                 "with smaller window_dims if no image has space for one"
             )
         if rng is None:
-            self._part_from_siblings()
+            self._diverge_in_worker()
         # Threads that share the pool may get the same negative, but never one beyond the end of the batch.
         batch, position = self._batch, self._position
         if position >= _count(batch):
@@ -292,8 +292,8 @@ class NegativePool:
         self._position = position + 1
         return _row(batch, position)
 
-    def _part_from_siblings(self) -> None:
-        """In a process that the pool was copied to, drop the batch and seed a random state."""
+    def _diverge_in_worker(self) -> None:
+        """In a worker process, drop the copied batch and seed a random state of its own."""
         if self._known_pid == os.getpid():
             return
         here = ProcessMark.here()
@@ -339,7 +339,7 @@ def checked_rows(chosen: Any, total: int) -> NDArray[np.int64]:
     """Return the rows of a table that a user's function has chosen.
 
     Args:
-        chosen: what the function returned.
+        chosen: result of the user's function.
         total: number of rows of the table.
 
     Raises:

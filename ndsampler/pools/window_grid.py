@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PlacedBoxes", "Slider", "WindowGrid", "union_area"]
 
-#: Annotations that are compared with a grid at a time; few enough to stay in the processor cache.
+#: Number of annotations that are compared with a grid at a time; they fit into the processor cache.
 _ROWS_AT_ONCE = 8_192
 
 
@@ -54,7 +54,7 @@ class Slider:
         if len(window) != len(axes) or not all(dim is None or _is_count(dim) for dim in window):
             raise ArgumentError(
                 f"window_dims is {window_dims!r}; expected ({', '.join(axes)}), whole numbers above 0, or "
-                "'full' for all there is; give one per axis"
+                "'full' for the whole length of an axis; give one per axis"
             )
         try:
             overlaps = np.broadcast_to(np.asarray(overlap, dtype=np.float64), (len(axes),)).tolist()
@@ -84,7 +84,7 @@ class Slider:
         if step < 1:
             raise ArgumentError(
                 f"an overlap of {self.overlap[axis]} moves a window of {size} by less than a pixel; "
-                f"expected a step of 1 at least; take an overlap up to {1 - 1 / max(size, 1)}"
+                f"expected a step of at least 1; use an overlap of at most {1 - 1 / max(size, 1)}"
             )
         if size >= length:
             return np.zeros(1, np.int64), size

@@ -1,11 +1,11 @@
 """
-Samples as pictures: pixels of any kind, with their annotations drawn on them.
+Draws samples as pictures: pixels of any type, with their annotations.
 
 :func:`draw_sample` draws one sample, :func:`draw_sheet` draws many side by side, and
 :func:`write_sheet` saves them as a PNG file. Every picture is 8-bit RGB.
 
-Coordinates follow the annotations: (0, 0) is the outer corner of the first pixel, so a box
-from 0 to 1 surrounds that pixel.
+Coordinates are those of annotations: (0, 0) is the outer corner of the first pixel, so a box from 0 to 1
+surrounds that pixel.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # or static checkers would take any name for a good one
+if not TYPE_CHECKING:  # because type checkers would accept any name
 
     def __getattr__(name: str) -> object:
-        """Load a name when it is first used, because every sampler imports this package."""
+        """Import a name when it is first used, because every sampler imports this package."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Bar charts of what is in a dataset."""
+"""Draws the statistics of a dataset as bar charts."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ BACKGROUND: Color = (28, 30, 34)
 TEXT: Color = (236, 238, 240)
 BAR: Color = (120, 170, 220)
 
-#: Height of a row, width of the picture, and room for names left of the bars and for numbers right of them.
+#: In pixels: height of a row, width of the picture, and space for names left and numbers right of the bars.
 ROW, WIDTH, NAMES, NUMBERS = 22, 720, 190, 90
 
-#: Most categories that have a bar.
+#: Maximum number of categories that get a bar.
 MOST_BARS = 30
 
 
@@ -35,9 +35,9 @@ def draw_stats(stats: DatasetStats, colors: Mapping[str, int] | None = None, tit
     """Draw the annotations of each category, and the sizes of boxes, as bars.
 
     Args:
-        stats: what is in the dataset.
-        colors: the position of each category in the dataset, which chooses its color.
-        title: a line at the top.
+        stats: the statistics of the dataset.
+        colors: the position of each category in the dataset, which determines its color.
+        title: a line of text at the top.
     """
     colors = colors or {}
     classes = list(stats.classes.items())
@@ -51,7 +51,7 @@ def draw_stats(stats: DatasetStats, colors: Mapping[str, int] | None = None, tit
 
 
 def summary_lines(stats: DatasetStats) -> list[str]:
-    """Return the numbers of a dataset as a few lines of text."""
+    """Return the main statistics of a dataset as a few lines of text."""
     images = f"{format_count(stats.images, 'image')}, {stats.megapixels:,.1f} megapixels"
     none = format_count(stats.images_without_annotations, "image")
     annots = f"{format_count(stats.annotations, 'annotation')}; {none} without any"

@@ -12,24 +12,24 @@ from ndsampler.preview.sample import RGB_CHANNELS
 if TYPE_CHECKING:
     from ndsampler.coco_sampler import CocoSampler
 
-#: Most frames of a video that are shown.
+#: Maximum number of video frames that are shown.
 STRIP_FRAMES = 5
 
-#: Smallest and largest side of a window that is chosen to suit the annotations, in pixels.
+#: Minimum and maximum side in pixels of a window whose size is derived from the annotations.
 SMALLEST_WINDOW, LARGEST_WINDOW = 64, 512
 
-#: Images that are measured to choose a window that fits into them.
+#: Number of images whose sizes limit the window.
 MEASURED = 20
 
 
 def usual_window(sampler: CocoSampler) -> tuple[int, int]:
-    """Return height and width of a square that shows most annotations with some context.
+    """Return the height and width of a square that shows most annotations with some context.
 
-    It is twice as large as three quarters of the annotations; without annotations, 256 pixels, or less if
-    the images are small.
+    Its side is twice the size that three quarters of the annotations do not exceed. Without annotations, it
+    is 256 pixels, or less if the images are small.
 
     Args:
-        sampler: of the dataset.
+        sampler: sampler of the dataset.
     """
     table = sampler.regions.targets
     if not len(table):
@@ -42,11 +42,11 @@ def usual_window(sampler: CocoSampler) -> tuple[int, int]:
 
 
 def in_turn(kinds: Any, count: int, rng: np.random.Generator | np.random.RandomState) -> list[int]:
-    """Return random rows such that every kind occurs before one occurs again.
+    """Return random rows such that every kind occurs once before any kind occurs again.
 
     Args:
         kinds: the kind of each row.
-        count: number of rows to return; all of them, if there are fewer.
+        count: number of rows to return; all rows if there are fewer.
         rng: the source of randomness.
 
     Example:
@@ -64,21 +64,22 @@ def in_turn(kinds: Any, count: int, rng: np.random.Generator | np.random.RandomS
 
 
 def largest_image(sampler: CocoSampler) -> tuple[int, tuple[int, int]]:
-    """Return id and (height, width) of the image with the most pixels."""
+    """Return the id and the (height, width) of the image with the most pixels."""
     dims = {int(gid): sampler.frames.image_dims(gid) for gid in sampler.image_ids}
     gid = max(dims, key=lambda gid: dims[gid][0] * dims[gid][1])
     return gid, dims[gid]
 
 
 def natural_colors(sampler: CocoSampler, gid: Any) -> dict[str, Any]:
-    """Return the key of targets that loads red, green and blue of an image with these and other channels.
+    """Return the target key that loads only red, green and blue of an image with further channels.
 
     Args:
-        sampler: of the dataset.
+        sampler: sampler of the dataset.
         gid: image id.
 
     Returns:
-        No key if the image has no channels of these names, or no others.
+        A dictionary with the key ``channels``; an empty one if the image lacks one of the three channels, or
+        has no others.
     """
     found = {name for asset in sampler.frames.layout(gid).assets for name in asset.channels or ()}
     for wanted in RGB_CHANNELS:
@@ -88,10 +89,10 @@ def natural_colors(sampler: CocoSampler, gid: Any) -> dict[str, Any]:
 
 
 def load_strip(sampler: CocoSampler, window: int, **keys: Any) -> Any:
-    """Return a sample of the middle of the video with the most frames; None without a video.
+    """Return a sample from the center of the video with the most frames; None without a video.
 
     Args:
-        sampler: of the dataset.
+        sampler: sampler of the dataset.
         window: side of the sample in pixels; less if the video is smaller.
         **keys: further keys of the target.
     """

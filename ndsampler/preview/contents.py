@@ -1,4 +1,4 @@
-"""What ``sampler.show`` draws: the chosen samples, and the windows of a grid."""
+"""Loads and draws the samples, or the windows of a grid, that ``sampler.show`` displays."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ndsampler.preview.windows import draw_windows
 if TYPE_CHECKING:
     from ndsampler.coco_sampler import CocoSampler
 
-#: Largest side of a whole image on a sheet, and of an image with the windows of a grid, in pixels.
+#: Maximum side in pixels of a whole image on a sheet, and of an image with the windows of a grid.
 IMAGE_SIDE, GRID_SIDE = 300, 900
 
 #: Side of the window of a video, in pixels, unless one is given.
 VIDEO_SIDE = 256
 
-#: Samples in a row of the sheet that have their predictions beside them.
+#: Number of samples in a row of the sheet if each has its prediction beside it.
 _PAIRS = 2
 
-#: Positives among which those of each category are looked for.
+#: Number of positives from which samples of each category are chosen.
 MOST_POSITIVES = 2000
 
 
@@ -40,46 +40,46 @@ class ShowRequest:
     """How the samples are chosen and loaded."""
 
     what: Any
-    """A name, a target, a sample, a list of either, or a grid."""
+    """A name, a target, a sample, a list of targets or samples, or a grid."""
     count: int
-    """Most samples."""
+    """Maximum number of samples."""
     window_dims: Any
-    """(height, width) in pixels; None for a usual size."""
+    """(height, width) of windows in pixels; None for a size that suits the dataset."""
     bands: Bands
     """Channels to show."""
     rng: np.random.RandomState
     """The source of randomness."""
     predict: Predict | None
-    """Predicts what a sample contains; None to draw no predictions."""
+    """Function that predicts the annotations of a sample; None to draw no predictions."""
 
     @property
     def keys(self) -> dict[str, Any]:
-        """The keys of targets that load the bands, unless they are given by position."""
+        """The target keys that load the bands; none if the bands are given by position."""
         names = [] if self.bands is None else parse_bands(self.bands)
         named = names and all(isinstance(name, str) for name in names)
         return {"channels": "|".join(map(str, dict.fromkeys(names)))} if named else {}
 
     def keys_for(self, sampler: CocoSampler, gid: Any) -> dict[str, Any]:
-        """Return the keys of targets that load the bands of an image: its natural colors by default."""
+        """Return the target keys that load the bands of an image; by default its natural colors."""
         return self.keys if self.bands is not None else natural_colors(sampler, gid)
 
     def window(self, sampler: CocoSampler) -> dict[str, Any]:
-        """Return the key of targets that gives the size of windows."""
+        """Return the target key that sets the size of windows."""
         return {"window_dims": usual_window(sampler) if self.window_dims is None else self.window_dims}
 
 
-#: Samples, their captions or None for the usual ones, and the title of their sheet.
+#: Samples, their captions (None for the default captions), and the title of their sheet.
 _Loaded = tuple[list[Any], list[str] | None, str]
 
 
 def draw_contents(sampler: CocoSampler, request: ShowRequest, side: int | None, title: str | None) -> Picture:
-    """Draw what is to be shown.
+    """Draw the requested samples, or the windows of a grid.
 
     Args:
-        sampler: the sampler.
-        request: what to show.
-        side: room for each sample in pixels; None for the usual one.
-        title: line at the top; None for one that says what is shown.
+        sampler: loads the samples.
+        request: the samples to show, and how to load them.
+        side: space for each sample in pixels; None for the default.
+        title: line at the top; None for one that describes the contents.
 
     Raises:
         ArgumentError: if there is nothing to show, a band or a name is unknown, or predictions do not fit.
@@ -88,18 +88,18 @@ def draw_contents(sampler: CocoSampler, request: ShowRequest, side: int | None, 
     if what == "grid" or (isinstance(what, Mapping) and "positives_indexes" in what):
         return _show_grid(sampler, request, title)
     samples, captions, usual = _load(sampler, request)
-    title = usual + _shown_as(request.bands) if title is None else title
+    title = usual + _describe_bands(request.bands) if title is None else title
     options: dict[str, Any] = {}
     if request.predict is not None:
         options["columns"], title = 2 * _PAIRS, f"{title}: each beside its prediction" if title else title
         samples, captions = pair_up(samples, request.predict, sampler.classes)
-    samples = [_in_bands(sample, request.bands) for sample in samples]
+    samples = [_select_bands(sample, request.bands) for sample in samples]
     options |= {"side": side, "title": title, "captions": captions}
     return Picture(draw_sheet(samples, sampler.classes, **options))
 
 
 def _load(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
-    """Load what is to be shown."""
+    """Load the requested samples."""
     what = request.what
     if request.count < 1:
         raise ArgumentError(f"count is {request.count}; expected 1 or more samples")
@@ -118,7 +118,7 @@ def _load(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
 
 
 def _load_item(sampler: CocoSampler, item: Mapping[str, Any], request: ShowRequest) -> Any:
-    """Return a sample, which may be given as a target."""
+    """Return a sample from an item that is a sample or a target."""
     if "im" in item:
         return item
     still = "gid" in item and "vidid" not in item and "channels" not in item
@@ -142,7 +142,7 @@ def _load_positives(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
 def _load_windows(
     sampler: CocoSampler, targets: list[Any], request: ShowRequest, window: dict[str, Any] | None = None
 ) -> list[Any]:
-    """Load targets of the pools; without a window, in one that suits the request."""
+    """Load targets of the pools; without a given window, use the requested size."""
     window = request.window(sampler) if window is None else window
     return [
         sampler.load_sample({**target, **window, **request.keys_for(sampler, target["gid"])})
@@ -156,7 +156,7 @@ def _load_negatives(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
         rows = request.rng.permutation(regions.n_negatives)[: request.count]
         targets, total = [regions.get_negative(int(row)) for row in rows], regions.n_negatives
     else:
-        # A pool of its own leaves that of the sampler as it is.
+        # A separate pool leaves the sampler's own pool unchanged.
         fresh = CocoRegions(sampler.dset)
         fresh.preselect(n_pos=0, n_neg=request.count, rng=request.rng, **window)
         targets = [fresh.get_negative(row) for row in range(fresh.n_negatives)]
@@ -184,7 +184,9 @@ def _load_video(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
     dims = (VIDEO_SIDE, VIDEO_SIDE) if request.window_dims is None else request.window_dims
     sample = load_strip(sampler, max(dims), **request.keys)
     if sample is None:
-        raise ArgumentError("there is no video with two frames or more, and a width and height, to show")
+        raise ArgumentError(
+            "there is no video to show; expected one with at least two frames, a width and a height"
+        )
     return split_frames(sample), frame_captions(sample), f"A video{name_of(sampler)}"
 
 
@@ -208,14 +210,14 @@ def _show_grid(sampler: CocoSampler, request: ShowRequest, title: str | None) ->
     return Picture(draw_sheet([sample], sampler.classes, side=side, captions=[caption], title=title))
 
 
-def _shown_as(bands: Bands) -> str:
-    """Return which channels the colors show, as the end of a title."""
+def _describe_bands(bands: Bands) -> str:
+    """Return the end of a title that tells which channels the colors show."""
     if bands is None:
         return ""
     names = [name if isinstance(name, str) else f"channel {name}" for name in parse_bands(bands)]
     return f": {names[0]} in gray" if len(names) == 1 else f": {', '.join(names)} as red, green, blue"
 
 
-def _in_bands(sample: Any, bands: Bands) -> Any:
-    """Return a sample whose pixels are the bands to show."""
+def _select_bands(sample: Any, bands: Bands) -> Any:
+    """Return a sample that has only the bands to show."""
     return sample if bands is None else {**sample, "im": rgb_of(sample, 0, bands), "params": {}}

@@ -1,4 +1,4 @@
-"""A sample as text that fits on one screen."""
+"""Describes a sample in a text that fits on one screen."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ndsampler.preview.sample import CategoryNames
 if TYPE_CHECKING:
     from ndsampler.types import Sample
 
-#: Keys of a target that are not listed, because others say the same.
+#: Keys of a target that are not listed, because other keys contain the same information.
 LEFT_OUT = frozenset({"slices", "data_dims", "real_frames"})
 
-#: Most characters of a value, and most categories that are named.
+#: Maximum number of characters of a value, and of categories that are named.
 MOST_CHARACTERS, MOST_CATEGORIES = 90, 8
 
 
 def describe(sample: Sample | Mapping[str, Any]) -> str:
     """Return a description of a sample that fits on one screen.
 
-    A sample is a dictionary, so that ``print`` writes out its pixels and category trees. This names shape,
-    type and range of the pixels, the target, and how many annotations of each category there are.
+    A sample is a dictionary, so ``print`` writes out its pixels and category trees. The description states
+    the shape, type and range of the pixels, the target, and the number of annotations of each category.
 
     Args:
-        sample: as ``load_sample`` returns it.
+        sample: a sample that ``load_sample`` has returned.
 
     Example:
         >>> target = {'gid': 2, 'space_slice': (slice(-5, 45), slice(0, 64))}
@@ -48,7 +48,7 @@ def describe(sample: Sample | Mapping[str, Any]) -> str:
 
 
 def _describe_pixels(im: Any) -> str:
-    """Return shape, type and range of an array, or what holds the pixels instead of one."""
+    """Return the shape, type and range of an array of pixels, or the type of any other object."""
     if not hasattr(im, "dtype") or not hasattr(im, "shape"):
         count = f" of {len(im)}" if isinstance(im, Sequence) else ""
         return f"{type(im).__name__}{count}"
@@ -62,7 +62,7 @@ def _describe_pixels(im: Any) -> str:
 
 
 def _describe_annots(sample: Any) -> str:
-    """Return how many annotations of each category there are."""
+    """Return the number of annotations of each category."""
     names = CategoryNames.coerce(sample.get("classes"))
     cids = [cid for dets in sample["annots"]["frame_dets"] for cid in dets.data.get("cids", ())]
     counts = Counter(names.look_up(cid)[1] or "without a category" for cid in cids)
@@ -74,13 +74,13 @@ def _describe_annots(sample: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """Return the representation of a value, in one line and cut where it is long."""
+    """Return the representation of a value in one line, truncated if it is long."""
     text = " ".join(_plain(value).split())
     return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "..."
 
 
 def _plain(value: Any) -> str:
-    """Return slices as numpy writes them, and other values as Python does."""
+    """Format slices as in numpy's index syntax, and other values with ``repr``."""
     if isinstance(value, slice) and value.step is None:
         return f"{value.start}:{value.stop}"
     if isinstance(value, tuple) and value and all(isinstance(part, slice) for part in value):

@@ -1,4 +1,4 @@
-"""Draws annotations on a picture: areas, edges, points and names."""
+"""Draws annotations on a picture: filled areas, edges, points and names."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 Color = tuple[int, int, int]
 
-#: Color of text on labels, and of the dark edges around lines.
+#: Color of the text on labels, and of the dark edges around lines.
 INK: Color = (18, 18, 20)
 
-#: Pixels of a box that must be visible, across and down, for its name to be written.
+#: Minimum visible width and height of a box, in pixels, for its name to be written.
 MIN_VISIBLE = 6
 
 #: Size of the names beside boxes.
 LABEL_SCALE = 0.36
 
-#: Opacity of the color inside polygons, and of the dark edges that set lines off from the pixels.
+#: Opacity of the color inside polygons, and of the dark edges that separate lines from the pixels.
 FILL_OPACITY, EDGE_OPACITY = 0.15, 0.4
 
-#: Radius of the disks that make up a keypoint, with their colors; None for that of the category.
+#: Radius in pixels and color of the disks that make up a keypoint; None for the color of the category.
 DOT: tuple[tuple[float, Color | None], ...] = ((3.4, INK), (2.6, (255, 255, 255)), (1.6, None))
 
 #: Fractional bits of the coordinates given to OpenCV.
@@ -34,11 +34,11 @@ _SHIFT = 4
 
 
 class Drawing:
-    """Annotations on the picture of a sample that was enlarged by ``scale``.
+    """Draws annotations on the enlarged or reduced picture of a sample.
 
     Args:
-        picture: (height, width, 3) uint8, changed in place.
-        scale: pixels of the picture for one pixel of the sample.
+        picture: (height, width, 3) uint8 RGB. It is changed in place.
+        scale: number of picture pixels for each pixel of the sample.
     """
 
     def __init__(self, picture: NDArray[np.uint8], scale: float) -> None:
@@ -47,7 +47,7 @@ class Drawing:
         self._labels: list[tuple[int, int, int, int]] = []
 
     def _place(self, points: NDArray[Any]) -> NDArray[np.int32]:
-        # A limit keeps far corners of large annotations within 32 bits.
+        # Clipping keeps distant corners of large annotations within 32 bits.
         placed = np.clip(np.asarray(points, float) * self.scale - 0.5, -1e5, 1e5)
         return np.rint(placed * (1 << _SHIFT)).astype(np.int32)
 
@@ -55,7 +55,7 @@ class Drawing:
         """Tint the inside of polygons and draw their edges.
 
         Args:
-            polygons: the rings of each, its outline and then its holes, with its color.
+            polygons: for each polygon, its rings (the outline, then the holes) and its color.
         """
         import cv2
 
@@ -67,10 +67,10 @@ class Drawing:
             cv2.polylines(self.picture, rings, True, color, 1, cv2.LINE_AA, _SHIFT)
 
     def boxes(self, boxes: Sequence[tuple[tuple[float, float, float, float], Color]]) -> None:
-        """Draw the edges of boxes, one pixel wide, set off by a faint dark edge.
+        """Draw the edges of boxes, one pixel wide, with a faint dark edge around them.
 
         Args:
-            boxes: left, top, right and bottom of each, with its color.
+            boxes: for each box, its left, top, right and bottom, and its color.
         """
         import cv2
 
@@ -89,7 +89,7 @@ class Drawing:
 
     @contextlib.contextmanager
     def _blended(self, opacity: float) -> Iterator[NDArray[np.uint8]]:
-        """Yield a copy of the picture to draw on, which is blended with the picture afterwards."""
+        """Yield a copy of the picture to draw on, and blend it with the picture afterwards."""
         import cv2
 
         layer = self.picture.copy()
@@ -106,7 +106,7 @@ class Drawing:
             cv2.circle(self.picture, (x, y), size, fill or color, -1, cv2.LINE_AA, _SHIFT)
 
     def label(self, text: str, ltrb: tuple[float, float, float, float], color: Color) -> None:
-        """Write a name beside a box, unless other names leave no room for it."""
+        """Write a name beside a box, unless other names leave no space for it."""
         width, height = text_size(text, LABEL_SCALE)
         width, height = width + 4, height + 5
         rows, cols = self.picture.shape[:2]
@@ -115,7 +115,7 @@ class Drawing:
         if min(x1 - x0, y1 - y0) < MIN_VISIBLE:
             return
         columns = [min(max(x, 0), cols - width) for x in (x0, x1 - width)]
-        # Above the box; else inside a large box, and below a small one, which the name would hide.
+        # Above the box; otherwise inside a large box, or below a small one, which the name would hide.
         rows_of_text = (y0 - height, y0, y1) if y1 - y0 > 3 * height else (y0 - height, y1, y0)
         spots = [(x, y) for y in (*rows_of_text, y1 - height) for x in columns]
         for x, y in spots:
@@ -140,12 +140,12 @@ def overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
 
 
 def readable(text: str) -> str:
-    """Return text with the letters that OpenCV's fonts lack replaced."""
+    """Replace the letters in a text that OpenCV's fonts lack."""
     return text.encode("ascii", "replace").decode()
 
 
 def text_size(text: str, scale: float) -> tuple[int, int]:
-    """Return width and height of a line of text in pixels."""
+    """Return the width and height of a line of text in pixels."""
     import cv2
 
     (width, height), _ = cv2.getTextSize(readable(text), cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
@@ -153,7 +153,7 @@ def text_size(text: str, scale: float) -> tuple[int, int]:
 
 
 def fit_text(text: str, width: int, scale: float) -> str:
-    """Return text, cut where it is wider than a number of pixels."""
+    """Return a text, truncated if it is wider than a number of pixels."""
     while text and text_size(text, scale)[0] > width:
         text = text.removesuffix("..")[:-1] + ".." if len(text) > 3 else ""
     return text

@@ -1,4 +1,4 @@
-"""A picture that notebooks show and that can be saved."""
+"""A picture that notebooks display and that can be saved to a file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ndsampler.utils.whole_file import open_whole
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: The suffixes of files that a picture can be saved to.
+#: File name extensions to which a picture can be saved.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Picture:
-    """An 8-bit RGB picture. Notebooks show it; :meth:`save` writes it to a file.
+    """An 8-bit RGB picture. Notebooks display it; :meth:`save` writes it to a file.
 
-    ``numpy.asarray(picture)`` gives its pixels.
+    ``numpy.asarray(picture)`` returns its pixels.
 
     Args:
         pixels: (height, width, 3) uint8 RGB.
@@ -49,17 +49,17 @@ class Picture:
         return self._encode(".png")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture to a file, which appears once it is complete.
+        """Write the picture to a file, which appears only once it is complete.
 
         Args:
-            path: of the file. Its suffix chooses the format: ``.png``, ``.jpg`` or ``.webp``; a PNG file
-                without one.
+            path: path of the file. Its extension selects the format: ``.png``, ``.jpg`` or ``.webp``. Without
+                an extension, a PNG file is written.
 
         Returns:
-            The path.
+            The path of the file.
 
         Raises:
-            ArgumentError: for any other suffix.
+            ArgumentError: for any other extension.
             OSError: if the file cannot be written.
         """
         path = Path(path)
@@ -73,7 +73,7 @@ class Picture:
 
     @fork_safe
     def _encode(self, suffix: str) -> bytes:
-        """Return the content of a file of the picture."""
+        """Return the picture encoded in the format of a file name extension."""
         import cv2
 
         # Level 9 would save 3 % of the bytes and take five times as long.

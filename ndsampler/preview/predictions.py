@@ -1,4 +1,4 @@
-"""Predictions beside the annotations that they should equal."""
+"""Draws predictions beside the true annotations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PREDICTION", "Predict", "pair_up"]
 
-#: Takes a sample and returns detections in its coordinates, or a label for each pixel.
+#: A function that takes a sample and returns detections in its coordinates, or a label for each pixel.
 Predict = Callable[[Any], Any]
 
 #: Caption of a prediction.
@@ -31,17 +31,18 @@ _BACKGROUND = "background"
 def pair_up(
     samples: Sequence[Sample | Mapping[str, Any]], predict: Predict, classes: CategoryTree
 ) -> tuple[list[Any], list[str]]:
-    """Return each sample followed by the same pixels with what was predicted for them, and their captions.
+    """Return each sample followed by a copy with predictions instead of annotations, and all captions.
 
     Args:
         samples: samples of still images.
-        predict: called with each sample. It returns a ``kwimage.Detections`` in coordinates of the sample, or
-            (height, width) labels: 0 for background, and 1 ... n for the categories in their order.
-        classes: the categories.
+        predict: function that is called with each sample. It returns a ``kwimage.Detections`` in coordinates
+            of the sample, or (height, width) labels: 0 for background, and 1 to n for the categories in
+            order.
+        classes: the categories of the dataset.
 
     Raises:
         ArgumentTypeError: if the function returns anything else.
-        ArgumentError: for labels of another size, or labels that no category has.
+        ArgumentError: if the labels have another size than the sample, or one is out of range.
 
     Example:
         >>> import ndsampler
@@ -68,7 +69,7 @@ def _as_detections(found: Any, dims: tuple[int, ...], classes: CategoryTree) -> 
     if labels.dtype.kind not in "iub":
         raise ArgumentTypeError(
             f"predict returned a {type(found).__name__}; expected a kwimage.Detections, or an array of whole "
-            "numbers with a label for each pixel"
+            "numbers, the label of each pixel"
         )
     if labels.shape != dims:
         raise ArgumentError(f"predict returned labels of shape {labels.shape} for a sample of shape {dims}")
@@ -76,7 +77,7 @@ def _as_detections(found: Any, dims: tuple[int, ...], classes: CategoryTree) -> 
 
 
 def _outline(labels: NDArray[Any], classes: CategoryTree) -> Any:
-    """Return one detection for each category in an array of labels, with the outline of its pixels."""
+    """Return a detection for each category in an array of labels, with the outlines of its pixels."""
     import kwimage
 
     nodes = classes.graph.nodes
@@ -86,7 +87,7 @@ def _outline(labels: NDArray[Any], classes: CategoryTree) -> Any:
     if wrong:
         raise ArgumentError(f"predict returned the label {wrong[0]}; expected 0 to {len(ids)}")
     masks = [kwimage.Mask((labels == label).astype(np.uint8), "c_mask") for label in found]
-    # Boxes that are not finite are not drawn.
+    # NaN boxes are not drawn.
     boxes = kwimage.Boxes(np.full((len(found), 4), np.nan), "xywh", check=False)
     data = {
         "boxes": boxes,

@@ -1,4 +1,4 @@
-"""One sample as a picture: its pixels as RGB, with boxes, polygons, keypoints and category names."""
+"""Draws one sample: its pixels as RGB, with boxes, polygons, keypoints and category names."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from ndsampler.types import Sample
 
-#: Channels to show: a code, names or positions; None for those that suit a sample.
+#: Channels to show: a code, names or positions; None for a default choice.
 Bands = str | Sequence[str | int] | None
 
-#: Colors of the first categories, easy to tell apart on photographs.
+#: Colors of the first categories, which are easy to distinguish on photographs.
 PALETTE: tuple[Color, ...] = (
     (255, 138, 76),
     (64, 196, 255),
@@ -43,7 +43,7 @@ NO_CATEGORY: Color = (210, 210, 210)
 #: Percentiles of the values that a contrast stretch maps to black and to white.
 STRETCH = (1.0, 99.0)
 
-#: Annotations in a sample above which their names are left out; the legend of a sheet has their colors.
+#: Maximum number of annotations in a sample whose names are drawn. The legend of a sheet explains the colors.
 MOST_NAMES = 24
 
 #: The keypoints of an annotation that has none.
@@ -56,20 +56,20 @@ RGB_CHANNELS = (("r", "g", "b"), ("red", "green", "blue"))
 def to_rgb(im: Any, each_channel: bool = False) -> NDArray[np.uint8]:
     """Return pixels of any type and any number of channels as an RGB picture.
 
-    8-bit pixels are not changed. Others are stretched: the values between the 1st and the 99th
-    percentile spread over 0 to 255. One or two channels are shown as grey; of more than three
-    channels, the first three are shown. Pixels without a value (NaN, infinite) are checkered.
+    8-bit pixels are not changed. Other types are stretched: the 1st percentile maps to 0 and the 99th to 255.
+    One or two channels are shown as gray; of more than three channels, the first three are shown. Pixels that
+    are NaN or infinite are shown as a checkerboard.
 
     Args:
-        im: (height, width) or (height, width, channels).
-        each_channel: stretch each channel on its own, as false colors need it: the bands of a satellite
-            image differ in brightness.
+        im: array of shape (height, width) or (height, width, channels).
+        each_channel: whether to stretch each channel separately. False-color pictures need this, because the
+            bands of a satellite image differ in brightness.
 
     Returns:
-        (height, width, 3) uint8, a copy.
+        A new (height, width, 3) uint8 array.
 
     Raises:
-        ArgumentError: if it has other axes, or is empty.
+        ArgumentError: if the array has another number of axes, or is empty.
 
     Example:
         >>> to_rgb(np.array([[0.0, 0.5, 1.0]]))[0, :, 0]
@@ -81,7 +81,7 @@ def to_rgb(im: Any, each_channel: bool = False) -> NDArray[np.uint8]:
     if pixels.ndim != 3 or not pixels.size:
         raise ArgumentError(
             f"the pixels have shape {np.shape(im)}; expected (height, width) or (height, width, channels), "
-            "none of them 0. Of a video sample, pass one frame: sample['im'][0]"
+            "none of them 0. For a video sample, pass one frame: sample['im'][0]"
         )
     shown = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
     as_bytes = shown if shown.dtype == np.uint8 else _stretch(shown, each_channel)
@@ -92,7 +92,7 @@ def _stretch(pixels: NDArray[Any], each_channel: bool) -> NDArray[np.uint8]:
     values = np.abs(pixels) if np.iscomplexobj(pixels) else pixels.astype(np.float64)
     known = np.isfinite(values)
     parts = np.split(values, values.shape[2], axis=2) if each_channel else [values]
-    shares = np.concatenate([_share_of_range(part) for part in parts], axis=2)
+    shares = np.concatenate([_scale_to_unit(part) for part in parts], axis=2)
     result: NDArray[np.uint8] = (np.clip(shares, 0, 1) * 255).astype(np.uint8)
     missing = ~known.all(2)
     y, x = np.nonzero(missing)
@@ -100,8 +100,8 @@ def _stretch(pixels: NDArray[Any], each_channel: bool) -> NDArray[np.uint8]:
     return result
 
 
-def _share_of_range(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Return where each value lies between the lowest, 0, and the highest, 1, outliers aside."""
+def _scale_to_unit(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Map the values between the percentiles of :data:`STRETCH` linearly to 0..1, and clip the others."""
     known = np.isfinite(values)
     low, high = np.percentile(values[known], STRETCH) if known.any() else (0.0, 0.0)
     if high <= low:
@@ -110,10 +110,10 @@ def _share_of_range(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def category_color(index: int | None) -> Color:
-    """Return the color of a category, the same in every picture.
+    """Return the color of a category. It is the same in every picture.
 
     Args:
-        index: position of the category in the dataset; None for an annotation without one.
+        index: position of the category in the dataset; None for an annotation without a category.
 
     Example:
         >>> category_color(0), category_color(None)
@@ -123,20 +123,20 @@ def category_color(index: int | None) -> Color:
         return NO_CATEGORY
     if index < len(PALETTE):
         return PALETTE[index]
-    # Steps of the golden ratio never come close to an earlier hue for long.
+    # Multiples of the golden ratio spread the hues evenly for any number of categories.
     red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.62, 1.0)
     return int(255 * red), int(255 * green), int(255 * blue)
 
 
 @dataclass(frozen=True)
 class CategoryNames:
-    """Category ids with their positions and names."""
+    """The positions and names of category ids."""
 
     positions: Mapping[int, tuple[int, str]]
 
     @classmethod
     def coerce(cls, classes: Any) -> CategoryNames:
-        """Accept a category tree, a mapping of ids to names, a list of names, or None."""
+        """Convert a category tree, a mapping of ids to names, a list of names, or None."""
         if classes is None:
             return cls({})
         if hasattr(classes, "id_to_node"):
@@ -145,7 +145,7 @@ class CategoryNames:
         return cls({int(cid): (index, str(name)) for index, (cid, name) in enumerate(pairs)})
 
     def look_up(self, cid: Any) -> tuple[int | None, str]:
-        """Return position and name of a category; None and ``''`` for no category."""
+        """Return the position and name of a category; None and ``''`` for no category."""
         if cid is None or int(cid) < 0:
             return None, ""
         return self.positions.get(int(cid), (int(cid), f"category {int(cid)}"))
@@ -153,18 +153,18 @@ class CategoryNames:
 
 @dataclass(frozen=True, eq=False)
 class Mark:
-    """One annotation, ready to be drawn."""
+    """One annotation, ready to be drawn. Coordinates are in pixels of the sample."""
 
     index: int | None
-    """Position of its category; None without a category."""
+    """Position of its category in the dataset; None without a category."""
     name: str
-    """Name of its category, or empty."""
+    """Name of its category; empty without a category."""
     box: tuple[float, float, float, float] | None
-    """Left, top, right, bottom in pixels of the sample."""
+    """Left, top, right, bottom; None without a box."""
     rings: list[list[NDArray[np.float64]]]
-    """A list for each polygon: its outline, then its holes."""
+    """For each polygon, its outline followed by its holes, each as (points, 2) x and y."""
     points: NDArray[np.float64]
-    """(n, 2) keypoints."""
+    """(n, 2) x and y of keypoints."""
 
     @property
     def color(self) -> Color:
@@ -176,7 +176,7 @@ def marks_of(sample: Sample | Mapping[str, Any], classes: Any = None, frame: int
     """Return the annotations of a sample, ready to be drawn.
 
     Args:
-        sample: as ``load_sample`` returns it.
+        sample: a sample that ``load_sample`` has returned.
         classes: names of the categories, as for :func:`draw_sample`.
         frame: which frame of a video sample.
     """
@@ -203,10 +203,10 @@ def marks_of(sample: Sample | Mapping[str, Any], classes: Any = None, frame: int
 def categories_of(
     sample: Sample | Mapping[str, Any], classes: Any = None, frame: int = 0
 ) -> set[tuple[int, str]]:
-    """Return position and name of each category that occurs in a sample.
+    """Return the position and name of each category in a sample.
 
     Args:
-        sample: as ``load_sample`` returns it.
+        sample: a sample that ``load_sample`` has returned.
         classes: names of the categories, as for :func:`draw_sample`.
         frame: which frame of a video sample.
     """
@@ -219,10 +219,10 @@ def categories_of(
 
 
 def kinds_of(sample: Sample | Mapping[str, Any], frame: int = 0) -> set[str]:
-    """Return which of box, polygon and keypoint are drawn on a sample, without parsing any of them.
+    """Return which of box, polygon and keypoint a sample has, without parsing the annotations.
 
     Args:
-        sample: as ``load_sample`` returns it.
+        sample: a sample that ``load_sample`` has returned.
         frame: which frame of a video sample.
     """
     annots = sample.get("annots")
@@ -242,10 +242,10 @@ def kinds_of(sample: Sample | Mapping[str, Any], frame: int = 0) -> set[str]:
 
 
 def split_frames(sample: Sample | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return each frame of a video sample as a separate sample; a sample of an image as it is.
+    """Return each frame of a video sample as a separate sample. An image sample is returned unchanged.
 
     Args:
-        sample: as ``load_sample`` returns it.
+        sample: a sample that ``load_sample`` has returned.
     """
     if np.ndim(sample["im"]) < 4:
         return [dict(sample)]
@@ -261,7 +261,7 @@ def split_frames(sample: Sample | Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _category_column(dets: Any, classes: Any, count: int) -> list[tuple[int | None, str]]:
-    """Return position and name of the category of each detection."""
+    """Return the position and name of the category of each detection."""
     names = CategoryNames.coerce(classes if classes is not None else dets.meta.get("classes"))
     cids = _column(dets.data.get("cids", dets.data.get("class_idxs")), count)
     return [names.look_up(cid) for cid in cids]
@@ -287,15 +287,15 @@ def _rings(segmentation: Any) -> list[list[NDArray[np.float64]]]:
 
 
 def _points(points: Any) -> NDArray[np.float64]:
-    """Return the positions of keypoints that are labelled."""
+    """Return the positions of keypoints that are labeled."""
     if points is None:
         return NO_POINTS
     coords = np.asarray(points.xy, float).reshape(-1, 2)
     visible = points.data.get("visible")
-    labelled = np.isfinite(coords).all(1)
+    labeled = np.isfinite(coords).all(1)
     if visible is not None:
-        labelled &= np.asarray(visible) > 0
-    result: NDArray[np.float64] = coords[labelled]
+        labeled &= np.asarray(visible) > 0
+    result: NDArray[np.float64] = coords[labeled]
     return result
 
 
@@ -310,9 +310,9 @@ def draw_sample(
     """Draw the pixels of a sample with boxes, polygons, keypoints and category names.
 
     Args:
-        sample: as ``load_sample`` returns it; without ``annots`` only its pixels are drawn.
+        sample: a sample that ``load_sample`` has returned; without ``annots`` only its pixels are drawn.
         classes: names of the categories: a category tree, a mapping from ids, or a list. By
-            default, the names that the sample's detections hold.
+            default, the names in the sample's detections.
         side: length of the longer side of the picture in pixels; by default that of the sample.
         frame: which frame of a video sample to draw.
         bands: the channels that are shown as red, green and blue: see :func:`rgb_of`.
@@ -331,7 +331,7 @@ def draw_sample(
     require_opencv()
     rgb = rgb_of(sample, frame, bands)
     if side is not None and side < 1:
-        raise ArgumentError(f"side is {side}; expected the pixels of the longer side of a picture, 1 or more")
+        raise ArgumentError(f"side is {side}; expected the longer side of the picture in pixels, 1 or more")
     scale = 1.0 if side is None else side / max(rgb.shape[:2])
     rgb = resize(rgb, scale)
     _draw_marks(Drawing(rgb, scale), marks_of(sample, classes, frame))
@@ -342,12 +342,12 @@ def rgb_of(sample: Sample | Mapping[str, Any], frame: int = 0, bands: Bands = No
     """Return the pixels of a sample, or of one frame of a video sample, as an RGB picture.
 
     Args:
-        sample: as ``load_sample`` returns it.
+        sample: a sample that ``load_sample`` has returned.
         frame: which frame of a video sample.
         bands: one channel, or the three that are shown as red, green and blue: a code such as
-            ``'nir|red|green'``, or a list of names or positions. Each is stretched on its own. By default,
-            channels named red, green and blue (or r, g, b) are shown as such; otherwise :func:`to_rgb`
-            chooses.
+            ``'nir|red|green'``, or a list of names or positions. Each is stretched separately. By default,
+            channels named red, green and blue (or r, g, b) are shown in these colors; otherwise
+            :func:`to_rgb` chooses the channels.
 
     Raises:
         ArgumentError: if the sample has no pixels, or lacks a band.
@@ -400,7 +400,7 @@ def _positions(bands: list[str | int], names: list[str], count: int) -> list[int
     """Return the positions of bands among the channels of a sample.
 
     Raises:
-        ArgumentError: if it lacks one.
+        ArgumentError: if the sample lacks one of the bands.
     """
     known: dict[str | int, int] = {index: index for index in range(count)}
     known.update({name: index for index, name in enumerate(names)})
@@ -412,9 +412,9 @@ def _positions(bands: list[str | int], names: list[str], count: int) -> list[int
 
 
 def resize(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Return a picture made larger or smaller by a factor; at 1, the picture itself.
+    """Return a picture that is enlarged or reduced by a factor; for 1, the picture itself.
 
-    A whole number of 2 or more repeats each pixel, so that it can be seen.
+    A whole number of 2 or more repeats each pixel, so that single pixels remain visible.
     """
     import cv2
 
@@ -431,7 +431,7 @@ def zoom_to_fit(longer: int, room: int) -> float:
 
     Args:
         longer: the length in pixels.
-        room: the most pixels that it may take.
+        room: the available space in pixels.
 
     Example:
         >>> zoom_to_fit(64, 300), zoom_to_fit(256, 300), zoom_to_fit(600, 300)
@@ -463,7 +463,7 @@ def caption_of(sample: Sample | Mapping[str, Any], classes: Any = None) -> str:
     """Return a line that describes a sample: positive or negative, category, image, size.
 
     Args:
-        sample: as ``load_sample`` returns it.
+        sample: a sample that ``load_sample`` has returned.
         classes: names of the categories, as for :func:`draw_sample`.
 
     Example:

@@ -1,4 +1,4 @@
-"""Many samples on one sheet, each with a caption, below a legend of their categories."""
+"""Draws samples on a sheet, each with a caption, below a legend of their categories."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
 BACKGROUND: Color = (28, 30, 34)
 TEXT: Color = (236, 238, 240)
 
-#: Pixels between two samples, and for a line of text.
+#: Space in pixels between two samples, and height in pixels of a line of text.
 GAP = 8
 TEXT_ROW = 26
 
-#: Pixels of a sample's longer side that the zoom aims at, and above which a sample is shrunk.
+#: In pixels: the side that the zoom of a sample aims at, and the side above which a sample is reduced.
 SIDE, LARGEST = 300, 400
 
-#: What may be drawn on a sample, in the order of the legend.
+#: The kinds of marks on a sample, in the order of the legend.
 KINDS = ("box", "polygon", "keypoint")
 
 #: Opacity of the boxes on an overview.
@@ -56,10 +56,10 @@ class _Tile(NamedTuple):
     picture: NDArray[np.uint8]
     left: int
     top: int
-    """Of the caption, below the head of the sheet."""
+    """Top of the caption in pixels, below the head of the sheet."""
     width: int
     height: int
-    """Of the room for the picture, which is centred in it."""
+    """Height in pixels of the space in which the picture is centered."""
 
 
 @fork_safe
@@ -76,16 +76,16 @@ def draw_sheet(
     """Draw many samples on one sheet, each with a caption, below a legend of the categories.
 
     Args:
-        samples: as ``load_sample`` returns them.
+        samples: samples that ``load_sample`` has returned.
         classes: names of the categories, as for :func:`ndsampler.preview.draw_sample`.
-        columns: samples in a row; by default the sheet is somewhat wider than high.
-        side: room for each sample in pixels. Samples are enlarged by the largest whole number that fits, or
-            shrunk to fit. By default each is shown at the whole-number zoom that comes closest to
+        columns: number of samples in a row; by default the sheet is somewhat wider than high.
+        side: space for each sample in pixels. Samples are enlarged by the largest whole number that fits, or
+            reduced to fit. By default, each is shown at the whole-number zoom that comes closest to
             :data:`SIDE` pixels.
-        title: a line at the top.
-        captions: one line for each sample, instead of :func:`ndsampler.preview.caption_of`.
+        title: a line of text at the top.
+        captions: one line for each sample, instead of the result of :func:`ndsampler.preview.caption_of`.
         overview: a sample that is drawn at twice the side, with thin boxes only.
-        strip: a video sample, whose frames are drawn as a row below the others.
+        strip: a video sample. Its frames are drawn in a row below the other samples.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -105,7 +105,7 @@ def draw_sheet(
     lines = captions or [_caption(sample, classes, zoom) for sample, zoom in zip(samples, zooms)]
     corners = [(column * (side + GAP), row * (side + TEXT_ROW)) for row, column in cells]
     tiles = [
-        _Tile(line, draw_sample(sample, classes, round(zoom * _longer(sample))), *corner, side, side)
+        _Tile(line, draw_sample(sample, classes, round(zoom * _longer_side(sample))), *corner, side, side)
         for line, sample, zoom, corner in zip(lines, samples, zooms, corners)
     ]
     frames = [(sample, 0) for sample in samples]
@@ -129,23 +129,23 @@ def write_sheet(
     """Draw a sheet of samples and save it as a PNG file.
 
     Args:
-        path: of the file, which appears once it is complete.
-        samples: as ``load_sample`` returns them.
+        path: path of the file, which appears only once it is complete.
+        samples: samples that ``load_sample`` has returned.
         classes: names of the categories, as for :func:`ndsampler.preview.draw_sample`.
-        **options: all but the first two arguments of :func:`draw_sheet`.
+        **options: further arguments of :func:`draw_sheet`.
 
     Returns:
-        The path.
+        The path of the file.
 
     Raises:
-        ArgumentError: as :func:`draw_sheet` does.
+        ArgumentError: in the same cases as :func:`draw_sheet`.
         OSError: if the file cannot be written.
     """
     return Picture(draw_sheet(samples, classes, **options)).save(path)
 
 
 def _check(samples: Sequence[Any], columns: int | None, captions: Sequence[str] | None) -> None:
-    """Raise ArgumentError for arguments that :func:`draw_sheet` cannot use."""
+    """Raise an ArgumentError for invalid arguments of :func:`draw_sheet`."""
     if not len(samples):
         raise ArgumentError("there are no samples to draw; expected at least one")
     if captions is not None and len(captions) != len(samples):
@@ -157,22 +157,22 @@ def _check(samples: Sequence[Any], columns: int | None, captions: Sequence[str] 
 
 
 def _zooms(samples: Sequence[Any], side: int | None) -> tuple[int, list[float]]:
-    """Return the room for each sample in pixels, and by how much each is enlarged."""
+    """Return the space for each sample in pixels, and the zoom of each sample."""
     if side is not None:
-        return side, [zoom_to_fit(_longer(sample), side) for sample in samples]
-    zooms = [_usual_zoom(_longer(sample)) for sample in samples]
-    return max(round(zoom * _longer(sample)) for sample, zoom in zip(samples, zooms)), zooms
+        return side, [zoom_to_fit(_longer_side(sample), side) for sample in samples]
+    zooms = [_usual_zoom(_longer_side(sample)) for sample in samples]
+    return max(round(zoom * _longer_side(sample)) for sample, zoom in zip(samples, zooms)), zooms
 
 
 def _usual_zoom(longer: int) -> float:
-    """Return the whole number, or one over a whole number, that brings a length closest to the usual side."""
+    """Return the zoom, n or 1 / n for a whole number n, that brings a length closest to the default side."""
     if longer > LARGEST:
         return 1 / math.ceil(longer / LARGEST)
     below = max(1, SIDE // longer)
     return float(min(below, below + 1, key=lambda zoom: abs(math.log(zoom * longer / SIDE))))
 
 
-def _longer(sample: Any) -> int:
+def _longer_side(sample: Any) -> int:
     """Return the longer side of a sample in pixels."""
     shape = np.shape(sample["im"])
     return int(max(shape[-3:-1] if len(shape) > 2 else shape))
@@ -185,7 +185,7 @@ def _caption(sample: Any, classes: Any, zoom: float) -> str:
 
 
 def _cells(count: int, columns: int | None, block: bool) -> tuple[int, list[tuple[int, int]]]:
-    """Return the samples in a row, and (row, column) of each; a block keeps the first two by two cells."""
+    """Return the number of columns, and the (row, column) of each sample; a block reserves 2 x 2 cells."""
     across = min(columns or _default_columns(count + 4 * block), 2 + -(-count // 2) if block else count)
     across = max(across, 2 if block else 1)
     cells = [(row, column) for row in range(count + 2) for column in range(across)]
@@ -193,21 +193,21 @@ def _cells(count: int, columns: int | None, block: bool) -> tuple[int, list[tupl
 
 
 def _default_columns(count: int) -> int:
-    """Return the samples in a row that leave the fewest cells empty, near a ratio of three to two."""
+    """Return the number of columns, near a ratio of three to two, that leaves the fewest cells empty."""
     wished = math.sqrt(1.5 * count)
     choices = range(max(1, math.floor(0.75 * wished)), math.ceil(1.3 * wished) + 1)
     return min(choices, key=lambda columns: (-count % columns, abs(columns - wished)))
 
 
 def _overview_tile(sample: Any, classes: Any, side: int) -> _Tile:
-    """Return the tile of an overview, which has the room of two by two samples."""
+    """Return the tile of an overview, which takes the space of 2 x 2 samples."""
     size = (2 * side + GAP, 2 * side + TEXT_ROW)
     picture = _draw_overview(sample, classes, size)
     return _Tile(_size_caption(sample), picture, 0, 0, size[0], len(picture))
 
 
 def _draw_overview(sample: Any, classes: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Draw a sample as large as fits into (width, height), with the edges of boxes only."""
+    """Draw a sample as large as (width, height) allows, with only the edges of boxes."""
     import cv2
 
     height, width = sample["im"].shape[:2]
@@ -231,11 +231,11 @@ def _size_caption(sample: Any) -> str:
 
 
 def _strip_tiles(sample: Any, classes: Any, width: int, top: int) -> list[_Tile]:
-    """Return a tile for each frame of a video sample, all in one row of the sheet."""
+    """Return a tile for each frame of a video sample. The tiles form a row of the sheet."""
     frames = split_frames(sample)
     side = max(1, (width - GAP) // len(frames) - GAP)
     pictures = [
-        draw_sample(frame, classes, round(zoom_to_fit(_longer(frame), side) * _longer(frame)))
+        draw_sample(frame, classes, round(zoom_to_fit(_longer_side(frame), side) * _longer_side(frame)))
         for frame in frames
     ]
     return [
@@ -245,10 +245,10 @@ def _strip_tiles(sample: Any, classes: Any, width: int, top: int) -> list[_Tile]
 
 
 def frame_captions(sample: Sample | Mapping[str, Any]) -> list[str]:
-    """Return a line for each frame of a video sample: the video, the number of the frame, the size.
+    """Return a caption for each frame of a video sample: the video, the frame number, and the size.
 
     Args:
-        sample: as ``load_sample`` returns it.
+        sample: a sample that ``load_sample`` has returned.
     """
     target = sample.get("target", {})
     start = target["time_slice"].start if "time_slice" in target else 0
@@ -272,7 +272,7 @@ def _assemble(head: NDArray[np.uint8], tiles: list[_Tile]) -> NDArray[np.uint8]:
 
 
 def _draw_head(frames: Sequence[tuple[Any, int]], classes: Any, title: str, width: int) -> NDArray[np.uint8]:
-    """Draw the title and a legend of the categories, and of the kinds of marks, that occur."""
+    """Draw the title, and a legend of the categories and the kinds of marks on the sheet."""
     found = {pair for sample, frame in frames for pair in categories_of(sample, classes, frame)}
     kinds = {kind for sample, frame in frames for kind in kinds_of(sample, frame)}
     items = [(name, name, category_color(index)) for index, name in sorted(found)]
@@ -294,7 +294,7 @@ def _draw_head(frames: Sequence[tuple[Any, int]], classes: Any, title: str, widt
 
 
 def _draw_symbol(place: NDArray[np.uint8], kind: str) -> None:
-    """Draw a box, a polygon or a keypoint as the legend shows them."""
+    """Draw the legend's symbol of a box, a polygon or a keypoint."""
     symbol = np.ascontiguousarray(place)
     drawing = Drawing(symbol, 1.0)
     if kind == "box":
@@ -307,7 +307,7 @@ def _draw_symbol(place: NDArray[np.uint8], kind: str) -> None:
 
 
 def _wrap_legend(names: list[str], width: int) -> list[list[tuple[int, str]]]:
-    """Return lines of (x, name), none of them wider than the sheet."""
+    """Return the legend as lines of (x, name) pairs that are no wider than the sheet."""
     lines: list[list[tuple[int, str]]] = [[]]
     x = GAP
     for name in names:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ndsampler.preview.picture import Picture
     from ndsampler.preview.predictions import Predict
 
-#: What may be shown by name.
+#: Names of what ``show`` can display.
 What = Literal["positives", "negatives", "images", "grid", "video"]
 
 
 class Showing:
-    """The methods of a sampler that draw pictures of its samples."""
+    """The methods of a sampler that draw its samples."""
 
     @fork_safe
     def show(
@@ -35,36 +35,36 @@ class Showing:
         title: str | None = None,
         predict: Predict | None = None,
     ) -> Picture:
-        """Draw samples, with their annotations, on one sheet.
+        """Draw samples with their annotations on one sheet.
 
-        The pools stay as they are; no preselected negative is consumed.
+        This does not change the pools, and consumes no preselected negative.
 
         Args:
-            what: ``'positives'``, of each category in turn; ``'negatives'``; ``'images'``, scaled down;
+            what: ``'positives'``, from each category in turn; ``'negatives'``; ``'images'``, scaled down;
                 ``'grid'``, the windows of a grid on the largest image; ``'video'``, some frames of the
-                longest video; or a target, a sample, a list of either, or a grid that
-                ``new_sample_grid`` has made.
-            count: most samples on the sheet.
+                longest video; or a target, a sample, a list of targets or samples, or a grid from
+                ``new_sample_grid``.
+            count: maximum number of samples on the sheet.
             window_dims: (height, width) of windows in pixels, or another value that targets accept; by
                 default that of the pools, or a square that shows most annotations with some context.
             bands: one channel, or the three that are shown as red, green and blue, as a code such as
-                ``'nir|red|green'`` or as a list of names or positions. Each is stretched on its own.
+                ``'nir|red|green'`` or as a list of names or positions. Each is stretched separately.
             rng: seed or random state that selects the samples.
-            side: room for each sample in pixels. Samples are enlarged by whole numbers only. By default
+            side: space for each sample in pixels. Samples are enlarged only by whole numbers. By default,
                 they take about 300 pixels.
-            title: line at the top; by default one that says what is shown.
-            predict: a function that predicts what a sample contains. It is called with each sample, and its
-                predictions are drawn beside the annotations. It returns a ``kwimage.Detections`` in
-                coordinates of the sample; or an array of (height, width) labels, which are numbered as in
-                ``SampleDataset.label_names``: 0 is background.
+            title: line at the top; by default a description of the contents.
+            predict: a function that is called with each sample. Its predictions are drawn beside the
+                annotations. It returns a ``kwimage.Detections`` in coordinates of the sample, or a
+                (height, width) array of labels, which are numbered as in ``SampleDataset.label_names``: 0 is
+                background.
 
         Returns:
-            A picture that notebooks display and that ``save(path)`` writes.
+            A picture. Notebooks display it, and its method ``save(path)`` writes it to a file.
 
         Raises:
             ArgumentError: if there is nothing to show, a band is missing, ``what`` is unknown, or
                 predictions do not fit their samples.
-            TargetError, SourceError: as ``load_sample`` does.
+            TargetError, SourceError: if ``load_sample`` raises it.
 
         Example:
             >>> import ndsampler
@@ -77,12 +77,12 @@ class Showing:
         return draw_contents(cast("CocoSampler", self), request, side, title)
 
     def _repr_html_(self) -> str:
-        """Return a summary of the sampler as a table for notebooks, without reading an image."""
+        """Return a summary of the sampler as an HTML table for notebooks, without reading images."""
         from ndsampler.utils.html import html_table
 
         sampler = cast("CocoSampler", self)
         if sampler.regions is None:
-            return html_table(type(self).__name__, {"state": "not initialised; call init()"})
+            return html_table(type(self).__name__, {"state": "not initialized; call init()"})
         rows = {**sampler.regions.summary(), **sampler.frames.summary()}
         return html_table(f"{type(self).__name__}{name_of(sampler)}", rows)
 
@@ -91,7 +91,7 @@ def name_of(sampler: CocoSampler) -> str:
     """Return the name of a sampler's dataset as the end of a title.
 
     Args:
-        sampler: the sampler.
+        sampler: sampler of the dataset.
     """
     path = getattr(sampler.dset, "fpath", None)
     return f" of {os.path.basename(str(path))}" if path else ""

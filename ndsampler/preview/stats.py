@@ -1,4 +1,4 @@
-"""What is in a dataset: sizes, classes, boxes, the windows that cover it, and the cache that it needs."""
+"""Statistics of a dataset: image sizes, classes, boxes, windows that cover it, and the size of its cache."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ if TYPE_CHECKING:
 
     from ndsampler.coco_sampler import CocoSampler
 
-#: Images from which the type of pixels, and how well they compress, is read, and the side of what is read.
+#: Number of images that are read to find the pixel type and the compression ratio, and the side of each part
+#: that is read, in pixels.
 PROBES, PROBE_SIDE = 12, 256
 
-#: Pixels of a converted image for one of its own, because of the overviews.
+#: Ratio of the pixels of a converted image with overviews to those of the image alone.
 OVERVIEWS = 4 / 3
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The smallest, the middle and the largest of some numbers."""
+    """The minimum, median and maximum of some numbers."""
 
     smallest: float
-    """Of all."""
+    """Minimum."""
     median: float
-    """Half are smaller."""
+    """Median."""
     largest: float
-    """Of all."""
+    """Maximum."""
 
     @classmethod
     def of_values(cls, values: Any) -> Spread | None:
-        """Return the spread of some numbers; None for no numbers."""
+        """Return the spread of some numbers; None if there are none."""
         if not len(values):
             return None
         low, middle, high = (float(value) for value in np.quantile(np.asarray(values, float), (0, 0.5, 1)))
@@ -47,7 +48,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class DatasetStats:
-    """What is in a dataset."""
+    """Statistics of a dataset."""
 
     images: int
     """Number of images."""
@@ -56,31 +57,32 @@ class DatasetStats:
     annotations: int
     """Number of annotations."""
     images_without_annotations: int
-    """Images without any."""
+    """Number of images without annotations."""
     megapixels: float
-    """Pixels of all images together, in millions."""
+    """Total number of pixels of all images, in millions."""
     widths: Spread | None
-    """Of the images, in pixels."""
+    """Widths of the images in pixels."""
     heights: Spread | None
-    """Of the images, in pixels."""
+    """Heights of the images in pixels."""
     classes: dict[str, int]
-    """Annotations of each category, the most frequent first."""
+    """Number of annotations of each category, most frequent first."""
     box_widths: Spread | None
-    """Of the boxes, in pixels of the image."""
+    """Widths of the boxes in pixels of their images."""
     box_heights: Spread | None
-    """Of the boxes, in pixels of the image."""
+    """Heights of the boxes in pixels of their images."""
     box_sides: dict[int, int]
-    """Boxes by the square root of their area: those from a power of two up to the next."""
+    """Histogram of the square root of the box area: for each power of two, the number of boxes from it up to
+    the next power."""
     window: tuple[int, int]
-    """Height and width of the windows that are counted."""
+    """Height and width in pixels of the windows that are counted."""
     windows: int
-    """Windows of a grid without overlap that covers all images."""
+    """Number of windows in a grid without overlap that covers all images."""
     pixel_bytes: float
-    """Bytes for a pixel with all its channels, as read from some images."""
+    """Size in bytes of a pixel with all its channels, measured on some images."""
     npy_bytes: float
-    """Expected size of a cache of npy files."""
+    """Expected size in bytes of a cache of npy files."""
     cog_bytes: float
-    """Expected size of a cache of cloud-optimized GeoTIFFs; a rough estimate from parts of some images."""
+    """Expected size in bytes of a cache of cloud-optimized GeoTIFFs, estimated from parts of some images."""
 
     def to_json(self) -> dict[str, Any]:
         """Return all numbers as JSON."""
@@ -89,14 +91,14 @@ class DatasetStats:
 
 
 def dataset_stats(sampler: CocoSampler, window_dims: Sequence[int] | None = None) -> DatasetStats:
-    """Count what is in a dataset.
+    """Return the statistics of a dataset.
 
     Args:
-        sampler: of the dataset.
+        sampler: sampler of the dataset.
         window_dims: (height, width) of the windows to count; by default a size that suits the annotations.
 
     Raises:
-        SourceError: if a size is not stated and its file cannot be read.
+        SourceError: if the dataset does not state the size of an image and its file cannot be read.
     """
     gids = list(sampler.image_ids)
     dims = np.array([sampler.frames.image_dims(gid) for gid in gids], np.int64).reshape(-1, 2)
@@ -126,13 +128,13 @@ def dataset_stats(sampler: CocoSampler, window_dims: Sequence[int] | None = None
 
 
 def count_windows(dims: Any, window: Sequence[int]) -> int:
-    """Return how many windows side by side cover some images.
+    """Return how many adjacent windows cover some images.
 
-    The last window of a row or column overlaps its neighbour; an image smaller than a window takes one.
+    The last window of a row or column may overlap its neighbor; an image smaller than a window takes one.
 
     Args:
-        dims: (n, 2) height and width of each image.
-        window: height and width of a window.
+        dims: (n, 2) height and width of each image in pixels.
+        window: height and width of a window in pixels.
 
     Example:
         >>> count_windows([(100, 250), (40, 40)], (100, 100))
@@ -143,7 +145,7 @@ def count_windows(dims: Any, window: Sequence[int]) -> int:
 
 
 def _count_classes(sampler: CocoSampler, table: AnnotTable) -> dict[str, int]:
-    """Return the annotations of each category, those without any included, the most frequent first."""
+    """Return the number of annotations of each category, and of those without one, most frequent first."""
     names = {cid: cat["name"] for cid, cat in sampler.dset.cats.items()}
     counts = Counter(dict.fromkeys(names.values(), 0))
     for cid, count in zip(*np.unique(table.cids, return_counts=True)):
@@ -152,24 +154,24 @@ def _count_classes(sampler: CocoSampler, table: AnnotTable) -> dict[str, int]:
 
 
 def _box_sides(table: AnnotTable) -> Any:
-    """Return (n, 2) width and height of each box."""
+    """Return the (n, 2) widths and heights of the boxes."""
     sides = table.boxes[:, 2:]
     return sides[np.isfinite(sides).all(1)]
 
 
 def _count_sides(sides: Any) -> dict[int, int]:
-    """Return how many boxes have the square root of their area between each power of two and the next."""
+    """Return a histogram of the square root of the box area, with a bin for each power of two."""
     roots = np.sqrt(np.maximum(sides, 0).prod(1))
     powers = np.floor(np.log2(np.maximum(roots, 1))).astype(int)
     return {2 ** int(power): int(count) for power, count in zip(*np.unique(powers, return_counts=True))}
 
 
 def _probe(sampler: CocoSampler, gids: list[Any]) -> tuple[float, float]:
-    """Return the bytes of a pixel, and the share of them that is left after compression, of some images."""
+    """Return the bytes per pixel, and the ratio of compressed to uncompressed size, of some images."""
     chosen = gids[:: max(1, math.ceil(len(gids) / PROBES))]
     sizes, raw, packed = [], 0, 0
     for gid in chosen:
-        slices = tuple(_middle(extent) for extent in sampler.frames.image_dims(gid))
+        slices = tuple(_central_slice(extent) for extent in sampler.frames.image_dims(gid))
         target = {"gid": gid, "space_slice": slices, "channels": "<all>"}
         pixels = np.ascontiguousarray(sampler.load_sample(target, with_annots=False)["im"])
         sizes.append(pixels.itemsize * pixels.shape[2])
@@ -178,12 +180,12 @@ def _probe(sampler: CocoSampler, gids: list[Any]) -> tuple[float, float]:
     return (float(np.mean(sizes)), packed / raw) if raw else (0.0, 0.0)
 
 
-def _middle(extent: int) -> slice:
-    """Return a slice of at most the side of a probe in the middle of a number of pixels."""
+def _central_slice(extent: int) -> slice:
+    """Return a slice of at most :data:`PROBE_SIDE` pixels in the middle of an axis."""
     start = max(0, (extent - PROBE_SIDE) // 2)
     return slice(start, min(extent, start + PROBE_SIDE))
 
 
 def _differences(pixels: Any) -> Any:
-    """Return each pixel less its left neighbour, which is what a TIFF compresses; floats as they are."""
+    """Return each pixel minus its left neighbor, as a TIFF predictor does; floats are returned unchanged."""
     return pixels if pixels.dtype.kind not in "ui" else np.diff(pixels, axis=1, prepend=pixels[:, :1] * 0)

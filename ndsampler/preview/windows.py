@@ -1,4 +1,4 @@
-"""The windows of a grid, drawn on the image that they cover."""
+"""Draws the windows of a grid on the image that they cover."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Colors of windows with and without annotations.
 POSITIVE, NEGATIVE = (255, 255, 255), (120, 124, 130)
 
-#: Pixels by which a window is drawn inside its edges.
+#: Distance in pixels by which a window's outline is drawn inside its edges.
 INSET = 1.5
 
 
@@ -32,14 +32,14 @@ def draw_windows(
     """Load the image with the most windows that contain annotations, and draw all windows of a grid on it.
 
     Args:
-        sampler: of the dataset.
-        grid: as ``new_sample_grid`` returns it.
-        side: of the longer side of the picture in pixels; less if the image is smaller.
+        sampler: sampler of the dataset.
+        grid: a grid that ``new_sample_grid`` has returned.
+        side: longer side of the picture in pixels; less if the image is smaller.
         bands: the channels to show: see :func:`ndsampler.preview.draw_sample`.
         keys: further keys of the target that loads the image.
 
     Returns:
-        A sample of the image, with its boxes and the windows in its pixels; and a line that describes it.
+        A sample of the image with its boxes and with the windows drawn on its pixels, and its caption.
 
     Raises:
         ArgumentError: if the grid has no windows.
@@ -48,7 +48,7 @@ def draw_windows(
     if not len(targets):
         raise ArgumentError("the grid has no windows to show; use smaller window_dims")
     positives = set(grid["positives_indexes"])
-    image = _busiest(targets, positives)
+    image = _image_with_most_positives(targets, positives)
     shown = [
         (index in positives, target) for index, target in enumerate(targets) if _image_of(target) == image
     ]
@@ -60,14 +60,14 @@ def draw_windows(
     return {**sample, "im": pixels, "params": {}}, _describe(whole, resolved["space_dims"], shown)
 
 
-def _busiest(targets: Sequence[Any], positives: set[int]) -> tuple[Any, ...]:
-    """Return the image with the most windows that contain annotations; by default the first one."""
+def _image_with_most_positives(targets: Sequence[Any], positives: set[int]) -> tuple[Any, ...]:
+    """Return the image with the most windows that contain annotations; the first image if there are none."""
     counts = Counter(_image_of(targets[index]) for index in sorted(positives))
     return counts.most_common(1)[0][0] if counts else _image_of(targets[0])
 
 
 def _image_of(target: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what tells the images of a grid apart: the image id, or the video and the first frame."""
+    """Return a key for the image of a target: its image id, or its video id and first frame."""
     if "vidid" in target:
         return (target["vidid"], target["time_slice"].start)
     return (target["gid"],)
@@ -95,14 +95,14 @@ def _draw(rgb: NDArray[np.uint8], shown: list[tuple[bool, Any]], scale: float) -
 
 
 def _box(target: Mapping[str, Any], scale: float) -> NDArray[np.float64]:
-    """Return the corners of a window on a picture, a little inside its edges, so that neighbours differ."""
+    """Return the corners of a window on a picture, slightly inside its edges to separate neighbors."""
     rows, columns = target["space_slice"] if "space_slice" in target else target["slices"][-2:]
     top, bottom, left, right = (scale * edge for edge in (rows.start, rows.stop, columns.start, columns.stop))
     return corners_of((left + INSET, top + INSET, right - INSET, bottom - INSET))
 
 
 def _describe(whole: Mapping[str, Any], dims: Sequence[int], shown: list[tuple[bool, Any]]) -> str:
-    """Return a line with how many windows there are and how many contain annotations."""
+    """Return a line with the number of windows and the number of windows that contain annotations."""
     what = f"image {whole['gid']}" if "gid" in whole else f"video {whole['vidid']}"
     count = sum(positive for positive, _ in shown)
     size = f"{dims[1]} x {dims[0]} pixels"

@@ -35,11 +35,12 @@ class AnnotRequest:
     annot_ids: tuple[int, ...] | None = None
     """The annotations; None for those in the window."""
     visible_thresh: float = 0.0
-    """Fraction of an annotation's box that must be exceeded in the window: 0 includes all that touch it."""
+    """Annotations are included if more than this fraction of their box is in the window; with 0, also those
+    that only touch it."""
 
 
 def parse_request(with_annots: Any, annot_ids: Any, visible_thresh: Any) -> AnnotRequest | None:
-    """Return the request that the arguments of ``load_sample`` describe; None for no annotations at all.
+    """Return the request that the arguments of ``load_sample`` describe; None for no annotations.
 
     Args:
         with_annots: False or None for none; True for all kinds; a list of kinds, or a string of kinds
@@ -50,7 +51,7 @@ def parse_request(with_annots: Any, annot_ids: Any, visible_thresh: Any) -> Anno
     Raises:
         AnnotKindError: for an unknown kind.
         ArgumentError: if ``visible_thresh`` is not a number, or ``annot_ids`` is not a list of ids.
-        UnknownIdError: for an id that no annotation can have.
+        UnknownIdError: for an id of more than 64 bits.
 
     Example:
         >>> sorted(parse_request('boxes+keypoints', None, 0).kinds)
@@ -75,12 +76,12 @@ def parse_request(with_annots: Any, annot_ids: Any, visible_thresh: Any) -> Anno
     if unknown:
         options = ", ".join(map(repr, sorted(KINDS)))
         raise AnnotKindError(
-            f"with_annots asks for {unknown[0]!r}; expected True, False or some of {options}"
+            f"with_annots contains {unknown[0]!r}; expected True, False or some of {options}"
         )
     if not isinstance(visible_thresh, (int, float, np.integer, np.floating)) or np.isnan(visible_thresh):
         raise ArgumentError(
-            f"visible_thresh is {visible_thresh!r}; expected a number from 0 to 1. Annotations are kept of "
-            "which more than this share is visible: 0 keeps all that touch the window, and 1 keeps none"
+            f"visible_thresh is {visible_thresh!r}; expected a number from 0 to 1. An annotation is kept if "
+            "more than this part of its box is visible: 0 keeps all that touch the window, and 1 keeps none"
         )
     chosen = None if annot_ids is None else _whole_ids(annot_ids)
     return AnnotRequest(frozenset(parts), chosen, float(visible_thresh))
@@ -115,8 +116,8 @@ def find_annots(
         request: which annotations to include.
 
     Returns:
-        Rows of ``index.columns`` for each frame. They have ascending ids, or the order of
-        ``request.annot_ids``, of which those of other images are left out.
+        Rows of ``index.columns`` for each frame, with ascending ids, or in the order of ``request.annot_ids``
+        without the annotations of other images.
 
     Raises:
         UnknownIdError: if a requested id does not exist.
@@ -139,7 +140,7 @@ def _given_rows(gid: Any, table: AnnotTable, annot_ids: tuple[int, ...]) -> NDAr
 def _visible_rows(
     gid: Any, warp: NDArray[Any] | None, region: SampleRegion, index: FrameIntersectionIndex, thresh: float
 ) -> NDArray[np.int64]:
-    """Return the annotations of a frame that lie in the window."""
+    """Return the annotations of a frame that overlap the window."""
     box = region.padded_box
     if gid is None:
         return np.zeros(0, dtype=np.int64)
@@ -150,7 +151,7 @@ def _visible_rows(
         xs, ys = warped_corners(np.linalg.inv(warp), np.array([[box.x0, box.y0, *box.dims[::-1]]], float))
         rows = index.visible_rows(gid, (xs.min(), ys.min(), xs.max(), ys.max()))
     else:
-        # The bounding box of a rotated box can touch the window where the box itself does not.
+        # The bounding box of a rotated box can touch the window even if the box itself does not.
         rows = table.rows_of_image(gid)
         rows = rows[~np.isnan(table.boxes[rows, 0])]
     x, y, width, height = warped_boxes(warp, table.boxes[rows]).T

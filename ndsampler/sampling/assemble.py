@@ -1,7 +1,7 @@
 """
-Step 6: the dictionary that the user gets.
+Step 6: assembling the dictionary for the user.
 
-Only this module writes the keys that exist for programs written against earlier releases.
+Only this module writes the keys that exist for programs written for earlier releases.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ndsampler.sampling.region import SampleRegion
     from ndsampler.types import Annots, Sample, SampleParams
 
-#: Types of numbers; the first two are found faster than by the abstract class, which has them too.
+#: Types of numbers. ``Real`` includes the others, but checking for them first is faster.
 _NUMBERS: tuple[Any, ...] = (int, float, Real)
 
 
@@ -70,11 +70,11 @@ def assemble_sample(
 def assemble_annots(
     annots: list[FrameAnnots], target: dict[str, Any], classes: Any, kp_classes: Any
 ) -> Annots:
-    """Return the annotations of a sample as the user gets them.
+    """Return the key ``annots`` of a sample.
 
     Args:
         annots: annotations of each frame.
-        target: its key ``legacy_annots`` says whether to add the arrays that older programs read.
+        target: with its key ``legacy_annots`` False, the arrays for older programs are left out.
         classes: tree of the categories.
         kp_classes: tree of the keypoint categories.
 
@@ -88,7 +88,7 @@ def assemble_annots(
 
 
 def _add_relative_center(target: dict[str, Any], region: SampleRegion) -> None:
-    """Add the center of the target in sample coordinates to the target, if it is stated by numbers."""
+    """Add the center in sample coordinates to the target, if ``cx`` and ``cy`` are numbers."""
     cx, cy = target["cx"], target.get("cy")
     if not (isinstance(cx, _NUMBERS) and isinstance(cy, _NUMBERS)):
         return
@@ -170,7 +170,7 @@ def _legacy_annots(
 
 
 def _annot_idx(aid: Any, aids: Any) -> int:
-    """Return the index of the target's annotation among those of the sample; -1 if it is not there."""
+    """Return the index of the target's annotation in the sample; -1 if the sample does not contain it."""
     if aid is None or is_sequence(aid):
         return -1
     where = np.flatnonzero(aids == aid)

@@ -1,5 +1,5 @@
 """
-Many samples at once: their windows are read together, and everything else is as for one sample.
+Loading many samples at once: their windows are read together, and the other steps are those of one sample.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from ndsampler.sampling.shapes import GeometryStore
     from ndsampler.types import MovedArguments, Sample, Target, WithAnnots
 
-#: What to read of each frame of a region; and its pixels, the error, or None for a frame outside the video.
+#: For each frame of a region, the request and its result: pixels, an error, or None for a frame outside the
+#: video.
 FrameResults: TypeAlias = "list[tuple[FrameRequest, NDArray[Any] | Exception | None]]"
 
 
@@ -44,7 +45,7 @@ class Resolved:
     """A target after step 2."""
 
     index: FrameIntersectionIndex | None
-    """The annotations of the dataset; None if none are wanted."""
+    """The annotations of the dataset; None if none are requested."""
     region: SampleRegion
     """The region."""
     target: dict[str, Any]
@@ -52,20 +53,20 @@ class Resolved:
 
 
 class BatchLoading:
-    """What a sampler inherits to load many samples at once."""
+    """Base class of samplers that load many samples at once."""
 
     dset: Any
     """The dataset."""
     frames: CocoFrames
-    """Read the files."""
+    """The frames, which read the files."""
     regions: CocoRegions
-    """Give the annotations."""
+    """The regions, which contain the annotations."""
 
     if TYPE_CHECKING:
 
         @property
         def _geometries(self) -> GeometryStore:
-            """Gives their shapes."""
+            """The parsed polygons and keypoints."""
 
     @fork_safe
     def load_samples(
@@ -79,21 +80,21 @@ class BatchLoading:
         visible_thresh: float = 0.0,
         **kwargs: Unpack[MovedArguments],
     ) -> list[Sample]:
-        """Load the samples that :meth:`load_sample` would load one by one, in less time.
+        """Load many samples in less time than one by one with :meth:`load_sample`.
 
-        Each file is opened once. Windows that overlap are decoded once, if a common region has no more pixels
-        than they have apart. This applies to windows at full resolution whose channels are in one file that
-        lies on the grid of the image or video; all others are read one by one.
+        Each file is opened once. Overlapping windows are decoded once, if their common region has no more
+        pixels than the separate windows. This applies to windows at full resolution if their channels are in
+        one file on the grid of the image or video. Other windows are read one by one.
 
-        Beside the samples, this takes up to 32 MB of memory for each thread.
+        In addition to the samples, this takes up to 32 MB of memory for each thread.
 
         Args:
-            targets: what to sample; see :meth:`load_sample`.
-            out: where the pixels are written, so that ``im`` of each sample is a view into it: an array of
-                N times the shape of ``im`` in the type of the pixels, or what numpy sees as one, such as a
-                tensor on the CPU.
+            targets: the targets; see :meth:`load_sample`.
+            out: array that the pixels are written to; ``im`` of each sample is then a view into it. Its shape
+                is (N, ...) with the shape of ``im``, and its type that of the pixels. Objects that numpy
+                accepts as an array, such as a tensor on the CPU, are allowed.
             threads: number of threads that read files; 0 for the calling thread.
-            with_annots: see :meth:`load_sample`; the same for all targets, as are the following.
+            with_annots: see :meth:`load_sample`. This and the following arguments apply to all targets.
             annot_ids: see :meth:`load_sample`.
             visible_thresh: see :meth:`load_sample`.
             **kwargs: see :meth:`load_sample`.
@@ -134,19 +135,19 @@ class BatchLoading:
         places: list[NDArray[Any]] | None,
         threads: int,
     ) -> Iterator[Sample]:
-        """Yield the samples of targets that are read together, with pixels in places that they fit into.
+        """Yield samples whose windows are read together, with pixels in the given arrays if they fit.
 
         Args:
-            targets: what to sample.
+            targets: the targets.
             kwargs: further arguments of :meth:`load_samples`.
-            request: which annotations are wanted.
-            places: where the pixels of each sample may go; None for new arrays.
+            request: which annotations to include.
+            places: an array for the pixels of each sample; None for new arrays.
             threads: number of threads that read files.
         """
         resolved, failure = self._resolve_all(targets, kwargs, request)
         reads = _read_all([item.region for item in resolved], self.frames, places, threads)
         for item in resolved:
-            # Taken out of the list, so that pixels that are cast or copied are freed one by one.
+            # Remove the pixels from the list, so that they are freed after they have been cast or copied.
             yield self._assemble(item, reads.pop(), request)
         if failure is not None:
             raise failure
@@ -160,7 +161,7 @@ class BatchLoading:
             for target in targets:
                 given = take_arguments(target, kwargs) if kwargs else target
                 resolved.append(self._resolve(given, request))
-        except Exception as ex:  # the targets before this one may fail later, and come first
+        except Exception as ex:  # an earlier target may fail later; its error must be raised first
             return resolved, ex
         return resolved, None
 
@@ -175,8 +176,8 @@ class BatchLoading:
 
         Args:
             item: the target.
-            read: what was read of each frame; None if the frames are to be read now.
-            request: which annotations are wanted.
+            read: the results for each frame; None to read the frames now.
+            request: which annotations to include.
         """
         region, annots = item.region, None
         frames = read_frames(region, self.frames) if read is None else _describe(read, self.frames)
@@ -188,14 +189,13 @@ class BatchLoading:
 
 @fork_safe
 def load_near(sampler: BatchLoading, targets: Sequence[Any], places: Any, with_annots: Any) -> list[Sample]:
-    """Load samples as :meth:`BatchLoading.load_samples` does, with pixels in an array as far as they fit.
+    """Load samples like :meth:`BatchLoading.load_samples`, with pixels in a given array if they fit.
 
     Args:
-        sampler: loads them.
-        targets: what to sample.
-        places: (N, height, width, channels) where the pixels of each sample go; those of another shape or
-            type, and those that are changed after they were read, get their own arrays. None for new
-            arrays.
+        sampler: loads the samples.
+        targets: the targets.
+        places: (N, height, width, channels) array for the pixels. Samples with another shape or type, and
+            samples whose pixels are changed after reading, get their own arrays. None for new arrays.
         with_annots: as in :meth:`BatchLoading.load_samples`.
     """
     request = parse_request(with_annots, None, 0.0)
@@ -203,13 +203,13 @@ def load_near(sampler: BatchLoading, targets: Sequence[Any], places: Any, with_a
 
 
 def list_targets(targets: Any) -> list[Any]:
-    """Return targets as a list.
+    """Check a collection of targets and return it as a list.
 
     Args:
         targets: the argument of the user.
 
     Raises:
-        ArgumentTypeError: if it is one target, or no collection.
+        ArgumentTypeError: if it is a single target, or not a collection.
     """
     if isinstance(targets, (Mapping, str)) or not isinstance(targets, Iterable):
         raise ArgumentTypeError(f"targets is {targets!r}; expected a list of targets")
@@ -222,7 +222,7 @@ def _read_all(
     """Read the frames of regions together: step 3 for all samples.
 
     Returns:
-        What was read of each region, the last region first; None for a region that is to be read alone.
+        The results for each region, the last region first; None for a region that must be read alone.
     """
     requests = [_frame_requests(region, frames) for region in regions]
     reads: list[FrameRead] = []
@@ -256,7 +256,7 @@ def _describe(read: FrameResults, frames: CocoFrames) -> list[FramePixels]:
 
 
 def _frame_requests(region: SampleRegion, frames: CocoFrames) -> list[FrameRequest] | None:
-    """Return what to read of each frame; None for a region that is read alone, or cannot be read."""
+    """Return a request for each frame; None for a region that must be read alone, or cannot be read."""
     if region.is_lazy or region.is_native or not (region.options.padkw is None or region.lies_inside):
         return None
     try:

@@ -1,7 +1,7 @@
 """
-The last step for pixels, however they were read: masks, type and named axes.
+The last step for pixels: masks, the type, and named axes.
 
-Single images, the joined frames of a video and the parts of native scale all pass :func:`finish_pixels`.
+:func:`finish_pixels` handles single images, the joined frames of a video, and the parts of native scale.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class FramePixels(NamedTuple):
     channels: tuple[str, ...] | None
     """Names of the channels; None if they are not needed."""
     density: tuple[float, float] = (1.0, 1.0)
-    """(x, y) pixels per pixel of the window."""
+    """(x, y) number of pixels per pixel of the window."""
     dtype: np.dtype[Any] | None = None
     """Type of the pixels in their files; None if it is not needed."""
     parts: dict[str, Any] | None = None
@@ -37,11 +37,11 @@ class FramePixels(NamedTuple):
 
 
 def finish_frames(region: SampleRegion, frames: list[FramePixels]) -> Any:
-    """Return the pixels of a sample in the form that the options ask for.
+    """Return the pixels of a sample in the form that the reading options describe.
 
     Args:
         region: the window and the reading options.
-        frames: what was read of each frame.
+        frames: the pixels of each frame.
     """
     if not region.is_video:
         return finish_pixels(frames[0], region)
@@ -53,10 +53,10 @@ def finish_frames(region: SampleRegion, frames: list[FramePixels]) -> Any:
 
 
 def finish_pixels(read: FramePixels, region: SampleRegion) -> Any:
-    """Return pixels with their mask, in the type and with the names that the options ask for.
+    """Mask, cast and label pixels as the reading options describe.
 
     Args:
-        read: the pixels, NaN where they are to be masked.
+        read: the pixels; those to be masked are NaN.
         region: the window and the reading options.
     """
     options, pixels = region.options, read.pixels
@@ -73,7 +73,7 @@ def stack_frames(frames: list[FramePixels]) -> FramePixels:
     """Return the frames of a video as one array; a frame outside the video is NaN, or 0 for integers.
 
     Args:
-        frames: what was read of each frame; at least one of them exists.
+        frames: the pixels of each frame; at least one of them exists.
     """
     real = [frame for frame in frames if frame.pixels is not None]
     first = real[0]
@@ -87,7 +87,7 @@ def stack_frames(frames: list[FramePixels]) -> FramePixels:
 
 
 def _as_masked(pixels: NDArray[Any], file_dtype: np.dtype[Any] | None) -> Any:
-    """Return pixels as an array that masks NaN, in the type of the files if one is given."""
+    """Return a masked array in which NaN is masked, in the type of the files if it is given."""
     mask = np.isnan(pixels)
     if file_dtype is not None and file_dtype.kind in "iub":
         pixels = to_type(np.where(mask, 0, pixels), file_dtype)
@@ -97,7 +97,7 @@ def _as_masked(pixels: NDArray[Any], file_dtype: np.dtype[Any] | None) -> Any:
 
 
 def _cast(pixels: Any, dtype: np.dtype[Any]) -> Any:
-    """Cast pixels; NaN becomes 0 in a type that has no NaN."""
+    """Cast pixels; NaN becomes 0 in a type without NaN."""
     if dtype.kind in "iub" and pixels.dtype.kind in "fc":
         values = np.nan_to_num(np.ma.getdata(pixels), nan=0.0).astype(dtype)
         return np.ma.MaskedArray(values, pixels.mask) if np.ma.isMaskedArray(pixels) else values
@@ -108,7 +108,7 @@ def _as_data_array(pixels: Any, read: FramePixels, region: SampleRegion) -> Any:
     """Return pixels with named axes.
 
     Only the channels are an index. The positions of rows, columns and frames in the image or video are
-    coordinates along their axes that xarray does not align, so that windows of different places can be added.
+    coordinates that xarray does not use for alignment, so that windows from different places can be added.
     """
     import xarray
 

@@ -1,5 +1,5 @@
 """
-What the box of an annotation, or a box in the target itself, implies about the window.
+Adding keys to a target that follow from the box of its annotation, or from its own ``bbox``.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ndsampler.windows import is_sequence, shown
 if TYPE_CHECKING:
     import kwcoco
 
-#: Keys that a box gives if the target does not state them.
+#: Keys that are computed from a box if the target does not state them.
 SIZE_KEYS = ("cx", "cy", "width", "height")
 
-#: Keys that place a window. A box in the target is used only beside none of them.
+#: Keys that place a window. The ``bbox`` of a target is used only if it has none of them.
 PLACE_KEYS = ("space_slice", "slices", "cx", "cy")
 
 
@@ -42,7 +42,7 @@ def is_placeholder(aid: Any) -> bool:
 
 
 def add_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset) -> None:
-    """Add image, box and category of an annotation where the target does not state them.
+    """Add image, box and category of an annotation, unless the target states them.
 
     Args:
         target: the target with canonical keys; keys are added to it.
@@ -51,7 +51,7 @@ def add_annotation(target: dict[str, Any], aid: Any, dset: kwcoco.CocoDataset) -
 
     Raises:
         UnknownTargetError: if there is no such annotation, and the target needs one.
-        TargetError: if the target needs the annotation's box and it has none, or the annotation belongs to
+        TargetError: if the target needs the box of an annotation without a box, or the annotation belongs to
             another image than the target states.
     """
     needed = () if _has_slices(target) else SIZE_KEYS
@@ -109,23 +109,23 @@ def _has_center(target: dict[str, Any]) -> bool:
 
 
 def _is_placed(target: dict[str, Any]) -> bool:
-    """Whether a target says itself where its window lies, or is sampled in the space of a video."""
+    """Whether a target states the place of its window, or is sampled in video space."""
     is_video = target.get("vidid") is not None or target.get("gids") is not None
     return is_video or _has_slices(target) or _has_center(target)
 
 
 def _is_complete(target: dict[str, Any]) -> bool:
-    """Whether a target states a window, with its size."""
+    """Whether a target states both the place and the size of its window."""
     has_size = target.get("width") is not None and target.get("height") is not None
     is_sized = has_size or is_sequence(target.get("window_dims"))
     return _has_slices(target) or (is_sized and _has_center(target))
 
 
 def _check_image(target: dict[str, Any], aid: Any, ann: dict[str, Any]) -> None:
-    """Refuse a window on one image that an annotation of another image would place."""
+    """Raise an error if the annotation that places the window belongs to another image."""
     if np.any(target["gid"] != ann["image_id"]):
         raise TargetError(
-            f"annotation {aid} belongs to image {ann['image_id']!r}, and the target states gid "
+            f"annotation {aid} belongs to image {ann['image_id']!r}, but the target states gid "
             f"{target['gid']!r}; leave out one of them, or give 'cx' and 'cy', or 'slices'"
         )
 
@@ -137,7 +137,7 @@ def _box_of_annotation(aid: Any, ann: dict[str, Any], missing: list[str]) -> tup
     way_out = f"give {', '.join(missing)}, or 'slices'"
     if is_empty(box):
         raise TargetError(
-            f"{where} has no 'bbox', so the target does not say where its window lies; {way_out}"
+            f"{where} has no 'bbox', so the target does not state the place of its window; {way_out}"
         )
     found = _as_box(box)
     if found is None:
@@ -186,6 +186,6 @@ def _as_box(box: Any) -> tuple[float, ...] | None:
 
 
 def _center_and_size(box: tuple[float, ...]) -> dict[str, float]:
-    """Return the keys of a target that place a box."""
+    """Return the center and size of a box as keys of a target."""
     x, y, width, height = box
     return {"cx": x + width / 2, "cy": y + height / 2, "width": width, "height": height}

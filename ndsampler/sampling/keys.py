@@ -1,8 +1,8 @@
 """
 The keys of a target: aliases, keys that are read, and keys that programs are known to add.
 
-Any other key is kept and ignored. If it resembles a key that is read, it is probably misspelled, and the
-first target with it gives a warning.
+Any other key is kept and ignored. If it resembles a key that is read, it is probably misspelled, and a
+warning is given for the first target that contains it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ndsampler.utils.deprecation import warn_user
 #: Aliases of keys of a target. If both are given, the canonical key takes precedence.
 ALIASES = {"image_id": "gid", "video_id": "vidid", "image_ids": "gids"}
 
-#: Keys that say what is sampled.
+#: Keys that this library reads.
 READ_KEYS = (*Target.__annotations__, *ALIASES)
 
 #: Keys that this library writes into targets.
@@ -44,16 +44,16 @@ PROGRAM_KEYS = (
 #: Keys that give no warning.
 KNOWN_KEYS = frozenset(READ_KEYS).union(WRITTEN_KEYS.split(), COCO_KEYS.split(), PROGRAM_KEYS.split())
 
-#: Maximum number of other keys that are remembered.
+#: Maximum number of unknown keys that are remembered.
 MAX_REMEMBERED = 10_000
 
-#: Smallest similarity of a misspelled key, as :func:`difflib.get_close_matches` computes it.
+#: Smallest similarity of a misspelled key to the key that was meant, as in :func:`difflib.get_close_matches`.
 SIMILARITY = 0.85
 
-#: Shorter keys, such as ``gid`` and ``cx``, resemble too much else.
+#: Shorter keys, such as ``gid`` and ``cx``, are not compared, because they resemble too many other words.
 SHORTEST_COMPARED = 4
 
-#: The known keys, and those that were looked at before.
+#: The known keys, and keys that have been checked already.
 _settled: set[Any] = set(KNOWN_KEYS)
 
 
@@ -80,14 +80,14 @@ def _message(key: str, meant: str) -> str:
 
 
 def _remember(key: Any) -> None:
-    """Do not look at a key again."""
+    """Record that a key has been checked."""
     if len(_settled) >= len(KNOWN_KEYS) + MAX_REMEMBERED:
         _settled.intersection_update(KNOWN_KEYS)
     _settled.add(key)
 
 
 def find_meant(key: Any) -> str | None:
-    """Return the key that a user probably meant, or None.
+    """Return the known key that a user probably meant, or None.
 
     Args:
         key: a key of a target that is not known.

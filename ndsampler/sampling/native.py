@@ -47,7 +47,7 @@ class NativePart:
 
         Args:
             region: the window.
-            factor: (x, y) factors by which the part is enlarged.
+            factor: (x, y) scale factors of the target.
         """
         if self.asset is None:
             return scaled_length(1, factor[1]), scaled_length(1, factor[0])
@@ -172,7 +172,7 @@ def _read_part(part: NativePart, request: FrameRequest, frames: Frames) -> Frame
 
 
 def _grid(request: FrameRequest, density: tuple[float, float], dims: tuple[int, int]) -> Grid:
-    """Return the grid of a part with some number of pixels per pixel of the video."""
+    """Return the grid of a part with a given density: (x, y) pixels per pixel of the video."""
     options = request.region.options
     return Grid(
         request.region.padded_box,
@@ -186,9 +186,9 @@ def _grid(request: FrameRequest, density: tuple[float, float], dims: tuple[int, 
 
 
 def video_channels(region: SampleRegion, frames: Frames) -> tuple[str, ...]:
-    """Return the channels of a video sample: those of the target, else all channels of all frames.
+    """Return the channels of a video sample: those of the target, else all channels of all frames, sorted.
 
-    The latter are sorted. Where the dataset names no channels they keep the order of the file.
+    If the dataset names no channels, they keep the order of the file.
 
     Args:
         region: the frames and the reading options.
@@ -205,7 +205,7 @@ def video_channels(region: SampleRegion, frames: Frames) -> tuple[str, ...]:
 
 
 def realign_largest(region: SampleRegion, frames: Frames) -> SampleRegion:
-    """Return the region with its parts joined, at a scale at which no part of any frame is shrunk.
+    """Return a region whose parts are joined at the resolution of the finest part, so that none is shrunk.
 
     Args:
         region: region of a video in native scale.

@@ -1,5 +1,5 @@
 """
-The keys of a target that say how pixels are read.
+Reading options: the keys of a target that control how pixels are read.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ MAX_SCALE = 1e6
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the pixels of a window are read."""
+    """Options for reading the pixels of a window."""
 
     channels: Any = None
     """The channels, as :func:`ndsampler.frames.layout.parse_channels` returns them."""
     scale: tuple[float, float] = (1.0, 1.0)
     """Scale factors for (x, y)."""
     resampling: Resampling = field(default_factory=Resampling)
-    """How pixels are interpolated."""
+    """The interpolation between pixels."""
     nodata: Any = None
     """None, one of :data:`ndsampler.frames.nodata.DECLARED`, or the value that marks pixels without a
     measurement."""
     dtype: np.dtype[Any] | None = None
-    """Type to which the pixels are cast; None leaves their type."""
+    """Type to which the pixels are cast; None keeps their type."""
     padkw: dict[str, Any] | None = None
     """Arguments of :func:`numpy.pad` for pixels outside the image; None means zeros."""
     as_xarray: bool = False
@@ -50,7 +50,7 @@ class ReadOptions:
 
     @property
     def changes_values(self) -> bool:
-        """Whether pixels are masked, cast or labelled after they were read."""
+        """Whether pixels are masked, cast or labeled after they have been read."""
         return self.nodata == "ma" or self.dtype is not None or self.as_xarray
 
     @property
@@ -113,12 +113,12 @@ def read_options(target: dict[str, Any]) -> ReadOptions:
 
 
 def read_flag(target: dict[str, Any], key: str, default: bool) -> bool:
-    """Return a key of a target that is on or off.
+    """Return the value of a flag in a target.
 
     Args:
         target: the user's dictionary.
         key: name of the flag.
-        default: its value if the target does not state it, or states None.
+        default: value if the target does not state the flag, or states None.
 
     Raises:
         TargetError: for an array, or another value that is neither true nor false.
@@ -140,7 +140,7 @@ def read_flag(target: dict[str, Any], key: str, default: bool) -> bool:
 
 
 def _realign(value: Any) -> str | None:
-    """Return how the parts of native scale are joined."""
+    """Check the option ``realign_native``."""
     if value is None or value is False or (isinstance(value, str) and value == "largest"):
         return value or None
     raise TargetError(f"realign_native is {value!r}; expected None or 'largest'")
@@ -163,7 +163,7 @@ def _scale(value: Any) -> tuple[float, float]:
 
 
 def _resampling(target: dict[str, Any]) -> Resampling:
-    """Return how pixels are interpolated."""
+    """Return the interpolation that the target states."""
     interpolation = target.get("interpolation")
     antialias = target.get("antialias")
     is_auto = antialias is None or (isinstance(antialias, str) and antialias == "auto")
@@ -184,11 +184,11 @@ def _nodata(value: Any) -> Any:
         return "float"
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         if isinstance(value, int) and not -(2**63) <= value < 2**64:
-            raise TargetError(f"nodata is {shown(value)}; expected a number that pixels of 64 bits can have")
+            raise TargetError(f"nodata is {shown(value)}; expected a number that fits into 64 bits")
         return value
     raise TargetError(
         f"nodata is {value!r}; expected None, 'float', 'auto', 'ma' or a number; or 'alpha', which also "
-        "counts transparent pixels"
+        "includes transparent pixels"
     )
 
 
@@ -201,7 +201,7 @@ def _dtype(value: Any) -> np.dtype[Any] | None:
     except (TypeError, ValueError, SyntaxError) as ex:
         raise TargetError(f"dtype is {value!r}; expected a numpy type: {ex}") from ex
     if dtype.kind not in "biufc":
-        raise TargetError(f"dtype is {value!r}; expected a numpy type of single numbers, such as 'float32'")
+        raise TargetError(f"dtype is {value!r}; expected a numeric numpy type, such as 'float32'")
     return dtype
 
 

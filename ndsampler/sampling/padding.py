@@ -1,5 +1,5 @@
 """
-Pixels outside the image or video, made by :func:`numpy.pad` from those inside.
+Filling pixels outside the image or video with :func:`numpy.pad`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ndsampler.sampling.region import FrameRequest, SampleRegion
 
-#: Rounding errors of a density, in pixels.
+#: Tolerance for rounding errors of a density, in pixels.
 TOLERANCE = 1e-6
 
 
@@ -28,13 +28,13 @@ def pad_outside(
 
     Args:
         pixels: (height, width, channels) of the padded window, before ``scale`` of the target is applied.
-        density: (x, y) of these pixels per pixel of the window.
+        density: (x, y) number of these pixels per pixel of the window.
         dims: (height, width) of the result.
         request: the frame and the window.
 
     Raises:
-        WindowError: if the whole window lies outside, and the mode continues the pixels inside.
-        TargetError: for arguments that :func:`numpy.pad` refuses.
+        WindowError: if the whole window is outside, and the mode needs pixels inside.
+        TargetError: for arguments that :func:`numpy.pad` rejects.
     """
     region = request.region
     padkw = region.options.padkw or {}
@@ -51,11 +51,11 @@ def pad_outside(
 def inner_ranges(
     region: SampleRegion, density: tuple[float, float], dims: tuple[int, int]
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the (start, stop) of the rows and of the columns whose centers lie in the image or video.
+    """Return the (start, stop) of the rows and of the columns whose centers are inside the image or video.
 
     Args:
         region: the window.
-        density: (x, y) pixels per pixel of the window.
+        density: (x, y) number of pixels per pixel of the window.
         dims: (height, width) of the pixels of the whole window.
     """
     box = region.padded_box
@@ -64,7 +64,7 @@ def inner_ranges(
 
 
 def _inner(start: int, length: int, density: float, count: int) -> tuple[int, int]:
-    """Return the range of pixels along one axis whose centers lie between 0 and a length."""
+    """Return the range of pixels along one axis whose centers are between 0 and a length."""
     first = math.ceil(-start * density - 0.5 - TOLERANCE)
     stop = math.floor((length - start) * density - 0.5 + TOLERANCE) + 1
     first = min(max(first, 0), count)
@@ -72,13 +72,15 @@ def _inner(start: int, length: int, density: float, count: int) -> tuple[int, in
 
 
 def _pad(inside: NDArray[Any], margins: Any, padkw: dict[str, Any], gid: Any) -> NDArray[Any]:
-    """Apply :func:`numpy.pad`, with errors that explain what it refuses."""
+    """Apply :func:`numpy.pad`, and convert its errors to those of this library."""
     if inside.size == 0 and padkw["mode"] not in ("constant", "empty"):
         raise WindowError(
-            f"the window lies wholly outside image {gid}, so there is nothing that padkw mode "
-            f"{padkw['mode']!r} could continue; use mode 'constant', or another window"
+            f"the window is completely outside image {gid}, so padkw mode {padkw['mode']!r} has no pixels to "
+            "start from; use mode 'constant', or another window"
         )
     try:
         return np.pad(inside, margins, **padkw)
     except (ValueError, TypeError) as ex:
-        raise TargetError(f"padkw is {padkw!r}; numpy.pad refuses it: {ex}") from ex
+        raise TargetError(
+            f"padkw is {padkw!r}; expected arguments of numpy.pad, which rejects it: {ex}"
+        ) from ex

@@ -1,4 +1,4 @@
-"""Samples by their position in the pools of positives and negatives, or drawn at random from them."""
+"""Loading samples from the pools of positives and negatives, by position or at random."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["PoolLoading"]
 
 
 class PoolLoading:
-    """What a sampler inherits to load the targets of its pools."""
+    """Base class of samplers that load the targets of their pools."""
 
     regions: CocoRegions
-    """Hold the pools."""
+    """The regions, which contain the pools."""
 
     if TYPE_CHECKING:
 
@@ -54,7 +54,7 @@ class PoolLoading:
             See :meth:`load_sample`.
 
         Raises:
-            MissingNegativePool: if the index lies past the positives and no negatives were preselected.
+            MissingNegativePool: if the index is past the positives and no negatives were preselected.
 
         Example:
             >>> import ndsampler
@@ -127,7 +127,7 @@ class PoolLoading:
         return self._load_pooled(self.regions.get_negative(index, rng=rng), with_annots, target, kw)
 
     def _load_pooled(self, pooled: dict[str, Any], with_annots: WithAnnots, target: Any, kw: Any) -> Sample:
-        """Load a target of a pool with the caller's keys in place of its own."""
+        """Load a target of a pool; keys of the caller's target replace its own."""
         if "tr" in kw:
             target = take_arguments(target, {"tr": kw.pop("tr")})
         replacing = {} if target is None else copy_target(target)

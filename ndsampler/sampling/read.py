@@ -32,13 +32,14 @@ def read_frames(region: SampleRegion, frames: Frames) -> list[FramePixels]:
         frames: reads the files.
 
     Returns:
-        Pixels of each frame, which the caller owns; a delayed image if the target has ``finalize=False``.
+        Pixels of each frame, which the caller may modify; a delayed image if the target has
+        ``finalize=False``.
 
     Raises:
         UnknownChannelError: if an image lacks a channel; in a video the channel is NaN instead.
         SourceError: if a file is missing or damaged.
         WindowError: if the result would be far too large.
-        TargetError: for arguments that :func:`numpy.pad` refuses.
+        TargetError: for arguments that :func:`numpy.pad` rejects.
     """
     channels = video_channels(region, frames) if region.is_video else region.options.channels
     requests = region.frame_requests(channels)
@@ -66,7 +67,7 @@ def _read_frame(request: FrameRequest, frames: Frames) -> FramePixels:
 
 
 def describe_pixels(pixels: NDArray[Any] | None, request: FrameRequest, frames: Frames) -> FramePixels:
-    """Return the pixels of a frame with what later steps need to know about them.
+    """Return the pixels of a frame with the properties that later steps need.
 
     Args:
         pixels: the window of the frame, on its output grid; None for a frame outside the video.

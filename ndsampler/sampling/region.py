@@ -1,5 +1,5 @@
 """
-What a target asks for, as a value: a placed window on one or more frames.
+The resolved form of a target: a placed window on one or more frames.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_MARGIN", "FrameRequest", "SampleRegion", "check_size", "scaled_length"]
 
-#: The matrix of no transform.
+#: The identity matrix.
 _IDENTITY = np.eye(3)
 
 
@@ -34,13 +34,13 @@ class SampleRegion:
     is_video: bool
     """Whether the sample has a time axis."""
     box: PixelBox
-    """The window without margins, in pixels of the image or video; may reach outside it."""
+    """The window without margins, in pixels of the image or video; it may extend outside."""
     pad: tuple[tuple[int, int], tuple[int, int]]
     """((top, bottom), (left, right)) margins in pixels."""
     data_dims: tuple[int, ...]
     """(height, width) of the image, or (frames, height, width) of the video."""
     options: ReadOptions = DEFAULT_OPTIONS
-    """How the pixels are read."""
+    """The reading options."""
     warps_space_from_img: tuple[NDArray[Any] | None, ...] = (None,)
     """For each frame the 3x3 matrix from its image to the space of the window; None for the identity."""
     stated_pad: Any = None
@@ -50,7 +50,7 @@ class SampleRegion:
 
     @property
     def names_channels(self) -> bool:
-        """Whether the target, or the dataset for any of the frames, names channels."""
+        """Whether channel names are known, from the target or from the dataset for any of the frames."""
         if isinstance(self.options.channels, tuple):
             return True
         assets = (asset for layout in self.layouts if layout is not None for asset in layout.assets)
@@ -68,7 +68,7 @@ class SampleRegion:
 
     @property
     def lies_inside(self) -> bool:
-        """Whether the window with its margins lies inside the image or video."""
+        """Whether the window with its margins is inside the image or video."""
         height, width = self.data_dims[-2:]
         return self.padded_box.lies_inside(height, width)
 
@@ -103,7 +103,7 @@ class SampleRegion:
         return matrix
 
     def frame_requests(self, channels: Any) -> list[FrameRequest]:
-        """Return what to read of each frame.
+        """Return the request for each frame.
 
         Args:
             channels: see :attr:`FrameRequest.channels`.
@@ -116,14 +116,15 @@ class SampleRegion:
 
 @dataclass(frozen=True, eq=False)
 class FrameRequest:
-    """What to read of one frame of a region."""
+    """The request to read one frame of a region."""
 
     layout: FrameLayout | None
     """The files of the frame; None for a frame outside the video."""
     warp_space_from_img: NDArray[Any] | None
     """3x3 matrix from the image to the space of the window; None for the identity."""
     channels: Any
-    """Names of the channels; for an image whatever :func:`ndsampler.frames.layout.parse_channels` returns."""
+    """Names of the channels; for a still image, the result of
+    :func:`ndsampler.frames.layout.parse_channels`."""
     region: SampleRegion
     """The window and the reading options."""
 
@@ -146,7 +147,7 @@ def scaled_length(length: int, factor: float) -> int:
 
 
 def check_size(region: SampleRegion) -> None:
-    """Refuse a sample that is far too large, before any file is opened.
+    """Raise an error if a sample is too large for memory, before any file is opened.
 
     Args:
         region: the region of the sample.
@@ -159,5 +160,5 @@ def check_size(region: SampleRegion) -> None:
         raise WindowError(
             f"the sample would have {len(region.layouts)} frames of (height, width) {(height, width)}, "
             f"more than {MAX_SAMPLE_BYTES} pixels. "
-            "Ask for a smaller window, or a smaller scale"
+            "Use a smaller window or a smaller scale"
         )

@@ -1,7 +1,7 @@
 """
-Step 2: which frames, which window, and how they are read.
+Step 2: resolving the frames, the window and the reading options of a target.
 
-After this step no code reads the user's dictionary any more, except to add keys to the returned target.
+After this step no code reads the user's dictionary, except to add keys to the returned target.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def resolve_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRe
 
     Raises:
         TargetError: if the target lacks a key or contradicts itself.
-        WindowError: if its window is malformed or far too large.
+        WindowError: if its window is malformed or too large for memory.
         UnknownIdError: if there is no such image or video.
     """
     if is_video_target(target):
@@ -64,7 +64,7 @@ def resolve_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRe
 
 
 def _pick_channels(options: ReadOptions, part: slice, layout: FrameLayout, frames: CocoFrames) -> ReadOptions:
-    """Return the options with some of the channels that they ask for."""
+    """Return the options with the channels that a slice selects."""
     names = frames.reader.plan(layout, options.channels).channels
     try:
         picked = names[part]
@@ -72,7 +72,7 @@ def _pick_channels(options: ReadOptions, part: slice, layout: FrameLayout, frame
         picked = ()
     if not picked:
         raise WindowError(
-            f"the third of slices is {part!r}; for a still image it picks channels, and image {layout.gid} "
-            f"has {len(names)}: {'|'.join(names)}. A video is named by 'vidid' or 'gids'"
+            f"the third of slices is {part!r}; for a still image it selects channels, and image {layout.gid} "
+            f"has {len(names)}: {'|'.join(names)}. To sample a video, use 'vidid' or 'gids'"
         )
     return replace(options, channels=picked)

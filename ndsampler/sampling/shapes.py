@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 #: Makes an object without calling its constructor.
 _new: Any = object.__new__
 
-#: Annotations whose parsed geometry is kept. A polygon of ordinary size takes about 5 kB.
+#: Maximum number of annotations whose parsed geometry is cached. A typical polygon takes about 5 kB.
 MAX_GEOMETRIES = 20_000
 
 
 class GeometryStore:
-    """Parses polygons and keypoints of annotations, and keeps the latest results.
+    """Parses polygons and keypoints of annotations, and caches the latest results.
 
     Args:
         dset: the dataset with the annotations.
-        limit: maximum number of annotations whose geometry is kept.
-        frames: gives the sizes of images, which masks must have; None takes what the dataset states.
+        limit: maximum number of annotations whose geometry is cached.
+        frames: provides the sizes of images, which masks must match; None uses the sizes in the dataset.
     """
 
     def __init__(
@@ -57,15 +57,15 @@ class GeometryStore:
         self.forget()
 
     def forget(self) -> None:
-        """Drop everything that was parsed."""
+        """Empty the cache."""
         self._known: OrderedDict[int, tuple[Any, Any, Any, Any]] = OrderedDict()
         self._kp_classes: CategoryTree | None = None
 
     def follow(self, table: AnnotTable) -> None:
-        """Drop everything that was parsed before the table of annotations was built.
+        """Empty the cache if the table of annotations was rebuilt.
 
         Args:
-            table: the present table of annotations.
+            table: the current table of annotations.
         """
         if self._table is not table:
             self.forget()
@@ -116,7 +116,7 @@ class GeometryStore:
         return known[2], known[3]
 
     def __getitem__(self, aid: int) -> tuple[kwimage.MultiPolygon | None, kwimage.Points | None]:
-        """Return polygons and keypoints of an annotation as the dataset is now. They must not be changed.
+        """Return polygons and keypoints of an annotation in the current dataset. They must not be changed.
 
         Raises:
             UnknownIdError: if there is no such annotation.
@@ -153,7 +153,7 @@ class GeometryStore:
         return known
 
     def _mask_dims(self, ann: dict[str, Any], raw: Any) -> tuple[int, int] | None:
-        """Return the (height, width) that a mask must have; None for polygons, which need none."""
+        """Return the (height, width) that a mask must have; None for polygons."""
         if not isinstance(raw, np.ndarray) and not (isinstance(raw, dict) and "counts" in raw):
             return None
         gid = ann.get("image_id")
@@ -221,7 +221,7 @@ def _copied(value: Any) -> Any:
 
 
 def _list_rings(shapes: Sequence[kwimage.MultiPolygon | None]) -> list[NDArray[Any]]:
-    """Return the coordinates of all outlines and holes of polygons."""
+    """Return the coordinates of all exteriors and holes of polygons."""
     rings = []
     for shape in shapes:
         for polygon in () if shape is None else shape.data:
@@ -233,11 +233,11 @@ def _list_rings(shapes: Sequence[kwimage.MultiPolygon | None]) -> list[NDArray[A
 def _with_rings(shape: Any, rings: Iterator[NDArray[Any]]) -> Any:
     """Return the polygons of an annotation with other coordinates.
 
-    The objects are made without their constructors, whose checks take longer than all the rest.
+    The objects are made without calling their constructors, whose checks take most of the time.
 
     Args:
         shape: the polygons.
-        rings: coordinates in the order of :func:`_list_rings`; as many as needed are taken.
+        rings: coordinates in the order of :func:`_list_rings`; the needed ones are consumed.
     """
     moved = _new(type(shape))
     moved.data, moved.meta = [], shape.meta.copy()
@@ -251,7 +251,7 @@ def _with_rings(shape: Any, rings: Iterator[NDArray[Any]]) -> Any:
 
 
 def _with_places(points: kwimage.Points, places: NDArray[Any]) -> kwimage.Points:
-    """Return the keypoints of an annotation at other places, made without their constructor."""
+    """Return keypoints with other coordinates, made without calling their constructor."""
     data = points.data.copy()
     for key, value in data.items():
         if isinstance(value, np.ndarray):
@@ -263,7 +263,7 @@ def _with_places(points: kwimage.Points, places: NDArray[Any]) -> kwimage.Points
 
 
 def _at(coords: Any, places: NDArray[Any]) -> Any:
-    """Return coordinates of the same kind at other places."""
+    """Return an object of the same class with other coordinates."""
     moved = _new(type(coords))
     moved.data, moved.meta = places, {}
     return moved
@@ -314,7 +314,7 @@ class Warp:
     matrix: NDArray[Any]
     """3x3 matrix from the image to the sample."""
     affine: kwimage.Affine
-    """The same matrix as kwimage's methods take it."""
+    """The same matrix in the form that kwimage's methods accept."""
 
     @classmethod
     def from_matrix(cls, matrix: NDArray[Any]) -> Warp:

@@ -1,8 +1,8 @@
 """
 Step 1: a copy of the user's dictionary with canonical keys.
 
-Aliases of keys, and arguments of earlier releases that are keys of the target now, are handled here and in no
-later step. ``keys`` lists the keys, and ``implied`` adds what a box implies about the window.
+Only this step handles aliases of keys, and arguments of earlier releases that are now keys of the target.
+``keys`` lists the keys, and ``implied`` adds keys that follow from a box.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ndsampler.utils.deprecation import warn_once, warn_user
 if TYPE_CHECKING:
     import kwcoco
 
-#: Arguments of earlier releases that are keys of the target now.
+#: Arguments of earlier releases that are now keys of the target.
 MOVED_ARGUMENTS = ("pad", "padkw", "dtype", "nodata")
 
 
@@ -116,7 +116,7 @@ def take_arguments(target: Any, kwargs: Mapping[str, Any]) -> Any:
 
 
 def _with_hint(argument: str) -> str:
-    """Return the name of an unknown argument; if it is a key of targets, with what to write instead."""
+    """Return the name of an unknown argument; if it is a key of targets, with the correct form."""
     return f"{argument} (write {{**target, {argument!r}: ...}})" if argument in READ_KEYS else argument
 
 

@@ -1,8 +1,8 @@
 """
-One sample sees one state of the dataset, though another thread may edit it.
+Resolving a target against one state of the dataset, even if another thread edits it.
 
-A target is resolved against the dataset as it is, and its annotations come from an index of the dataset. Both
-are of the same state if the dataset shows no edit between the two. Otherwise the target is resolved again.
+The region of a target is resolved against the dataset, and its annotations come from an index of the dataset.
+Both belong to the same state if no edit is detected in between. Otherwise the target is resolved again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["resolve_unedited"]
 
-#: How often a target is resolved while another thread edits the dataset. The last result is used in any case.
+#: Maximum attempts to resolve a target while another thread edits the dataset. The last result is then used.
 _TRIES = 20
 
 
@@ -33,7 +33,7 @@ def resolve_unedited(
         target: the user's dictionary.
         dset: the dataset.
         frames: gives the files and sizes of images and videos.
-        regions: gives the index, and notices edits.
+        regions: provides the index, and detects edits.
 
     Returns:
         The annotations, the region, and the target with the inferred keys.

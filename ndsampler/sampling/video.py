@@ -1,5 +1,5 @@
 """
-Step 2 for videos: which frames, and the transform from each frame to the video.
+Step 2 for videos: choosing the frames, and the transform from each frame to the video.
 """
 
 from __future__ import annotations
@@ -64,8 +64,7 @@ def resolve_video_region(target: dict[str, Any], frames: CocoFrames) -> tuple[Sa
     warps = tuple(None if layout is None else layout.warp_vid_from_img for layout in layouts)
     inferred: dict[str, Any] = {} if target.get("vidid") is not None else {"vidid": choice.vidid}
     inferred.update(space_dims=dims, data_dims=(choice.n_frames, *dims))
-    # Programs compute slices from the centers of annotations, which may have half pixels; these are rounded
-    # down.
+    # Programs compute slices from the centers of annotations, which may be at half pixels; round them down.
     space_slice = floor_slices(slices[1:] if has_time else target.get("space_slice"))  # type: ignore[index]
     box = place_window({**target, "space_slice": space_slice, "slices": floor_slices(slices)}, dims, inferred)
     _state_frames(target, choice, real, inferred)
@@ -113,7 +112,7 @@ def choose_frames(
 
     Args:
         target: states a video (``vidid``) or images (``gids``); ``gids`` takes precedence.
-        time_slice: positions of frames in the video; a negative start lies before the first frame.
+        time_slice: positions of frames in the video; a negative start is before the first frame.
         time_pad: number of frames to add before and after.
         frames: gives the frames of a video.
 
@@ -138,7 +137,7 @@ def choose_frames(
     chosen = tuple(gids[place] if 0 <= place < len(gids) else None for place in positions)
     if all(gid is None for gid in chosen):
         raise TargetError(
-            f"the target touches no frame: gids is {given!r}, the time slice {time_slice!r}, and "
+            f"the target contains no frame: gids is {given!r}, the time slice is {time_slice!r}, and "
             f"there are {len(gids)} frames"
         )
     stated_slice = slice(0, len(gids)) if time_slice is None else time_slice
@@ -151,14 +150,14 @@ def _as_gids(given: Any) -> list[Any]:
         raise TargetError(f"gids is {given!r}; expected a list of image ids")
     gids = list(given)
     if not gids:
-        raise TargetError("the target touches no frame: gids is empty; expected at least one image id")
+        raise TargetError("the target contains no frame: gids is empty; expected at least one image id")
     return gids
 
 
 def _frames_of(vidid: Any, frames: CocoFrames, target: dict[str, Any]) -> list[Any] | None:
     """Return the frames of the video that a target states.
 
-    Beside ``gids`` an unknown video is a key of the program's own, and the result is None.
+    If the target also has ``gids``, an unknown video is ignored, and the result is None.
     """
     try:
         return frames.video_gids(vidid)
@@ -189,7 +188,7 @@ def _were_inferred(
 
 
 def _positions(time_slice: Any, count: int, pad: tuple[int, int]) -> range:
-    """Return the positions of frames in the video; some may lie outside it."""
+    """Return the positions of frames in the video; some may be outside it."""
     part = slice(None) if time_slice is None else time_slice
     if not isinstance(part, slice):
         raise WindowError(f"time_slice is {time_slice!r}; expected a slice of frames")
@@ -202,5 +201,5 @@ def _positions(time_slice: Any, count: int, pad: tuple[int, int]) -> range:
     if len(inner) + sum(pad) > MAX_FRAMES:
         raise WindowError(f"the target has {len(inner) + sum(pad)} frames; expected at most {MAX_FRAMES}")
     if not any(0 <= place < count for place in inner):
-        raise TargetError(f"time_slice is {time_slice!r}; it touches none of the {count} frames")
+        raise TargetError(f"time_slice is {time_slice!r}; it contains none of the {count} frames")
     return range(start - pad[0] * step, start + (len(inner) + pad[1]) * step, step)

@@ -41,17 +41,17 @@ def place_window(target: dict[str, Any], dims: tuple[int, int], inferred: dict[s
     height, width = _window_dims(target, inferred)
     box = centered_box(_finite(target, "cx"), _finite(target, "cy"), height, width)
     if not (height and width):
-        # A box without area is sampled as the pixels that it lies in.
+        # A box without area is sampled as the pixels that contain it.
         box = PixelBox(box.y0, max(box.y1, box.y0 + 1), box.x0, max(box.x1, box.x0 + 1))
     inferred["space_slice"] = inferred["slices"] = box.slices
     return box
 
 
 def channel_slice(target: dict[str, Any]) -> slice | None:
-    """Return the third of the slices of a still image, which picks channels; None if it is not read.
+    """Return the third of the slices of a still image, which selects channels; None if it is not used.
 
     Args:
-        target: its ``slices`` are (rows, columns, channels), which are not read beside another
+        target: its ``slices`` are (rows, columns, channels); they are ignored if there is another
             ``space_slice``.
 
     Raises:
@@ -68,8 +68,8 @@ def channel_slice(target: dict[str, Any]) -> slice | None:
     part = slice(None) if slices[2] is None else slices[2]
     if not isinstance(part, slice) or part.step not in (None, 1):
         raise WindowError(
-            f"the third of slices is {part!r}; for a still image it picks channels, and has to be a slice "
-            "without a step. A video is named by 'vidid' or 'gids'"
+            f"the third of slices is {part!r}; for a still image it selects channels, and must be a slice "
+            "without a step. To sample a video, use 'vidid' or 'gids'"
         )
     return part
 

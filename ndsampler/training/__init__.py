@@ -54,7 +54,7 @@ _HOMES = {
 if not TYPE_CHECKING:  # because type checkers would accept any name
 
     def __getattr__(name: str) -> object:
-        """Load a name that needs torch when it is first used."""
+        """Import a name that needs torch when it is first used."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

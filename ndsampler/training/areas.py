@@ -1,9 +1,9 @@
 """
-Divides a dataset into cells. A cell belongs to one split, or to none.
+Divides a dataset into cells. Each cell belongs to one split or to none.
 
-A source is a place that is cut: a still image, or a video, whose frames show the same place and so share
-their cells. Boxes are compared with all cells that they touch by sums over rectangles of cells, for many
-boxes at once.
+A *source* is divided into cells. It is a still image, or a video, whose frames show the same area and
+therefore share their cells. To find out for many boxes at once whether all cells that they touch belong to a
+split, the cells of a split are summed over rectangles.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """The images of a dataset, and the source that each belongs to."""
+    """The images of a dataset, and the source to which each image belongs."""
 
     gids: NDArray[np.int64]
     """(images,) image ids, ascending."""
@@ -35,22 +35,22 @@ class Places:
     """(images,) index of the source of each image."""
 
     sizes: NDArray[np.int64]
-    """(sources, 2) height and width of each source."""
+    """(sources, 2) height and width of each source in pixels."""
 
     from_image: dict[int, NDArray[np.float64]] = field(default_factory=dict)
-    """Image id to the 3x3 matrix from the image to its source, where that is not the identity."""
+    """For each image id, the 3x3 matrix from image to source coordinates, unless it is the identity."""
 
     from_video: dict[int, NDArray[np.float64]] = field(default_factory=dict)
-    """Image id to the 3x3 matrix from its video to its source, where that is not the identity."""
+    """For each image id, the 3x3 matrix from video to source coordinates, unless it is the identity."""
 
     def rows_of(self, gids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the row of each image.
+        """Return the row of each image in ``gids``.
 
         Args:
             gids: image ids.
 
         Raises:
-            UnknownIdError: if there is no such image.
+            UnknownIdError: if the dataset has no such image.
         """
         rows = np.searchsorted(self.gids, gids)
         known = rows < len(self.gids)
@@ -62,11 +62,11 @@ class Places:
         return rows
 
     def to_source(self, gids: NDArray[np.int64], ltrb: NDArray[np.float64], space: str) -> Any:
-        """Return the (n, 4) boxes around boxes in the space of their sources.
+        """Return the (n, 4) bounding boxes of boxes that are warped to their sources.
 
         Args:
             gids: (n,) image ids.
-            ltrb: (n, 4) boxes.
+            ltrb: (n, 4) left, top, right and bottom of each box in pixels.
             space: ``'image'`` or ``'video'``.
         """
         warps = self.from_image if space == "image" else self.from_video
@@ -82,21 +82,21 @@ class Places:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """The cells of all sources, as rows of one column each."""
+    """The cells of all sources, numbered source by source and row by row."""
 
     sizes: NDArray[np.int64]
-    """(sources, 2) height and width of a cell of each source."""
+    """(sources, 2) height and width in pixels of the cells of each source."""
 
     counts: NDArray[np.int64]
-    """(sources, 2) rows and columns of cells of each source."""
+    """(sources, 2) number of rows and columns of cells in each source."""
 
     @property
     def base(self) -> NDArray[np.int64]:
-        """(sources + 1) number of the first cell of each source."""
+        """(sources + 1,) number of the first cell of each source, and the number of all cells."""
         return np.concatenate([[0], np.cumsum(self.counts.prod(axis=1))]).astype(np.int64)
 
     def boxes(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the source of cells, and their (n, 4) left, top, right, bottom.
+        """Return the sources of cells, and their (n, 4) left, top, right and bottom in pixels.
 
         Args:
             numbers: numbers of cells.
@@ -108,13 +108,14 @@ class Cells:
         return source, np.stack(corners, axis=1).astype(np.float64)
 
     def sums(self, owned: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return tables of the sums of all cells above and left of each corner of a cell.
+        """Return summed-area tables: for each corner of a cell, the number of owned cells above and left of
+        it.
 
         Args:
-            owned: (cells,) which cells count.
+            owned: (cells,) True for each cell that is counted.
 
         Returns:
-            The tables of all sources, one after the other, and the position at which each begins.
+            The concatenated tables of all sources, and the position at which each begins.
         """
         begins = np.concatenate([[0], np.cumsum((self.counts + 1).prod(axis=1))]).astype(np.int64)
         tables = np.zeros(begins[-1], np.int64)
@@ -128,14 +129,15 @@ class Cells:
         return tables, begins
 
     def touched(self, source: NDArray[np.int64], ltrb: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the (4, n) first and past-the-end columns and rows of cells that boxes cover a part of.
+        """Return the range of cells that each box overlaps.
 
         Args:
             source: (n,) source of each box.
-            ltrb: (n, 4) boxes, which may lie outside of the source.
+            ltrb: (n, 4) left, top, right and bottom of each box in pixels. Boxes may lie outside of the
+                source.
 
         Returns:
-            Left column, top row, right column, bottom row.
+            (4, n): first column, first row, column after the last, row after the last.
         """
         size = self.sizes[source][:, [1, 0]]
         low = np.floor((ltrb[:, :2] + _ROUNDING) / size)
@@ -148,10 +150,10 @@ class Cells:
 
 
 def warp_boxes(matrix: NDArray[np.float64], ltrb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (n, 4) boxes around warped boxes.
+    """Return the (n, 4) bounding boxes of warped boxes.
 
     Args:
-        matrix: 3x3 matrix.
+        matrix: 3x3 matrix that is applied to the corners.
         ltrb: (n, 4) left, top, right, bottom.
 
     Example:

@@ -1,49 +1,49 @@
 """
-Blends overlapping windows of an image: the weight of each window at each pixel.
+Blends overlapping windows of an image, with a weight for each pixel of each window.
 
 The windows form a grid, so the weight of a pixel is the product of a weight for its row and one for its
-column. Along each axis, the weights of all windows that cover a pixel add up to 1. Where only one window
-covers a pixel, its weight is exactly 1.
+column. Each window is blended with those on its left first, and the columns that are complete then with the
+rows above.
+
+A step updates the weighted mean of the windows so far, ``mean += share * (value - mean)``, where the share is
+the weight of the new window in the sum of the weights. Where windows agree, the mean is exactly their value.
+Pixels that one window covers are copied. Each step works on a part of one window, which fits into the cache
+of the processor.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ndsampler.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
 __all__ = ["NEAREST", "WEIGHTS", "Axis", "Blend", "accumulator_type"]
 
-#: The choice without averages: each pixel comes from the window whose center is nearest.
+#: The option without averages: each pixel comes from the window whose center is nearest.
 NEAREST = "nearest"
 
-#: Shapes of weights along an axis, from the middles of the pixels in units of the window, 0 to 1.
+#: Weight curves along an axis, as functions of the pixel centers in units of the window size, 0 to 1.
 _CURVES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "hann": lambda at: np.sin(np.pi * at) ** 2,
     "linear": lambda at: np.minimum(at, 1 - at),
     "uniform": np.ones_like,
 }
 
-#: What ``weights`` may be.
+#: Valid values of ``weights``.
 WEIGHTS = (*_CURVES, NEAREST)
-
-#: Number of windows whose weights are cached. All windows away from the borders have the same weights.
-MAX_WEIGHTS = 9
-
-Action = Literal["add", "set"]
 
 
 class Span(NamedTuple):
-    """A part of a window, along one axis, whose pixels are all added or all set."""
+    """A part of a window, along one axis, whose pixels are covered by the same windows."""
 
     first: int
     """First pixel of the image."""
@@ -51,8 +51,11 @@ class Span(NamedTuple):
     stop: int
     """The pixel after the last one."""
 
-    action: Action
-    """``add`` if earlier windows cover it too; ``set`` if this window is the first."""
+    earlier: bool
+    """Whether earlier windows cover it too."""
+
+    later: bool
+    """Whether later windows cover it too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +66,26 @@ class Axis:
     """The first pixel of each window, ascending."""
 
     size: int
-    """Pixels of a window."""
+    """Length of a window in pixels."""
 
-    length: int
-    """Pixels of the image."""
+    bounds: list[int]
+    """For each window, the first pixel that earlier windows do not complete; then the length of the image."""
 
-    weights: NDArray[np.float64]
-    """(windows, size) weight of each pixel of each window."""
+    shares: NDArray[np.float64]
+    """(windows, size) weight of each pixel of a window, divided by the sum of it and of earlier ones."""
 
     spans: list[list[Span]]
-    """The parts of each window."""
+    """The parts of each window that are used."""
 
-    kinds: list[int]
-    """For each window, the number of the first one with the same weights."""
+    @property
+    def length(self) -> int:
+        """Pixels of the image."""
+        return self.bounds[-1]
+
+    @property
+    def overlap(self) -> int:
+        """Pixels of the largest overlap of two windows that are averaged."""
+        return max(spans[-1].stop - bound for spans, bound in zip(self.spans, self.bounds[1:], strict=True))
 
     @classmethod
     def from_starts(cls, starts: list[int], size: int, length: int, weights: str) -> Axis:
@@ -83,36 +93,48 @@ class Axis:
 
         Args:
             starts: the first pixel of each window, ascending.
-            size: pixels of a window.
-            length: pixels of the image.
+            size: length of a window in pixels.
+            length: length of the image in pixels.
             weights: one of :data:`WEIGHTS`.
 
         Example:
             >>> axis = Axis.from_starts([0, 3], 4, 7, 'linear')
-            >>> axis.weights.tolist()
-            [[1.0, 1.0, 1.0, 0.5], [0.5, 1.0, 1.0, 1.0]]
-            >>> [span.action for span in axis.spans[1]]
-            ['add', 'set']
+            >>> axis.shares.tolist()
+            [[1.0, 1.0, 1.0, 1.0], [0.5, 1.0, 1.0, 1.0]]
+            >>> axis.spans[1][0]
+            Span(first=3, stop=4, earlier=True, later=False)
         """
         if weights == NEAREST:
-            spans = _owned_spans(starts, size, length)
-            return cls(starts, size, length, np.ones((len(starts), size)), spans, [0] * len(starts))
+            # The middle between the centers of two windows, rounded up to a pixel.
+            middles = [-(-(first + second + size) // 2) for first, second in pairwise(starts)]
+            bounds = [0, *middles, length]
+            owned = [[Span(first, stop, False, False)] for first, stop in pairwise(bounds)]
+            return cls(starts, size, bounds, np.ones((len(starts), size)), owned)
         curve = _CURVES[weights]((np.arange(size) + 0.5) / size)
-        total = np.zeros(length)
-        for start in starts:
+        total, shares = np.zeros(length), np.empty((len(starts), size))
+        for start, share in zip(starts, shares, strict=True):
             total[start : start + size] += curve
-        normal = np.stack([curve / total[start : start + size] for start in starts])
-        firsts: dict[bytes, int] = {}
-        kinds = [firsts.setdefault(row.tobytes(), i) for i, row in enumerate(normal)]
-        return cls(starts, size, length, normal, _covered_spans(starts, size), kinds)
+            np.divide(curve, total[start : start + size], out=share)
+        bounds = [*starts, length]
+        return cls(starts, size, bounds, shares, _covered_spans(bounds, size))
 
-    def final_from(self, window: int) -> int:
-        """Return the first pixel that windows before a window do not complete.
+    def repeated(self, count: int) -> Axis:
+        """Return the axis with each pixel repeated, as one axis of pixels and of the values of each.
 
         Args:
-            window: its number; the number of windows for the end of the axis.
+            count: values of a pixel.
+
+        Example:
+            >>> Axis.from_starts([0, 2], 2, 4, 'uniform').repeated(3).starts
+            [0, 6]
         """
-        return self.starts[window] if window < len(self.starts) else self.length
+        return Axis(
+            [count * start for start in self.starts],
+            count * self.size,
+            [count * bound for bound in self.bounds],
+            self.shares.repeat(count, axis=1),
+            [[Span(count * a, count * b, *covered) for a, b, *covered in spans] for spans in self.spans],
+        )
 
     def first_reaching(self, pixel: int) -> int:
         """Return the number of the first window that ends after a pixel.
@@ -123,32 +145,26 @@ class Axis:
         return next(i for i, start in enumerate(self.starts) if start + self.size > pixel)
 
 
-def _covered_spans(starts: list[int], size: int) -> list[list[Span]]:
-    """Return the part of each window that earlier windows cover, and the part that they do not."""
+def _covered_spans(bounds: list[int], size: int) -> list[list[Span]]:
+    """Return the parts of each window, cut where the previous one ends and where the next one starts."""
     result = []
-    for i, start in enumerate(starts):
-        before = starts[i - 1] + size if i else 0
-        parts = [Span(start, before, "add"), Span(before, start + size, "set")]
-        result.append([part for part in parts if part.first < part.stop])
+    for i, (start, after) in enumerate(pairwise(bounds)):
+        stop = start + size
+        before = bounds[i - 1] + size if i else start
+        cuts = sorted({start, before, min(after, stop), stop})
+        result.append([Span(a, b, b <= before, a >= after) for a, b in pairwise(cuts)])
     return result
 
 
-def _owned_spans(starts: list[int], size: int, length: int) -> list[list[Span]]:
-    """Return the part of each window that is nearest to its center."""
-    # The middle between the centers of two windows, rounded up to a pixel.
-    bounds = [-(-(first + second + size) // 2) for first, second in pairwise(starts)]
-    return [[Span(first, stop, "set")] for first, stop in zip([0, *bounds], [*bounds, length], strict=True)]
-
-
 def accumulator_type(dtype: np.dtype[Any], weights: str) -> np.dtype[Any]:
-    """Return the type in which values are added up.
+    """Return the type in which values are averaged.
 
     Args:
         dtype: type of the values.
         weights: one of :data:`WEIGHTS`.
 
     Raises:
-        ArgumentError: if averages of such values cannot be exact.
+        ArgumentError: if averages of values of this type cannot be exact.
 
     Example:
         >>> accumulator_type(np.dtype('uint8'), 'hann')
@@ -159,19 +175,19 @@ def accumulator_type(dtype: np.dtype[Any], weights: str) -> np.dtype[Any]:
     if dtype.kind in "iu" and dtype.itemsize == 8:
         raise ArgumentError(
             f"the function returns {dtype}, whose averages are not exact; return a smaller type, or, if the "
-            "values are indexes of classes, use weights='nearest'"
+            "values are class indexes, use weights='nearest'"
         )
     small = dtype.itemsize <= 2 or (dtype.kind == "f" and dtype.itemsize == 4)
     return np.dtype(np.float32 if small else np.float64)
 
 
 class Blend:
-    """Adds up windows from top to bottom, and returns rows of the image as they become complete.
+    """Averages windows from top to bottom, and returns rows of the image as they become complete.
 
     Args:
         rows: the windows along the rows of the image.
         columns: the windows along its columns.
-        bands: values of a pixel.
+        bands: number of values of a pixel.
         dtype: type of the values.
         weights: one of :data:`WEIGHTS`.
 
@@ -184,16 +200,15 @@ class Blend:
     """
 
     def __init__(self, rows: Axis, columns: Axis, bands: int, dtype: np.dtype[Any], weights: str) -> None:
-        self._rows = rows
-        self._columns = columns
+        kind = accumulator_type(dtype, weights)
+        self._bands = bands
         self._dtype = dtype
-        self._type = accumulator_type(dtype, weights)
-        self._sums = np.zeros((rows.size, columns.length, bands), self._type)
-        self._averages = weights != NEAREST
-        self._window = np.empty((rows.size, columns.size, bands), self._type)
-        self._row_weights = rows.weights.astype(self._type)
-        self._column_weights = columns.weights.astype(self._type)
-        self._weights: dict[tuple[int, int], NDArray[Any]] = {}
+        columns = columns.repeated(bands)
+        self._rows = _Seam(rows, kind)
+        self._columns = _Seam(columns, kind)
+        height = max(stop - first for first, stop in pairwise(rows.bounds))
+        # Rows that were taken are still being written while the next ones are blended.
+        self._taken, self._next = (np.empty((height, columns.length), dtype) for _ in range(2))
 
     def add(self, row: int, column: int, values: NDArray[Any]) -> None:
         """Add a window to the image. Windows are added from left to right within a row of windows.
@@ -203,48 +218,81 @@ class Blend:
             column: number of the window along the columns.
             values: (height, width, bands) values.
         """
-        top, left = self._rows.starts[row], self._columns.starts[column]
-        if self._averages:
-            # Multiplying in place in a separate array is several times as fast as in slices of the sums.
-            np.copyto(self._window, values)
-            values = np.multiply(self._window, self._weights_of(row, column), out=self._window)
-        for y0, y1, vertical in self._rows.spans[row]:
-            for x0, x1, horizontal in self._columns.spans[column]:
-                sums = self._sums[y0 - top : y1 - top, x0:x1]
-                part = values[y0 - top : y1 - top, x0 - left : x1 - left]
-                if "add" in (vertical, horizontal):
-                    sums += part
-                else:
-                    sums[...] = part
-
-    def _weights_of(self, row: int, column: int) -> NDArray[Any]:
-        """Return the (height, width, 1) weights of a window."""
-        key = self._rows.kinds[row], self._columns.kinds[column]
-        if key not in self._weights:
-            if len(self._weights) >= MAX_WEIGHTS:
-                self._weights.clear()
-            outer = np.outer(self._row_weights[row], self._column_weights[column])
-            self._weights[key] = outer[..., None]
-        return self._weights[key]
+        top = self._rows.axis.bounds[row]
+        values = values.reshape(len(values), -1)
+        # The columns of the image are the first axis of a transposed array.
+        for x0, x1, part in self._columns.blend(column, values.T, 0):
+            for y0, y1, done in self._rows.blend(row, part.T, x0):
+                if done.dtype != self._dtype and self._dtype.kind in "iu":
+                    np.rint(done, out=done)
+                self._next[y0 - top : y1 - top, x0:x1] = done
 
     def take(self, row: int) -> NDArray[Any]:
         """Return the rows of the image that are complete after a row of windows.
 
         Args:
-            row: number of the windows along the rows, all of which were added.
+            row: number of the row of windows. All of its windows have been added.
 
         Returns:
-            (n, width, bands) rows, from the first of these windows up to the first of the next ones.
+            (n, width, bands) rows, those of :attr:`Axis.bounds`. They are valid until the next but one call.
         """
-        top = self._rows.starts[row]
-        count = self._rows.final_from(row + 1) - top
-        done = self._sums[:count]
-        if self._dtype.kind in "iu" and self._type != self._dtype:
-            np.rint(done, out=done)
-        taken = done.astype(self._dtype)
-        kept = self._rows.size - count
-        for first in range(0, kept, count):
-            # Move blocks that do not overlap, so that numpy makes no copies.
-            size = min(count, kept - first)
-            self._sums[first : first + size] = self._sums[first + count : first + count + size]
-        return taken
+        first, stop = self._rows.axis.bounds[row : row + 2]
+        self._taken, self._next = self._next, self._taken
+        return self._taken[: stop - first].reshape(stop - first, -1, self._bands)
+
+
+class _Seam:
+    """Blends windows along the first axis of arrays, and keeps what the next window overlaps.
+
+    Args:
+        axis: the windows.
+        dtype: type in which values are averaged.
+    """
+
+    def __init__(self, axis: Axis, dtype: np.dtype[Any]) -> None:
+        self.axis = axis
+        self._overlap = axis.overlap
+        self._shares = axis.shares.astype(dtype)[..., None]
+        # One contiguous array for each place along the other axis is faster to use than parts of a wide one.
+        self._means: dict[int, NDArray[Any]] = {}
+        self._buffers: dict[tuple[int, ...], NDArray[Any]] = {}
+
+    def blend(self, window: int, values: NDArray[Any], place: int) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """Yield the parts of a window that are complete: first pixel, the one after the last, and the values.
+
+        The values are valid until the next part.
+
+        Args:
+            window: its number. Windows come in ascending order.
+            values: its values, (size of a window, n).
+            place: where they begin along the second axis of the image.
+        """
+        start = self.axis.starts[window]
+        bound, following = self.axis.bounds[window : window + 2]
+        means = self._means_of(place, values)
+        for first, stop, earlier, later in self.axis.spans[window]:
+            part = values[first - start : stop - start]
+            if earlier:
+                share = self._shares[window, first - start : stop - start]
+                part = self._move(means[first - bound : stop - bound], part, share)
+            if later:
+                means[first - following : stop - following] = part
+            else:
+                yield first, stop, part
+
+    def _means_of(self, place: int, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the means so far of the pixels that are not complete."""
+        if place not in self._means:
+            self._means[place] = np.zeros_like(values[: self._overlap], self._shares.dtype)
+        return self._means[place]
+
+    def _move(self, means: NDArray[Any], values: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:
+        """Return means, moved towards values by a share of the difference."""
+        if values.shape not in self._buffers:
+            self._buffers[values.shape] = np.empty_like(values, means.dtype)
+        moved = self._buffers[values.shape]
+        np.copyto(moved, values)
+        moved -= means
+        moved *= share
+        moved += means
+        return moved

@@ -1,5 +1,5 @@
 """
-Batches of samples. This module imports torch.
+Combines samples into batches. This module imports torch.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 torch = require("torch", "torch", "ndsampler.training.collate_samples")
 
-#: Outputs that are stacked if all have the same shape.
+#: Outputs that are stacked if all samples have them in the same shape.
 STACKED = ("image", "mask", "valid")
 
 
 def collate_samples(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return a batch: a dictionary with the outputs of all samples.
 
-    ``image``, ``mask`` and ``valid`` are stacked; if their sizes differ, they are lists. All others are lists
-    with an entry for each sample, since samples have different numbers of annotations.
+    ``image``, ``mask`` and ``valid`` are stacked; if their sizes differ, they are lists. All other outputs
+    are lists with an item for each sample, because samples have different numbers of annotations.
 
     Args:
-        samples: what a :class:`ndsampler.training.SampleDataset` gives.
+        samples: samples of a :class:`ndsampler.training.SampleDataset`.
 
     Raises:
-        ArgumentTypeError: if they are no dictionaries.
-        ArgumentError: without samples, or if they do not have the same outputs.
+        ArgumentTypeError: if a sample is not a dictionary.
+        ArgumentError: if there are no samples, or they do not have the same outputs.
 
     Example:
         >>> import torch
@@ -48,7 +48,7 @@ def collate_samples(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if any(set(sample) != set(names) for sample in samples):
         raise ArgumentError(
             f"the samples have different outputs, {sorted({tuple(sample) for sample in samples})[:4]}; "
-            "expected the same of all"
+            "expected the same outputs in all of them"
         )
     return {name: _join(name, [sample[name] for sample in samples]) for name in names}
 
@@ -59,5 +59,5 @@ def _join(name: str, values: list[Any]) -> Any:
         return values
     if len({(value.shape, value.dtype) for value in values}) > 1:
         return values
-    # This writes into shared memory if it happens in a worker process.
+    # In a worker process, default_collate writes into shared memory.
     return torch.utils.data.default_collate([value.as_subclass(torch.Tensor) for value in values])

@@ -1,5 +1,5 @@
 """
-The dataset for the data loaders of torch. This module imports torch.
+The dataset for torch's data loaders. This module imports torch.
 """
 
 from __future__ import annotations
@@ -39,42 +39,42 @@ MASKS = ("masks", "mask", "valid")
 class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-defined]
     """Windows with their annotations as tensors, for a ``DataLoader``.
 
-    A sample is a pure function of the seed, the epoch and the position that its index carries
-    (:class:`ndsampler.training.SampleIndex`): its window, its pixels, its annotations and its augmentation.
-    A plain integer is a position of epoch 0.
+    The window, pixels, annotations and augmentation of a sample depend only on the seed, and on the index,
+    the epoch and the position in its :class:`ndsampler.training.SampleIndex`. A plain integer is a position
+    of epoch 0.
 
-    The outputs follow torchvision:
+    The outputs follow the conventions of torchvision:
 
     * ``image``: (channels, height, width), or (time, channels, height, width) of a video
     * ``boxes``: (N, 4) left, top, right, bottom, clipped to the window
-    * ``labels``: (N,), where 0 is background: see :attr:`label_names`
+    * ``labels``: (N,) integers, where 0 is background: see :attr:`label_names`
     * ``masks``: (N, height, width), 1 inside the object
-    * ``mask``: (height, width) labels, and :attr:`ignore_index` outside the image; of objects that overlap,
-      the smallest lies on top: see :func:`ndsampler.training.rasterize`
+    * ``mask``: (height, width) labels, and :attr:`ignore_index` outside the image; where objects overlap,
+      the smallest is on top: see :func:`ndsampler.training.rasterize`
     * ``keypoints``: (N, keypoint categories, 3) x, y, visibility
-    * ``valid``: (height, width), what lies inside the image
+    * ``valid``: (height, width), True inside the image
     * ``frame_index``: (N,), the frame of each annotation of a video
-    * ``target``: the target, and what was inferred of it
+    * ``target``: the target, including values that were inferred from it
 
-    Annotations without a part inside the window are left out.
+    Annotations that lie completely outside the window are left out.
 
     Args:
         sampler: loads the samples.
-        targets: ``'positives'`` or ``'pool'``; what ``new_sample_grid`` returned; a list of targets; or a
-            function of epoch and position. An index of -1 or below is a random negative, whatever they are.
-        window_dims: (height, width) of all windows; None to leave them to the targets.
-        outputs: names of what a sample holds.
+        targets: ``'positives'`` or ``'pool'``; a grid from ``new_sample_grid``; a list of targets; or a
+            function of epoch and position. With any of these, an index of -1 or below is a random negative.
+        window_dims: (height, width) of all windows in pixels; None to keep those of the targets.
+        outputs: names of the outputs in a sample.
         transform: changes a sample. It is called with the dictionary of outputs, or in the style of
-            albumentations: see :func:`ndsampler.training.transforms.takes_keywords`. Global generators of
-            python, numpy and torch are seeded for it by sample, and restored.
-        seed: decides negatives and transforms.
+            albumentations: see :func:`ndsampler.training.transforms.takes_keywords`. The global random
+            generators of Python, numpy and torch are seeded for each call, and restored afterwards.
+        seed: seed of the negatives and the transforms.
         options: further keys of all targets, such as ``{'channels': 'r|g|b'}``.
         tv_tensors: whether images, boxes, masks and keypoints have the types of ``torchvision.tv_tensors``,
-            which ``torchvision.transforms.v2`` recognizes. ``keypoints`` is (N, categories, 2) then, beside
-            ``visible``.
+            which ``torchvision.transforms.v2`` recognizes. ``keypoints`` then has the shape
+            (N, categories, 2), and ``visible`` is a separate output.
 
     Raises:
-        ArgumentError: without targets, or for an unknown pool.
+        ArgumentError: if there are no targets, or for an unknown pool.
         UnknownOptionError: for an unknown output.
 
     Example:
@@ -103,7 +103,7 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         self.plan = OutputPlan(names, labels, ignore_value(labels), len(sampler.kp_classes))  # type: ignore[arg-type]
         self._keywords = transform is not None and takes_keywords(transform)
         self._tv_tensors = bool(tv_tensors)
-        # Shape and type of the images that were loaded last, if they were all alike.
+        # Shape and type of the images that were loaded last, if they were all the same.
         self._form: tuple[tuple[int, ...], Any] | None = None
         if tv_tensors:
             require("torchvision", "torchvision", "tv_tensors=True")
@@ -114,7 +114,7 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         """Return the number of targets.
 
         Raises:
-            ArgumentTypeError: if a function gives them.
+            ArgumentTypeError: if the targets are a function.
         """
         return len(self.source)
 
@@ -125,12 +125,12 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
 
     @property
     def ignore_index(self) -> int:
-        """Value of ``mask`` that a loss should leave out: 255, or 65535 if there are 255 labels or more."""
+        """Value of ``mask`` that a loss should ignore: 255, or 65535 if there are 255 labels or more."""
         return self.plan.ignore
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ for another dataset, other targets, or another window."""
+        """Sixteen hexadecimal digits that identify the dataset, the targets and the window size."""
         return self.source.fingerprint
 
     def groups(self, key: str | Callable[[dict[str, Any]], Any] = "category_id") -> np.ndarray[Any, Any]:
@@ -140,7 +140,7 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
             key: key of the targets, such as ``'category_id'`` or ``'gid'``, or a function of a target.
 
         Raises:
-            ArgumentTypeError: if a function gives the targets.
+            ArgumentTypeError: if the targets are a function.
             KeyError: if a target lacks the key.
 
         Example:
@@ -153,17 +153,17 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         return np.array([target[key] if isinstance(key, str) else key(target) for target in stated])
 
     def check_order(self, order: EpochOrder) -> None:
-        """Raise an error before the first batch if this dataset cannot load the items of an order.
+        """Check before the first batch that this dataset can load the items of an order.
 
         Args:
-            order: the items that will be loaded.
+            order: the order of the items that will be loaded.
 
         Raises:
-            ArgumentError: if it has more items than there are targets, or negatives, and no image has space
-                for one.
+            ArgumentError: if the order has more items than there are targets, or if it has negatives and no
+                image has space for one.
         """
         if not self.source.is_function and order.n > len(self):
-            raise ArgumentError(f"the order is of {order.n} items; the dataset has {len(self)} targets")
+            raise ArgumentError(f"the order has {order.n} items; the dataset has only {len(self)} targets")
         if order.has_negatives:
             self.targets_at([SampleIndex(-1)])
 
@@ -176,7 +176,7 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Return samples, whose windows are read together.
+        """Return several samples, and read their windows together.
 
         Raises:
             NDSamplerError: as :meth:`ndsampler.CocoSampler.load_sample`.
@@ -190,14 +190,15 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
     ) -> tuple[list[dict[str, Any]], NDArray[Any] | None]:
         """Return the samples of :meth:`__getitems__`, with their images in one array if that saves a copy.
 
-        It does if images are not transformed, and have the same shape as previous ones.
+        It saves a copy if images are not transformed and have the same shape as the previous ones.
 
         Args:
-            indices: of the samples.
-            allocate: returns a new array of some shape and type.
+            indices: indexes of the samples.
+            allocate: returns a new array of a given shape and type.
 
         Returns:
-            The samples, and the array, (N, height, width, channels); None if there is none.
+            The samples, and the (N, height, width, channels) array of their images; None instead of the array
+            if it would not save a copy.
 
         Raises:
             NDSamplerError: as :meth:`ndsampler.CocoSampler.load_sample`.
@@ -217,16 +218,16 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
         """Return the targets that are loaded for some indexes.
 
         Raises:
-            OutOfRangeError: if there are not that many targets.
+            OutOfRangeError: if an index is not below the number of targets.
         """
         return [self.source.target_at(index) for index in indices]
 
     def finish(self, sample: Sample, index: SampleIndex) -> Any:
-        """Return what the dataset gives for a sample that has been loaded.
+        """Convert a loaded sample to the outputs of the dataset, and apply the transform.
 
         Args:
-            sample: of the target at the index.
-            index: decides the randomness of the transform.
+            sample: the sample of the target at the index.
+            index: index of the sample. It seeds the transform.
         """
         arrays = self.plan.make(sample)
         if self.transform is None:
@@ -237,7 +238,7 @@ class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-define
                 return self._as_tensors(call_with_keywords(self.transform, arrays, seed))
             changed = self.transform(self._as_tensors(arrays))
         if changed is None:
-            raise ArgumentTypeError("the transform returned None; expected the sample that it made")
+            raise ArgumentTypeError("the transform returned None; expected the transformed sample")
         return changed
 
     def _as_tensors(self, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -250,7 +251,7 @@ def as_seed(seed: Any) -> int:
     """Return a seed as an ``int``.
 
     Raises:
-        ArgumentTypeError: if it is no integer.
+        ArgumentTypeError: if the seed is not an integer.
     """
     try:
         return operator.index(seed)
@@ -259,7 +260,7 @@ def as_seed(seed: Any) -> int:
 
 
 def load_targets(sampler: Any, targets: list[dict[str, Any]], with_annots: Any) -> list[Sample]:
-    """Return the samples of targets, read together if the sampler can do so."""
+    """Return the samples of targets, and read them together if the sampler supports it."""
     if len(targets) > 1 and hasattr(sampler, "load_samples"):
         result: list[Sample] = sampler.load_samples(targets, with_annots=with_annots)
         return result
@@ -270,7 +271,7 @@ def _as_tensor(name: str, value: Any) -> Any:
     """Return an output as a tensor. Targets and tensors are returned unchanged.
 
     Raises:
-        ArgumentTypeError: if torch has no such type.
+        ArgumentTypeError: if torch does not support the type of the values.
     """
     if name == "image" and isinstance(value, list):
         return [_as_tensor(name, part) for part in value]

@@ -1,7 +1,7 @@
 """
-The ways to draw the items of an epoch: all once, by weight, by the quotas of classes, or image by image.
+Methods to draw the items of an epoch: each once, by weight, by quotas of classes, or image by image.
 
-Each is a pure function of epoch and position, and keeps no state besides its arguments.
+Each method is a pure function of epoch and position, and has no state other than its arguments.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Value = TypeVar("Value")
 
 
 class Recent(Generic[Key, Value]):
-    """Caches the values that were computed last. A pickled copy is empty.
+    """Caches the values that were computed most recently. A pickled copy is empty.
 
     Args:
-        size: number of values that are kept.
+        size: maximum number of cached values.
     """
 
     def __init__(self, size: int = 4) -> None:
@@ -40,7 +40,7 @@ class Recent(Generic[Key, Value]):
         self._values: OrderedDict[Key, Value] = OrderedDict()
 
     def get(self, key: Key, compute: Callable[..., Value]) -> Value:
-        """Return the value of a key, computed from the parts of the key unless it is known."""
+        """Return the cached value of a key, or compute it by passing the parts of the key to a function."""
         value = self._values.get(key)
         if value is None:
             value = self._values[key] = compute(*key)
@@ -53,17 +53,17 @@ class Recent(Generic[Key, Value]):
 
 
 class Draws(Protocol):
-    """A way to draw the items of an epoch."""
+    """A method to draw the items of an epoch."""
 
     def items(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the items at some positions of an epoch."""
 
     def parts(self) -> Iterable[Any]:
-        """Return the arrays and texts that the draws depend on, besides seed, length and number of items."""
+        """Return the arrays and texts that affect the draws, besides seed, length and number of items."""
 
 
 class Shuffle:
-    """Goes through a permutation of all items before any item comes again."""
+    """Draws every item once, in permuted order, before it draws any item again."""
 
     def __init__(self, n: int, length: int, seed: int, shuffle: bool) -> None:
         self.n, self.length, self.seed, self.shuffle = n, length, seed, shuffle
@@ -75,21 +75,21 @@ class Shuffle:
         )
 
     def parts(self) -> Iterable[Any]:
-        """Return nothing, because the draws depend on nothing else."""
+        """Return an empty sequence, because nothing else affects the draws."""
         return ()
 
 
 def continue_passes(
     ranks: NDArray[np.int64], done: int, n: int, key: tuple[int, ...], *, shuffle: bool
 ) -> NDArray[np.int64]:
-    """Return the numbers that follow when permutations of ``range(n)`` are laid end to end.
+    """Return numbers from an endless sequence of permutations of ``range(n)``.
 
     Args:
-        ranks: positions after those that are done.
-        done: positions that lie before rank 0.
+        ranks: positions in the sequence, counted from ``done``.
+        done: number of positions before rank 0.
         n: size of each permutation.
-        key: what the permutations depend on, besides their number.
-        shuffle: False gives ``range(n)`` again and again.
+        key: parts of the permutations' key, which also contains the number of each permutation.
+        shuffle: False repeats ``range(n)`` instead of permutations.
     """
     first, offset = divmod(done, n)
     turns, places = np.divmod(ranks + offset, n)
@@ -102,7 +102,7 @@ def continue_passes(
 
 
 def split_by(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield each value that occurs in an array, ascending, with the places where it occurs.
+    """Yield each distinct value of an array in ascending order, with the positions where it occurs.
 
     Example:
         >>> [(value, places.tolist()) for value, places in split_by(np.array([7, 3, 7]))]
@@ -115,10 +115,10 @@ def split_by(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]
 
 
 class WeightedItems:
-    """Draws each item in proportion to its weight, to within one draw in each epoch.
+    """Draws items in proportion to their weights, to within one draw of each item per epoch.
 
-    The draws of an epoch are evenly spaced points on a line on which each item is an interval as long as
-    its weight (systematic sampling), in a keyed order.
+    This is systematic sampling: each item is an interval on a line, as long as its weight, and the draws of
+    an epoch are evenly spaced points on that line. Their order is a keyed permutation.
     """
 
     def __init__(self, weights: NDArray[np.float64], length: int, seed: int, shuffle: bool) -> None:
@@ -137,18 +137,18 @@ class WeightedItems:
         return result
 
     def parts(self) -> Iterable[Any]:
-        """Return the weights, as sums."""
+        """Return the cumulative weights."""
         return ("weights", self.ends)
 
 
 class ClassDraws:
-    """Draws items by the quotas of their classes; each class goes through its items before it repeats one.
+    """Draws items by the quotas of their classes. Each class draws all of its items before it repeats one.
 
     Args:
         classes: the classes, in the order of the quotas.
-        quotas: how the positions of an epoch are divided among the classes.
+        quotas: divides the positions of an epoch among the classes.
         negatives: whether the last quota is for negatives, which are numbered -1, -2, and so on.
-        seed: decides the order within blocks and classes.
+        seed: seed of the order within blocks and classes.
         shuffle: False keeps the order of blocks and items.
     """
 
@@ -178,7 +178,7 @@ class ClassDraws:
         )
 
     def _draws(self, epoch: int, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the class of the draw at each position, and its rank within the class and the epoch."""
+        """Return the class of the draw at each position, and its rank among the draws of that class."""
         quotas = self.quotas
         blocks = np.minimum(positions // quotas.block, quotas.n_blocks - 1)
         kinds, ranks = np.empty(len(positions), np.int64), np.empty(len(positions), np.int64)
@@ -189,7 +189,7 @@ class ClassDraws:
         return kinds, ranks
 
     def _block(self, epoch: int, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the classes of a block in their order, and the rank of each draw within its class."""
+        """Return the classes of a block in the order of its draws, and each draw's rank within its class."""
         start, stop = self.quotas.span(number)
         kinds, ranks = self.quotas.draws_in(number)
         if not self.shuffle:
@@ -212,15 +212,15 @@ class ClassDraws:
 
 
 class LocalDraws:
-    """Draws from a few images at a time, which suits sources that are slow to open.
+    """Draws items from a few images at a time, for sources that are slow to open.
 
-    The images of an epoch come in a keyed order. They are cut into chunks of neighbors, and the items of
-    each chunk are shuffled together.
+    The images of an epoch are permuted and divided into chunks of consecutive images. The items of each chunk
+    are shuffled together.
 
     Args:
         images: image of each item.
-        in_play: images in a chunk.
-        seed: decides the order.
+        in_play: number of images in a chunk.
+        seed: seed of the order.
     """
 
     def __init__(self, images: NDArray[np.int64], in_play: int, seed: int) -> None:
@@ -252,7 +252,7 @@ class LocalDraws:
         return ("images", str(self.in_play), self._counts, self._by_image)
 
     def _image_order(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the images in the order of an epoch, and the position after the last item of each."""
+        """Return the images in the order of an epoch, and the position after each image's last item."""
         n = len(self._counts)
         order = permute(np.arange(n), n, make_key(self.seed, _IMAGES, epoch))
         return order, np.cumsum(self._counts[order])

@@ -1,7 +1,7 @@
 """
-Estimates of the mean and the deviation of pixels from the sums over some tiles of a stratified sample.
+Estimates the mean and the standard deviation of pixels from sums over the tiles of a stratified sample.
 
-:mod:`ndsampler.training.statistics` says how the tiles are drawn, and where the formulas are from.
+:mod:`ndsampler.training.statistics` explains how the tiles are drawn, and cites the formulas.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Totals:
 
     @classmethod
     def of_pixels(cls, pixels: NDArray[np.float64]) -> Totals:
-        """Return the sums over the last but one axis of (..., pixels, bands) values; NaN is left out."""
+        """Return the sums over the pixels of (..., pixels, bands) values, without NaN."""
         valid = np.isfinite(pixels)
         values = np.where(valid, pixels, 0.0)
         return cls(valid.sum(axis=-2, dtype=np.float64), values.sum(axis=-2), (values * values).sum(axis=-2))
 
     @classmethod
     def stacked(cls, parts: Sequence[Totals]) -> Totals:
-        """Return the sums over several tiles as rows."""
+        """Return the sums of several tiles, stacked as rows."""
         return cls(
             np.stack([part.count for part in parts]),
             np.stack([part.value for part in parts]),
@@ -59,7 +59,7 @@ class Totals:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Mean and deviation of each band, with intervals of confidence."""
+    """Mean and standard deviation of each band, with confidence intervals."""
 
     mean: NDArray[np.float64]
     """(bands,) means."""
@@ -68,10 +68,10 @@ class Moments:
     """(bands,) standard deviations."""
 
     mean_interval: NDArray[np.float64]
-    """(bands, 2) intervals of the means."""
+    """(bands, 2) confidence intervals of the means."""
 
     std_interval: NDArray[np.float64]
-    """(bands, 2) intervals of the deviations."""
+    """(bands, 2) confidence intervals of the standard deviations."""
 
 
 def estimate_moments(
@@ -80,13 +80,13 @@ def estimate_moments(
     totals: Totals,
     confidence: float,
 ) -> Moments:
-    """Return the moments of all pixels.
+    """Estimate the moments of all pixels.
 
     Args:
         sizes: (strata,) number of tiles in each stratum.
         stratum: (n,) stratum of each sampled tile.
         totals: sums over each sampled tile.
-        confidence: of the intervals.
+        confidence: confidence level of the intervals.
 
     Raises:
         ArgumentError: if a band has no valid pixel in the sample.
@@ -96,8 +96,8 @@ def estimate_moments(
     empty = np.nonzero(totals.count.sum(axis=0) == 0)[0]
     if len(empty):
         raise ArgumentError(
-            f"band {empty[0]} has no valid pixel in {len(stratum)} tiles; expected some. Read more windows, "
-            "or leave out the images that have none"
+            f"band {empty[0]} has no valid pixel in {len(stratum)} tiles; expected at least one. Read more "
+            "windows, or leave out the images without valid pixels"
         )
     all_tiles = totals.weighted(weights)
     mean = all_tiles.value / all_tiles.count
@@ -107,7 +107,7 @@ def estimate_moments(
     mean_error = _margin(of_mean, sizes, stratum, drawn, confidence)
     variance_error = _margin(of_variance / all_tiles.count, sizes, stratum, drawn, confidence)
     std = np.sqrt(variance)
-    # An interval of the logarithm, whose error is more nearly symmetric.
+    # The interval is computed for the logarithm, whose error is closer to symmetric.
     spread = np.exp(variance_error / np.maximum(2 * variance, np.finfo(np.float64).tiny))
     return Moments(
         mean,
@@ -124,7 +124,7 @@ def _margin(
     drawn: NDArray[np.int64],
     confidence: float,
 ) -> NDArray[np.float64]:
-    """Return half the width of the interval of an estimate with (n, bands) residuals."""
+    """Return half the width of the confidence interval of an estimate, given (n, bands) residuals."""
     centers = np.zeros((len(sizes), residuals.shape[1]))
     np.add.at(centers, stratum, residuals)
     centers /= drawn[:, None]
@@ -142,10 +142,10 @@ def _margin(
 
 
 def student_quantile(confidence: float, freedom: float) -> float:
-    """Return the value that Student's t exceeds in size with the probability ``1 - confidence``.
+    """Return the value that the magnitude of Student's t exceeds with the probability ``1 - confidence``.
 
     Args:
-        confidence: between 0 and 1.
+        confidence: confidence level, between 0 and 1.
         freedom: degrees of freedom, at least 1.
 
     Example:

@@ -1,5 +1,5 @@
 """
-Labels for training: maps category ids to numbers from 0 without gaps.
+Labels for training: maps category ids to consecutive numbers from 0.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ BACKGROUND = "background"
 
 
 def label_numbers(classes: CategoryTree) -> dict[int, int]:
-    """Return the label of each category id: 0 is background, and the others count from 1, as in torchvision.
+    """Return the label of each category id. As in torchvision, 0 is background and the others start at 1.
 
     Args:
         classes: the categories of a dataset. Supercategories that are not categories themselves get no label.
 
     Returns:
-        Category id to label, in the order of the dataset. A category named background has the label 0.
+        A label for each category id, in the order of the dataset. A category named background has label 0.
 
     Example:
         >>> import ndsampler
@@ -45,7 +45,7 @@ def label_numbers(classes: CategoryTree) -> dict[int, int]:
 
 
 def label_names(classes: CategoryTree) -> list[str]:
-    """Return the names of the labels of :func:`label_numbers`, from background on.
+    """Return the names of the labels of :func:`label_numbers`, starting with background.
 
     Example:
         >>> import ndsampler
@@ -57,11 +57,11 @@ def label_names(classes: CategoryTree) -> list[str]:
 
 
 def annotation_labels(sample: Sample, labels: Mapping[int, int]) -> NDArray[np.int64]:
-    """Return the label of each annotation of a sample; -1 for those whose category has none.
+    """Return the label of each annotation of a sample; -1 for annotations whose category has no label.
 
     Args:
-        sample: one that was loaded with annotations.
-        labels: category id to label.
+        sample: a sample that was loaded with annotations.
+        labels: the label of each category id.
 
     Raises:
         ArgumentError: if the sample was loaded without annotations.

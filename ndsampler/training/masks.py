@@ -1,8 +1,9 @@
 """
-Annotations as masks: which pixels belong to which class and to which object.
+Rasterizes annotations to masks of classes, of objects, and of boundaries.
 
 A pixel belongs to an object if its center lies inside the polygon, or inside the box of an annotation without
-one. This is the rule of GDAL and of most renderers, so the masks of neighboring windows fit together.
+a polygon. GDAL and most renderers use the same rule, and it makes the masks of neighboring windows
+consistent.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ndsampler.types import Sample
 
-#: Value of pixels that a loss should leave out, as in torchvision.
+#: Value of pixels that a loss should ignore, as in torchvision.
 IGNORE = 255
 
 
@@ -35,21 +36,21 @@ def rasterize(
 ) -> NDArray[Any]:
     """Return the annotations of a sample as a mask.
 
-    Where objects overlap, the one with the smaller area is on top; of equal areas, the later one. The
-    area is that of the whole object, so that windows that share pixels agree on them.
+    Where objects overlap, the one with the smaller area is on top; if the areas are equal, the later one. The
+    area of the whole object counts, so that overlapping windows have the same labels at the same pixels.
 
     Args:
-        sample: what :meth:`ndsampler.CocoSampler.load_sample` returns, with annotations.
-        kind: ``'semantic'`` for labels, ``'instance'`` for numbers of annotations from 1, ``'boundary'`` for
-            1 on the pixels of an object that are next to a pixel of another object or of none. 0 is all else.
-        labels: category id to label; by default those of :func:`ndsampler.training.label_numbers`. In a
+        sample: a sample that :meth:`ndsampler.CocoSampler.load_sample` returned with annotations.
+        kind: ``'semantic'`` for labels; ``'instance'`` for annotation numbers, counted from 1; ``'boundary'``
+            for 1 on the pixels of an object next to a pixel outside of it. All other pixels are 0.
+        labels: the label of each category id; by default :func:`ndsampler.training.label_numbers`. In a
             semantic mask, annotations of other categories have the value ``ignore``.
         ignore: value outside the image in a semantic mask; by default 255, or 65535 if a label is 255
             or more.
 
     Returns:
-        (height, width) of the sample, and (frames, height, width) of a video. Semantic masks have the type
-        uint8, or a larger one if the labels need it, those of instances int32, and boundaries uint8.
+        An array of shape (height, width), or (frames, height, width) for a video. The type is int32 for
+        instances and uint8 for boundaries; for semantic masks it is uint8, or larger if the labels need it.
 
     Raises:
         ArgumentError: if the sample has no annotations, or its pixels are not an array.
@@ -72,7 +73,7 @@ def instance_masks(sample: Sample) -> NDArray[np.uint8]:
     """Return (annotations, height, width) masks, one for each annotation of a sample.
 
     Args:
-        sample: one that was loaded with annotations.
+        sample: a sample that was loaded with annotations.
 
     Raises:
         ArgumentError: if the sample has no annotations, or its pixels are not an array.
@@ -89,11 +90,11 @@ def valid_pixels(sample: Sample) -> NDArray[np.bool_]:
     """Return which pixels of a sample have their centers inside the image or video.
 
     Args:
-        sample: what :meth:`ndsampler.CocoSampler.load_sample` returns.
+        sample: a sample that :meth:`ndsampler.CocoSampler.load_sample` has returned.
 
     Returns:
-        (height, width), or (frames, height, width) of a video, whose frames outside it are False. Pixels that
-        are masked in every band are False too.
+        An array of shape (height, width), or (frames, height, width) for a video. Frames outside the video,
+        and pixels that are masked in every band, are False.
 
     Raises:
         ArgumentError: if the pixels of the sample are not an array.
@@ -118,15 +119,15 @@ def valid_pixels(sample: Sample) -> NDArray[np.bool_]:
 
 
 def grid_dims(sample: Sample) -> tuple[int | None, int, int]:
-    """Return (frames, height, width) of a sample; frames is None unless it is a video.
+    """Return (frames, height, width) of a sample; frames is None for an image.
 
     Raises:
-        ArgumentError: if its pixels are not an array, as in native scale.
+        ArgumentError: if the pixels of the sample are not an array, as in native scale.
     """
     shape = getattr(sample["im"], "shape", None)
     if shape is None or len(shape) not in (3, 4):
         raise ArgumentError(
-            "the sample has no single grid of pixels, and masks need one; leave out use_native_scale and "
+            "the sample is not a single array of pixels, which masks need; leave out use_native_scale and "
             "finalize=False"
         )
     return (shape[0] if len(shape) == 4 else None), shape[-3], shape[-2]
@@ -145,17 +146,17 @@ def _semantic(sample: Sample, labels: Mapping[int, int] | None, ignore: int | No
 
 
 def ignore_value(labels: Mapping[int, int]) -> int:
-    """Return a value that is not a label: 255, or 65535 if there are many labels."""
+    """Return a value that is not a label: 255, or 65535 if a label is 255 or more."""
     return IGNORE if max(labels.values(), default=0) < IGNORE else 2**16 - 1
 
 
 def _instances(sample: Sample, *_: Any) -> NDArray[np.int32]:
-    """Return the number of the annotation at each pixel, from 1."""
+    """Return the number of the annotation at each pixel, counted from 1; 0 elsewhere."""
     return _paint(sample, np.arange(1, len(annotation_labels(sample, {})) + 1), np.int32)
 
 
 def _boundaries(sample: Sample, *_: Any) -> NDArray[np.uint8]:
-    """Return 1 where a pixel of an object has a neighbor that is not of that object."""
+    """Return 1 for each pixel of an object with a neighbor outside that object; 0 elsewhere."""
     numbers = _instances(sample)
     found = np.zeros(numbers.shape, np.uint8)
     for axis in (-2, -1):
@@ -174,7 +175,7 @@ KINDS: dict[str, Callable[[Sample, Mapping[int, int] | None, int | None], NDArra
 
 
 def _paint(sample: Sample, values: NDArray[np.int64], dtype: Any) -> NDArray[Any]:
-    """Return a mask in which each annotation has a value, the largest painted first."""
+    """Return a mask in which annotations are painted with the given values, the largest first."""
     frames, height, width = grid_dims(sample)
     mask = np.zeros((frames or 1, height, width), dtype)
     shapes = list(_shapes(sample))
@@ -237,10 +238,11 @@ def fill_polygon(
 
     Args:
         rings: (points, 2) x and y of the exterior and of each hole, in pixels.
-        dims: (height, width) of the image.
+        dims: (height, width) of the image in pixels.
 
     Returns:
-        The rows and columns that the polygon may touch, and which pixels of them are inside.
+        Slices of the rows and columns that the polygon may touch, and the mask of the pixels in them that are
+        inside.
 
     Example:
         >>> rows, cols, inside = fill_polygon([np.array([[1, 1], [4, 1], [4, 3], [1, 3]])], (5, 5))

@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 class EpochOrder:
     """Determines the item at each position of each epoch.
 
-    Nothing is stored: any part of any epoch is computed on demand from the seed, the
-    epoch and the position alone. So the order is the same for any number of workers, ranks and restarts,
-    and on any machine and version of numpy.
+    Nothing is stored: any part of any epoch is computed on demand from the seed, the epoch and the position
+    alone. The order is therefore the same for any number of workers, ranks and restarts, on any machine, and
+    with any version of numpy.
 
     Without groups and weights, an epoch is a permutation of all items. With them, the positions are divided
-    among the classes in fixed quotas (:class:`ndsampler.training.quotas.Quotas`), and each class goes
-    through all its items before it repeats one, also from epoch to epoch.
+    among the classes in fixed quotas (:class:`ndsampler.training.quotas.Quotas`), and each class draws all of
+    its items before it repeats one, even across epochs.
 
     Args:
         n: number of items.
-        seed: another seed gives another order.
+        seed: seed of the order.
         shuffle: False keeps the order of the items.
         groups: class label of each item; with ``locality``, the image of each item.
         weights: with groups, the shares of the classes: ``'equal'``, ``'inverse'``, ``'sqrt'``, a dictionary
             of shares or an array: see :func:`ndsampler.training.shares.class_shares`. Without groups,
             an array with the weight of each item.
-        length: positions in an epoch; by default as many as there are items, and negatives besides.
-        negatives: share of the positions, from 0 up to 1, that hold negatives instead of items. The k-th
-            negative of an epoch is the number -1 - k.
+        length: number of positions in an epoch; by default, one for each item, plus the negatives.
+        negatives: share of the positions, at least 0 and below 1, that hold negatives instead of items. The
+            k-th negative of an epoch is the number -1 - k.
         locality: number of images that are used at a time; ``groups`` states the image of each item.
-        tree: hierarchy of the labels, whose levels multiply the shares.
+        tree: hierarchy of the labels. The shares of its levels are multiplied.
 
     Raises:
         ArgumentError: for arguments that contradict each other, a class without items, or a share that is
@@ -97,30 +97,30 @@ class EpochOrder:
         locality: int | None,
         tree: CategoryTree | None,
     ) -> Draws:
-        """Return the way to draw items that the arguments define."""
+        """Return the method of drawing that the arguments select."""
         if locality is not None:
             if weights is not None or tree is not None or not self.shuffle or self.length != self.n:
                 raise ArgumentError(
-                    "locality goes with shuffle=True, and with neither weights, tree, negatives nor length; "
-                    "leave out one or the other"
+                    "locality needs shuffle=True, and cannot be combined with weights, tree, negatives or "
+                    "length; leave out one or the other"
                 )
             return self._local_draws(groups, locality)
         if groups is None and weights is None and tree is None and not negatives:
             return Shuffle(self.n, self.length, self.seed, self.shuffle)
         if groups is None:
             return self._choose_ungrouped(weights, negatives, tree)
-        classes = class_shares(self._one_each("groups", read_labels(groups)), weights, tree)
+        classes = class_shares(self._value_per_item("groups", read_labels(groups)), weights, tree)
         return self._class_draws(classes, negatives)
 
     def _local_draws(self, groups: ArrayLike | None, locality: int) -> Draws:
-        """Return the way to draw from a few images at a time."""
+        """Return the method that draws from a few images at a time."""
         if groups is None:
             raise ArgumentError("locality needs groups, the image of each item")
-        images = self._one_each("groups", read_labels(groups))
+        images = self._value_per_item("groups", read_labels(groups))
         return LocalDraws(images, as_whole("locality", locality, 1), self.seed)
 
     def _choose_ungrouped(self, weights: Weights, negatives: Fraction, tree: CategoryTree | None) -> Draws:
-        """Return the way to draw weighted items, or items mixed with negatives."""
+        """Return the method that draws weighted items, or items mixed with negatives."""
         if tree is not None or isinstance(weights, (str, Mapping)):
             raise ArgumentError(
                 "tree, named weights and dictionaries of shares need groups, a label for each item"
@@ -130,25 +130,25 @@ class EpochOrder:
             return self._class_draws(everything, negatives)
         if negatives:
             raise ArgumentError("weights of single items cannot be combined with negatives; pass groups")
-        values = self._one_each("weights", read_weights(weights))
+        values = self._value_per_item("weights", read_weights(weights))
         if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-            raise ArgumentError("weights has a number that is negative or not finite, or only zeros")
+            raise ArgumentError("weights has a negative number, infinity or NaN, or only zeros")
         return WeightedItems(values, self.length, self.seed, self.shuffle)
 
     def _class_draws(self, classes: list[ClassShare], negatives: Fraction) -> Draws:
-        """Return the way to draw by quotas."""
+        """Return the method that draws by quotas."""
         shares = [found.share * (1 - negatives) for found in classes]
         if negatives:
             shares.append(negatives)
         quotas = Quotas.from_shares(shares, self.length)
         return ClassDraws(classes, quotas, bool(negatives), self.seed, self.shuffle)
 
-    def _one_each(self, name: str, values: Any) -> NDArray[Any]:
+    def _value_per_item(self, name: str, values: Any) -> NDArray[Any]:
         """Return an array with one value for each item."""
         array = np.asarray(values)
         if array.shape != (self.n,):
             raise ArgumentError(
-                f"{name} has the shape {array.shape}; expected one for each of the {self.n} items"
+                f"{name} has the shape {array.shape}; expected ({self.n},), a value for each item"
             )
         return array
 
@@ -157,7 +157,7 @@ class EpochOrder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ for orders of other items, classes or shares."""
+        """Sixteen hexadecimal digits that identify the items, the classes and the shares of an order."""
         digest = blake2b(digest_size=8)
         for part in (f"{self.n} {self.length} {self.shuffle}", *self._draws.parts()):
             data = part.encode() if isinstance(part, str) else np.ascontiguousarray(part).data
@@ -166,15 +166,15 @@ class EpochOrder:
         return digest.hexdigest()
 
     def items(self, epoch: int, start: int = 0, stop: int | None = None) -> NDArray[np.int64]:
-        """Return the items at the positions of a range.
+        """Return the items at a range of positions.
 
         Args:
             epoch: number of the epoch, from 0.
             start: first position.
-            stop: position after the last; the end of the epoch by default.
+            stop: position after the last; by default the end of the epoch.
 
         Returns:
-            An int64 index for each position; -1 - k for the k-th negative of the epoch.
+            (stop - start,) int64 indexes; -1 - k for the k-th negative of the epoch.
 
         Raises:
             ArgumentError: for an epoch below 0, or positions outside the epoch.
@@ -213,7 +213,7 @@ class EpochOrder:
 
 
 def _share_of_negatives(value: Any) -> Fraction:
-    """Return the share of negatives as an exact number."""
+    """Return the share of negatives as an exact fraction."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
-        raise ArgumentError(f"negatives is {value!r}; expected a share of all draws, from 0 up to 1")
+        raise ArgumentError(f"negatives is {value!r}; expected a share of all draws, at least 0 and below 1")
     return Fraction(float(value))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ndsampler.types import Sample
 
-#: Kinds of annotations that outputs need besides boxes.
+#: The kind of annotations that each output needs besides boxes.
 KINDS = {"masks": "segmentation", "mask": "segmentation", "keypoints": "keypoints"}
 
 
@@ -29,11 +29,12 @@ class OutputPlan:
     """The outputs that are made from samples."""
 
     names: tuple[str, ...]
-    """Their names."""
+    """Names of the outputs."""
     labels: Mapping[int, int]
-    """Category id to label. Annotations of other categories appear in the semantic mask only, as ignored."""
+    """The label of each category id. Annotations of other categories appear only in the semantic mask, as
+    ignored pixels."""
     ignore: int
-    """Value of pixels of a semantic mask that a loss should leave out."""
+    """Value of the pixels of a semantic mask that a loss should ignore."""
     keypoints: int
     """Number of keypoint categories."""
 
@@ -46,11 +47,11 @@ class OutputPlan:
                     f"outputs names {name!r}; expected some of {', '.join(map(repr, OUTPUTS))}"
                 )
         if "keypoints" in self.names and not self.keypoints:
-            raise ArgumentError("outputs names 'keypoints', and the dataset has no keypoint categories")
+            raise ArgumentError("outputs names 'keypoints', but the dataset has no keypoint categories")
 
     @property
     def with_annots(self) -> list[str] | bool:
-        """The argument of ``load_sample`` that loads what the outputs need."""
+        """The argument ``with_annots`` of ``load_sample`` for the annotations that the outputs need."""
         needed = {KINDS.get(name, "boxes") for name in self.names if name not in WITHOUT_ANNOTS}
         return sorted(needed) or False
 
@@ -71,22 +72,22 @@ class OutputPlan:
 
 @dataclass(frozen=True, eq=False)
 class SampleView:
-    """A sample with values that several outputs need."""
+    """A sample, and values that several outputs need."""
 
     sample: Sample
-    """The sample."""
+    """The loaded sample."""
     plan: OutputPlan
-    """How outputs are made."""
+    """The outputs to make."""
     labels: NDArray[np.int64]
     """(annotations,) labels; -1 if the category has none."""
     boxes: NDArray[np.float64]
     """(annotations, 4) left, top, right and bottom in pixels of the sample, clipped to it."""
     kept: NDArray[np.bool_]
-    """(annotations,) which have a label and a box with an area above 0."""
+    """(annotations,) True for annotations with a label and a box with an area above 0."""
 
 
 def clipped_boxes(sample: Sample) -> NDArray[np.float64]:
-    """Return (annotations, 4) left, top, right and bottom of the boxes, clipped to the sample."""
+    """Return the (annotations, 4) left, top, right and bottom of the boxes, clipped to the sample."""
     found = np.array(sample["annots"]["rel_boxes"].data, dtype=np.float64).reshape(-1, 4)
     if not len(found):
         return found
@@ -100,7 +101,7 @@ def clipped_boxes(sample: Sample) -> NDArray[np.float64]:
 
 
 def _keypoints(view: SampleView) -> NDArray[np.float32]:
-    """Return (annotations, keypoint categories, 3) x, y and visibility; 0 for those that are missing."""
+    """Return the (annotations, keypoint categories, 3) x, y and visibility; 0 for missing keypoints."""
     points = view.sample["annots"]["rel_kpts"]
     found = np.zeros((len(points), view.plan.keypoints, 3), np.float32)
     for row, of_annot in enumerate(points):
@@ -117,7 +118,7 @@ def _keypoints(view: SampleView) -> NDArray[np.float32]:
 
 
 def _image(view: SampleView) -> Any:
-    """Return the pixels, channels last; for masked arrays, the stored values."""
+    """Return the pixels with channels last; for a masked array, the stored values."""
     pixels = view.sample["im"]
     if type(pixels) is np.ndarray or isinstance(pixels, list):
         return pixels
@@ -129,7 +130,7 @@ def _mask(view: SampleView) -> NDArray[Any]:
     return rasterize(view.sample, labels=view.plan.labels, ignore=view.plan.ignore)
 
 
-#: The outputs by name.
+#: The function that makes each output, by name.
 OUTPUTS: dict[str, Callable[[SampleView], Any]] = {
     "image": _image,
     "boxes": lambda view: view.boxes[view.kept].astype(np.float32),
@@ -142,5 +143,5 @@ OUTPUTS: dict[str, Callable[[SampleView], Any]] = {
     "target": lambda view: view.sample["target"],
 }
 
-#: Those that need no annotations.
+#: Outputs that need no annotations.
 WITHOUT_ANNOTS = {"image", "valid", "target"}

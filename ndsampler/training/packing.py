@@ -1,7 +1,7 @@
 """
-Writes a batch of arrays and tensors into shared memory, and reads it there without a copy.
+Writes a batch of arrays and tensors into shared memory, and reads it from there without a copy.
 
-Arrays are stored as they are. The rest, which is small, is pickled after them.
+The bytes of arrays are stored directly. All other values, which are small, are pickled after them.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from ndsampler.training.shared_buffer import SharedBuffer
 
-#: Arrays of fewer bytes are pickled with the rest, which takes less time.
+#: Arrays smaller than this number of bytes are pickled too, which takes less time.
 SMALL_BYTES = 1024
 
-#: Arrays begin at multiples of this number of bytes.
+#: Positions of arrays are multiples of this number of bytes.
 ALIGNMENT = 64
 
-#: Factor of spare memory, because later batches may be a little larger.
+#: Factor by which more memory than needed is reserved, because later batches may be slightly larger.
 GROWTH = 1.25
 
 
@@ -37,7 +37,7 @@ class Packed(NamedTuple):
     """The position of the pickled part of a batch in a buffer."""
 
     start: int
-    """Position of its first byte; the arrays come before it."""
+    """Position of its first byte. The arrays are stored before it."""
     stop: int
     """Position after its last byte."""
 
@@ -59,14 +59,14 @@ class BatchWriter:
     def __init__(self, buffer: SharedBuffer) -> None:
         self._buffer = buffer
         self._used = 0
-        # (first address, last, position in the buffer) of what was allocated.
+        # First and last address of each allocated array, and its position in the buffer.
         self._places: list[tuple[int, int, int]] = []
 
     def allocate(self, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
-        """Return a new array in the buffer; it is not copied when a batch with it is written.
+        """Return a new array in the buffer. It is not copied when a batch that contains it is written.
 
         Args:
-            shape: lengths of its axes.
+            shape: shape of the array.
             dtype: type of its values.
         """
         kind = np.dtype(dtype)
@@ -79,7 +79,7 @@ class BatchWriter:
         return array
 
     def _take(self, size: int) -> tuple[int, memoryview]:
-        """Return the position of free memory, and the memory."""
+        """Reserve memory in the buffer, and return its position and a view of it."""
         start = -(-self._used // ALIGNMENT) * ALIGNMENT
         self._used = start + size
         if self._used > self._buffer.size:
@@ -90,20 +90,20 @@ class BatchWriter:
         """Write a batch.
 
         Args:
-            batch: anything that can be pickled.
+            batch: any object that can be pickled.
         """
         table: list[tuple[int, int]] = []
         file = io.BytesIO()
-        _Packer(file, self._place_in(table)).dump(batch)
+        _Packer(file, self._make_storer(table)).dump(batch)
         content = ForkingPickler.dumps((table, file.getvalue()))
         start, view = self._take(len(content))
         view[:] = content
         return Packed(start, start + len(content))
 
-    def _place_in(self, table: list[tuple[int, int]]) -> Callable[[Any], bool]:
-        """Return a function that puts an array into the buffer, and notes where it is."""
+    def _make_storer(self, table: list[tuple[int, int]]) -> Callable[[Any], bool]:
+        """Return a function that copies an array into the buffer, and adds its position to a table."""
 
-        def place(picklable: Any) -> bool:
+        def store(picklable: Any) -> bool:
             raw = picklable.raw()
             if raw.nbytes < SMALL_BYTES:
                 return True
@@ -114,10 +114,10 @@ class BatchWriter:
             table.append((start, start + raw.nbytes))
             return False
 
-        return place
+        return store
 
     def _find(self, raw: memoryview) -> int | None:
-        """Return the position of memory in the buffer; None if it is elsewhere."""
+        """Return the position of memory in the buffer; None if it lies outside of the buffer."""
         first, last = _addresses(np.frombuffer(raw, np.uint8))
         for begin, end, start in self._places:
             if begin <= first and last <= end:
@@ -130,8 +130,8 @@ def read_batch(buffer: SharedBuffer, packed: Packed, copy: bool = False) -> Any:
 
     Args:
         buffer: the memory.
-        packed: where the batch is.
-        copy: whether the arrays are copied to new memory.
+        packed: position of the batch.
+        copy: whether to copy the arrays to new memory.
     """
     table, content = ForkingPickler.loads(buffer.view(*packed))
     memory = buffer.view(0, packed.start)
@@ -141,7 +141,7 @@ def read_batch(buffer: SharedBuffer, packed: Packed, copy: bool = False) -> Any:
 
 
 class _Packer(ForkingPickler):
-    """Pickles tensors, and arrays with axes in another order, as their underlying memory."""
+    """Pickles tensors, and arrays with permuted axes, as their underlying memory."""
 
     def __init__(self, file: io.BytesIO, place: Callable[[Any], bool]) -> None:
         super().__init__(file, 5, True, place)
@@ -162,7 +162,7 @@ class _Packer(ForkingPickler):
 
 
 def _transpose(array: NDArray[Any], axes: tuple[int, ...]) -> NDArray[Any]:
-    """Return an array with its axes in another order."""
+    """Return an array with permuted axes."""
     result: NDArray[Any] = array.transpose(axes)
     return result
 
@@ -174,7 +174,7 @@ def _reduce_tensor(value: Any, torch: Any) -> Any:
     plain = value.detach()
     try:
         return _as_tensor, (plain.numpy(),)
-    except TypeError:  # numpy has no such type
+    except TypeError:  # numpy does not support the type
         array = plain.contiguous().reshape(-1).view(torch.uint8).numpy()
         return _as_typed_tensor, (array, value.dtype, tuple(value.shape))
 
@@ -199,13 +199,13 @@ def _as_subclass(kind: Any, tensor: Any, state: dict[str, Any]) -> Any:
 
 
 def _addresses(array: NDArray[Any]) -> tuple[int, int]:
-    """Return the address of the first byte of an array, and that after its last."""
+    """Return the address of an array's first byte, and the address after its last byte."""
     first = array.__array_interface__["data"][0]
     return first, first + array.nbytes
 
 
 class Failure(NamedTuple):
-    """An error in a worker."""
+    """An error that occurred in a worker."""
 
     error: Exception | None
     """The exception; None if it cannot be pickled."""
@@ -217,7 +217,7 @@ class Failure(NamedTuple):
         """Return a description of an exception for another process.
 
         Args:
-            error: what was caught.
+            error: the exception that was caught.
         """
         text = "".join(traceback.format_exception(error))
         try:

@@ -1,10 +1,10 @@
 """
-Keyed permutations of any size. Any part of one can be computed without the rest.
+Keyed permutations of any size. Any part of a permutation can be computed without the rest.
 
-A permutation of fewer than 2**16 numbers is the order of their keyed hashes. A larger one is a Feistel
-network over the next even number of bits, whose results beyond the end are passed through it again (cycle
-walking) until they fall inside. Neither depends on numpy's random generators, whose streams may change
-between its versions, so an order that was interrupted continues as it began wherever it is resumed.
+A permutation of fewer than 2**16 numbers sorts them by their keyed hashes. A larger one is a Feistel network
+over the next even number of bits. Results beyond the end are passed through the network again until they are
+in range (cycle walking). Neither depends on numpy's random generators, whose streams may change between
+versions, so an interrupted order continues in the same way on any machine and version.
 
 References:
     J. Black and P. Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002 (cycle walking).
@@ -24,10 +24,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Permutations of fewer numbers are sorted hashes: Feistel networks of few bits are visibly biased.
+#: Permutations of fewer numbers are sorted hashes, because Feistel networks of few bits are visibly biased.
 SMALL = 2**16
 
-#: Positions that are computed at once.
+#: Number of positions that are computed at a time.
 CHUNK = 2**13
 
 #: Rounds of the Feistel network.
@@ -57,7 +57,7 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def make_key(*parts: int) -> int:
-    """Return a 64-bit key that every part changes; the order of the parts matters.
+    """Return a 64-bit key that depends on all parts and on their order.
 
     Example:
         >>> make_key(0, 1) != make_key(1, 0)
@@ -65,7 +65,7 @@ def make_key(*parts: int) -> int:
     """
     key = 0
     for part in parts:
-        # Python's integers, since numpy warns of overflow in scalars.
+        # Use Python integers, because numpy warns of overflow in scalars.
         key = _mix_int(key ^ (part & _MASK))
         key = _mix_int(key ^ (part >> 64 & _MASK))
     return key
@@ -83,12 +83,12 @@ def permute(positions: NDArray[np.int64], n: int, key: int) -> NDArray[np.int64]
     """Return the numbers at some positions of a permutation of ``range(n)``.
 
     Args:
-        positions: from 0 up to, not including, ``n``.
+        positions: positions from 0 up to, not including, ``n``.
         n: size of the permutation.
-        key: chooses the permutation; see :func:`make_key`.
+        key: selects the permutation; see :func:`make_key`.
 
     Returns:
-        As many int64 numbers.
+        An int64 number for each position.
 
     Example:
         >>> sorted(permute(np.arange(5), 5, key=1).tolist())
@@ -96,20 +96,20 @@ def permute(positions: NDArray[np.int64], n: int, key: int) -> NDArray[np.int64]
     """
     if n < SMALL:
         return _sorted_hashes(n, key)[positions]
-    # Chunks whose intermediate results stay in the processor's cache.
+    # In chunks, the intermediate results stay in the processor's cache.
     parts = [_walk(positions[i : i + CHUNK], n, key) for i in range(0, len(positions), CHUNK)]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
 @lru_cache(maxsize=64)
 def _sorted_hashes(n: int, key: int) -> NDArray[np.int64]:
-    """Return a small permutation as a whole; it must not be changed."""
+    """Return a complete small permutation. It is cached, so the caller must not change it."""
     hashes = mix(np.arange(n, dtype=np.uint64) ^ np.uint64(key))
     return np.argsort(hashes, kind="stable").astype(np.int64)
 
 
 def _walk(positions: NDArray[np.int64], n: int, key: int) -> NDArray[np.int64]:
-    """Encrypt positions by a Feistel network until all results are below ``n``."""
+    """Apply a Feistel network to positions until all results are below ``n``."""
     half = (max(2, (n - 1).bit_length()) + 1) // 2
     keys = [make_key(key, number) for number in range(ROUNDS)]
     found = _feistel(positions.astype(np.uint64), half, keys)

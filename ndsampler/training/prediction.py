@@ -1,5 +1,5 @@
 """
-Applying a function to a whole image, window by window, and writing the result as a map.
+Applies a function to a whole image, window by window, and writes the result as a map.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """What is computed: a function of the windows of an image."""
+    """The computation of a map: a function of the windows of an image."""
 
     sampler: CocoSampler
     """Reads the windows."""
 
     target: dict[str, Any]
-    """The image, and how it is read."""
+    """The id of the image, and the options for reading it."""
 
     function: Callable[[NDArray[Any]], Any]
-    """Returns the values of a batch of windows."""
+    """The function, which returns the values of a batch of windows."""
 
     rows: Axis
     """The windows along the rows of the image."""
@@ -72,9 +72,9 @@ class _Job:
         return self.rows.length, self.columns.length
 
     def read(self, places: list[Place]) -> NDArray[Any]:
-        """Return (N, height, width, channels) pixels of windows.
+        """Return the (N, height, width, channels) pixels of windows.
 
-        Windows of one row are read together, because each pixel is then decoded once.
+        Windows of one row are read together, so that each pixel is decoded only once.
         """
         parts = []
         for row, group in groupby(places, itemgetter(0)):
@@ -90,10 +90,11 @@ class _Job:
 
         Args:
             places: the windows.
-            pixels: (N, height, width, channels) pixels of them.
+            pixels: their (N, height, width, channels) pixels.
 
         Raises:
-            ArgumentError: if the function returns something else, or values that are not finite.
+            ArgumentError: if the function returns an array of another shape or type, or NaN or infinite
+                values.
         """
         expected = pixels.shape[:3]
         values = np.asarray(self.function(pixels))
@@ -133,28 +134,28 @@ def predict(
     """Apply a function to a whole image in overlapping windows, and write the result as a map.
 
     The map is a cloud-optimized GeoTIFF with the georeference of the image and one band for each value that
-    the function returns for a pixel. All of the image is covered, whatever its annotations are. The last
-    window of a row or column is moved back so that it ends at the border, so the function gets windows of one
-    size only. Memory holds one row of windows, not the image.
+    the function returns for a pixel. It covers the whole image, whatever its annotations are. The last window
+    of a row or column is moved back so that it ends at the border, so all windows have the same size. Memory
+    holds one row of windows, not the image.
 
     Finished rows are kept in the folder ``out + '.partial'`` until the map is complete. After a crash or a
-    kill the same call continues from there. It starts over if the image or an argument was changed, except
-    ``batch_size`` and ``function``: **remove that folder if the function has changed**.
+    kill, the same call continues from there. It starts over if the image or an argument other than
+    ``batch_size`` and ``function`` was changed: **remove that folder if the function has changed**.
 
     Args:
         sampler: reads the image.
-        gid: image id; or a dictionary with ``gid`` and how to read: ``channels``, ``nodata``, ``dtype``.
+        gid: image id; or a dictionary with ``gid`` and reading options: ``channels``, ``nodata``, ``dtype``.
         function: takes (N, height, width, channels) pixels and returns (N, height, width, K) numbers. N is at
             most ``batch_size``.
         window_dims: (height, width) of a window in pixels.
-        overlap: fraction of a window that overlaps with the next one, at least 0 and below 1, for both axes
-            or for each.
+        overlap: fraction of a window that overlaps with the next one, at least 0 and below 1: one number, or
+            one for each axis.
         out: path of the map. An existing file is replaced when the new one is complete.
-        batch_size: number of windows that the function gets at once.
-        weights: how windows are averaged where they overlap: ``'hann'`` (the middle of a window counts most,
-            its border hardly), ``'linear'``, ``'uniform'``; or ``'nearest'``, which takes each pixel from the
-            window whose center is nearest: for indexes of classes, whose average means nothing. Averages of
-            integers are rounded.
+        batch_size: maximum number of windows in one call of the function.
+        weights: how windows are averaged where they overlap: ``'hann'`` (the weight is largest in the middle
+            of a window and almost 0 at its border), ``'linear'``, or ``'uniform'``; or ``'nearest'``, which
+            takes each pixel from the window whose center is nearest. Use ``'nearest'`` for class indexes,
+            whose average has no meaning. Averages of integers are rounded.
 
     Returns:
         Absolute path of the map.
@@ -196,7 +197,7 @@ def predict(
 def _plan(
     sampler: CocoSampler, gid: Any, function: Any, window_dims: Any, overlap: Any, weights: str
 ) -> _Job:
-    """Check the arguments of :func:`predict` and return what is to be computed."""
+    """Check the arguments of :func:`predict`, and return the computation that they describe."""
     if not callable(function):
         raise ArgumentTypeError(f"function is {function!r}; expected a function of an array of pixels")
     if not isinstance(weights, str) or weights not in WEIGHTS:
@@ -208,7 +209,7 @@ def _plan(
             f"gid is {gid!r}; expected an image id, or a dictionary with 'gid' and some of {_KEYS[1:]}"
         )
     if target.get("nodata") == "ma":
-        raise ArgumentError("nodata is 'ma'; functions get plain arrays: use 'float', which gives NaN")
+        raise ArgumentError("nodata is 'ma'; functions get plain arrays: use 'float', which returns NaN")
     slider = Slider.from_arguments(window_dims, overlap, ("height", "width"))
     dims = sampler.frames.image_dims(target["gid"])
     axes = []
@@ -217,14 +218,14 @@ def _plan(
         if size > length:
             raise WindowError(
                 f"window_dims is {window_dims!r}, and image {target['gid']} has (height, width) {dims}; "
-                "expected a window that is not larger"
+                "expected a window that fits into it"
             )
         axes.append(Axis.from_starts(starts.tolist(), size, length, weights))
     return _Job(sampler, target, function, axes[0], axes[1], weights)
 
 
 def _describe(job: _Job, layout: FrameLayout) -> dict[str, Any]:
-    """Return what determines a map besides the function, as JSON holds it."""
+    """Return all inputs of a map other than the function, as values that JSON can store."""
     files = []
     for asset in layout.assets:
         version = FileVersion.find(asset.path)
@@ -253,7 +254,7 @@ def _write_rows(job: _Job, unfinished: UnfinishedMap, batch_size: int) -> None:
         if column == len(job.columns.starts) - 1:
             complete = blend.take(row)
             # A resumed run computes the windows above the first missing row again, for the rows they overlap.
-            unfinished.append(complete[max(0, done - job.rows.starts[row]) :])
+            unfinished.append(complete[max(0, done - job.rows.bounds[row]) :])
 
 
 def _begin(job: _Job, unfinished: UnfinishedMap, values: NDArray[Any]) -> None:
@@ -276,13 +277,13 @@ def _check_values(values: NDArray[Any], unfinished: UnfinishedMap) -> None:
 
 
 def _apply_all(job: _Job, first: int, batch_size: int) -> Iterator[tuple[Place, NDArray[Any]]]:
-    """Yield each window from a row of windows on, with its values."""
+    """Yield each window, starting with a given row of windows, with its values."""
     for places, pixels in _read_all(job, first, batch_size):
         yield from zip(places, job.apply(places, pixels), strict=True)
 
 
 def _read_all(job: _Job, first: int, batch_size: int) -> Iterator[tuple[list[Place], NDArray[Any]]]:
-    """Yield batches of windows with their pixels. Each batch is read while the previous one is used."""
+    """Yield batches of windows with their pixels. Each is read while the previous one is being used."""
     places = (
         (row, column)
         for row in range(first, len(job.rows.starts))

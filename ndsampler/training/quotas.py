@@ -1,11 +1,10 @@
 """
-Quotas: how many draws each class gets in every block of an order.
+Quotas: the number of draws of each class in every block of an order.
 
-The draws of a class are not left to luck. The classes divide the positions of an epoch as intervals divide a
-line: the class whose shares of one reach from a to b owns, of the first p positions, those between the
-rounded numbers a * p and b * p. So the number of its draws among the first p positions differs from its share
-by one at most, and so does that of any set of neighbors, such as the classes below one node of a hierarchy.
-Nothing is carried from block to block: the carry is the rounding itself, which makes every block a pure
+The number of draws of a class is exact, not random. Each class has an interval from a to b between 0 and 1
+whose length is its share. Among the first p positions of an epoch, it gets round(b * p) - round(a * p) draws.
+This number differs from its share of p by at most one, and the same holds for any set of neighboring classes,
+such as those below one node of a hierarchy. No state is carried from block to block, so every block is a pure
 function of its number.
 
 References:
@@ -32,10 +31,10 @@ if TYPE_CHECKING:
 #: Shares are whole multiples of 2**-SHARE_BITS, so that counts are exact integers on every machine.
 SHARE_BITS = 60
 
-#: Smallest number of positions in a block.
+#: Minimum number of positions in a block.
 MIN_BLOCK = 64
 
-#: Smallest share of a class: below, blocks would be longer than any epoch.
+#: Minimum share of a class. With smaller shares, blocks would be longer than any epoch.
 MIN_SHARE = 1e-7
 
 
@@ -52,20 +51,20 @@ class Quotas:
     bounds: tuple[int, ...]
     """Sums of the shares before each class, and after the last, times ``2**SHARE_BITS``."""
     block: int
-    """Positions in a block; the last block of an epoch has as many, or up to twice as many."""
+    """Number of positions in a block. The last block of an epoch may have up to twice as many."""
     length: int
-    """Positions in an epoch."""
+    """Number of positions in an epoch."""
 
     @classmethod
     def from_shares(cls, shares: Sequence[float | Fraction], length: int) -> Quotas:
         """Return the quotas of classes with given shares.
 
         Args:
-            shares: one for each class, above 0; they sum to 1.
-            length: positions in an epoch.
+            shares: the share of each class, above 0. The shares sum to 1.
+            length: number of positions in an epoch.
 
         Raises:
-            ArgumentError: if a share is below :data:`MIN_SHARE`, or they do not sum to 1.
+            ArgumentError: if a share is below :data:`MIN_SHARE`, or the shares do not sum to 1.
         """
         exact = [Fraction(share) for share in shares]
         if not exact or float(min(exact)) < MIN_SHARE or abs(float(sum(exact)) - 1) > 1e-6:
@@ -76,17 +75,17 @@ class Quotas:
         for share in exact:
             reached += share
             bounds.append(round(reached / total * 2**SHARE_BITS))
-        # With two expected draws in a block, rounding at both ends leaves none below 0.
+        # If a class expects two draws in a block, rounding at both ends cannot make its number negative.
         block = max(MIN_BLOCK, math.ceil(2 / (min(exact) / total)) + 1)
         return cls(tuple(bounds), min(block, length), length)
 
     @property
     def n_blocks(self) -> int:
-        """Blocks in an epoch."""
+        """Number of blocks in an epoch."""
         return max(1, self.length // self.block)
 
     def block_at(self, position: int) -> int:
-        """Return the number of the block that a position lies in."""
+        """Return the number of the block that contains a position."""
         return min(position // self.block, self.n_blocks - 1)
 
     def span(self, number: int) -> tuple[int, int]:
@@ -95,20 +94,20 @@ class Quotas:
         return start, self.length if number == self.n_blocks - 1 else start + self.block
 
     def drawn_before(self, position: int) -> list[int]:
-        """Return the draws of each class before a position, which is the start of a block or the end."""
+        """Return the number of draws of each class before a position: the start of a block, or the end."""
         half = 2 ** (SHARE_BITS - 1)
         edges = [(bound * position + half) >> SHARE_BITS for bound in self.bounds]
         return [after - before for before, after in pairwise(edges)]
 
     def draws_in(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the classes of the draws in a block, unshuffled, and the rank of each within its class.
+        """Return the classes of the draws in a block, unshuffled, and the rank of each draw in its class.
 
         Args:
-            number: of the block.
+            number: number of the block.
 
         Returns:
-            Index of the class of each draw, ascending, and the number of draws of that class before it in
-            the epoch.
+            The class index of each draw, ascending, and the number of draws of that class before it in the
+            epoch.
         """
         before, after = (np.array(self.drawn_before(position)) for position in self.span(number))
         ends = np.cumsum(after - before)

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import BaseContext
 
-#: Batches whose memory is not reused yet: the last one returned, and the one before.
+#: Number of batches whose memory is not reused yet: the last batch returned and the one before.
 HELD = 2
 
-#: Seconds that a worker has to exit after the ring is closed, before it is terminated, and then killed.
+#: Seconds to wait for a worker to exit after the ring is closed before it is terminated, and then killed.
 GRACE_SECONDS = 1.0
 
 
@@ -38,36 +38,36 @@ class _Worker:
     """The parent's view of a worker process."""
 
     process: Any
-    """The process."""
+    """The worker process."""
     connection: Connection
     """The connection for tasks and results."""
     busy: int = 0
-    """Unfinished tasks."""
+    """Number of unfinished tasks."""
 
 
 class _Task(NamedTuple):
-    """A batch that a worker loads."""
+    """The loading of a batch by a worker."""
 
     run: int
-    """The loop that needs it."""
+    """Number of the loop that needs the batch."""
     number: int
-    """Its number in the loop."""
+    """Number of the batch in the loop."""
     worker: _Worker
-    """The worker that loads it."""
+    """The worker that loads the batch."""
 
 
 class Ring:
-    """Worker processes, and the memory that they load batches into.
+    """Worker processes, and the shared memory into which they load batches.
 
-    The processes are started with the first loop and stay for further ones.
+    The first loop starts the processes, and further loops use them again.
 
     Args:
-        dataset: gives the samples; see :func:`ndsampler.training.worker.fetch`.
-        collate: makes a batch of samples; see :func:`ndsampler.training.worker.run_worker`.
+        dataset: loads the samples; see :func:`ndsampler.training.worker.fetch`.
+        collate: combines samples into a batch; see :func:`ndsampler.training.worker.run_worker`.
         workers: number of processes.
         depth: number of batches that are loaded ahead.
-        copy: whether batches have memory of their own. Otherwise a batch is valid until the next but one
-            is asked for.
+        copy: whether to copy batches out of the shared memory. Otherwise a batch is valid until the next but
+            one is requested.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class Ring:
         self._n_slots = depth if copy else depth + HELD
         self._runs = itertools.count()
         SharedBuffer()  # Raise errors now rather than at the start of the first loop.
-        self._begin_anew()
+        self._reset()
 
-    def _begin_anew(self) -> None:
-        """Forget workers that have ended, and their memory."""
+    def _reset(self) -> None:
+        """Reset the state after the workers have ended."""
         self._workers: list[_Worker] = []
         self._slots: list[SharedBuffer] = []
         self._free: deque[int] = deque()
@@ -98,8 +98,8 @@ class Ring:
             batches: keys of the samples of each batch.
 
         Raises:
-            WorkerError: if a worker process has ended, or an error in it cannot be pickled.
-            Exception: what was raised in a worker; its cause has the traceback.
+            WorkerError: if a worker process has ended, or raised an error that cannot be pickled.
+            Exception: any other error that a worker raised. Its cause contains the worker's traceback.
         """
         run, begun = next(self._runs), itertools.count()
         self._free.extend(slot for slot, _, _ in self._ready.values())
@@ -110,23 +110,23 @@ class Ring:
                 if len(self._held) == HELD:
                     self._free.append(self._held.popleft())
                 while due not in self._ready:
-                    # All memory may still be in use for an interrupted loop.
-                    if self._submit(batches, run, begun) and not self._is_coming(run, due):
+                    # An interrupted loop may still be using all of the memory.
+                    if self._submit(batches, run, begun) and not self._is_pending(run, due):
                         return
                     if due not in self._ready:
                         self._receive(run)
                 self._submit(batches, run, begun)
                 found, error = self._open(*self._ready.pop(due))
             except BaseException:
-                # Ctrl-C may have interrupted a message.
+                # Ctrl-C may have interrupted a message, so the connections can no longer be used.
                 self.close()
                 raise
             if error is not None:
                 raise error
             yield found
 
-    def _is_coming(self, run: int, number: int) -> bool:
-        """Return whether a batch is still in a worker, or waits to be returned."""
+    def _is_pending(self, run: int, number: int) -> bool:
+        """Return whether a worker is still loading a batch, or the batch is ready to be returned."""
         return number in self._ready or any(task[:2] == (run, number) for task in self._tasks.values())
 
     def _submit(self, batches: Iterator[Sequence[Any]], run: int, numbers: Iterator[int]) -> bool:
@@ -162,13 +162,13 @@ class Ring:
             if task.run == run:
                 self._ready[task.number] = slot, done, Packed(start, stop)
             else:
-                # It was loaded for an interrupted loop.
+                # The batch was loaded for an interrupted loop.
                 self._free.append(slot)
         if not connections:
             self._raise_ended()
 
     def _open(self, slot: int, done: int, packed: Packed) -> tuple[Any, Exception | None]:
-        """Return the batch in a slot, or the error that occurred instead."""
+        """Return the batch in a slot, or the error that occurred while it was loaded."""
         found = read_batch(self._slots[slot], packed, copy=self._copy or not done)
         if self._copy or not done:
             self._free.append(slot)
@@ -189,16 +189,16 @@ class Ring:
                 code = worker.process.exitcode
                 if code is not None:
                     raise WorkerError(
-                        f"the worker process {worker.process.pid} of the loader {_ending(code)}; a loop that "
-                        "begins now starts new workers"
+                        f"the worker process {worker.process.pid} of the loader {_describe_exit(code)}; "
+                        "the next loop starts new workers"
                     )
         raise WorkerError("a worker process of the loader has closed its connection")
 
     def _start(self) -> None:
-        """Start the workers, unless they are running or belong to the parent of this process."""
+        """Start the workers unless they are running. A forked process starts its own."""
         if self._finalizer is not None and self._finalizer.alive and self._pid == os.getpid():
             return
-        self._begin_anew()
+        self._reset()
         self._pid = os.getpid()
         self._slots = [SharedBuffer() for _ in range(self._n_slots)]
         self._free = deque(range(self._n_slots))
@@ -225,31 +225,31 @@ class Ring:
         return _Worker(process, ours)  # type: ignore[arg-type, unused-ignore]
 
     def __getstate__(self) -> dict[str, Any]:
-        # Workers and memory belong to this process. A copy starts its own.
+        # The workers and the memory belong to this process. A copy of the ring starts its own workers.
         names = ("_dataset", "_collate", "_count", "_copy", "_n_slots", "_runs")
         return {name: self.__dict__[name] for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._begin_anew()
+        self._reset()
 
     def close(self) -> None:
         """End the workers; the next loop starts new ones."""
         if self._finalizer is not None:
             self._finalizer()
-        self._begin_anew()
+        self._reset()
 
 
 def choose_context() -> BaseContext:
-    """Return how the program starts processes; if it has not chosen, by fork on Linux, else by spawn."""
+    """Return the start method that the program has chosen; by default fork on Linux, spawn elsewhere."""
     method = multiprocessing.get_start_method(allow_none=True)
     if method is None:
         method = "fork" if sys.platform == "linux" else "spawn"
     return multiprocessing.get_context(method)
 
 
-def _ending(code: int) -> str:
-    """Return how a process with an exit code ended."""
+def _describe_exit(code: int) -> str:
+    """Return a description of how a process ended, according to its exit code."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:
@@ -261,7 +261,7 @@ def _ending(code: int) -> str:
 
 
 def _end_workers(workers: list[_Worker], pid: int) -> None:
-    """End worker processes, unless this is a fork of their parent."""
+    """End worker processes, unless this process is a fork of their parent."""
     if os.getpid() != pid:
         return
     for worker in workers:
@@ -277,7 +277,7 @@ def _end_workers(workers: list[_Worker], pid: int) -> None:
 
 
 class _BlockedInterrupt:
-    """Blocks Ctrl-C while processes are started, until each of them ignores it."""
+    """Blocks Ctrl-C while worker processes are started, until each of them ignores it."""
 
     def __enter__(self) -> None:
         self._mask = None

@@ -11,12 +11,13 @@ from ndsampler.errors import ArgumentTypeError
 
 
 class SampleIndex(int):
-    """An index into a dataset that carries the position of the sample: an integer for any dataset.
+    """An index into a dataset, together with the epoch and the position of the sample.
 
-    A :class:`ndsampler.training.SampleDataset` derives the randomness of a sample from epoch and position.
+    Any dataset can use it as an integer. A :class:`ndsampler.training.SampleDataset` derives the randomness
+    of a sample from its epoch and position.
 
     Args:
-        index: which item of the dataset.
+        index: index of the item in the dataset.
         epoch: number of the epoch.
         g: position in the epoch, counted over all ranks; the index itself by default.
 
@@ -40,17 +41,17 @@ class SampleIndex(int):
 
     @classmethod
     def coerce(cls, index: Any) -> SampleIndex:
-        """Return an index unchanged, and a plain integer as a position of epoch 0.
+        """Return a sample index unchanged, and convert a plain integer to a position of epoch 0.
 
         Raises:
-            ArgumentTypeError: if it is not an integer.
+            ArgumentTypeError: if the index is not an integer.
         """
         if isinstance(index, cls):
             return index
         try:
             return cls(operator.index(index))
         except TypeError:
-            raise ArgumentTypeError(f"an index of a sample is {index!r}; expected an integer") from None
+            raise ArgumentTypeError(f"the index of a sample is {index!r}; expected an integer") from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (int(self), self.epoch, self.g)

@@ -1,8 +1,8 @@
 """
-Anonymous memory that processes share, so that nothing is left behind.
+Anonymous shared memory, which does not outlive the processes that use it.
 
-The memory is a file without a directory entry, so the system frees it when the last process that has it open
-ends, however it ends. It is not limited by the size of ``/dev/shm``, and it can grow.
+The memory is a file without a name, so the operating system frees it when the last process that has it open
+ends for any reason. The size of ``/dev/shm`` does not limit it, and it can grow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class SharedBuffer:
     """Growing memory that a process shares with the processes that it starts.
 
     Raises:
-        UnsupportedTaskError: if the system offers no such memory.
+        UnsupportedTaskError: if the operating system does not support anonymous shared memory.
 
     Example:
         >>> buffer = SharedBuffer()
@@ -35,17 +35,17 @@ class SharedBuffer:
         self._adopt(_open_anonymous())
 
     def _adopt(self, descriptor: int) -> None:
-        """Use an open file."""
+        """Use an open file as the memory."""
         self._descriptor = descriptor
         self._map: mmap.mmap | None = None
         self.size = 0
         weakref.finalize(self, os.close, descriptor)
 
     def reserve(self, size: int) -> None:
-        """Grow the memory to a size; its content is kept.
+        """Grow the memory to at least the given size, and keep its content.
 
         Args:
-            size: in bytes.
+            size: size in bytes.
 
         Raises:
             OSError: if there is not enough memory.
@@ -56,16 +56,16 @@ class SharedBuffer:
         if stated < size:
             stated = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
             if hasattr(os, "posix_fallocate"):
-                # Without a reservation, a write could fail for lack of memory, which kills the process.
+                # Without this reservation, a write could run out of memory, which kills the process.
                 os.posix_fallocate(self._descriptor, 0, stated)
             else:
                 os.ftruncate(self._descriptor, stated)
-        # Views of the previous map keep it alive; it maps the same memory.
+        # Views of the previous map keep that map alive. It maps the same memory.
         self._map = mmap.mmap(self._descriptor, stated)
         self.size = stated
 
     def view(self, start: int, stop: int) -> memoryview:
-        """Return a part of the memory, which can be written.
+        """Return a writable view of a part of the memory.
 
         Args:
             start: position of its first byte.
@@ -75,7 +75,7 @@ class SharedBuffer:
         return memoryview(b"" if self._map is None else self._map)[start:stop]
 
     def __getstate__(self) -> Any:
-        # Only works while a process is being started, because that process inherits the file.
+        # This works only while a process is being started, because that process inherits the file.
         return reduction.DupFd(self._descriptor)  # type: ignore[attr-defined, unused-ignore]
 
     def __setstate__(self, state: Any) -> None:
@@ -86,7 +86,7 @@ def _open_anonymous() -> int:
     """Return the descriptor of a new file without a name.
 
     Raises:
-        UnsupportedTaskError: if there is no way to make one that other processes can open.
+        UnsupportedTaskError: if the operating system cannot make a file that other processes inherit.
     """
     try:
         if hasattr(os, "memfd_create"):
@@ -97,4 +97,4 @@ def _open_anonymous() -> int:
                 return os.dup(file.fileno())
     except OSError as ex:
         raise UnsupportedTaskError(f"memory cannot be shared among processes here: {ex}") from ex
-    raise UnsupportedTaskError("this system has no memory without a name that processes can share")
+    raise UnsupportedTaskError("this operating system has no anonymous memory that processes can share")

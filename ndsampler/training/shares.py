@@ -1,5 +1,6 @@
 """
-The share of each class in an epoch: converts what users ask for to numbers that sum to one.
+The share of each class in an epoch: converts weights, names of rules and dictionaries to shares that sum to
+1.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     Weights = Literal["equal", "inverse", "sqrt"] | Mapping[Any, float] | ArrayLike | None
 
-#: The weight of a class among its siblings, by its number of items.
+#: For each named rule, the weight of a class among its siblings as a function of its number of items.
 RULES: dict[str, Callable[[int], float]] = {
     "equal": lambda count: 1.0,
     "inverse": lambda count: 1.0 / count,
@@ -34,27 +35,28 @@ RULES: dict[str, Callable[[int], float]] = {
 
 @dataclass(frozen=True, eq=False)
 class ClassShare:
-    """A class that items are drawn from."""
+    """A class from which items are drawn."""
 
     label: Any
-    """The label of its items."""
+    """Label of its items."""
     items: NDArray[np.int64]
     """Indexes of its items."""
     share: Fraction
-    """Its share of all draws."""
+    """Share of all draws that are from this class."""
 
 
 def class_shares(groups: ArrayLike, weights: Weights, tree: CategoryTree | None = None) -> list[ClassShare]:
-    """Return the classes of items with their shares, the classes of a subtree side by side.
+    """Return the classes of items with their shares. The classes of a subtree are adjacent.
 
     Args:
         groups: label of each item.
-        weights: None gives each class the share that it has of the items; ``'equal'`` gives all classes the
-            same share, ``'inverse'`` shares inverse to the number of items, ``'sqrt'`` shares that grow with
-            its square root; a dictionary states the shares of some classes, and the others divide the
-            rest by their numbers of items; an array weighs the classes in the order of ``np.unique``.
-        tree: hierarchy whose nodes are the labels: shares are divided among the siblings at each level,
-            and multiplied down the hierarchy.
+        weights: None for shares in proportion to the number of items of a class; ``'equal'`` for equal
+            shares; ``'inverse'`` for shares in inverse proportion to the number of items; ``'sqrt'`` for
+            shares in proportion to its square root. A dictionary states the shares of some classes, and the
+            others divide the rest in proportion to their numbers of items. An array contains a weight for
+            each class in the order of ``np.unique``.
+        tree: hierarchy whose nodes are the labels. Shares are divided among the siblings at each level, and
+            multiplied along the path to each class.
 
     Raises:
         ArgumentError: for a weight of a class without items, a share above one, or unknown weights.
@@ -87,7 +89,8 @@ def read_labels(groups: ArrayLike) -> NDArray[Any]:
         ArgumentTypeError: if labels are missing, cannot be compared with each other, or are sequences.
     """
     if isinstance(groups, (list, tuple)):
-        # numpy would turn numbers beside strings into strings, and None into an object.
+        # If labels have mixed types, numpy converts numbers to strings, and makes arrays of objects from
+        # None.
         kinds = {"string" if isinstance(label, str) else type(label).__name__ for label in groups}
         if kinds & {"NoneType", "tuple", "list", "dict", "set"} or ("string" in kinds and len(kinds) > 1):
             raise ArgumentTypeError(
@@ -109,7 +112,7 @@ def read_weights(weights: Any) -> NDArray[np.float64]:
         weights: a number for each class or item.
 
     Raises:
-        ArgumentTypeError: if they are no numbers.
+        ArgumentTypeError: if the weights are not numbers.
     """
     values = np.asarray(weights)
     is_real = values.dtype.kind in "biuf" or all(isinstance(value, Real) for value in values.ravel())
@@ -119,9 +122,9 @@ def read_weights(weights: Any) -> NDArray[np.float64]:
 
 
 def _divide(counts: Mapping[Any, int], weights: Weights) -> dict[Any, Fraction]:
-    """Return the share of each of some siblings."""
+    """Return the share of each sibling."""
     if isinstance(weights, Mapping):
-        return _stated(counts, weights)
+        return _shares_from_mapping(counts, weights)
     if weights is None:
         values = [float(count) for count in counts.values()]
     elif isinstance(weights, str):
@@ -132,32 +135,31 @@ def _divide(counts: Mapping[Any, int], weights: Weights) -> dict[Any, Fraction]:
             )
         values = [RULES[weights](count) for count in counts.values()]
     else:
-        values = _listed(counts, weights)
+        values = _weights_from_array(counts, weights)
     total = sum(map(Fraction, values))
     return {label: Fraction(value) / total for label, value in zip(counts, values)}
 
 
-def _listed(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
-    """Return the weights of an array, one for each class."""
+def _weights_from_array(counts: Mapping[Any, int], weights: ArrayLike) -> list[float]:
+    """Return the weights in an array, one for each class."""
     values = read_weights(weights)
     if values.shape != (len(counts),):
         raise ArgumentError(
-            f"weights has the shape {values.shape}; expected one for each of the {len(counts)} classes, in "
+            f"weights has the shape {values.shape}; expected ({len(counts)},), a weight for each class in "
             "the order of np.unique(groups)"
         )
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
-        raise ArgumentError("weights has a number that is negative or not finite, or only zeros")
+        raise ArgumentError("weights has a negative number, infinity or NaN, or only zeros")
     result: list[float] = values.tolist()
     return result
 
 
-def _stated(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any, Fraction]:
-    """Return all shares when a dictionary states some of them; the others divide the rest."""
+def _shares_from_mapping(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any, Fraction]:
+    """Return the shares of all siblings, given some of them. The others divide the rest."""
     unknown = [label for label in weights if label not in counts]
     if unknown:
         raise ArgumentError(
-            f"weights names {unknown[0]!r}, and no item is of that class; expected some of "
-            f"{list(counts)[:10]}"
+            f"weights names {unknown[0]!r}, and no item has that class; expected some of {list(counts)[:10]}"
         )
     values = dict(zip(weights, read_weights(list(weights.values())).tolist()))
     shares = {label: Fraction(share) for label, share in values.items() if math.isfinite(share)}
@@ -165,14 +167,14 @@ def _stated(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any
     slack = Fraction(1, 10**6)
     if len(shares) < len(weights) or min(shares.values(), default=0) < 0 or total > 1 + slack:
         raise ArgumentError(
-            f"weights states the shares {dict(weights)}, {float(total):g} in all; expected shares from 0 to 1"
-            " that sum to 1 at most"
+            f"weights states the shares {dict(weights)}, {float(total):g} in total; expected shares from 0 "
+            "to 1 whose sum is at most 1"
         )
     rest = {label: count for label, count in counts.items() if label not in weights}
     if not rest:
         if total < 1 - slack:
             raise ArgumentError(
-                f"weights states the shares {dict(weights)} of all classes, {float(total):g} in all; "
+                f"weights states the shares {dict(weights)} of all classes, {float(total):g} in total; "
                 "expected a sum of 1"
             )
         return {label: shares[label] / total for label in counts}
@@ -181,7 +183,7 @@ def _stated(counts: Mapping[Any, int], weights: Mapping[Any, float]) -> dict[Any
 
 
 def _divide_tree(counts: Mapping[Any, int], weights: Weights, tree: CategoryTree) -> dict[Any, Fraction]:
-    """Return shares that are multiplied down a hierarchy, its leaves from left to right."""
+    """Return the shares of a hierarchy's classes, multiplied along the path to each, in depth-first order."""
     unknown = [label for label in counts if label not in tree.graph.nodes]
     if unknown:
         raise ArgumentError(f"groups has the label {unknown[0]!r}; expected names of classes of the tree")
@@ -202,7 +204,7 @@ def _divide_tree(counts: Mapping[Any, int], weights: Weights, tree: CategoryTree
         nodes, parent, share = pending.pop()
         siblings = {node: below[node] for node in nodes if below[node]}
         if parent is not None and counts.get(parent):
-            # Items of the parent itself count as another child.
+            # Items with the label of the parent itself count as an additional child.
             siblings = {parent: counts[parent], **siblings}
         divided = _divide(siblings, _weights_of(weights, siblings))
         inner = []

@@ -1,5 +1,5 @@
 """
-Splits of a dataset for training and evaluation, whose windows share no pixels.
+Divides a dataset into splits for training and evaluation whose windows share no pixels.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Split", "spatial_split"]
 
-#: Side of the single cell of a source that is not divided: larger than any image.
+#: Side in pixels of the single cell of an undivided source, larger than any image.
 _WHOLE = 2**40
 
-#: Rows and columns into which ``by='block'`` cuts an image.
+#: Number of rows, and of columns, of blocks into which ``by='block'`` divides an image.
 BLOCKS = 8
 
 
 class Split:
-    """A part of a dataset: whole images, or blocks of them. :func:`spatial_split` makes splits.
+    """A part of a dataset: whole images, or blocks of images. :func:`spatial_split` makes splits.
 
-    A window is in a split if all of its pixels are, and no pixel of another split is within half of the
-    buffer. Pixels outside the image do not count.
+    A window is in a split if all of its pixels are in the split and no pixel of another split is closer than
+    half of the buffer. Pixels outside the image do not count.
 
     Args:
         places: the images and their sources.
         cells: the cells of the sources.
-        owned: (cells,) which cells belong to the split.
-        margin: pixels around a window that must belong to the split too.
+        owned: (cells,) True for each cell of the split.
+        margin: number of pixels around a window that must also belong to the split.
     """
 
     def __init__(self, places: Places, cells: Cells, owned: NDArray[np.bool_], margin: int = 0) -> None:
@@ -58,7 +58,7 @@ class Split:
 
     @property
     def gids(self) -> list[int]:
-        """The ids of the images that lie in the split, at least in part; ascending."""
+        """The ids of the images that lie at least partly in the split, ascending."""
         source, _ = self._cells.boxes(np.nonzero(self._owned)[0])
         result: list[int] = self._places.gids[np.isin(self._places.source, source)].tolist()
         return result
@@ -77,7 +77,7 @@ class Split:
             space: whether boxes are in image or in video space.
 
         Raises:
-            UnknownIdError: if there is no such image.
+            UnknownIdError: if the dataset has no such image.
 
         Example:
             >>> import kwcoco
@@ -95,7 +95,7 @@ class Split:
         corner = [
             self._tables[self._begins[source] + y * wide + x] for y in (top, bottom) for x in (left, right)
         ]
-        # The sum over a rectangle of cells, from the sums at its corners.
+        # The number of owned cells in a rectangle follows from the sums at its corners.
         own = corner[3] - corner[1] - corner[2] + corner[0]
         inside = (boxes[:, 2:] > 0) & (boxes[:, :2] < self._places.sizes[source][:, [1, 0]])
         result: NDArray[np.bool_] = inside.all(axis=1) & (own == (right - left) * (bottom - top))
@@ -113,7 +113,7 @@ class Split:
         return WindowBoxes(gids, ltrb[cell], np.zeros(len(gids), bool), np.arange(len(gids)))
 
     def is_warped(self, space: str) -> bool:
-        """Return whether a matrix maps a space of the images to that of the cells.
+        """Return whether the space of some images differs from that of the cells.
 
         Args:
             space: ``'image'`` or ``'video'``.
@@ -124,11 +124,11 @@ class Split:
         """Return the targets whose windows are in the split.
 
         Args:
-            targets: targets of a grid or a pool: with ``slices``, ``space_slice``, ``bbox``, or a center and
-                a size. A target without any is a whole image.
+            targets: targets of a grid or a pool, with ``slices``, ``space_slice``, ``bbox``, or a center and
+                a size. A target without any of these is a whole image.
 
         Raises:
-            ArgumentError: if the window of a target cannot be understood.
+            ArgumentError: if the window of a target is invalid.
         """
         targets = list(targets)
         windows = WindowBoxes.from_targets(targets)
@@ -149,19 +149,19 @@ def spatial_split(
 ) -> tuple[Split, ...]:
     """Divide a dataset into splits, and return one for each fraction.
 
-    The grids take a split (``new_sample_grid(..., split=train)``), and :meth:`Split.select` picks the targets
-    of a pool. Images that share a file are never divided between splits.
+    Pass a split to a grid (``new_sample_grid(..., split=train)``), or select the targets of a pool with
+    :meth:`Split.select`. Images that share a file are always in the same split.
 
     Args:
         dset: a ``kwcoco.CocoDataset`` or ``kwcoco.CocoSqlDatabase``.
-        fractions: the share of images, videos or blocks in each split, above 0 and together at most 1. What
-            is left is in no split.
-        buffer: pixels that lie at least between the windows of two splits; for blocks only.
-        by: what is divided. ``'image'``: whole images, frames of videos included, which look alike within a
-            video. ``'video'``: whole videos, and images that belong to none. ``'block'``: each image is cut
-            into 8 x 8 blocks, or into blocks of (height, width) pixels; the frames of a video share their
-            blocks.
-        seed: the same seed gives the same splits.
+        fractions: the share of images, videos or blocks in each split: numbers above 0 whose sum is at most
+            1. The rest is in no split.
+        buffer: minimum distance in pixels between the windows of two splits; only for blocks.
+        by: the units that are divided. ``'image'``: whole images, including the frames of videos, although
+            those of one video look alike. ``'video'``: whole videos, and images without a video.
+            ``'block'``: each image is divided into 8 x 8 blocks. A (height, width) in pixels: each image is
+            divided into blocks of this size. The frames of a video share their blocks.
+        seed: the same seed returns the same splits.
 
     Raises:
         ArgumentError: for an invalid argument, or if there are too few images, videos or blocks.
@@ -182,8 +182,8 @@ def spatial_split(
         places = Places(images.gids, source, np.full((source.max(initial=-1) + 1, 2), _WHOLE))
         cells = Cells(places.sizes, np.ones_like(places.sizes))
     else:
-        places = _cut_places(dset, images)
-        cells = _cut_cells(places, blocks)
+        places = _find_sources(dset, images)
+        cells = _divide_into_cells(places, blocks)
     owner = _assign(int(cells.base[-1]), shares, seed, "images, videos or blocks")
     return tuple(Split(places, cells, owner == number, margin) for number in range(len(shares)))
 
@@ -192,7 +192,7 @@ def _check_fractions(fractions: Any) -> NDArray[np.float64]:
     """Return fractions as an array.
 
     Raises:
-        ArgumentError: if they are not numbers above 0 with a sum of at most 1.
+        ArgumentError: if they are not numbers above 0 whose sum is at most 1.
     """
     try:
         shares = np.asarray(fractions, np.float64)
@@ -200,21 +200,21 @@ def _check_fractions(fractions: Any) -> NDArray[np.float64]:
         shares = np.empty(0)
     if shares.ndim != 1 or not shares.size or not (shares > 0).all() or not shares.sum() <= 1 + 1e-9:
         raise ArgumentError(
-            f"fractions is {fractions!r}; expected a number above 0 for each split, together at most 1, such "
-            "as (0.8, 0.1, 0.1)"
+            f"fractions is {fractions!r}; expected a number above 0 for each split, with a sum of at most 1, "
+            "such as (0.8, 0.1, 0.1)"
         )
     return shares
 
 
 def _check_by(by: Any, margin: int) -> tuple[int, int] | None:
-    """Return (height, width) of blocks in pixels, 0 for a fraction of the image; None for whole images.
+    """Return the (height, width) of blocks in pixels, 0 for a fixed number of blocks; None for whole images.
 
     Raises:
         ArgumentError: if ``by`` is invalid, or cannot be combined with the buffer.
     """
     if isinstance(by, str) and by in ("image", "video"):
         if margin:
-            raise ArgumentError(f"buffer is above 0 and by is {by!r}; only blocks have a buffer: use 'block'")
+            raise ArgumentError(f"by is {by!r} and buffer is above 0; only blocks have a buffer: use 'block'")
         return None
     if isinstance(by, str) and by == "block":
         return 0, 0
@@ -227,7 +227,7 @@ def _check_by(by: Any, margin: int) -> tuple[int, int] | None:
 
 
 def _unit_keys(images: ImageTable, by_video: bool) -> list[Hashable]:
-    """Return the unit that each image is divided with: its video, or itself."""
+    """Return the key of the unit to which each image belongs: its video, or the image itself."""
     vidids = images.vidids.tolist()
     return [
         ("video", vidid) if by_video and vidid != NO_ID else ("image", gid)
@@ -236,7 +236,7 @@ def _unit_keys(images: ImageTable, by_video: bool) -> list[Hashable]:
 
 
 def _join_files(dset: Any, images: ImageTable, keys: list[Hashable]) -> NDArray[np.int64]:
-    """Return the number of the unit of each image; units that share a file are joined."""
+    """Return the number of the unit of each image, after joining units that share a file."""
     parents: dict[Hashable, Hashable] = {}
 
     def find(key: Hashable) -> Hashable:
@@ -259,13 +259,13 @@ def _files_of(dset: Any, gid: int) -> list[str]:
 
 
 def _number(keys: Iterable[Hashable]) -> NDArray[np.int64]:
-    """Return the number of each key, counted in the order in which they first appear."""
+    """Return a number for each key, in the order in which distinct keys first appear."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
-def _cut_places(dset: Any, images: ImageTable) -> Places:
-    """Return the videos, and the images without a video, as places that can be divided."""
+def _find_sources(dset: Any, images: ImageTable) -> Places:
+    """Return the videos, and the images without a video, as sources that can be divided."""
     images.require_sizes()
     sizes = np.stack([images.heights, images.widths], axis=1).astype(np.int64)
     keys: list[Hashable] = []
@@ -292,8 +292,8 @@ def _cut_places(dset: Any, images: ImageTable) -> Places:
     return Places(images.gids, source, extents, warps)
 
 
-def _cut_cells(places: Places, blocks: tuple[int, int]) -> Cells:
-    """Return the blocks of all places."""
+def _divide_into_cells(places: Places, blocks: tuple[int, int]) -> Cells:
+    """Return the blocks of all sources."""
     sizes = np.maximum(-(-places.sizes // BLOCKS), 1)
     for axis, length in enumerate(blocks):
         if length:
@@ -302,7 +302,7 @@ def _cut_cells(places: Places, blocks: tuple[int, int]) -> Cells:
 
 
 def _assign(count: int, shares: NDArray[np.float64], seed: Any, what: str) -> NDArray[np.int64]:
-    """Return the number of the split of each unit, -1 for none. Shares are kept to within one unit."""
+    """Return the split of each unit, -1 for none. Each split has its share to within one unit."""
     exact = np.append(shares, max(0.0, 1 - shares.sum())) * count
     numbers = np.floor(exact + 1e-9).astype(np.int64)
     behind = np.argsort(numbers - exact, kind="stable")[: count - numbers.sum()]

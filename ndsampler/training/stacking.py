@@ -1,5 +1,5 @@
 """
-Makes the batches of :func:`ndsampler.training.collate_samples` in memory of the caller's choice.
+Makes the same batches as :func:`ndsampler.training.collate_samples`, in memory that the caller allocates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Allocate = Callable[[tuple[int, ...], Any], NDArray[Any]]
 
-#: Outputs that are stacked if all samples have them in one size; all others are lists with one item a sample.
+#: Outputs that are stacked if all samples have them in the same shape. Other outputs are lists.
 STACKED = frozenset({"image", "mask", "valid"})
 
 
@@ -29,12 +29,12 @@ def stack_samples(
     """Return a batch of samples.
 
     Args:
-        samples: dictionaries of arrays or tensors; anything else stays a list.
-        allocate: returns a new array of some shape and type, which a stack is written to.
-        images: the array that the images are parts of already, in their order, apart from some of them.
+        samples: dictionaries of arrays or tensors. Samples of another type are returned as a list.
+        allocate: returns a new array of a given shape and type for a stack.
+        images: an array that already contains the images, in order; single images may lie elsewhere.
 
     Returns:
-        A dictionary: :data:`STACKED` outputs as one array or tensor, others as lists.
+        A dictionary with :data:`STACKED` outputs as arrays or tensors, and others as lists.
 
     Raises:
         ArgumentError: if the samples have different keys.
@@ -50,7 +50,7 @@ def stack_samples(
     if any(sample.keys() != samples[0].keys() for sample in samples):
         raise ArgumentError(
             f"the samples have different outputs, {sorted({tuple(sample) for sample in samples})[:4]}; "
-            "expected the same of all"
+            "expected the same outputs in all of them"
         )
     batch = {key: [sample[key] for sample in samples] for key in samples[0]}
     for key in STACKED & batch.keys():
@@ -59,7 +59,7 @@ def stack_samples(
 
 
 def _stack(values: list[Any], allocate: Allocate, ready: NDArray[Any] | None) -> Any:
-    """Stack arrays or tensors of one size and type; return others unchanged."""
+    """Stack arrays or tensors of the same shape and type; return others unchanged."""
     torch: Any = sys.modules.get("torch")
     is_tensor = torch is not None and all(isinstance(value, torch.Tensor) for value in values)
     arrays = [value.as_subclass(torch.Tensor).numpy() for value in values] if is_tensor else values
@@ -67,7 +67,7 @@ def _stack(values: list[Any], allocate: Allocate, ready: NDArray[Any] | None) ->
         return values
     if len({(array.shape, array.dtype) for array in arrays}) > 1:
         return values
-    # Keep the order of the axes in memory, often with channels last, so that nothing is transposed.
+    # Keep the memory order of the axes, often channels last, so that nothing is transposed.
     first = arrays[0]
     axes = sorted(range(first.ndim), key=lambda axis: -abs(first.strides[axis]))
     shape = (len(arrays), *(first.shape[axis] for axis in axes))
@@ -83,6 +83,6 @@ def _stack(values: list[Any], allocate: Allocate, ready: NDArray[Any] | None) ->
 
 
 def _is_same(one: NDArray[Any], two: NDArray[Any]) -> bool:
-    """Return whether two arrays of one shape and type are the same memory."""
+    """Return whether two arrays of the same shape and type use the same memory."""
     first, second = one.__array_interface__["data"][0], two.__array_interface__["data"][0]
     return first == second and one.strides == two.strides

@@ -1,11 +1,12 @@
 """
-Mean and deviation of each band of a dataset, estimated from a sample, with intervals of confidence.
+Estimates the mean and standard deviation of each band of a dataset, with confidence intervals, from a sample.
 
-The images are cut into tiles, and the tiles are numbered image by image. Runs of equal length of these
-numbers are the strata, and two tiles of each stratum are drawn. So the sample is spread over all images and
-over each of them, and the difference of two tiles shows how much the estimate of their stratum varies. The
-mean of all pixels is a ratio of two estimates, the sum of the values and the number of valid pixels; its
-variance, and that of the deviation, follow from the residuals of each tile (Taylor linearization).
+The images are divided into tiles, and the tiles are numbered image by image. Runs of equal length of these
+numbers are the strata, and two tiles are drawn from each stratum. The sample is therefore spread over all
+images and over each image, and the difference between two tiles shows how much the estimate of their stratum
+varies. The mean of all pixels is a ratio of two estimates, the sum of the values and the number of valid
+pixels. Its variance, and that of the standard deviation, follow from the residuals of the tiles (Taylor
+linearization).
 
 References:
     W. G. Cochran, Sampling Techniques (3rd edition, 1977), chapters 5 and 6;
@@ -38,7 +39,7 @@ __all__ = ["BandStatistics", "band_statistics"]
 
 @dataclass(frozen=True, eq=False)
 class BandStatistics:
-    """Mean and deviation of each band."""
+    """Mean and standard deviation of each band."""
 
     channels: tuple[str, ...]
     """Name of each band."""
@@ -50,10 +51,10 @@ class BandStatistics:
     """(bands,) standard deviation of the valid pixels."""
 
     mean_interval: NDArray[np.float64]
-    """(bands, 2) lower and upper end of the interval of confidence of the mean."""
+    """(bands, 2) lower and upper end of the confidence interval of the mean."""
 
     std_interval: NDArray[np.float64]
-    """(bands, 2) lower and upper end of the interval of confidence of the deviation."""
+    """(bands, 2) lower and upper end of the confidence interval of the standard deviation."""
 
     confidence: float
     """The confidence level of the intervals."""
@@ -68,8 +69,8 @@ class BandStatistics:
         """Return the transform that normalizes samples, as Python code.
 
         Args:
-            divisor: the number by which pixels are divided beforehand: 255 for a transform of floats from 0
-                to 1.
+            divisor: the number by which pixels are divided before the transform, such as 255 for 8-bit images
+                that are scaled to 0..1.
 
         Example:
             >>> one = np.ones(1)
@@ -89,19 +90,20 @@ def band_statistics(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> BandStatistics:
-    """Return mean and deviation of each band over the valid pixels of images, with intervals of confidence.
+    """Estimate the mean and standard deviation of each band over the valid pixels of images.
 
-    Pixels that files declare as missing, and NaN, are left out. If there are no more than ``windows`` tiles,
-    all are read and the result is exact.
+    Pixels that files declare as missing, and NaN, are left out. If there are at most ``windows`` tiles, all
+    of them are read and the result is exact.
 
     Args:
         sampler: reads the images.
-        gids: image ids, those of a training split for example; all images by default.
-        channels: code or list of channels; the default channels of the images if left out.
+        gids: image ids, for example those of a training split; by default all images.
+        channels: code or list of channels; by default the default channels of the images.
         windows: number of tiles to read, at least 4.
         window: height and width of a tile in pixels, at least 4.
-        confidence: share of the intervals, over all seeds, that cover the value of all pixels.
-        seed: decides which tiles are read.
+        confidence: confidence level of the intervals: the fraction of seeds for which an interval contains
+            the value over all pixels.
+        seed: selects the tiles that are read.
 
     Raises:
         ArgumentError: for an invalid argument, if images differ in their number of bands, or if a band has no
@@ -119,7 +121,7 @@ def band_statistics(
     """
     count, side = as_count(windows, "windows"), as_count(window, "window")
     if count < 4 or side < 4:
-        raise ArgumentError(f"windows={windows!r} and window={window!r}; expected numbers from 4 on")
+        raise ArgumentError(f"windows is {windows!r} and window is {window!r}; expected 4 or more for each")
     if not (isinstance(confidence, (float, np.floating)) and 0 < confidence < 1):
         raise ArgumentError(f"confidence is {confidence!r}; expected a number between 0 and 1, such as 0.95")
     chosen = sampler.frames.image_ids if gids is None else list(gids)
@@ -151,7 +153,7 @@ class _Tiles:
         sampler: reads the images.
         gids: image ids.
         channels: the channels to read.
-        side: height and width of a tile; those at the lower and right border are smaller.
+        side: height and width of a tile in pixels. Tiles at the lower and right border may be smaller.
     """
 
     def __init__(self, sampler: CocoSampler, gids: list[int], channels: Any, side: int) -> None:
@@ -184,14 +186,14 @@ class _Tiles:
         if pixels.shape[2] != bands:
             raise ArgumentError(
                 f"image {self.gids[image]} has {pixels.shape[2]} bands, and others have {bands}; expected "
-                "the same for all. Name the channels, or the gids of images that are alike"
+                "the same number for all. Pass channels, or the gids of images with the same channels"
             )
         return pixels
 
 
 @dataclass(frozen=True, eq=False)
 class _Design:
-    """Which tiles are read."""
+    """The sampling design: the strata, and the tiles that are read."""
 
     sizes: NDArray[np.int64]
     """(strata,) number of tiles in each stratum."""
@@ -200,16 +202,16 @@ class _Design:
     """(n,) stratum of each tile that is read."""
 
     tiles: NDArray[np.int64]
-    """(n,) numbers of these tiles, ascending."""
+    """(n,) number of each tile that is read, ascending."""
 
     @classmethod
     def draw(cls, total: int, count: int, rng: np.random.RandomState) -> _Design:
-        """Return a random sample of two tiles from each stratum; all tiles if there are not more.
+        """Draw two random tiles from each stratum; return all tiles if there are no more than ``count``.
 
         Args:
             total: number of tiles.
             count: number of tiles to read, at least 4.
-            rng: draws the tiles.
+            rng: random state that draws the tiles.
         """
         if total <= count:
             return cls(np.array([total]), np.zeros(total, np.int64), np.arange(total))
@@ -230,7 +232,7 @@ class _Sums:
     """(n, bands) sums over the pixels of each tile."""
 
     origin: NDArray[np.float64]
-    """(bands,) value that is subtracted from all pixels, so that squares do not lose digits."""
+    """(bands,) value that is subtracted from all pixels, so that sums of squares keep their precision."""
 
 
 def _read_sums(tiles: _Tiles, design: _Design) -> _Sums:

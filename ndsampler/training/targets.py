@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ndsampler.coco_sampler import CocoSampler
     from ndsampler.training.sample_index import SampleIndex
 
-#: Targets whose text goes into the fingerprint of a list.
+#: Maximum number of targets whose text is part of the fingerprint of a list.
 WITNESSES = 256
 
 #: Purposes of seeds, so that no two purposes share a random stream.
@@ -28,18 +28,18 @@ NEGATIVE, TRANSFORM = range(2)
 
 
 class TargetSource:
-    """Gives the target of each sample, as a pure function of index, epoch and position.
+    """Returns the target of each sample, as a pure function of index, epoch and position.
 
     Args:
-        sampler: where the targets are loaded from.
-        targets: ``'positives'`` or ``'pool'``; what ``new_sample_grid`` returned; a sequence of targets; or a
+        sampler: loads the samples, and has the pools.
+        targets: ``'positives'`` or ``'pool'``; a grid from ``new_sample_grid``; a sequence of targets; or a
             function of epoch and position.
-        window_dims: (height, width) that is added to each target; None to leave them as they are.
+        window_dims: (height, width) in pixels that is added to each target; None to keep that of the target.
         options: further keys that are added to each target.
-        seed: decides the negatives.
+        seed: seed of the negatives.
 
     Raises:
-        ArgumentError: for an unknown pool, or without any target.
+        ArgumentError: for an unknown pool, or if there are no targets.
         ArgumentTypeError: if the targets have any other type.
 
     Example:
@@ -58,7 +58,7 @@ class TargetSource:
         self.sampler, self.seed = sampler, seed
         self.window_dims = window_dims
         self.overlay = dict(options) if window_dims is None else {"window_dims": window_dims, **options}
-        self._given = _understand(targets)
+        self._given = _resolve_targets(targets)
         if not callable(self._given) and not len(self):
             raise ArgumentError("there are no targets; expected at least one")
 
@@ -66,7 +66,7 @@ class TargetSource:
         """Return the number of targets.
 
         Raises:
-            ArgumentTypeError: if a function gives them.
+            ArgumentTypeError: if the targets are a function.
         """
         if self._given == "positives":
             return self.sampler.n_positives
@@ -78,17 +78,18 @@ class TargetSource:
 
     @property
     def is_function(self) -> bool:
-        """Whether a function gives the targets."""
+        """Whether the targets are a function."""
         return callable(self._given)
 
     def target_at(self, index: SampleIndex) -> dict[str, Any]:
         """Return the target of a sample.
 
         Args:
-            index: the target. Below 0, a negative that depends on epoch and position only.
+            index: index of the target. If it is below 0, the target is a negative that depends only on epoch
+                and position.
 
         Raises:
-            OutOfRangeError: if there are not that many targets.
+            OutOfRangeError: if the index is not below the number of targets.
             ArgumentError: for a negative, if no image has space for one.
         """
         if index < 0:
@@ -96,10 +97,10 @@ class TargetSource:
         return {**self.stated(index), **self.overlay}
 
     def stated(self, index: SampleIndex) -> dict[str, Any]:
-        """Return a target as the user stated it.
+        """Return a target as the user passed it, without further keys.
 
         Raises:
-            OutOfRangeError: if there are not that many targets.
+            OutOfRangeError: if the index is not below the number of targets.
         """
         given = self._given
         if isinstance(given, str):
@@ -113,7 +114,7 @@ class TargetSource:
 
     def _negative(self, index: SampleIndex) -> dict[str, Any]:
         """Return the negative of a position."""
-        # RandomState is the only generator of numpy whose streams never change.
+        # RandomState is numpy's only generator whose streams never change between versions.
         rng = np.random.RandomState(make_key(self.seed, NEGATIVE, index.epoch, index.g) % 2**32)
         result: dict[str, Any] = self._negatives.draw(1, rng, exact=True).iloc[0]
         return result
@@ -131,7 +132,7 @@ class TargetSource:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ for another dataset, number of targets, or window."""
+        """Sixteen hexadecimal digits that identify the dataset, the targets and the window size."""
         digest = blake2b(digest_size=8)
         parts = [str(self.sampler.regions.hashid), repr(sorted(self.overlay.items(), key=str))]
         if not callable(self._given):
@@ -145,7 +146,7 @@ class TargetSource:
         return digest.hexdigest()
 
 
-def _understand(targets: Any) -> str | Sequence[dict[str, Any]] | Callable[[int, int], dict[str, Any]]:
+def _resolve_targets(targets: Any) -> str | Sequence[dict[str, Any]] | Callable[[int, int], dict[str, Any]]:
     """Return the name of a pool, a sequence of targets, or a function."""
     if isinstance(targets, str):
         if targets not in ("positives", "pool"):
@@ -160,13 +161,13 @@ def _understand(targets: Any) -> str | Sequence[dict[str, Any]] | Callable[[int,
     if isinstance(targets, Sequence):
         return targets
     raise ArgumentTypeError(
-        f"targets is of type {type(targets).__name__}; expected a pool's name, a grid of new_sample_grid, "
+        f"targets is of type {type(targets).__name__}; expected a pool's name, a grid from new_sample_grid, "
         "a list of targets, or a function of (epoch, g)"
     )
 
 
 def _describe(target: Mapping[str, Any]) -> str:
-    """Return a target as text, which does not depend on the types of its numbers."""
+    """Return a target as text that does not depend on the types of its numbers."""
     return repr(
         sorted(
             (key, value.item() if isinstance(value, np.generic) else value) for key, value in target.items()

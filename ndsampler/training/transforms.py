@@ -1,5 +1,5 @@
 """
-Augmentation: how transforms are called, and where their randomness comes from.
+Augmentation: calls transforms, and seeds their randomness.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ndsampler.errors import ArgumentError, ArgumentTypeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Outputs that albumentations knows under another name.
+#: The names that albumentations uses for outputs, where they differ.
 KEYWORDS = {"boxes": "bboxes"}
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of python, numpy and torch (on the CPU); restore them afterwards.
+    """Seed the global random generators of Python, numpy and torch (CPU), and restore them afterwards.
 
-    torch is left alone if it has not been imported.
+    torch is ignored if it has not been imported.
 
     Args:
-        seed: 64 bits.
+        seed: a 64-bit integer.
 
     Example:
         >>> with seeded(1):
@@ -56,14 +56,14 @@ def seeded(seed: int) -> Iterator[None]:
 def takes_keywords(transform: Callable[..., Any]) -> bool:
     """Return whether a transform takes keywords, as in albumentations: ``transform(image=..., mask=...)``.
 
-    It does if it has an argument ``image``, or takes keywords and no positional argument by name. A module
-    of torch is always called with one dictionary.
+    It does if it has an argument ``image``, or if it takes arbitrary keywords and no named positional
+    argument. A torch module is always called with one dictionary.
 
     Args:
-        transform: the callable.
+        transform: a function, or another callable.
 
     Raises:
-        ArgumentTypeError: if it cannot be called.
+        ArgumentTypeError: if the transform is not callable.
 
     Example:
         >>> takes_keywords(lambda image, mask: ...), takes_keywords(lambda sample: ...)
@@ -87,16 +87,17 @@ def call_with_keywords(transform: Callable[..., Any], arrays: dict[str, Any], se
     """Apply a transform in the style of albumentations.
 
     Args:
-        transform: gets ``image`` as (height, width, channels), ``mask`` as (height, width), ``masks`` as a
-            list of those, ``bboxes`` as ``pascal_voc``, ``labels``, and ``keypoints`` as (points, 2) ``xy``.
+        transform: takes ``image`` as (height, width, channels), ``mask`` as (height, width), ``masks`` as a
+            list of such arrays, ``bboxes`` as ``pascal_voc``, ``labels``, and ``keypoints`` as (points, 2)
+            ``xy``.
         arrays: the outputs by name.
-        seed: for transforms that have their own generator.
+        seed: seed for transforms that have their own generator.
 
     Returns:
-        The outputs after it.
+        The transformed outputs.
 
     Raises:
-        ArgumentError: if it returned another number of keypoints.
+        ArgumentError: if the transform returns another number of keypoints.
     """
     if hasattr(transform, "set_random_seed"):
         transform.set_random_seed(seed % 2**32)
@@ -113,7 +114,7 @@ def call_with_keywords(transform: Callable[..., Any], arrays: dict[str, Any], se
 
 
 def _restored(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """Return the results of a transform in the form of the outputs that it was given."""
+    """Convert the results of a transform back to the form of the outputs that it was given."""
     dims = np.shape(found["image"])[:2] if "image" in found else None
     if "boxes" in found:
         found["boxes"] = np.asarray(found["boxes"], dtype=np.float32).reshape(-1, 4)

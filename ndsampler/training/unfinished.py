@@ -2,7 +2,7 @@
 Writes a map in a folder next to it, so that a run that was killed can be resumed.
 
 The folder contains the finished rows of tiles, and a file with their number and their source. The folder is
-locked while a process writes the map. It disappears when the map gets its name.
+locked while a process writes the map. It is removed when the map is complete.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from ndsampler.backends.gdal_georeference import Georeference, write_georeference
 from ndsampler.backends.gdal_write import SMALLEST_OVERVIEW, encode_tiff, encoder_threads
-from ndsampler.backends.tile_file import TILE, TileFile
+from ndsampler.backends.tile_file import TILE, TileFile, TileRows
 from ndsampler.cache.locks import LockFile, LocksUnavailableError
 from ndsampler.errors import ArgumentError, MissingSourceError
 from ndsampler.utils.logs import get_logger
@@ -29,7 +29,7 @@ __all__ = ["UnfinishedMap"]
 
 logger = get_logger(__name__)
 
-#: Suffix of the folder in which a map is written, after the path of the map.
+#: Suffix that is appended to the path of a map for the folder in which it is written.
 SUFFIX = ".partial"
 
 #: Names of the files in the folder.
@@ -44,7 +44,7 @@ class UnfinishedMap:
 
     Args:
         path: path of the map.
-        plan: a description of the source of the map, for JSON. Rows of another plan are discarded.
+        plan: a description of the map's inputs that JSON can store. Rows of another plan are discarded.
         dims: (height, width) of the map.
 
     Raises:
@@ -60,7 +60,7 @@ class UnfinishedMap:
         self._lock = _lock_folder(self.path, self.folder)
         self._state = self._load_state()
         self._file: TileFile | None = None
-        self._rest: list[NDArray[Any]] = []
+        self._rows: TileRows | None = None
         # Rows are written while the next ones are computed.
         self._writer = ThreadPoolExecutor(1, "ndsampler-map")
         self._writing: Future[None] | None = None
@@ -68,13 +68,13 @@ class UnfinishedMap:
             self._open(self._state["bands"], np.dtype(self._state["dtype"]))
 
     def close(self) -> None:
-        """Wait for the rows that are being written, and let other processes write the map."""
+        """Wait until pending rows are written, and release the lock of the map."""
         self._writer.shutdown()
         self._lock.close()
 
     @property
     def rows_done(self) -> int:
-        """Rows of the map that are finished, from the top."""
+        """Number of finished rows of the map, from the top."""
         return 0 if self._state is None else min(self._state["tile_rows"] * TILE, self._dims[0])
 
     @property
@@ -86,7 +86,7 @@ class UnfinishedMap:
         """Create the file of the tiles.
 
         Args:
-            bands: values of a pixel.
+            bands: number of values of a pixel.
             dtype: type of the values.
         """
         self._state = {"plan": self._plan, "bands": bands, "dtype": dtype.name, "tile_rows": 0}
@@ -94,10 +94,10 @@ class UnfinishedMap:
         self._save_state()
 
     def append(self, rows: NDArray[Any]) -> None:
-        """Start to write the next rows of the map, once the previous ones are written.
+        """Wait until the previous rows are written, and start to write the next rows of the map.
 
         Args:
-            rows: (n, width, bands) values, which must not be modified afterwards.
+            rows: (n, width, bands) values, which must not be modified before the next call has returned.
 
         Raises:
             OSError: if the previous rows could not be written, for example because the disk is full.
@@ -112,24 +112,18 @@ class UnfinishedMap:
 
     def _write(self, rows: NDArray[Any]) -> None:
         """Write rows as far as they fill whole tiles."""
-        assert self._file is not None
+        assert self._rows is not None
         assert self._state is not None
-        self._rest.append(rows)
-        rows = self._rest[0] if len(self._rest) == 1 else np.concatenate(self._rest)
-        first = 0
-        while stop := self._next_tiles(first, len(rows)):
-            self._file.write(self._state["tile_rows"], rows[first:stop])
-            self._state["tile_rows"] += 1
+        for tile_rows in self._rows.append(rows):
+            self._state["tile_rows"] = tile_rows
             self._save_state()
-            first = stop
-        self._rest = [rows[first:].copy()]
 
     def finish(self, georeference: Georeference, resampling: str) -> None:
-        """Write the map from the finished rows, give it its name and remove the folder.
+        """Write the map from the finished rows, move it to its path, and remove the folder.
 
         Args:
-            georeference: of the map.
-            resampling: GDAL's name of the method that makes the overviews.
+            georeference: georeference of the map.
+            resampling: GDAL's name of the resampling method for the overviews.
 
         Raises:
             CacheError: if the map cannot be written, for example because the disk is full.
@@ -149,24 +143,15 @@ class UnfinishedMap:
         os.replace(made, self.path)
         self._remove()
 
-    def _next_tiles(self, first: int, count: int) -> int:
-        """Return the index after the rows that fill the next row of tiles; 0 if they are incomplete.
-
-        Args:
-            first: index of the first of these rows.
-            count: number of rows that are there.
-        """
-        stop = first + min(TILE, self._dims[0] - self.rows_done)
-        return stop if first < stop <= count else 0
-
     def _open(self, bands: int, dtype: np.dtype[Any]) -> None:
         """Open the file of the tiles, and truncate it to the rows that are known to be complete."""
         assert self._state is not None
         self._file = TileFile(os.path.join(self.folder, _TILES), (*self._dims, bands), dtype)
         self._file.keep(self._state["tile_rows"])
+        self._rows = TileRows(self._file, self._state["tile_rows"])
 
     def _load_state(self) -> dict[str, Any] | None:
-        """Return the state of a run that did not finish; None if there is none of the same plan."""
+        """Return the state of an unfinished run with the same plan; None if there is none."""
         try:
             with open(os.path.join(self.folder, _STATE), encoding="utf-8") as file:
                 state: dict[str, Any] = json.load(file)
@@ -177,10 +162,10 @@ class UnfinishedMap:
         except FileNotFoundError:
             return None
         except (KeyError, TypeError, ValueError) as ex:
-            logger.warning("%s is started anew: its state cannot be read: %s", self.path, ex)
+            logger.warning("%s is started over: its state cannot be read: %s", self.path, ex)
             return None
         if not (known and whole):
-            logger.warning("%s is started anew: the unfinished one was made from something else", self.path)
+            logger.warning("%s is started over: the unfinished map had other inputs", self.path)
             return None
         logger.info("%s is resumed after %d rows", self.path, state["tile_rows"] * TILE)
         return state
@@ -206,10 +191,10 @@ class UnfinishedMap:
 
 
 def _lock_folder(path: str, folder: str) -> LockFile:
-    """Make the folder of a map and return its lock file, which is locked where there are locks."""
+    """Make the folder of a map and return its lock file, locked if the file system supports locks."""
     above = os.path.dirname(path)
     if not os.path.isdir(above):
-        raise MissingSourceError(f"out is {path!r}, and the folder {above} does not exist; create it first")
+        raise MissingSourceError(f"out is {path!r}, but the folder {above} does not exist; create it first")
     if os.path.isdir(path):
         raise ArgumentError(f"out is {path!r}, which is a folder; expected the path of a file")
     os.makedirs(folder, exist_ok=True)

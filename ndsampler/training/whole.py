@@ -1,5 +1,5 @@
 """
-Whole numbers as arguments.
+Checks arguments that must be whole numbers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 from ndsampler.errors import ArgumentError, ArgumentTypeError
 
-#: Largest number of items, and of positions in an epoch.
+#: Maximum number of items, and of positions in an epoch.
 MAX_ITEMS = 2**53
 
 
@@ -17,13 +17,13 @@ def as_whole(name: str, value: Any, least: int | None) -> int:
     """Return an integer argument as an ``int``.
 
     Args:
-        name: of the argument, for the error message.
-        value: what the user gave.
-        least: the smallest that is allowed; None for any.
+        name: name of the argument, for the error message.
+        value: the value that the user passed.
+        least: the minimum; None for no minimum.
 
     Raises:
-        ArgumentTypeError: if it is not an integer.
-        ArgumentError: if it is out of range.
+        ArgumentTypeError: if the value is not an integer.
+        ArgumentError: if the value is out of range.
 
     Example:
         >>> as_whole('epoch', 3, 0)

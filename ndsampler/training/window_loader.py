@@ -1,5 +1,5 @@
 """
-A loader of batches whose workers write them into memory that the training loop reads without a copy.
+A batch loader. Its workers write batches into shared memory, which the training loop reads without a copy.
 """
 
 from __future__ import annotations
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
 
     from ndsampler.training.order import EpochOrder
 
-#: Largest number of workers, and of batches that are loaded ahead.
+#: Maximum number of workers, and of batches that are loaded ahead.
 MAX_COUNT = 1024
 
 
 class WindowLoader:
-    """Gives the batches of a dataset in order, as a ``DataLoader`` does, in less time.
+    """Loads the batches of a dataset in order, like a ``DataLoader``, but faster.
 
-    Worker processes are started by the first loop and stay for the next ones. They write batches into a
-    ring of shared memory, from which the loop gets them without pickling or a copy: the arrays and tensors
-    of a batch are **valid until the next but one batch is asked for**. Pass ``copy=True``, or copy them,
-    to keep them longer.
+    The first loop starts the worker processes, and later loops use them again. The workers write batches into
+    a ring of shared memory, from which the loop gets them without pickling or a copy: the arrays and tensors
+    of a batch are **valid until the next but one batch is requested**. To keep them longer, pass
+    ``copy=True`` or copy them.
 
-    The ring has memory for ``depth + 2`` batches, each as large as the largest so far. It has no name in the
-    file system, and is freed with the last process that uses it. :meth:`close`, the end of the program or of
-    a ``with`` block, and the loss of the last reference to the loader end the workers; so does the death of
-    the program. Ctrl-C reaches the training loop only.
+    The ring has memory for ``depth + 2`` batches, each as large as the largest so far. The memory has no name
+    in the file system, and is freed with the last process that uses it. The workers end with :meth:`close`,
+    at the end of a ``with`` block, when the last reference to the loader is deleted, and when the program
+    ends for any reason. Only the training loop receives Ctrl-C.
 
-    Processes are started as ``multiprocessing.set_start_method`` says; by default they are forked on Linux,
-    and spawned elsewhere.
+    Processes are started by the method of ``multiprocessing.set_start_method``; by default they are forked on
+    Linux, and spawned elsewhere.
 
     Args:
-        dataset: has ``__getitems__``, which gives the samples of a list of indexes, or ``__getitem__``.
+        dataset: has ``__getitems__``, which returns the samples of a list of indexes, or ``__getitem__``.
         order: an :class:`ndsampler.training.EpochOrder`, or a
             :class:`ndsampler.training.TargetSampler`, which divides an order among ranks.
-        batch_size: samples in a batch; the last batch of an epoch may have fewer.
-        workers: number of processes; 0 loads in the training loop.
+        batch_size: number of samples in a batch; the last batch of an epoch may have fewer.
+        workers: number of processes; 0 loads batches in the process of the training loop.
         depth: number of batches that are loaded ahead.
-        collate_fn: makes a batch of a list of samples; by default as
-            :func:`ndsampler.training.collate_samples`, which also takes arrays of numpy.
-        copy: whether batches have memory of their own.
-        pin_memory: whether tensors are copied to pinned memory; by default if CUDA is there.
+        collate_fn: combines a list of samples into a batch; the default makes the same batches as
+            :func:`ndsampler.training.collate_samples`, and also accepts numpy arrays.
+        copy: whether to copy batches out of the ring.
+        pin_memory: whether to copy tensors to pinned memory; by default if CUDA is available.
 
     Raises:
         ArgumentError: if a number is out of range.
@@ -92,11 +92,11 @@ class WindowLoader:
         self._epoch = self.sampler.epoch
 
     def _make_ring(self, copy: bool) -> Ring | None:
-        """Return the workers and their memory; None if there are none."""
+        """Return the workers and their shared memory; None without workers."""
         if self.workers == 0:
             return None
         if multiprocessing.current_process().daemon:
-            warn_user("this process may not start others, so it loads the batches itself", UserWarning)
+            warn_user("a daemonic process cannot start workers, so it loads the batches itself", UserWarning)
             self.workers = 0
             return None
         try:
@@ -106,13 +106,13 @@ class WindowLoader:
             return None
 
     def __len__(self) -> int:
-        """Return how many batches the next loop gives: fewer after a state was loaded."""
+        """Return the number of batches in the next loop, which is smaller after a state was loaded."""
         return -(-len(self.sampler) // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        """Return an iterator from where the state says; after a complete loop, from the beginning.
+        """Return an iterator that starts at the current state; after a complete loop, at the beginning.
 
-        A previous loop that was interrupted is ended.
+        This ends a previous loop that was interrupted.
         """
         self._run = next(self._runs)
         self._consumed = 0
@@ -133,7 +133,7 @@ class WindowLoader:
                 pin = _choose_pin(self.pin_memory)
             self._consumed += 1
             yield pin(batch)
-        # Asking for another index lets the sampler notice that the epoch is complete.
+        # Requesting another index makes the sampler record that the epoch is complete.
         next(indexes, None)
 
     def _keys(self, indexes: Iterator[Any], count: int) -> Iterator[list[Any]]:
@@ -142,7 +142,7 @@ class WindowLoader:
             yield list(itertools.islice(indexes, min(self.batch_size, count - start)))
 
     def _load(self, keys: Iterator[list[Any]]) -> Iterator[Any]:
-        """Yield batches from the workers, from torch's loader or from the dataset."""
+        """Yield batches from the workers, from torch's loader, or directly from the dataset."""
         if self._ring is not None:
             return self._ring.load(keys)
         if self.workers == 0:
@@ -159,26 +159,26 @@ class WindowLoader:
         )
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the beginning of an epoch. Nothing changes if it is the current one.
+        """Go to the beginning of an epoch. Do nothing if it is the current one.
 
         Args:
-            epoch: its number, from 0.
+            epoch: number of the epoch, from 0.
 
         Raises:
-            ArgumentTypeError: if it is no whole number.
-            ArgumentError: if it is below 0.
+            ArgumentTypeError: if the number is not an integer.
+            ArgumentError: if the number is below 0.
         """
         epoch = as_whole("epoch", epoch, 0)
         if epoch != self.sampler.epoch or not len(
             self.sampler
-        ):  # or a state at the end of an epoch was loaded
+        ):  # or if a state from the end of an epoch was loaded
             self.sampler.set_epoch(epoch)
             self._run = self._consumed = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state with which :meth:`load_state_dict` continues after the last returned batch.
 
-        Batches that workers have loaded ahead do not count.
+        Batches that workers have loaded ahead are not counted.
         """
         return self.sampler.state_dict(step=self._consumed, batch_size=self.batch_size)
 
@@ -186,11 +186,11 @@ class WindowLoader:
         """Continue from a saved state, with any number of workers and ranks, and any batch size.
 
         Args:
-            state_dict: what :meth:`state_dict` returned, of this class or of
+            state_dict: a state that :meth:`state_dict` has returned, of this class or of
                 :class:`ndsampler.training.TargetSampler`.
 
         Raises:
-            ArgumentError: if it is not such a state, or belongs to another seed, order or dataset.
+            ArgumentError: if it is not a valid state, or belongs to another seed, order or dataset.
         """
         self.sampler.load_state_dict(state_dict)
         self._epoch, self._run, self._consumed = state_dict["epoch"], 0, 0
@@ -208,10 +208,10 @@ class WindowLoader:
 
 
 class _Collate:
-    """Adapts a function of samples to the interface of functions that also get memory. It can be pickled.
+    """A picklable adapter for collate functions that take only samples, and not the memory for the batch.
 
     Args:
-        function: makes a batch of a list of samples.
+        function: combines a list of samples into a batch.
     """
 
     def __init__(self, function: Callable[[list[Any]], Any]) -> None:
@@ -225,7 +225,7 @@ def _check_count(name: str, value: Any, least: int, most: int | None) -> int:
     """Return a count as an ``int``.
 
     Raises:
-        ArgumentError: if it is not a whole number, or out of range.
+        ArgumentError: if the count is not a whole number, or out of range.
     """
     is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not is_whole or value < least or (most is not None and value > most):
@@ -235,18 +235,18 @@ def _check_count(name: str, value: Any, least: int, most: int | None) -> int:
 
 
 def _choose_pin(wanted: bool | None) -> Callable[[Any], Any]:
-    """Return a function that pins batches or leaves them. Call it after workers were forked."""
+    """Return a function that pins batches or returns them unchanged. Call this after workers were forked."""
     torch = require("torch", "torch", "WindowLoader")
-    return _pin if (torch.cuda.is_available() if wanted is None else wanted) else _leave
+    return _pin if (torch.cuda.is_available() if wanted is None else wanted) else _return_unchanged
 
 
-def _leave(batch: Any) -> Any:
+def _return_unchanged(batch: Any) -> Any:
     """Return a batch unchanged."""
     return batch
 
 
 def _pin(value: Any) -> Any:
-    """Return a batch with its tensors in pinned memory, from which copies to a GPU are fast."""
+    """Copy the tensors of a batch to pinned memory, from which they can be copied to a GPU quickly."""
     if isinstance(value, dict):
         return {key: _pin(part) for key, part in value.items()}
     if type(value) in (list, tuple):

@@ -1,5 +1,5 @@
 """
-The windows of targets as boxes on images.
+Converts the windows of targets to boxes on images.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SPACES", "WindowBoxes"]
 
-#: The spaces that windows are stated in.
+#: The spaces in which windows are given.
 SPACES: tuple[Literal["image", "video"], ...] = ("image", "video")
 
-#: Bound of a window that is open on a side, larger than any image.
+#: Bound in pixels that replaces an open end of a slice, larger than any image.
 _FAR = 1e10
 
 #: Left, top, right, bottom.
@@ -30,7 +30,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class WindowBoxes:
-    """A row for each image of each window: a window of a video has several."""
+    """A table with a row for each image of each window; a window of a video has several rows."""
 
     gids: NDArray[np.int64]
     """(n,) image ids."""
@@ -52,7 +52,7 @@ class WindowBoxes:
             targets: targets of grids or pools.
 
         Raises:
-            ArgumentError: if a target names no image, or its window cannot be understood.
+            ArgumentError: if a target names no image, or its window is invalid.
 
         Example:
             >>> boxes = WindowBoxes.from_targets([{'gid': 3, 'cx': 8, 'cy': 6, 'width': 4, 'height': 2}])
@@ -79,7 +79,7 @@ class WindowBoxes:
 
 
 def _images_of(target: Any) -> tuple[list[int], bool]:
-    """Return the images of a target, and whether its window is in video space."""
+    """Return the image ids of a target, and whether its window is in video space."""
     if isinstance(target, dict):
         if target.get("gids") is not None:
             return [int(gid) for gid in target["gids"]], True
@@ -91,7 +91,7 @@ def _images_of(target: Any) -> tuple[list[int], bool]:
 
 
 def _box_of(target: dict[str, Any]) -> Box:
-    """Return the largest box that the window of a target may have after rounding."""
+    """Return the box around all pixels that the window of a target may cover after rounding."""
     slices = target.get("slices", target.get("space_slice"))
     if slices is not None:
         (top, bottom), (left, right) = (_bounds(part, target) for part in tuple(slices)[:2])
@@ -110,23 +110,23 @@ def _box_of(target: dict[str, Any]) -> Box:
 
 
 def _bounds(part: Any, target: dict[str, Any]) -> tuple[float, float]:
-    """Return the bounds of a slice; an open one reaches beyond the image."""
+    """Return the bounds of a slice in pixels; an open end is replaced with a bound beyond any image."""
     if not isinstance(part, slice):
-        raise _not_understood(target)
+        raise _invalid_window(target)
     low = -_FAR if part.start is None else _number(part.start, target)
     return low, _FAR if part.stop is None else _number(part.stop, target)
 
 
 def _number(value: Any, target: dict[str, Any]) -> float:
-    """Return a number of a target."""
+    """Return a number in a target as a float; raise an ArgumentError for any other value."""
     if isinstance(value, (int, float, np.integer, np.floating)) and np.isfinite(value):
         return float(value)
-    raise _not_understood(target)
+    raise _invalid_window(target)
 
 
-def _not_understood(target: dict[str, Any]) -> ArgumentError:
-    """Return the error for a window that cannot be understood."""
+def _invalid_window(target: dict[str, Any]) -> ArgumentError:
+    """Return the error for a target with an invalid window."""
     return ArgumentError(
-        f"the window of the target {target!r} is not understood; expected slices, a space_slice, a bbox, or "
+        f"the target {target!r} has no valid window; expected slices, a space_slice, a bbox, or "
         "cx, cy, width and height"
     )

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 #: Interval in seconds at which an idle worker checks whether its parent is alive.
 POLL_SECONDS = 2.0
 
-#: A task: number of the slot, and the position of the batch's keys in it.
+#: A task: number of the slot, and the start and end of the batch's keys in it.
 TASK = struct.Struct("=iqq")
 
-#: A result: number of the slot, 1 for a batch or 0 for a failure, and its position.
+#: A result: number of the slot, 1 for a batch or 0 for a failure, and its start and end in the slot.
 RESULT = struct.Struct("=iiqq")
 
 
@@ -45,17 +45,17 @@ def run_worker(
 
     Args:
         connection: receives tasks and sends results.
-        others: connections of the parent that a fork has inherited.
+        others: connections that a forked worker inherited from its parent. They are closed.
         dataset: loads the samples.
-        collate: makes a batch of samples. It gets a function that allocates arrays in the shared memory, and
-            the array in that memory that may already contain the images.
-        slots: the memory of the batches.
+        collate: combines samples into a batch. It also takes a function that allocates arrays in the shared
+            memory, and the array in that memory that may already contain the images.
+        slots: the shared memory of the batches.
     """
     parent = os.getppid()
     _prepare_process()
     for other in others:
         other.close()
-    # The connection breaks if the parent ends, or closes the loader.
+    # The connection is closed if the parent ends or closes the loader.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError):
         while (task := _next_task(connection, parent)) is not None:
             number, start, stop = task
@@ -66,7 +66,7 @@ def run_worker(
 
 
 def _prepare_process() -> None:
-    """Leave Ctrl-C to the parent, use one thread, and seed this process's own random numbers."""
+    """Ignore Ctrl-C, use one thread, and seed the random generators of this process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
@@ -95,12 +95,12 @@ def load_batch(
 
     Args:
         dataset: loads the samples.
-        keys: of the samples.
+        keys: keys of the samples.
         collate: see :func:`run_worker`.
-        slot: the memory of the batch.
+        slot: the shared memory of the batch.
 
     Returns:
-        1 if it is there, or 0 if there is a :class:`ndsampler.training.packing.Failure`; and where it is.
+        1 for a batch or 0 for a :class:`ndsampler.training.packing.Failure`, and its position in the slot.
     """
     writer = BatchWriter(slot)
     try:
@@ -124,13 +124,13 @@ def fetch(dataset: Any, keys: Sequence[Any]) -> list[Any]:
 def fetch_into(
     dataset: Any, keys: Sequence[Any], allocate: Callable[..., NDArray[Any]]
 ) -> tuple[list[Any], NDArray[Any] | None]:
-    """Return samples of a dataset, whose images are in memory of the caller's choice if it can do that.
+    """Return samples of a dataset. If it supports ``load_into``, their images are in memory of the caller.
 
     Args:
-        dataset: see :func:`fetch`; it may have ``load_into``, as a
-            :class:`ndsampler.training.SampleDataset` has.
-        keys: of the samples.
-        allocate: returns a new array of some shape and type.
+        dataset: see :func:`fetch`; it may have a method ``load_into``, like
+            :class:`ndsampler.training.SampleDataset`.
+        keys: keys of the samples.
+        allocate: returns a new array of a given shape and type.
 
     Returns:
         The samples, and the array for their images; None if there is none.

@@ -1,7 +1,7 @@
 """
-Small tools that the rest of the library stands on, and what earlier releases kept here.
+Utilities that the rest of the library uses, and modules of earlier releases.
 
-The names below are loaded when first used, and so are submodules, so importing the package stays cheap.
+The names below and the submodules are imported when they are first used, so importing the package is fast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["HashIdentifiable", "have_gdal"]
 
 _HOME_OF = {"HashIdentifiable": "hash_identifiable", "have_gdal": "require"}
 
-#: Submodules that programs reach for as attributes, without importing them.
+#: Submodules that programs use as attributes, without importing them.
 _SUBMODULES = frozenset(
     {
         "util_futures",

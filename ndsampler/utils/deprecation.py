@@ -1,9 +1,9 @@
 """
-Warnings, each at the line of the program that is the cause.
+Warnings that point to the line of the calling program.
 
-``NDSAMPLER_DISABLE_WARNINGS=1`` in the environment silences every warning of this library,
-``NDSAMPLER_DISABLE_OPTIONAL_WARNINGS=1`` those about optional packages. Both are looked at when a
-warning is due; 0 and nothing silence none.
+``NDSAMPLER_DISABLE_WARNINGS=1`` in the environment disables all warnings of this library, and
+``NDSAMPLER_DISABLE_OPTIONAL_WARNINGS=1`` those about optional packages. Both variables are read when a
+warning would be given; 0 and empty text disable nothing.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = ["load_moved", "warn_once", "warn_optional", "warn_user"]
 
-#: Files of this library begin so.
+#: The path prefix of the files of this library.
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
-#: Old forms that this process has been warned of.
+#: Messages of the warnings that have been given in this process.
 _given: set[str] = set()
 
 
 def warn_once(message: str) -> None:
-    """Warn that an old form still works, the first time this message comes up.
+    """Warn about a deprecated form, once per process for each message.
 
     Args:
-        message: what is old, and what to write instead.
+        message: the deprecated form, and its replacement.
 
     Warns:
         FutureWarning: with the message.
@@ -50,10 +50,10 @@ def warn_once(message: str) -> None:
 
 
 def warn_optional(message: str) -> None:
-    """Warn about an optional package, unless the environment says otherwise.
+    """Warn about an optional package, unless the environment disables such warnings.
 
     Args:
-        message: what is missing, and what happens instead.
+        message: the missing package, and the consequence.
 
     Warns:
         UserWarning: with the message.
@@ -63,11 +63,11 @@ def warn_optional(message: str) -> None:
 
 
 def warn_user(message: str, category: type[Warning]) -> bool:
-    """Warn of something, unless the environment says otherwise, and say whether that was done.
+    """Give a warning unless the environment disables warnings, and return whether it was given.
 
     Args:
-        message: what is the matter.
-        category: of the warning.
+        message: text of the warning.
+        category: class of the warning.
 
     Warns:
         Warning: of the category, with the message.
@@ -79,14 +79,14 @@ def warn_user(message: str, category: type[Warning]) -> bool:
 
 
 def load_moved(old: str, new: str) -> Any:
-    """Return what has moved, and warn once that it is asked for under its old name.
+    """Return an object that has been moved, and warn once about its old name.
 
     Args:
-        old: the name that a program used.
-        new: the name of today, ``module.attribute``.
+        old: the old name, which the program used.
+        new: the current name, ``module.attribute``.
 
     Raises:
-        AttributeError: if there is no such thing under the name of today.
+        AttributeError: if there is no object with the current name.
 
     Example:
         >>> with warnings.catch_warnings(record=True) as caught:
@@ -106,12 +106,12 @@ def _is_set(variable: str) -> bool:
 
 
 def _level_of_caller() -> int:
-    """Return the ``stacklevel`` with which the calling function warns at a line outside this library."""
+    """Return the ``stacklevel`` for a warning of the calling function at a line outside this library."""
     frame: FrameType = sys._getframe(1)
     level = 1
     while frame.f_back is not None and _is_inside(frame):
         frame = frame.f_back
-        # The import system does not count as a level: see warnings.warn.
+        # warnings.warn does not count frames of the import system.
         level += not _imports(frame)
     return level
 

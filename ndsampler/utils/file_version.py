@@ -1,5 +1,5 @@
 """
-One version of a file on disk: what the file system says of it at one moment.
+One version of a file on disk, identified by the properties that the file system reports.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ _new = tuple.__new__
 
 
 class FileVersion(NamedTuple):
-    """Tells two versions of one file apart without reading it, within one process.
+    """Properties that distinguish two versions of a file without reading it, within one process.
 
-    Inodes may differ between hosts that share a disk, and they and times of change differ between copies.
-    So neither is ever stored.
+    They are never stored, because inodes may differ between hosts that share a disk, and inodes and times of
+    change differ between copies.
     """
 
     path: str
@@ -25,11 +25,10 @@ class FileVersion(NamedTuple):
     mtime_ns: int
     """Time of the last change, in nanoseconds."""
     inode: int
-    """Number of the file in its file system, which changes when another file takes its place; 0 where there
-    are no such numbers."""
+    """Inode, which is another one if another file takes its place; 0 if the file system has no inodes."""
     ctime_ns: int
-    """Time of the last change of the file or of its properties, in nanoseconds, which no program can set; the
-    time of creation on Windows; 0 if it does not count."""
+    """Time of the last change of the file or its properties, in nanoseconds, which programs cannot set; on
+    Windows the time of creation; 0 if it is not compared."""
 
     @classmethod
     def from_stat(cls, path: str, stat: os.stat_result) -> FileVersion:
@@ -38,7 +37,7 @@ class FileVersion(NamedTuple):
 
     @classmethod
     def find(cls, path: str) -> FileVersion | None:
-        """Return the version that is at a path now; None if no file can be reached there.
+        """Return the current version of the file at a path; None if no file can be accessed there.
 
         Example:
             >>> FileVersion.find('/no/such/file') is None
@@ -52,9 +51,9 @@ class FileVersion(NamedTuple):
 
     @classmethod
     def find_entry(cls, path: str) -> FileVersion | None:
-        """Return the version of a cache entry; None if no file can be reached there.
+        """Return the version of a cache entry; None if no file can be accessed there.
 
-        Sealing an entry sets its time, which must not make it another version.
+        The time of the last change of properties is not compared, because sealing an entry changes it.
         """
         try:
             stat = os.stat(path)
@@ -63,6 +62,6 @@ class FileVersion(NamedTuple):
         return _new(cls, (path, stat.st_size, stat.st_mtime_ns, stat.st_ino, 0))
 
     def is_current(self) -> bool:
-        """Whether the file at the path is still of this version."""
+        """Whether the file at the path still has this version."""
         find = FileVersion.find if self.ctime_ns else FileVersion.find_entry
         return find(self.path) == self

@@ -1,25 +1,27 @@
 """
-Keeps forks, and the end of the program, away from threads that are inside GDAL, OpenCV or an import.
+Delays forks, and the end of the program, while other threads are inside GDAL, OpenCV or an import.
 
-All three take locks that ``fork`` knows nothing about. If one thread forks while another holds such a
-lock, the child inherits the lock without the thread that would release it, and hangs as soon as it needs
-it. So every function that can end there is decorated with :func:`fork_safe`, some parts of the backends and
-of the cache run in ``with GATE`` blocks, and a fork waits until no other thread is inside one of these,
-for :data:`PATIENCE_SECONDS` at most. :func:`disable`, or ``NDSAMPLER_FORK_SAFETY=0`` in the environment,
-switches this off.
+All three use locks that ``fork`` does not handle. If one thread forks while another holds such a lock, the
+child inherits the lock without the thread that would release it, and hangs as soon as it needs the lock. So
+every function that can reach such code is decorated with :func:`fork_safe`, and some parts of the backends
+and of the cache run in ``with GATE`` blocks. A fork waits until no other thread is inside one of these, for
+at most :data:`PATIENCE_SECONDS`. :func:`disable`, or ``NDSAMPLER_FORK_SAFETY=0`` in the environment, turns
+this off.
 
-Nothing is counted on the way in and out, because an exception between two steps (Ctrl-C) would leave the
-count wrong for good. Instead, a fork looks at the stack of each thread: the thread is inside if a function
-decorated with :func:`fork_safe` is on it. For a ``with GATE`` block there is an object that the interpreter
-holds while the block runs and drops however the block ends; the gate has a weak reference to it. In both
-cases a thread first becomes visible and then checks for pending forks, and a fork first announces itself
+Entering and leaving are not counted, because an exception between two steps (Ctrl-C) would leave the count
+wrong forever. Instead, a fork inspects the stack of each thread: the thread is inside if a function decorated
+with :func:`fork_safe` is on the stack. For a ``with GATE`` block there is an object that the interpreter
+references while the block runs and releases however the block ends; the gate has a weak reference to it. In
+both cases a thread first becomes visible and then checks for pending forks, and a fork first announces itself
 and then checks the threads, so at least one of the two sees the other. A thread that sees a fork while it
-enters from outside waits until the fork is done. The child forgets the threads that it does not have.
+enters from outside waits until the fork is done. The child drops the records of threads that it does not
+have.
 
-When the interpreter ends, it stops daemon threads wherever they are. The process aborts if a thread is inside
-GDAL or OpenCV then, because the thread is stopped while C++ calls Python, or because the libraries are taken
-down around it. So the gate is closed at exit: no daemon thread enters any more, and the interpreter waits
-until those inside have left, for :data:`EXIT_SECONDS` at most. This does not depend on :func:`disable`.
+When the interpreter exits, it stops daemon threads wherever they are. If such a thread is inside GDAL or
+OpenCV, the process aborts, because the thread is stopped while C++ calls Python, or because the libraries are
+unloaded while it uses them. So the gate is closed at exit: no further daemon thread can enter, and the
+interpreter waits until those inside have left, for at most :data:`EXIT_SECONDS`. This does not depend on
+:func:`disable`.
 """
 
 from __future__ import annotations
@@ -48,28 +50,28 @@ logger = get_logger(__name__)
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
 
-#: Environment variable that switches fork safety off when it is ``0``.
+#: Environment variable that disables fork safety if it is ``0``.
 VARIABLE = "NDSAMPLER_FORK_SAFETY"
 
 #: Seconds between two checks of a waiting fork or thread.
 POLL_SECONDS = 0.0005
 
-#: Seconds after which a fork waits no longer for other threads.
+#: Maximum number of seconds that a fork waits for other threads.
 PATIENCE_SECONDS = 60.0
 
-#: Seconds for which the end of the program waits for daemon threads.
+#: Maximum number of seconds that the end of the program waits for daemon threads.
 EXIT_SECONDS = 5.0
 
-#: Functions whose frames leave the stack when they are suspended.
+#: Flags of functions whose frames leave the stack when they are suspended.
 SUSPENDABLE = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
-#: What ``with`` calls to end a block.
+#: Type of the function that ``with`` calls to end a block.
 Leave: TypeAlias = "Callable[..., None]"
 
-#: A :meth:`ForkGate.step_out` block, and how many decorated functions its thread was in when it began.
+#: A :meth:`ForkGate.step_out` block, and the number of decorated functions on the stack when it began.
 Absence: TypeAlias = "tuple[ref[Leave], int]"
 
-#: What :func:`enable` and :func:`disable` chose; None leaves it to the environment.
+#: The choice of :func:`enable` or :func:`disable`; None if the environment decides.
 _chosen: bool | None = None
 
 #: The code of the functions that :func:`fork_safe` returns.
@@ -77,7 +79,7 @@ _door_codes: set[CodeType] = set()
 
 
 def enable() -> None:
-    """Delay forks and turn OpenCV's threads off in children, which is the default.
+    """Delay forks and turn off OpenCV's threads in children, which is the default.
 
     This overrides ``NDSAMPLER_FORK_SAFETY`` in the environment.
     """
@@ -86,9 +88,9 @@ def enable() -> None:
 
 
 def disable() -> None:
-    """Let forks happen at once, and leave OpenCV's threads in children alone.
+    """Do not delay forks, and leave OpenCV's threads in children on.
 
-    Do this only in programs that never fork while another thread reads images: the child may hang.
+    Use this only in programs that never fork while another thread reads images, because the child may hang.
     This overrides ``NDSAMPLER_FORK_SAFETY`` in the environment.
 
     Example:
@@ -104,20 +106,20 @@ def disable() -> None:
 
 
 def is_enabled() -> bool:
-    """Return whether forks are delayed: as chosen last, otherwise as the environment says."""
+    """Return whether forks are delayed, by the latest call or else by the environment."""
     return os.environ.get(VARIABLE) != "0" if _chosen is None else _chosen
 
 
 class ForkGate:
-    """Tells which threads must not be forked beside, and makes forks and threads wait for each other.
+    """Keeps track of threads that delay forks, and makes forks and threads wait for each other.
 
-    ``with gate`` marks a block that no fork falls into. Blocks may be nested.
+    ``with gate`` marks a block during which no other thread forks. Blocks may be nested.
 
     Attributes:
-        pending: one entry for each fork that waits or is happening, and one if the gate is closed.
-        blocks: what stands for the outermost ``with`` block of each thread.
-        absences: what stands for the innermost :meth:`step_out` block of each thread, and how many
-            decorated functions the thread was in when it began.
+        pending: one entry for each fork that is waiting or in progress, and one if the gate is closed.
+        blocks: a weak reference to the marker of the outermost ``with`` block of each thread.
+        absences: a weak reference to the marker of the innermost :meth:`step_out` block of each thread, and
+            the number of decorated functions on the stack when it began.
 
     Example:
         >>> gate = ForkGate()
@@ -129,7 +131,7 @@ class ForkGate:
     """
 
     def __init__(self) -> None:
-        # Single operations on a list or a dictionary are atomic; a lock would be one more to inherit.
+        # Single operations on a list or a dictionary are atomic. A lock would be inherited by children, too.
         self.pending: list[None] = []
         self.blocks: dict[int, ref[Leave]] = {}
         self.absences: dict[int, Absence] = {}
@@ -145,9 +147,9 @@ class ForkGate:
 
     @property
     def __exit__(self) -> Leave:
-        """What ``with`` calls at the end of a block: a separate object for each block.
+        """The function that ``with`` calls at the end of a block: a separate object for each block.
 
-        ``with`` asks for it before it enters, and drops it when it has called it or an exception has passed.
+        ``with`` gets it before it enters the block, and releases it after calling it or after an exception.
         While this property runs, the thread counts as inside, as in a decorated function.
         """
         own = get_ident()
@@ -156,7 +158,7 @@ class ForkGate:
             return _leave_nested
         if self.pending:
             self.wait_for_forks(sys._getframe(1))
-        # No variable may hold the object, because a traceback can keep variables alive.
+        # No variable may refer to the object, because a traceback can keep variables alive.
         leave = [functools.partial(_leave)]
         self.blocks[own] = ref(leave[0])
         return leave.pop()
@@ -164,12 +166,12 @@ class ForkGate:
     def step_out(self) -> _StepOut:
         """Return a context manager that lets forks happen while its block runs.
 
-        The decorated functions that the thread is in do not count then; a ``with`` block around it does.
+        Decorated functions on the stack of the thread are then ignored, but an outer ``with`` block is not.
         """
         return _StepOut(self)
 
     def begin_absence(self, frame: FrameType) -> Leave:
-        """Begin to count a thread as outside, until what is returned is called or dropped.
+        """Count a thread as outside from now until the returned function is called or released.
 
         Args:
             frame: the frame that steps out.
@@ -182,7 +184,7 @@ class ForkGate:
         return leave.pop()
 
     def _end_absence(self, levels: list[Absence | None], *error: object) -> None:
-        """Count the calling thread as before, once no fork is pending."""
+        """Count the calling thread as inside again, once no fork is pending."""
         own = get_ident()
         outer, mine = levels
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -205,7 +207,7 @@ class ForkGate:
             self.absences[own] = absence
 
     def wait_for_forks(self, frame: FrameType) -> None:
-        """Let pending forks happen first, unless the calling thread is inside already, or is what forks.
+        """Let pending forks happen first, unless the calling thread is already inside, or is forking itself.
 
         Args:
             frame: the frame from which the thread enters.
@@ -220,7 +222,7 @@ class ForkGate:
         while is_enabled() and self._are_others_inside():
             if time.monotonic() > deadline:
                 logger.warning(
-                    "forked while another thread was reading or converting an image for more than "
+                    "forked although another thread had been reading or converting an image for more than "
                     "%g seconds; the child may hang",
                     PATIENCE_SECONDS,
                 )
@@ -228,7 +230,7 @@ class ForkGate:
             time.sleep(POLL_SECONDS)
 
     def close(self) -> None:
-        """Let no other thread enter any more, and wait until those inside have left: the program ends."""
+        """At the end of the program, keep other threads from entering, and wait for those inside."""
         self._closer = get_ident()
         self.pending.append(None)
         deadline = time.monotonic() + EXIT_SECONDS
@@ -237,7 +239,7 @@ class ForkGate:
                 time.sleep(POLL_SECONDS)
 
     def begin_child(self) -> None:
-        """Forget, in the child of a fork, the threads that the child does not have."""
+        """Drop the records of threads that do not exist in the child of a fork."""
         own = get_ident()
         self._closer = None
         self.blocks = {own: self.blocks[own]} if own in self.blocks else {}
@@ -270,7 +272,7 @@ class _StepOut:
 
     @property
     def __exit__(self) -> Leave:
-        """What ends the block. See :attr:`ForkGate.__exit__`."""
+        """The function that ends the block. See :attr:`ForkGate.__exit__`."""
         return self._gate.begin_absence(sys._getframe())
 
 
@@ -279,21 +281,21 @@ def _leave(*error: object) -> None:
 
 
 def _leave_nested(*error: object) -> None:
-    """End a block inside another one, which is the one that counts."""
+    """End a block inside another one, which still marks the thread as inside."""
 
 
 def _is_alive(reference: ref[Leave]) -> bool:
-    """Return whether what a weak reference refers to exists.
+    """Return whether the object of a weak reference exists.
 
-    To call the reference would keep the object alive while another thread runs, which may leave its block and
-    enter a new one: it would take the former block for one that is around the new one.
+    Calling the reference directly would keep the object alive while another thread runs. That thread might
+    leave its block and enter a new one, and would mistake the old block for one around the new one.
     """
-    # No Python code runs while the object is looked at.
+    # No Python code runs while the object is referenced here.
     return None not in map(ref.__call__, (reference,))
 
 
 def _count_doors(frame: FrameType) -> tuple[int, bool]:
-    """Return how many decorated functions are on a stack, and whether its outer part was out of sight.
+    """Return the number of decorated functions on a stack, and whether its outer part was not visible.
 
     Args:
         frame: the innermost frame of the stack.
@@ -303,12 +305,12 @@ def _count_doors(frame: FrameType) -> tuple[int, bool]:
     while inner is not None:
         frame, inner = inner, inner.f_back
         doors += frame.f_code in _door_codes
-    # The stack of another thread ends at a generator if that was suspended while this loop ran.
+    # The stack of another thread seems to end at a generator if it was suspended while this loop ran.
     return doors, bool(frame.f_code.co_flags & SUSPENDABLE)
 
 
 def _is_forking(frame: FrameType | None) -> bool:
-    """Return whether a stack is that of a fork which waits for other threads."""
+    """Return whether a stack belongs to a fork that is waiting for other threads."""
     while frame is not None and frame.f_code is not ForkGate.wait_for_threads.__code__:
         frame = frame.f_back
     return frame is not None
@@ -323,10 +325,10 @@ atexit.register(GATE.close)
 
 
 def fork_safe(function: Callable[Params, Result]) -> Callable[Params, Result]:
-    """Keep forks in other threads waiting while a function runs: a decorator.
+    """Decorate a function so that forks in other threads wait while it runs.
 
-    Every public function and method has it that may read or draw images, or import a package when it is
-    first needed. It goes below ``@property`` and ``@classmethod``. A call costs 0.1 µs more.
+    All public functions and methods that may read or draw images, or import a package when it is first
+    needed, are decorated. Put it below ``@property`` and ``@classmethod``. It adds 0.1 µs to each call.
 
     Args:
         function: any function or method except a generator or coroutine function, whose call does not run it.
@@ -351,7 +353,7 @@ def fork_safe(function: Callable[Params, Result]) -> Callable[Params, Result]:
 
 
 def _stop_opencv_threads() -> None:
-    """Let OpenCV work alone in a child: its threads do not exist there, and may have left locks held."""
+    """Make OpenCV use one thread in a child, because its worker threads do not exist there."""
     set_threads = getattr(sys.modules.get("cv2"), "setNumThreads", None)
     if set_threads is not None and is_enabled():
         set_threads(0)
@@ -360,8 +362,8 @@ def _stop_opencv_threads() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=GATE.wait_for_threads, after_in_child=_stop_opencv_threads)
     os.register_at_fork(after_in_child=GATE.begin_child)
-    # What is registered last runs first before a fork. These run no Python code, so that an exception from a
-    # signal handler cannot prevent the end of the announcement.
+    # The function registered last runs first before a fork. These functions run no Python code, so that an
+    # exception from a signal handler cannot prevent the end of the announcement.
     os.register_at_fork(
         before=functools.partial(GATE.pending.append, None),
         after_in_parent=GATE.pending.pop,

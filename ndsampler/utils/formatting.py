@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def printable(text: object) -> str:
-    r"""Return text with every character escaped that could confuse a terminal.
+    r"""Escape all characters of a text that could control a terminal.
 
     Args:
-        text: a name of a file, or a message that contains one.
+        text: a file name, or a message that contains one.
 
     Example:
         >>> print(printable('a b.png'), printable('a\x1b[2J\n.png'))
@@ -41,7 +41,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_count(count: int, noun: str) -> str:
-    """Return a number with a noun, which has an s unless there is one.
+    """Return a number with a noun, in the plural unless the number is 1.
 
     Example:
         >>> format_count(1, 'entry'), format_count(1200, 'image')
@@ -99,7 +99,7 @@ def folder_bytes(folder: str | os.PathLike[str] | None) -> int:
     """Return the total size of the files below a folder; 0 if it does not exist.
 
     Args:
-        folder: its path, or None for no folder.
+        folder: path of the folder, or None for no folder.
     """
     if folder is None or not os.path.isdir(folder):
         return 0

@@ -1,8 +1,8 @@
 """
-Objects that can be named by a hash of what they depend on.
+Objects that are identified by a hash of their dependencies.
 
-Two objects of equal ``hashid`` would give the same results, in this process or
-in any other, so the id can name a folder on disk.
+Two objects with equal ``hashid`` give the same results, in this process or
+in any other, so the id can be the name of a folder on disk.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ __all__ = ["HashIdentifiable"]
 
 class HashIdentifiable:
     """
-    An object whose identity follows from a list of hashable dependencies.
+    An object whose identity is computed from its dependencies.
 
-    The inheriting class does one of three things:
+    A derived class does one of three things:
 
-    * implement ``_depends()``: return whatever determines the object, in nested
+    * implement ``_depends()``: return the values that determine the object, in nested
       lists, dicts and sets of plain values, paths, and numpy scalars and arrays;
-    * implement ``_make_hashid()``: return the hash id and the parts it was made
-      of (the id alone will do);
+    * implement ``_make_hashid()``: return the hash id and the parts that it was
+      computed from, or the id alone;
     * define ``_hashid``: the id itself, on the class or on the instance.
 
-    Inheritance is cooperative: keyword arguments continue to the next class.
+    Inheritance is cooperative: keyword arguments are passed to the next class.
 
     Args:
         **kwargs: for the next class in the method resolution order.
@@ -46,16 +46,16 @@ class HashIdentifiable:
     """
 
     _hashid: str | None = None
-    """The id once it is known; None asks for it to be computed again."""
+    """The id, if it has been computed; set it to None to compute it again."""
 
     _hashid_parts: Any = None
-    """What the id was made of, where ``_make_hashid`` tells."""
+    """The parts that the id was computed from, if ``_make_hashid`` returns them."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
     def _depends(self) -> Any:
-        """Return what determines this object.
+        """Return the values that determine this object.
 
         Raises:
             NotImplementedError: unless the subclass overrides this.
@@ -66,7 +66,7 @@ class HashIdentifiable:
         )
 
     def _make_hashid(self) -> Any:
-        """Return the hash id and its parts, made of :meth:`_depends`."""
+        """Return the hash id and its parts, computed from :meth:`_depends`."""
         import ubelt as ub
 
         parts = _plain(self._depends())
@@ -75,10 +75,10 @@ class HashIdentifiable:
     @property
     @fork_safe
     def hashid(self) -> str:
-        """Hex id of the dependencies, computed when first asked for and then kept.
+        """Hash id of the dependencies as hexadecimal text, computed when it is first needed and then kept.
 
         Raises:
-            NotImplementedError: if the class does not say what it depends on.
+            NotImplementedError: if the class does not define its dependencies.
             TypeError: if a dependency is of a type that cannot be hashed.
         """
         if self._hashid is None:
@@ -88,10 +88,10 @@ class HashIdentifiable:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value with paths as strings and numpy scalars as Python's own, at any depth.
+    """Convert paths to strings and numpy scalars to Python scalars, at any depth.
 
-    The hash then does not depend on how a caller happened to spell an equal value,
-    and covers types that hashing itself does not know.
+    The hash then does not depend on the types in which a caller passes equal values,
+    and includes types that the hash function does not support.
     """
     import numpy as np
 
@@ -111,7 +111,7 @@ def _plain(value: Any) -> Any:
 
 
 def _as_element(value: Any) -> Any:
-    """Return the plain form of a value that is to be a dictionary key or an element of a set."""
+    """Return the plain form of a dictionary key or of an element of a set."""
     if isinstance(value, frozenset):
         # A set of sets has no order; hash its members in the order of their hashes.
         import ubelt as ub

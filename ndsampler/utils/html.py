@@ -12,8 +12,8 @@ def html_table(title: str, rows: Mapping[str, object]) -> str:
     """Return a small table as HTML.
 
     Args:
-        title: a line above it.
-        rows: names with their values; those that are None are left out, and numbers have separators.
+        title: caption of the table.
+        rows: names and values. Rows with None are left out, and numbers get thousands separators.
 
     Example:
         >>> html_table('images', {'count': 1200, 'folder': None})
@@ -27,7 +27,7 @@ def html_table(title: str, rows: Mapping[str, object]) -> str:
 
 
 class HtmlSummary:
-    """An object that notebooks show as the table of its ``summary``."""
+    """Base class of objects that notebooks show as a table of their ``summary``."""
 
     def summary(self) -> dict[str, Any]:
         """Return the content of the table."""

@@ -1,5 +1,5 @@
 """
-What an error message says about ids: some of those that exist, and whether the type is the mistake.
+Ids in error messages: some of the existing ids, and whether the given id has the wrong type.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ MAX_SHOWN = 5
 
 
 def list_ids(ids: Iterable[Any], wrong: Any) -> str:
-    """Return some of the ids that exist, for the message about one that does not.
+    """Return some of the existing ids, for the error message about one that does not exist.
 
     Args:
-        ids: those that exist.
-        wrong: a value that is none of them. If it is of another type, the result says so.
+        ids: the existing ids.
+        wrong: the id that does not exist. If it has another type, the result says so.
 
     Example:
         >>> list_ids([3, 7], 5), list_ids([], 5)
@@ -40,7 +40,7 @@ def list_ids(ids: Iterable[Any], wrong: Any) -> str:
 
 
 def _is_comparable(wrong: Any, ids: list[Any]) -> bool:
-    """Whether a value could be one of the ids, going by its type."""
+    """Whether a value has the type of the ids."""
     whole = (int, np.integer)
     kinds = whole if isinstance(wrong, whole) else (type(wrong),)
     return any(isinstance(known, kinds) for known in ids)

@@ -1,5 +1,5 @@
 """
-Planes of pixels side by side in one array.
+Interleaving the planes of an image in one array.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: For each item size, the type as which OpenCV merges values; it copies the bytes unchanged. It has none for
-#: the 16 bytes of complex128.
+#: Item size in bytes to the type with which OpenCV merges values; the bytes are copied unchanged. OpenCV has
+#: no type for the 16 bytes of complex128.
 MERGE_TYPES = {1: "uint8", 2: "uint16", 4: "int32", 8: "float64"}
 
-#: The most channels of an image that OpenCV 5 takes at all.
+#: Maximum number of channels of an image in OpenCV 5.
 MAX_CHANNELS = 128
 
 
 def can_interleave(count: int, dtype: np.dtype[Any]) -> bool:
-    """Return whether :func:`interleave` takes so many planes of a type.
+    """Return whether :func:`interleave` supports a number of planes of a type.
 
     Args:
         count: number of planes.

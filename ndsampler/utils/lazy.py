@@ -1,4 +1,4 @@
-"""Attributes that are computed when they are first asked for."""
+"""Attributes that are computed when they are first needed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class LazyAttribute(Generic[T]):
     """
     A decorator like :class:`functools.cached_property`, without a lock.
 
-    Before Python 3.12 that one has a lock, which all objects of the class share. A process that is forked
-    while another thread holds it waits for ever when it asks for the attribute. Here two threads may compute
-    the value at the same moment, and the first result stays.
+    Before Python 3.12, ``cached_property`` has a lock that all objects of the class share. A process that is
+    forked while another thread holds the lock waits forever when it needs the attribute. Here two threads may
+    compute the value at the same time, and the first result is kept.
 
     Args:
         function: computes the value from the object.
@@ -44,7 +44,7 @@ class LazyAttribute(Generic[T]):
     def __get__(self, instance: object, owner: Any = None) -> T: ...
 
     def __get__(self, instance: object | None, owner: Any = None) -> Any:
-        """Return the value, which is an ordinary attribute of the object from then on."""
+        """Compute the value and store it as an ordinary attribute of the object."""
         if instance is None:
             return self
         return instance.__dict__.setdefault(self._name, self._function(instance))

@@ -1,9 +1,9 @@
 """
-Limits on what a dataset or a file may claim, so that a few bytes cannot take all memory or hours of work.
+Limits on sizes that a dataset or file states, so that a few bytes cannot use up all memory or hours of time.
 
-One object holds all limits of a process. Code that is about to do work of a size that a dataset or a file
-states reads the limit at that moment, so a change applies to samplers that exist already. A sampler takes the
-limits along when it is pickled, which is how worker processes get them.
+One object contains all limits of a process. The limit is read when the work is about to start, so a change
+also applies to existing samplers. The pickle of a sampler contains the limits, so that worker processes get
+them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Limits", "adopt_limits", "get_limits", "set_limits"]
 @dataclass(frozen=True)
 class Limits:
     """
-    Limits that a program may set by :func:`set_limits`.
+    Limits that a program may set with :func:`set_limits`.
 
     Raises:
         ArgumentError: if a limit is not a whole number above 0.
@@ -30,23 +30,27 @@ class Limits:
     """
 
     run_length: int = 10_000_000
-    """Largest length of a run-length encoding: numbers, or characters of a compressed one."""
+    """Maximum length of a run-length encoding, in numbers, or in characters if it is compressed."""
 
     vertices: int = 1_000_000
-    """Largest number of vertices and keypoints of an annotation."""
+    """Maximum number of vertices and keypoints of an annotation."""
 
     category_depth: int = 200
-    """Largest number of levels in the hierarchy of categories."""
+    """Maximum number of levels in the hierarchy of categories."""
 
     pixels: int = 10**12
-    """Largest number of pixels of a source: height times width."""
+    """Maximum number of pixels of a source: height times width."""
 
     bands: int = 65_535
-    """Largest number of channels of a source."""
+    """Maximum number of channels of a source."""
+
+    pages: int = 2048
+    """Largest number of pages of a TIFF that are read as its channels, or that are reduced versions or masks.
+    GDAL looks for each page from the start of the file: the time grows with the square of their number."""
 
     decoded_bytes: int = 2**33
-    """Most bytes of pixels that are decoded at once: a window, a tile, a strip, or an image of a format that
-    is decoded whole."""
+    """Maximum number of bytes of pixels that are decoded at once, for a window, a tile, a strip, or an image
+    in a format that must be decoded as a whole."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -56,17 +60,17 @@ class Limits:
 
 
 @dataclass
-class _Present:
+class _Current:
     """The limits of this process."""
 
     limits: Limits
-    """The values."""
+    """The current limits."""
 
     is_chosen: bool = False
     """Whether the program has set them itself."""
 
 
-_PRESENT = _Present(Limits())
+_CURRENT = _Current(Limits())
 
 
 def get_limits() -> Limits:
@@ -76,7 +80,7 @@ def get_limits() -> Limits:
         >>> get_limits().run_length
         10000000
     """
-    return _PRESENT.limits
+    return _CURRENT.limits
 
 
 def set_limits(limits: Limits) -> Limits:
@@ -86,10 +90,10 @@ def set_limits(limits: Limits) -> Limits:
         limits: the new limits.
 
     Returns:
-        The limits until now, to set them again.
+        The previous limits, so that they can be restored.
 
     Raises:
-        ArgumentError: if it is not an object of :class:`Limits`.
+        ArgumentError: if it is not a :class:`Limits` object.
 
     Example:
         >>> before = set_limits(Limits(vertices=100))
@@ -98,16 +102,16 @@ def set_limits(limits: Limits) -> Limits:
     """
     if not isinstance(limits, Limits):
         raise ArgumentError(f"the limits are {limits!r}; expected an object such as Limits(vertices=1000)")
-    before = _PRESENT.limits
-    _PRESENT.limits, _PRESENT.is_chosen = limits, True
+    before = _CURRENT.limits
+    _CURRENT.limits, _CURRENT.is_chosen = limits, True
     return before
 
 
 def adopt_limits(limits: Limits) -> None:
-    """Take over the limits of the process that a sampler was pickled in, unless this process set its own.
+    """Use the limits of the process that pickled a sampler, unless this process has set its own.
 
     Args:
-        limits: those of the other process.
+        limits: the limits of the other process.
     """
-    if not _PRESENT.is_chosen:
-        _PRESENT.limits = limits
+    if not _CURRENT.is_chosen:
+        _CURRENT.limits = limits

@@ -1,4 +1,4 @@
-"""Loggers whose lines hold no character that could control a terminal."""
+"""Loggers that escape control characters, which could change the state of a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def get_logger(name: str) -> logging.Logger:
     """Return the logger of a module.
 
     Args:
-        name: of the module.
+        name: name of the module.
 
     Example:
         >>> get_logger('ndsampler.example').name
@@ -25,7 +25,7 @@ def get_logger(name: str) -> logging.Logger:
 
 
 class EscapingFilter(logging.Filter):
-    r"""Escapes control characters in the arguments of a log record, such as names of files.
+    r"""Escapes control characters in the arguments of a log record, such as file names.
 
     Example:
         >>> record = logging.LogRecord('name', logging.INFO, 'path', 1, 'read %s', ('a\x1b[2J.png',), None)
@@ -34,17 +34,17 @@ class EscapingFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Escape the arguments of a record, and let it pass. See :class:`logging.Filter`."""
+        """Escape the arguments of a record, and return True. See :class:`logging.Filter`."""
         if isinstance(record.args, tuple):
             record.args = tuple(_escape(arg) for arg in record.args)
         return True
 
 
 def _escape(arg: Any) -> Any:
-    """Return an argument that is shown without control characters."""
+    """Return an argument whose text has no control characters."""
     if isinstance(arg, (int, float)):
         return arg
-    # An error may have a message of several lines; a name has none.
+    # The message of an error may have several lines, but a name may not.
     text = str(arg)
     shown = escape_controls(text, keep="\n\t" if isinstance(arg, Exception) else "")
     return arg if shown == text else shown

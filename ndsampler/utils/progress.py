@@ -1,4 +1,4 @@
-"""Progress bars: one line that is redrawn in a terminal, and now and then a line in a file or a pipe."""
+"""Progress bars: one line that is redrawn in a terminal, or a new line at intervals in a file or pipe."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def progress_bar(
     verbose: int | bool = 1,
     stream: TextIO | None = None,
 ) -> Any:
-    """Return a ``ubelt.ProgIter`` that suits where its messages go.
+    """Return a ``ubelt.ProgIter`` that is suitable for its output stream.
 
-    A terminal shows one line that is redrawn. A file gets a whole line every ten seconds, and no carriage
-    return, so that it can be read.
+    A terminal shows one line that is redrawn. A file gets a complete line every ten seconds, without carriage
+    returns, so that it stays readable.
 
     Args:
-        iterable: what is gone through; None if the caller calls ``step``.
-        desc: what is being done.
+        iterable: the items to iterate over; None if the caller calls ``step``.
+        desc: label of the progress bar.
         total: number of steps; None if it is not known.
         verbose: 0 shows nothing.
-        stream: where the messages go; by default stdout.
+        stream: output stream; by default stdout.
     """
     import ubelt as ub
 

@@ -1,4 +1,4 @@
-"""Keeping what other libraries print out of the user's way, and in the log."""
+"""Redirecting the output that other libraries print to the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = get_logger(__name__)
 
 @contextlib.contextmanager
 def stdout_to_log() -> Iterator[None]:
-    """Send what the block prints to the log, at level debug.
+    """Redirect the standard output of the block to the log, at level DEBUG.
 
     Example:
         >>> with stdout_to_log():

@@ -1,8 +1,8 @@
 """
-Random states: what callers pass as ``rng``, and how processes that share a state come to differ.
+Random states: the argument ``rng``, and different states for worker processes that share one.
 
-A worker process that was forked holds copies of all random states of its parent, and so draws what its
-siblings draw. :class:`ProcessMark` tells such a copy from the original.
+A forked worker process has copies of all random states of its parent, so it would draw the same numbers as
+the other workers. :class:`ProcessMark` distinguishes such a copy from the original.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ndsampler.errors import ArgumentTypeError
 
 __all__ = ["ProcessMark", "Rng", "ensure_rng", "ensure_worker_rng"]
 
-#: What callers pass as ``rng``: a seed, a random state or generator, or None for numpy's global state.
+#: Type of the argument ``rng``: a seed, a random state or generator, or None for numpy's global state.
 Rng: TypeAlias = "int | np.random.RandomState | np.random.Generator | None"
 
 
 def ensure_rng(rng: Any = None) -> np.random.RandomState:
-    """Return the random state that an argument ``rng`` stands for.
+    """Convert an argument ``rng`` to a random state.
 
     Args:
-        rng: None for numpy's global state, a seed, a ``RandomState``, which is returned as it is, a
-            ``numpy.random.Generator``, from which a seed is drawn, or anything else that
-            ``kwarray.ensure_rng`` understands.
+        rng: None for numpy's global state, a seed, a ``RandomState``, which is returned unchanged, a
+            ``numpy.random.Generator``, from which a seed is drawn, or another value that
+            ``kwarray.ensure_rng`` accepts.
 
     Raises:
         ArgumentTypeError: for anything else.
@@ -58,19 +58,19 @@ def ensure_rng(rng: Any = None) -> np.random.RandomState:
 
 @dataclass(frozen=True)
 class ProcessMark:
-    """Which process made an object, to notice when a copy of the object is used in another."""
+    """Identifies the process that made an object, to detect that a copy is used in another process."""
 
     pid: int
     """Id of the process."""
 
     numbers: tuple[int, ...]
-    """Number of the process among the children of its parent, after that of the parent; empty for a process
-    that :mod:`multiprocessing` did not start."""
+    """Numbers of the process and its ancestors among the children of their parents, outermost first; empty
+    for a process that :mod:`multiprocessing` did not start."""
 
     @classmethod
     def here(cls) -> ProcessMark:
-        """Return the mark of this process."""
-        # A process that multiprocessing started has imported it.
+        """Return the mark of the current process."""
+        # If multiprocessing started the process, the module has been imported.
         process = sys.modules.get("multiprocessing.process")
         current = None if process is None else process.current_process()
         return cls(os.getpid(), tuple(getattr(current, "_identity", ())))
@@ -78,7 +78,8 @@ class ProcessMark:
     def moved(self) -> ProcessMark:
         """Return the mark of an object that was unpickled in this process.
 
-        A program that loads a pickle continues as the program that wrote it; a worker that gets one does not.
+        A program that loads a pickle continues with the state of the program that wrote it. A worker process
+        that receives a pickle gets a state of its own.
         """
         return replace(self, pid=os.getpid())
 
@@ -86,8 +87,8 @@ class ProcessMark:
         """Return a random state that differs from that of all other processes with the same shared state.
 
         Args:
-            shared: the state that the processes have in common.
-            origin: the process that it is from.
+            shared: the state that all processes have a copy of.
+            origin: the mark of the process in which the state was made.
         """
         salt = self.numbers if self.numbers != origin.numbers else (*self.numbers, self.pid)
         return np.random.RandomState([*shared.randint(0, 2**31 - 1, size=2).tolist(), *salt])
@@ -98,11 +99,11 @@ _IMPORTED = ProcessMark.here()
 
 
 def ensure_worker_rng(rng: Any = None) -> np.random.RandomState:
-    """Return the random state of an argument ``rng``, where None gives each worker process its own.
+    """Convert an argument ``rng`` to a random state; None gives each worker process its own state.
 
     Args:
-        rng: as for :func:`ensure_rng`. None is numpy's global state, and in a worker process a state that is
-            seeded by a draw from it together with the number of the worker.
+        rng: as for :func:`ensure_rng`. None is numpy's global state. In a worker process it is a state that
+            is seeded with a number drawn from the global state and the number of the worker.
 
     Raises:
         ArgumentTypeError: if it is neither a seed nor a random state or generator.

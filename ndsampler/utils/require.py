@@ -1,4 +1,4 @@
-"""Packages that the user chooses, and what to say when one is missing."""
+"""Optional packages, and the errors if they are missing."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ logger = get_logger(__name__)
 
 
 def have_gdal() -> bool:
-    """Say whether rasterio's GDAL loads and can read and write GeoTIFF.
+    """Return whether rasterio can be imported and can read and write GeoTIFF.
 
-    An installed ``osgeo`` is neither needed nor looked at.
+    An installed ``osgeo`` is neither needed nor used.
 
     Returns:
-        True when the ``cog`` backend can work here.
+        True if the ``cog`` backend can be used.
 
     Example:
         >>> have_gdal() in {True, False}
@@ -29,7 +29,7 @@ def have_gdal() -> bool:
     try:
         import rasterio
     except ImportError as ex:
-        # A wheel that is present and cannot load its libraries ends here as well.
+        # This includes an installed wheel that cannot load its libraries.
         logger.debug("rasterio cannot be imported: %s", ex)
         return False
     with rasterio.Env() as env:
@@ -40,12 +40,12 @@ def require(module: str, package: str, purpose: str) -> Any:
     """Return a module of an optional package.
 
     Args:
-        module: its name, with dots.
-        package: what to install.
-        purpose: what needs it.
+        module: dotted name of the module.
+        package: name of the package to install.
+        purpose: the feature that needs it, for the error message.
 
     Raises:
-        MissingDependencyError: if the package is not installed, with the command that installs it.
+        MissingDependencyError: if the package is not installed; the message has the command that installs it.
 
     Example:
         >>> require("math", "math", "counting").sqrt(9.0)
@@ -60,14 +60,14 @@ def require(module: str, package: str, purpose: str) -> Any:
 def require_opencv() -> Any:
     """Return the module ``cv2``, which one of two OpenCV packages provides.
 
-    kwimage decodes and warps with OpenCV as well, and cannot name it among its
-    requirements: the two packages own the same files, and having both breaks each.
+    kwimage uses OpenCV as well, but cannot list it among its requirements: the two
+    packages contain the same files, and installing both breaks them.
 
     Returns:
         The module.
 
     Raises:
-        MissingDependencyError: if there is no ``cv2``, with the two commands to choose from.
+        MissingDependencyError: if there is no ``cv2``; the message has the two commands to choose from.
 
     Example:
         >>> require_opencv().__name__

@@ -1,5 +1,5 @@
 """
-Images of noise with simple shapes in it: planned first, drawn afterwards.
+Toy images: noise with simple shapes, which are planned first and then drawn.
 
 The shapes are those of :mod:`kwcoco.demo.toypatterns`.
 """
@@ -19,16 +19,16 @@ __all__ = ["DRAWABLE", "MIN_SIDE", "draw_objects", "mix_bits", "plan_boxes"]
 #: Shapes that can be drawn.
 DRAWABLE = ("box", "circle", "diamond", "eff", "octagon", "star", "superstar")
 
-#: Cells along each side of an image; an object lies within one cell, or around the centre.
+#: Number of cells along each side of an image. An object is inside one cell, or around the center.
 GRID = 5
 
-#: Least side of an object, and so of an image, in pixels: smaller shapes cannot be outlined.
+#: Smallest side of an object, and so of an image, in pixels. Smaller shapes have no outline.
 MIN_SIDE = 2
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """A part of an image that one object may fill, in pixels from the image's corner."""
+    """A part of an image for one object, in pixels of the image."""
 
     x0: float
     y0: float
@@ -36,13 +36,13 @@ class _Cell:
     height: float
 
     def touches(self, other: _Cell) -> bool:
-        """Say whether the two have a point in common."""
+        """Return whether two cells have a point in common."""
         apart_x = self.x0 + self.width < other.x0 or other.x0 + other.width < self.x0
         apart_y = self.y0 + self.height < other.y0 or other.y0 + other.height < self.y0
         return not (apart_x or apart_y)
 
     def random_box(self, rng: np.random.RandomState, dims: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Return the (x, y, width, height) of an object in this cell, and inside an image of these dims."""
+        """Return a random (x, y, width, height) inside this cell and inside an image of these dims."""
         (frac_w, frac_h), (shift_x, shift_y) = rng.uniform(0.6, 0.95, 2), rng.uniform(0, 1, 2)
         width = min(max(int(frac_w * self.width), MIN_SIDE), dims[1])
         height = min(max(int(frac_h * self.height), MIN_SIDE), dims[0])
@@ -58,14 +58,14 @@ def plan_boxes(
     count: int,
     with_center: bool,
 ) -> list[tuple[int, int, int, int]]:
-    """Return the boxes of an image's objects; they are apart unless the image is tiny.
+    """Return the boxes of an image's objects, which do not overlap unless the image is tiny.
 
     Args:
-        rng: where the numbers come from.
+        rng: random state.
         dims: (height, width) of the image in pixels.
-        center: (x, y) of the place that an object covers, or that all keep away from.
+        center: (x, y) of the point that the first object covers, or that all objects avoid.
         count: number of objects, at most 16.
-        with_center: whether the first object lies around the centre.
+        with_center: whether the first object covers the center.
 
     Returns:
         The (x, y, width, height) of each object in whole pixels, inside the image.
@@ -76,7 +76,7 @@ def plan_boxes(
         True
     """
     height, width = dims[0] / GRID, dims[1] / GRID
-    # The centre may be near a border, where one margin is wider than the other.
+    # The center may be near a border, where one margin is wider than the other.
     mid_w = min(width, 2 * center[0], 2 * (dims[1] - center[0]))
     mid_h = min(height, 2 * center[1], 2 * (dims[0] - center[1]))
     middle = _Cell(center[0] - mid_w / 2, center[1] - mid_h / 2, mid_w, mid_h)
@@ -99,13 +99,13 @@ def draw_objects(
     """Return noise with shapes in it, and a COCO annotation for each.
 
     Args:
-        rng: where the noise comes from.
+        rng: random state for the noise.
         dims: (height, width) of the image in pixels.
         boxes: the (x, y, width, height) of each object.
-        names: its shape, one of :data:`DRAWABLE`.
+        names: the shape of each object, one of :data:`DRAWABLE`.
 
     Returns:
-        The (height, width, 3) pixels, and the annotations without ids.
+        The (height, width, 3) pixels, and annotations without ids.
 
     Example:
         >>> im, anns = draw_objects(np.random.RandomState(0), (60, 80), [(5, 6, 20, 10)], ["star"])
@@ -137,13 +137,13 @@ def draw_objects(
 def mix_bits(key: int, values: NDArray[np.int64], stream: int) -> NDArray[np.uint64]:
     """Return well-mixed bits for each value, the same on every machine.
 
-    The finaliser of SplitMix64: Steele, Lea and Flood: Fast splittable pseudorandom
+    This is the finalizer of SplitMix64: Steele, Lea and Flood: Fast splittable pseudorandom
     number generators. OOPSLA 2014. https://doi.org/10.1145/2660193.2660195
 
     Args:
-        key: which of many sequences, below 2 to the 31.
-        values: places in the sequence.
-        stream: 0 or 1, for two numbers at each place.
+        key: number of the sequence, below 2 to the 31.
+        values: positions in the sequence.
+        stream: 0 or 1, for two numbers at each position.
 
     Returns:
         One number for each value.

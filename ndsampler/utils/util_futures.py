@@ -1,7 +1,7 @@
 """
-Executors and a pool of jobs, under their old name.
+The old names of executors and job pools.
 
-They live in ubelt now: :class:`ubelt.Executor` and :class:`ubelt.JobPool`.
+They are now in ubelt: :class:`ubelt.Executor` and :class:`ubelt.JobPool`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
-Cloud-optimized GeoTIFFs, under their old name. ``osgeo`` is neither needed nor imported.
+The old names of functions for cloud-optimized GeoTIFFs. ``osgeo`` is neither needed nor imported.
 
-Today :meth:`ndsampler.Frames.load_frame` gives an image that is read when it is sliced,
+Today :meth:`ndsampler.Frames.load_frame` returns an image that is read when it is sliced,
 :class:`ndsampler.backends.cog.CogBackend` writes the files, :meth:`ndsampler.Frames.prepare` converts
 all images of a dataset, and :mod:`ndsampler.utils.validate_cog` validates one file.
 """
@@ -36,10 +36,10 @@ __all__ = ["LazyGDalFrameFile", "batch_convert_to_cog", "batch_validate_cog", "h
 
 
 class LazyGDalFrameFile:
-    """An image file that is read when it is sliced, as a numpy array is sliced.
+    """An image file that is read when it is sliced like a numpy array.
 
     Args:
-        cog_fpath: path of an image; of a tiled TIFF only the tiles that a slice needs are read.
+        cog_fpath: path of an image. Of a tiled TIFF, only the tiles that a slice needs are read.
 
     Raises:
         SourceError: when first used, if the file is missing or damaged.
@@ -73,7 +73,7 @@ class LazyGDalFrameFile:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of one value."""
+        """The type of the pixels."""
         result: np.dtype[Any] = self._view.dtype
         return result
 
@@ -93,20 +93,20 @@ class LazyGDalFrameFile:
 def _imwrite_cloud_optimized_geotiff(
     fpath: PathLike, data: NDArray[Any], compress: str = "auto", blocksize: int = 256
 ) -> PathLike:
-    """Write an array as a cloud-optimized GeoTIFF, which appears whole or not at all.
+    """Write an array as a cloud-optimized GeoTIFF, which appears complete or not at all.
 
     Args:
-        fpath: the file to make; one that is there is replaced.
+        fpath: the file to write; an existing file is replaced.
         data: (height, width) or (height, width, channels) pixels.
         compress: see :class:`ndsampler.backends.cog.CogBackend`; ``'auto'`` keeps every pixel.
         blocksize: side of a tile in pixels.
 
     Returns:
-        The path that was given.
+        The path of the file.
 
     Raises:
-        BackendError: for an unknown way to compress, or an impossible size of tiles.
-        CacheError: if the file cannot be written, or TIFF has no such type of values.
+        BackendError: for an unknown compression, or an invalid tile size.
+        CacheError: if the file cannot be written, or TIFF does not support the type of the pixels.
 
     Example:
         >>> import tempfile
@@ -127,17 +127,17 @@ def batch_convert_to_cog(
     max_workers: int = 0,
     cog_config: dict[str, Any] | None = None,
 ) -> None:
-    """Convert images to cloud-optimized GeoTIFFs; each appears whole or not at all.
+    """Convert images to cloud-optimized GeoTIFFs; each appears complete or not at all.
 
     Args:
         src_fpaths: images of any format that :class:`ndsampler.SimpleFrames` reads.
-        dst_fpaths: the files to make, one for each.
+        dst_fpaths: the files to write, one for each image.
         mode: ``'process'``, ``'thread'`` or ``'serial'``.
-        max_workers: how many at a time; 0 works in this process.
+        max_workers: number of workers; 0 converts in this process.
         cog_config: settings of :class:`ndsampler.backends.cog.CogBackend`.
 
     Raises:
-        ArgumentError: if there are not as many of the one as of the other.
+        ArgumentError: if the lists differ in length.
         BackendError: for an unknown setting.
         SourceError: if an image is missing or damaged.
         CacheError: if a file cannot be written.
@@ -147,7 +147,7 @@ def batch_convert_to_cog(
     """
     if len(src_fpaths) != len(dst_fpaths):
         raise ArgumentError(
-            f"got {len(src_fpaths)} files to convert and {len(dst_fpaths)} to write; expected as many of both"
+            f"got {len(src_fpaths)} files to convert and {len(dst_fpaths)} to write; expected equal numbers"
         )
     with ub.JobPool(mode=mode, max_workers=max_workers) as jobs:
         for src, dst in zip(src_fpaths, dst_fpaths):
@@ -159,17 +159,17 @@ def batch_convert_to_cog(
 def batch_validate_cog(
     dst_fpaths: Sequence[PathLike], mode: str = "thread", max_workers: int = 0
 ) -> Iterator[dict[str, Any]]:
-    """Yield for each file, in their order, what keeps it from being a cloud-optimized GeoTIFF.
+    """Check files in their order, and yield why each is not a cloud-optimized GeoTIFF.
 
     Args:
         dst_fpaths: the files.
         mode: ``'process'``, ``'thread'`` or ``'serial'``.
-        max_workers: how many at a time; 0 works in this process.
+        max_workers: number of workers; 0 works in this process.
 
     Yields:
-        ``fpath``, ``orig_fpath`` (None), ``status`` (``'pass'`` or ``'fail'``), and the ``errors``,
-        ``warnings`` and ``details`` of :func:`ndsampler.utils.validate_cog.validate`. A file that cannot be
-        read fails.
+        A dictionary with ``fpath``, ``orig_fpath`` (None), ``status`` (``'pass'`` or ``'fail'``), and the
+        ``errors``, ``warnings`` and ``details`` of :func:`ndsampler.utils.validate_cog.validate`. A file that
+        cannot be read fails.
 
     Example:
         >>> [report] = batch_validate_cog(["/no/such/file.tif"])
@@ -184,7 +184,7 @@ def batch_validate_cog(
 
 
 def _convert_to_cog(src: str, dst: str, cog_config: dict[str, Any] | None) -> None:
-    """Convert one file, in a worker."""
+    """Convert one file in a worker."""
     backend = CogBackend(cog_config)
     source = open_source(src)
     try:
@@ -194,7 +194,7 @@ def _convert_to_cog(src: str, dst: str, cog_config: dict[str, Any] | None) -> No
 
 
 def _validate_cog(path: str) -> dict[str, Any]:
-    """Report on one file, in a worker."""
+    """Check one file in a worker, and return the report."""
     try:
         warnings, errors, details = validate(path)
     except SourceError as ex:
@@ -205,7 +205,7 @@ def _validate_cog(path: str) -> dict[str, Any]:
 
 
 def _write_whole(backend: CogBackend, source: SourceReader, dst: str) -> None:
-    """Write a file that appears whole or not at all."""
+    """Write a file that appears complete or not at all."""
     partial = f"{dst}.{uuid.uuid4().hex[:8]}.partial"
     try:
         backend.convert(source, partial)

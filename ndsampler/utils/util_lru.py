@@ -1,8 +1,8 @@
 """
-A dictionary that forgets what was not used for longest.
+A dictionary that drops the least recently used items.
 
-kwcoco keeps rows of a database in one, where this module exists; without it kwcoco keeps all it has
-ever read.
+kwcoco keeps rows of a database in such a dictionary if this module exists; without it, kwcoco keeps all rows
+that it has read.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["LRUDict"]
 
 
 class LRUDict(MutableMapping[Any, Any]):
-    """A mapping that holds a bounded number of items.
+    """A mapping with a maximum number of items.
 
-    An item is used when it is set or read by its key; asking whether it is there does not count.
+    An item is used when it is set or read by its key; checking whether it exists is not a use.
 
     Args:
-        max_size: items at most.
+        max_size: maximum number of items.
 
     Raises:
         ArgumentError: if ``max_size`` is below 0.
@@ -47,24 +47,24 @@ class LRUDict(MutableMapping[Any, Any]):
         """Return an empty mapping.
 
         Args:
-            max_size: items at most.
-            impl: kept for old programs; there is one implementation.
+            max_size: maximum number of items.
+            impl: accepted for old programs; there is only one implementation.
 
         Raises:
             ArgumentError: if ``max_size`` is below 0.
 
         Warns:
-            UserWarning: if ``impl`` is ``'c'``, which would be that of an optional package.
+            UserWarning: if ``impl`` is ``'c'``, which selected an optional package.
         """
         if impl == "c":
-            warn_optional("the package lru-dict is not used any more; impl='c' gives the mapping of 'auto'")
+            warn_optional("the package lru-dict is no longer used; impl='c' is the same as impl='auto'")
         return cls(max_size)
 
     def set_size(self, max_size: int) -> None:
-        """Change the bound; what exceeds it is forgotten at once.
+        """Change the maximum number of items, and drop the items beyond it.
 
         Args:
-            max_size: items at most.
+            max_size: maximum number of items.
 
         Raises:
             ArgumentError: if it is below 0.
@@ -120,5 +120,5 @@ class LRUDict(MutableMapping[Any, Any]):
         return iter(self.values())
 
     def clear(self) -> None:
-        """Forget all items."""
+        """Drop all items."""
         self._cache.clear()

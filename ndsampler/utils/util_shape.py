@@ -12,13 +12,13 @@ __all__ = ["nestshape"]
 
 
 def nestshape(data: Any) -> Any:
-    """Return nested lists, tuples and dicts with each array, or tensor, replaced by its shape.
+    """Replace each array or tensor in nested lists, tuples and dicts by its shape.
 
     Args:
-        data: the container. Anything without a shape stays as it is.
+        data: the container. Values without a shape are unchanged.
 
     Raises:
-        ArgumentTypeError: for a set, whose items have no place.
+        ArgumentTypeError: for a set, whose items have no order.
 
     Example:
         >>> import numpy as np
@@ -31,6 +31,6 @@ def nestshape(data: Any) -> Any:
         items = map(nestshape, data)
         return list(items) if isinstance(data, list) else tuple(items)
     if isinstance(data, (set, frozenset)):
-        raise ArgumentTypeError(f"data holds the set {data!r}; expected lists, tuples, dicts and arrays")
+        raise ArgumentTypeError(f"data contains the set {data!r}; expected lists, tuples, dicts and arrays")
     shape = getattr(data, "shape", None)
     return data if shape is None else tuple(shape)

@@ -1,8 +1,8 @@
 """
-Folds that keep groups whole and categories balanced, under their old name.
+The old name of folds that keep groups together and categories balanced.
 
-They live in scikit-learn now: :class:`sklearn.model_selection.StratifiedGroupKFold`. What is here serves
-programs that split datasets of a few images too, for which scikit-learn raises an error.
+The class is now in scikit-learn: :class:`sklearn.model_selection.StratifiedGroupKFold`. The one here also
+splits datasets of a few images, for which scikit-learn raises an error.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["StratifiedGroupKFold"]
 
 
 class StratifiedGroupKFold:
-    """Splits rows into folds; rows of a group stay together, and each fold has its share of the categories.
+    """Splits rows into folds that keep groups together and have similar proportions of the categories.
 
-    Where there are fewer groups than folds, the last folds hold out nothing.
+    If there are fewer groups than folds, the test sets of the last folds are empty.
 
     Args:
         n_splits: number of folds.
-        shuffle: whether ties are broken at random.
-        random_state: seed or generator for breaking ties; unused without ``shuffle``.
+        shuffle: whether to break ties at random.
+        random_state: seed or generator for breaking ties; ignored without ``shuffle``.
 
     Raises:
         ArgumentError: for fewer than two folds.
@@ -54,18 +54,18 @@ class StratifiedGroupKFold:
         self.random_state = random_state
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return the number of folds; what is to be split does not matter."""
+        """Return the number of folds; the arguments are ignored."""
         return self.n_splits
 
     def split(
         self, X: Any, y: ArrayLike, groups: ArrayLike
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield for each fold the rows that stay and the rows that are held out, ascending.
+        """Yield (training rows, test rows) of each fold, ascending.
 
         Args:
-            X: as many items as there are rows.
-            y: the category of each row. Where even the most frequent has fewer rows than there are folds,
-                categories do not count.
+            X: a sequence with one item for each row.
+            y: the category of each row. Categories are ignored if even the most frequent one has fewer rows
+                than there are folds.
             groups: the group of each row.
 
         Raises:

@@ -1,10 +1,10 @@
 """
-Checks whether a file is a cloud-optimized GeoTIFF, at the place of earlier releases.
+Checks whether a file is a cloud-optimized GeoTIFF, in the module of earlier releases.
 
-The rules are those of GDAL's script of the same purpose: tiles, overviews inside the file, all descriptions
-of images (IFDs) at its start, and the pixels of the smallest overview before those of larger ones. Only the
-structure is checked; no pixels are decoded. The package rio-cogeo does more: ``rio cogeo validate FILE`` in a
-terminal, and ``rio_cogeo.cog_validate`` in Python.
+The rules are those of GDAL's validation script: tiles, overviews inside the file, all image descriptions
+(IFDs) at its start, and the pixels of smaller overviews before those of larger ones. Only the structure is
+checked; no pixels are decoded. The package rio-cogeo checks more: ``rio cogeo validate FILE`` in a terminal,
+and ``rio_cogeo.cog_validate`` in Python.
 
 References:
     https://github.com/OSGeo/gdal/blob/master/swig/python/gdal-utils/osgeo_utils/samples/validate_cloud_optimized_geotiff.py
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ValidateCloudOptimizedGeoTIFFException", "main", "validate"]
 
-#: What :func:`validate` raises for a file that cannot be read at all.
+#: The error that :func:`validate` raises for a file that cannot be read.
 ValidateCloudOptimizedGeoTIFFException = SourceError
 
-#: The longest side, in pixels, of an image that needs no overviews.
+#: Largest side, in pixels, of an image that needs no overviews.
 SMALL_SIDE = 512
 
-#: The widest image, in pixels, that may be stored in strips.
+#: Largest width, in pixels, of an image that may be stored in strips.
 STRIP_WIDTH = 1024
 
-#: Number of blocks that are searched for one with pixels; a sparse file may have any number without.
+#: Maximum number of blocks that are searched for one with pixels; a sparse file may have many empty blocks.
 MOST_EMPTY_BLOCKS = 10_000
 
 #: Start of the description of its layout that GDAL writes before the first IFD.
@@ -47,7 +47,7 @@ GHOST_HEADER = re.compile(r"GDAL_STRUCTURAL_METADATA_SIZE=(\d{6}) bytes\n")
 
 
 def validate(ds: Any, check_tiled: bool = True) -> tuple[list[str], list[str], dict[str, Any]]:
-    """Return what keeps a file from being a cloud-optimized GeoTIFF.
+    """Check whether a file is a cloud-optimized GeoTIFF.
 
     Args:
         ds: the path of a file, or a dataset of ``osgeo.gdal``.
@@ -91,10 +91,10 @@ def validate(ds: Any, check_tiled: bool = True) -> tuple[list[str], list[str], d
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Validate one file and write the findings to the terminal.
+    """Validate one file and print the result.
 
     Args:
-        argv: the arguments, ``[-q] FILE``; those of the command line when None.
+        argv: the arguments, ``[-q] FILE``; None for those of the command line.
 
     Returns:
         The exit status: 0 for a cloud-optimized GeoTIFF, else 1.
@@ -150,7 +150,7 @@ def _is_striped(dataset: DatasetReader) -> bool:
 
 
 def _header_errors(dataset: DatasetReader, offset: int) -> list[str]:
-    """Return errors if the main IFD does not follow the header, or changes have broken the layout."""
+    """Return errors if the main IFD does not follow the header, or later changes have broken the layout."""
     layout = dataset.get_tag_item("GDAL_STRUCTURAL_METADATA", "TIFF") or ""
     expected = {8, 16}
     if match := GHOST_HEADER.match(layout):
@@ -207,7 +207,7 @@ def _ifd_offset(dataset: DatasetReader, level: int) -> int:
 
 
 def _first_block(path: str, dataset: DatasetReader, level: int) -> int:
-    """Return the position of the first block that has pixels; 0 if none of those searched has any."""
+    """Return the position of the first block with pixels; 0 if all searched blocks are empty."""
     factor = 1 if level < 0 else dataset.overviews(1)[level]
     rows, cols = _block_shape(path, dataset, level)
     blocks = product(range(-(-dataset.height // factor // rows)), range(-(-dataset.width // factor // cols)))

@@ -1,4 +1,4 @@
-"""Files that appear under their name only once they are complete."""
+"""Writing files that appear under their name only when they are complete."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def open_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file for writing that replaces the one at a path if the block ends without an error.
+    """Open a file for writing. It replaces the file at a path if the block ends without an error.
 
-    Until then the bytes are in a ``.partial`` file beside it, which an error removes.
+    Until then the bytes are in a ``.partial`` file beside it, which is removed if the block raises an error.
 
     Args:
         path: the file to write.

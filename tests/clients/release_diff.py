@@ -100,7 +100,7 @@ EXPECTED: list[Expected] = [
     ),
     ("target/slices step", "*", "*", "*", "a step is refused; it was ignored"),
     ("target/slices empty", "*", "*", "*", "an empty window is refused"),
-    ("target/slices three*", "*", "*", "*", "the third slice picks channels; it was ignored"),
+    ("target/slices three*", "*", "*", "*", "the third slice selects channels; it was ignored"),
     ("target/bbox", "*", "*", "*", "a box places the window; it was ignored"),
     ("flat box/*", "*", "*", "*", "a box without area is sampled as at least one pixel"),
     ("*video/gids and * *", "*_dims*", "*", "*", "the sizes are known, whatever vidid states"),

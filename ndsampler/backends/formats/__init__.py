@@ -1,5 +1,5 @@
 """
-The formats of image files: what their headers state, and how damage shows in them.
+Image file formats: parsers of their headers, and checks for damage.
 
 Nothing here decodes pixels.
 """

@@ -1,10 +1,11 @@
 """
-The header of an AVIF file: the size that it states, and the size of the frames that are coded in it.
+The image size that an AVIF file states, and the size of its coded frames.
 
 A decoder scales the coded frames to the size that the container states, so a file of 400 bytes with a frame
-of 14 x 9 pixels can make it fill 1.5 GB. The frames state their own size in their sequence headers. Here a
-container may state no more pixels than its frames have, which may be the tiles of a grid. AV1 sets no bound
-on the pixels that a byte can decode to; decoders refuse images of more than 16384 x 16384 pixels.
+of 14 x 9 pixels can make it allocate 1.5 GB. Each frame states its own size in its sequence header. This
+module rejects a container that states more pixels than its frames have in total; the frames may be the tiles
+of a grid. AV1 does not limit how many pixels a byte can decode to, but decoders reject images of more than
+16384 x 16384 pixels.
 
 References:
     AV1 Image File Format, https://aomediacodec.github.io/av1-avif/ (items, grids, sequences).
@@ -21,17 +22,17 @@ from typing import Any
 
 __all__ = ["is_avif", "read_avif_size"]
 
-#: Boxes that hold other boxes, and the bytes before the first of these.
+#: Types of boxes that contain other boxes, and the number of bytes before the first contained box.
 _PARENTS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
 
-#: The most frames that are looked at. A grid has up to 256 x 256 tiles, but files have few.
+#: Maximum number of frames that are examined. A grid may have 256 x 256 tiles, but real files have few.
 _MOST_FRAMES = 4096
 
 #: Content of a file, read or mapped into memory.
 Content = bytes | mmap.mmap
 
 Box = tuple[bytes, int, int]
-"""Type of a box, and the positions of the first byte of its content and of the byte after the last."""
+"""Type of a box, position of the first byte of its content, and position of the byte after the last."""
 
 
 def is_avif(data: Content) -> bool:
@@ -74,7 +75,7 @@ def read_avif_size(data: Content) -> tuple[int, int]:
 
 
 def _walk(data: Content, first: int, stop: int, depth: int = 0) -> Iterator[Box]:
-    """Yield the boxes of a file with those within them."""
+    """Yield the boxes of a file and the boxes that they contain."""
     while first + 8 <= stop:
         size, kind = struct.unpack_from(">I4s", data, first)
         content = first + 8
@@ -91,7 +92,7 @@ def _walk(data: Content, first: int, stop: int, depth: int = 0) -> Iterator[Box]
 
 
 def _stated_sizes(data: Content, box: Box) -> Iterator[tuple[int, int]]:
-    """Yield the (height, width) that an image property or the header of a track states."""
+    """Yield the (height, width) that an image property or a track header states."""
     kind, first, stop = box
     if kind == b"ispe":
         width, height = struct.unpack_from(">II", data, first + 4)
@@ -102,7 +103,7 @@ def _stated_sizes(data: Content, box: Box) -> Iterator[tuple[int, int]]:
 
 
 def _frame_positions(data: Content, box: Box) -> Iterator[int]:
-    """Yield where the coded items of an image, and the first frame of a track, begin."""
+    """Yield the positions of an image's coded items and of the first frame of a track."""
     kind, first, _ = box
     if kind == b"iloc":
         yield from _item_positions(data, first)
@@ -125,19 +126,19 @@ def _item_positions(data: Content, first: int) -> Iterator[int]:
             reader.take(widths[3])
             extents.append(reader.take(widths[0]))
             reader.take(widths[1])
-        if method == 0 and extents:  # of other methods, the data lies in the header itself: a grid
+        if method == 0 and extents:  # other methods store the data in the header itself, such as a grid
             yield base + extents[0]
 
 
 class _Fields:
-    """Reads numbers of several bytes one after the other."""
+    """Reads consecutive multi-byte numbers."""
 
     def __init__(self, data: Content, position: int) -> None:
         self._data = data
         self._position = position
 
     def take(self, width: int) -> int:
-        """Return the next number of ``width`` bytes; 0 for none."""
+        """Return the next number of ``width`` bytes; 0 if ``width`` is 0."""
         self._position += width
         if self._position > len(self._data):
             raise IndexError("the data ends")
@@ -145,7 +146,7 @@ class _Fields:
 
 
 def _frame_size(data: Content, position: int) -> tuple[int, int]:
-    """Return the (height, width) of a coded frame; (0, 0) if there is no sequence header at its start."""
+    """Return the (height, width) of a coded frame; (0, 0) if it does not start with a sequence header."""
     for _ in range(8):
         if position + 1 >= len(data):
             return 0, 0
@@ -159,7 +160,7 @@ def _frame_size(data: Content, position: int) -> tuple[int, int]:
 
 
 def _leb128(data: Content, position: int) -> tuple[int, int]:
-    """Return a number of variable length, and the position after it."""
+    """Return the LEB128 number at a position, and the position after it."""
     value = 0
     for shift in range(0, 56, 7):
         value |= (data[position] & 0x7F) << shift
@@ -170,7 +171,7 @@ def _leb128(data: Content, position: int) -> tuple[int, int]:
 
 
 class _Bits:
-    """Reads numbers of some bits, most significant first."""
+    """Reads numbers of any number of bits, most significant bit first."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
@@ -184,7 +185,7 @@ class _Bits:
         return self._value >> self._left & ((1 << count) - 1)
 
     def take_uvlc(self) -> int:
-        """Return the next number of variable length."""
+        """Return the next variable-length number in AV1's ``uvlc`` code."""
         zeros = 0
         while not self.take(1):
             zeros += 1
@@ -192,7 +193,7 @@ class _Bits:
 
 
 def _sequence_size(bits: Any) -> tuple[int, int]:
-    """Return the largest (height, width) of the frames that follow a sequence header."""
+    """Return the maximum (height, width) of frames that a sequence header states."""
     bits.take(4)  # profile, still picture
     if bits.take(1):  # reduced header
         bits.take(5)
@@ -207,7 +208,7 @@ def _sequence_size(bits: Any) -> tuple[int, int]:
 
 
 def _skip_timing(bits: Any) -> int | None:
-    """Skip the timing of a sequence, and return the bits of a decoder delay; None if there are no delays."""
+    """Skip the timing information, and return the number of bits of a decoder delay; None without delays."""
     if not bits.take(1):
         return None
     bits.take(64)

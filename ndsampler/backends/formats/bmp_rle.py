@@ -1,8 +1,8 @@
 """
-Indexes of run-length encoded BMP files.
+Decodes the color indexes of run-length encoded BMP files.
 
-Such a file may skip pixels. GDAL leaves them as they were in memory.
-Here they have the index 0, as for OpenCV.
+Such a file may skip pixels. GDAL leaves skipped pixels uninitialized; this module sets their index to 0, as
+OpenCV does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INDEX_BITS = {1: 8, 2: 4}
 
 
 class BmpIndexes(NamedTuple):
-    """The pixels of a run-length encoded BMP."""
+    """The decoded pixels of a run-length encoded BMP."""
 
     indexes: NDArray[np.uint8]
     """(height, width) indexes into the color table; 0 where the file skips pixels."""
@@ -51,13 +51,13 @@ def read_bmp_indexes(path: str) -> BmpIndexes | None:
         codes = file.read()
     canvas = _Canvas(*bmp_dims(head), bits)
     canvas.draw(codes)
-    # The rows of this encoding always start at the bottom.
+    # Run-length encoded rows always start at the bottom of the image.
     entries = struct.unpack_from("<I", head, 46)[0] or 2**bits
     return BmpIndexes(canvas.pixels[::-1], canvas.largest, entries)
 
 
 class _Canvas:
-    """Pixels that run lengths are drawn to, from the bottom row on."""
+    """The image that is being decoded, filled from its bottom row upwards."""
 
     def __init__(self, height: int, width: int, bits: int) -> None:
         self.pixels = np.zeros((height, width), np.uint8)
@@ -66,7 +66,7 @@ class _Canvas:
         self._row = self._column = 0
 
     def draw(self, codes: bytes) -> None:
-        """Draw what a file encodes; what lies outside the image is left out."""
+        """Decode run-length codes into the image, and drop pixels that lie outside it."""
         at = 0
         while at + 1 < len(codes) and self._row < len(self.pixels):
             count, value = codes[at], codes[at + 1]
@@ -86,16 +86,16 @@ class _Canvas:
                 at += size + size % 2
 
     def _run(self, count: int, value: int) -> NDArray[np.uint8]:
-        """Return a run; one of 4 bits alternates between the two halves of the byte."""
+        """Return the indexes of a run; a 4-bit run alternates between the two halves of the byte."""
         return np.resize(self._unpack(bytes([value])), count)
 
     def _unpack(self, data: bytes) -> NDArray[np.uint8]:
-        """Return the indexes in some bytes."""
+        """Return the indexes that are packed in bytes."""
         stored = np.frombuffer(data, np.uint8)
         return stored if self._bits == 8 else np.stack([stored >> 4, stored & 15], axis=1).ravel()
 
     def _put(self, indexes: NDArray[np.uint8]) -> None:
-        """Write indexes at the current place, and step behind them."""
+        """Write indexes at the current position, and advance the position past them."""
         room = self.pixels[self._row, self._column : self._column + len(indexes)]
         room[...] = indexes[: len(room)]
         self.largest = max(self.largest, int(indexes.max(initial=0)))

@@ -1,5 +1,5 @@
 """
-Height and width in the headers of the formats that OpenCV decodes as whole images.
+Reads the height and width in the headers of the formats that OpenCV decodes as whole images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Dims = tuple[int, int]
 
-#: Bytes that are read from the start of a file; the size is in them, unless the file is a JPEG.
+#: Number of bytes that are read from the start of a file. They contain the size, except in a JPEG.
 HEAD_BYTES = 1024
 
 
@@ -55,7 +55,7 @@ def _gif_dims(head: bytes) -> Dims | None:
 
 
 def bmp_dims(head: bytes) -> Dims:
-    """Return the size that the header of a BMP states.
+    """Return the (height, width) that the header of a BMP states.
 
     Args:
         head: the first :data:`HEAD_BYTES` of the file.
@@ -70,7 +70,7 @@ def bmp_dims(head: bytes) -> Dims:
 
 
 def webp_dims(head: bytes) -> Dims | None:
-    """Return the size that the header of a WebP states; None if its first chunk is of an unknown kind.
+    """Return the (height, width) that the header of a WebP states; None if its first chunk is unknown.
 
     Args:
         head: the first :data:`HEAD_BYTES` of the file.
@@ -89,7 +89,7 @@ def webp_dims(head: bytes) -> Dims | None:
 
 
 def _plain_dims(head: bytes) -> Dims | None:
-    """Return the size of a netpbm, PFM, Sun raster or Radiance file."""
+    """Return the (height, width) of a netpbm, PFM, Sun raster or Radiance file; None for other files."""
     try:
         stated = read_stated_size(head)
     except ValueError:  # a long comment, or a malformed header, which the decoder reports
@@ -97,7 +97,7 @@ def _plain_dims(head: bytes) -> Dims | None:
     return None if stated is None else (stated.height, stated.width)
 
 
-#: First bytes of a file, and the function that finds the size in its head.
+#: For the first bytes of each format, the function that finds the size in the header.
 #:
 #: References:
 #:     ISO/IEC 15948:2003, PNG, section 11.2.2. CompuServe, Graphics Interchange Format 89a, section 18.

@@ -1,11 +1,11 @@
 """
-Damage in JPEG files that decoders do not report.
+Detects damage in JPEG files that decoders do not report.
 
-A part of a file that was overwritten, as with zeros after a transfer that failed, often decodes to some
-pixels without an error. Three signs of it are looked for in every file, which costs little: a run of zeros
-or an unknown marker in the compressed data, and a last block of the gray that libjpeg fills in for missing
-data. Only a file with one of them is decoded once more, strictly. It is damaged if libjpeg warns, or if
-compressed data are left over when all pixels are decoded.
+Where part of a file was overwritten, for example with zeros by a failed transfer, a decoder often returns
+wrong pixels without an error. A quick check of every file looks for three signs of damage: a run of zeros in
+the compressed data, an unknown marker there, and a last block of the gray that libjpeg substitutes for
+missing data. Only a file with such a sign is decoded again, strictly. It is damaged if libjpeg warns, or if
+compressed data remain after the last pixel.
 
 References:
     ITU-T T.81 (1992), annexes B (markers) and F (Huffman coding).
@@ -30,22 +30,22 @@ EOI, SOS, DHT = 0xD9, 0xDA, 0xC4
 #: Markers that may follow compressed data: tables, number of lines, application data, comments, scan, end.
 AFTER_SCAN = frozenset({DHT, EOI, SOS, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 
-#: A run of zeros in compressed data is looked into if it is this long. A flat region may have such runs.
+#: A run of zeros at least this long in compressed data is examined. Regions of one color may contain one too.
 SUSPICIOUS_ZEROS = bytes(32)
 
-#: A run of this many zeros decodes to at least one whole block.
+#: A run of this many zero bytes decodes to at least one whole block.
 MANY_ZEROS = bytes(64)
 
-#: The largest share of zeros in compressed data that are dense.
+#: Largest fraction of zero bytes in compressed data that counts as dense.
 MOST_ZEROS = 0.05
 
-#: The value that libjpeg fills in for missing data, and the side of a block in pixels.
+#: The gray value that libjpeg substitutes for missing data, and the side of a block in pixels.
 FILL, BLOCK = 128, 8
 
 #: The largest height that a header can state.
 MAX_HEIGHT = 65535
 
-#: Rows that are decoded beyond the end of an image.
+#: Number of rows that are decoded below the last row of an image.
 EXTRA_ROWS = 48
 
 
@@ -53,21 +53,21 @@ class JpegScan(NamedTuple):
     """The compressed data of one scan."""
 
     header: int
-    """Position of the length of its header."""
+    """Position of the length field of the scan header."""
     first: int
-    """Position of the first byte of its data."""
+    """Position of the first byte of the compressed data."""
     stop: int
-    """Position of the marker after its data."""
+    """Position of the marker after the compressed data."""
 
 
 def find_jpeg_damage(data: bytes, pixels: NDArray[Any]) -> str:
-    """Return what is wrong with a JPEG that was decoded; an empty string if nothing is.
+    """Return how a decoded JPEG is damaged; an empty string if it is not.
 
-    The answer is the predicate of a sentence about the file.
+    The text completes a sentence that starts with the path of the file.
 
     Args:
-        data: content of the file; any other file is not looked at.
-        pixels: what OpenCV decoded it to.
+        data: content of the file; a file of another format counts as undamaged.
+        pixels: the pixels that OpenCV decoded.
     """
     if not data.startswith(b"\xff\xd8"):
         return ""
@@ -86,7 +86,7 @@ def find_jpeg_damage(data: bytes, pixels: NDArray[Any]) -> str:
 
 
 def _segments(data: bytes) -> list[tuple[int, int]]:
-    """Return the marker and the position of the length of each segment, up to the end of the image."""
+    """Return the marker and the position of the length field of each segment, up to the end of the image."""
     segments = [(0, 0)]
     for segment in jpeg_segments(data):
         segments.append(segment)
@@ -108,17 +108,17 @@ def _is_suspicious(data: bytes, segments: list[tuple[int, int]], scans: Iterable
 
 
 def _end(data: bytes, start: int) -> int:
-    """Return where a segment ends whose length is at a position."""
+    """Return the end of the segment whose length field is at a position."""
     return start + int.from_bytes(data[start : start + 2], "big")
 
 
 def _ends_in_fill(pixels: NDArray[Any]) -> bool:
-    """Whether the last block of an image has the value that libjpeg fills in."""
+    """Whether the last block of an image has the gray value that libjpeg substitutes for missing data."""
     return bool((pixels[-BLOCK:, -BLOCK:] == FILL).all())
 
 
 def _find_damage(data: bytes, segments: list[tuple[int, int]], scans: list[JpegScan]) -> str:
-    """Decode a file strictly, and return what is damaged."""
+    """Decode a file strictly, and return a description of the damage; an empty string if there is none."""
     from ndsampler.backends import gdal_jpeg
 
     frame = next((start for marker, start in segments if marker in SIZE_MARKERS), None)
@@ -138,11 +138,11 @@ def _find_damage(data: bytes, segments: list[tuple[int, int]], scans: list[JpegS
 
 
 def _has_left_over(data: bytes, frame: int) -> bool:
-    """Whether rows below the end of an image can be decoded, which are not what libjpeg fills in.
+    """Whether compressed data remain, so that rows below the image decode to more than libjpeg's fill value.
 
     Args:
         data: content of a file with one scan.
-        frame: position of the length of its frame header.
+        frame: position of the length field of its frame header.
     """
     from ndsampler.backends import gdal_jpeg
 
@@ -157,18 +157,19 @@ def _has_left_over(data: bytes, frame: int) -> bool:
     rows = gdal_jpeg.read_jpeg_rows(bytes(taller), end, end + EXTRA_ROWS)
     if rows is None:
         return False
-    # The first block is decoded from the last bits of the file. Its neighbors mix with it and with the rows
-    # above where color is stored at half the resolution.
+    # The first block is decoded from the last bits of the file. Where color is stored at half the resolution,
+    # its neighbors are interpolated from it and from the rows above.
     rows[:, : block_height + 1, : block_width + 1] = FILL
     return bool((rows[:, 2:] != FILL).any())
 
 
 def _zeros_are_flat(data: bytes, segments: list[tuple[int, int]], scan: JpegScan) -> bool:
-    """Whether zeros in a scan may be blocks of one color, or cannot be distinguished from them.
+    """Whether zeros in a scan are, or may be, blocks of one color.
 
-    In the first component of a baseline scan, zeros are a flat block only if the first Huffman code, which
-    consists of zeros, means the end of a block. In a progressive scan of other coefficients than the first, a
-    flat region takes no data; zeros in it are unlikely where there are few others.
+    In the first component of a baseline scan, zeros encode a block of one color only if the first Huffman
+    code, which consists of zeros, means the end of a block. In a progressive scan of coefficients other than
+    the first, blocks of one color take no data, so zeros are unlikely in a scan that has few of them
+    elsewhere.
     """
     if not any(marker in (0xC0, 0xC1) for marker, _ in segments):
         holds_first = data[scan.first - 3] == 0
@@ -185,7 +186,7 @@ def _zeros_are_flat(data: bytes, segments: list[tuple[int, int]], scan: JpegScan
 
 
 def _is_dense(content: bytes) -> bool:
-    """Whether few bytes are zero, apart from long runs of zeros."""
+    """Whether few bytes outside long runs of zeros are zero."""
     rest = content.replace(SUSPICIOUS_ZEROS, b"")
     return rest.count(0) <= MOST_ZEROS * len(rest)
 

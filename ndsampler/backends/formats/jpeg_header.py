@@ -22,7 +22,7 @@ LONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 class JpegFrame(NamedTuple):
-    """What a start of frame states."""
+    """The values in a start-of-frame segment."""
 
     height: int
     """Height in pixels."""
@@ -33,7 +33,7 @@ class JpegFrame(NamedTuple):
 
 
 def read_jpeg_frame(file: BinaryIO) -> JpegFrame | None:
-    """Return what the first start of frame states; None if there is none.
+    """Return the values of the first start-of-frame segment; None if there is none.
 
     Args:
         file: an open JPEG.
@@ -58,5 +58,5 @@ def read_jpeg_frame(file: BinaryIO) -> JpegFrame | None:
 
 
 def _read_byte(file: BinaryIO) -> int:
-    """Return the next byte of a file; a ``struct.error`` at its end."""
+    """Return the next byte of a file; raise ``struct.error`` at its end."""
     return int(struct.unpack("B", file.read(1))[0])

@@ -1,9 +1,9 @@
 """
 The header of a ``.npy`` file.
 
-numpy reads it with ``ast.literal_eval``. Up to Python 3.12, two threads that parse at the same time can get a
-``SystemError`` for a text without fault (``AST constructor recursion depth mismatch``, CPython issue 106905),
-and windows are read in threads. So the text is matched here, and Python's parser is not called.
+numpy parses it with ``ast.literal_eval``. Up to Python 3.12, two threads that parse at the same time can get
+a ``SystemError`` for a valid text (``AST constructor recursion depth mismatch``, CPython issue 106905). This
+library reads windows in threads, so this module parses the header with regular expressions instead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"\x93NUMPY"
 
-#: The longest text of a header in bytes, which is numpy's own limit.
+#: Maximum length of the header text in bytes; the same as numpy's limit.
 MAX_LENGTH = 10_000
 
 #: How the length of the text is stored in each major version of the format.
@@ -33,37 +33,37 @@ FIELD = re.compile(
     re.VERBOSE,
 )
 
-#: The type of a plain number. Records have a list here, and dates have a unit.
+#: Pattern of a number's type. The type of a record is a list, and that of a date has a unit.
 PLAIN_TYPE = re.compile(r"[<>|=]?[?a-zA-Z]\d*")
 
 
 class NpyHeader(NamedTuple):
-    """What the header of a ``.npy`` file states."""
+    """The contents of the header of a ``.npy`` file."""
 
     shape: tuple[int, ...]
     """Length of each axis."""
 
     order: Literal["C", "F"]
-    """Order of the axes in the file: the last or the first varies fastest."""
+    """Order of the values in the file: with ``'C'`` the last axis varies fastest, with ``'F'`` the first."""
 
     dtype: np.dtype[Any]
     """Type of a value."""
 
     start: int
-    """Position of the first value in bytes."""
+    """Position of the first value in the file, in bytes."""
 
 
 def read_npy_header(file: BinaryIO) -> NpyHeader:
-    """Read the header of a ``.npy`` file of plain numbers, and leave the file at the first value.
+    """Read the header of a ``.npy`` file of numbers, and leave the file position at the first value.
 
     Args:
         file: the file, at its beginning.
 
     Returns:
-        What the header states. The sides are not compared with the size of the file.
+        The parsed header. The shape is not checked against the size of the file.
 
     Raises:
-        ValueError: if the file does not start with such a header.
+        ValueError: if the file does not start with a valid header, or does not hold plain numbers.
 
     Example:
         >>> import io
@@ -88,7 +88,7 @@ def _read_text(file: BinaryIO) -> str:
     """Return the text of the header."""
     start = file.read(len(MAGIC) + 2)
     if start[: len(MAGIC)] != MAGIC or len(start) < len(MAGIC) + 2:
-        raise ValueError("it does not start with the mark of the format")
+        raise ValueError("it does not start with the format's magic bytes")
     length = LENGTHS.get(start[-2])
     if length is None:
         raise ValueError(f"its format version {start[-2]}.{start[-1]} is not known")
@@ -96,12 +96,12 @@ def _read_text(file: BinaryIO) -> str:
     count = length.unpack(stored)[0] if len(stored) == length.size else MAX_LENGTH + 1
     text = file.read(count) if count <= MAX_LENGTH else b""
     if len(text) < count:
-        raise ValueError("its header is cut off, or longer than numpy reads")
+        raise ValueError(f"its header is cut off, or longer than {MAX_LENGTH} bytes")
     return text.decode("latin1")
 
 
 def _parse(text: str) -> dict[str, str]:
-    """Return the text of each field."""
+    """Return the text of each field of the header."""
     body = text.strip()
     inner = body[1:-1].rstrip() if body[:1] == "{" and body[-1:] == "}" else ""
     fields: dict[str, str] = {}

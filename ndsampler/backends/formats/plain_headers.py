@@ -1,8 +1,8 @@
 """
-Headers of simple formats that OpenCV decodes: netpbm, PFM, Sun raster and Radiance.
+Reads the headers of simple formats that OpenCV decodes: netpbm, PFM, Sun raster and Radiance.
 
-Each function returns the height and width that a header states, the bytes of the decoded pixels, and the most
-bytes of pixels that one byte of the file can decode to.
+Each function returns the height and width that a header states, the size of the decoded pixels in bytes, and
+the maximum number of pixel bytes that one byte of the file can decode to.
 
 References:
     netpbm: https://netpbm.sourceforge.net/doc/ (pbm, pgm, ppm, pam).
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 __all__ = ["StatedSize", "read_stated_size"]
 
-#: Bytes at the start of a file in which the header must end.
+#: Maximum length of a header in bytes.
 HEADER_BYTES = 2**16
 
 #: Runs of up to 256 bytes take 3 bytes in a run-length encoded Sun raster.
@@ -28,30 +28,30 @@ SUN_RUN_RATIO = 86
 #: A pixel of 4 values, stored in runs of up to 127 by 2 bytes each, is decoded to 12 bytes.
 RADIANCE_RATIO = 191
 
-# White space and comments between two numbers of a netpbm header, and the second number.
+# A number of a netpbm header, with the white space and comments before it.
 _NUMBER = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})")
 _PAM_FIELD = re.compile(rb"^(WIDTH|HEIGHT|DEPTH|MAXVAL)[ \t]+(\d{1,10})", re.MULTILINE)
 _RADIANCE_SIZE = re.compile(rb"-Y[ \t]+(\d{1,10})[ \t]+\+X[ \t]+(\d{1,10})")
 
 
 class StatedSize(NamedTuple):
-    """What a header states."""
+    """The size that a header states."""
 
     height: int
     """Height in pixels."""
     width: int
     """Width in pixels."""
     pixel_bytes: int
-    """Bytes of the decoded pixels, or slightly more than that."""
+    """Size of the decoded pixels in bytes, or slightly more."""
     max_ratio: int
-    """The most bytes of pixels that one byte of the file can decode to."""
+    """Maximum number of pixel bytes that one byte of the file can decode to."""
 
 
 def read_stated_size(head: bytes) -> StatedSize | None:
     """Return the size that a header states; None for any other format.
 
     Args:
-        head: the start of a file, :data:`HEADER_BYTES` or all of it.
+        head: the first :data:`HEADER_BYTES` of a file, or the whole file if it is shorter.
 
     Raises:
         ValueError: if the header is malformed.
@@ -85,7 +85,7 @@ def _netpbm_size(head: bytes) -> StatedSize:
     width, height = numbers[:2]
     samples = 3 if kind in b"36F" else 1
     value_bytes = 4 if kind in b"fF" else 2 if len(numbers) > 2 and numbers[2] > 255 else 1
-    # A binary PBM stores 8 pixels in a byte. In text, a value takes two bytes at least, or one in a PBM.
+    # A binary PBM stores 8 pixels in a byte. In text form, a value takes at least two bytes, or one in a PBM.
     return StatedSize(height, width, height * width * samples * value_bytes, 8 if kind == b"4" else 1)
 
 
@@ -109,7 +109,7 @@ def _sun_size(head: bytes) -> StatedSize:
     except struct.error:
         raise ValueError("it is cut off within its header") from None
     if depth not in {1, 8, 24, 32}:
-        raise ValueError(f"its pixels have {depth} bits")
+        raise ValueError(f"its pixels have {depth} bits; expected 1, 8, 24 or 32")
     if depth <= 8 and not colors:
         raise ValueError("it has no color map, and OpenCV decodes such Sun rasters to black; convert it")
     # Indexed pixels are decoded to three bytes, 24 per byte of a file with one bit for each.

@@ -1,8 +1,8 @@
 """
-Whether a PNG file is whole.
+Checks that a PNG file is complete.
 
-libpng, as OpenCV calls it, reports damage. GDAL decodes a PNG that is cut off without an error, so a file
-that GDAL reads is checked here.
+OpenCV reports damage that libpng detects. GDAL decodes a truncated PNG without an error, so this module
+checks the files that GDAL reads.
 
 References:
     ISO/IEC 15948:2003, PNG, sections 5.3 (chunks), 8 (interlacing) and 10 (compression).
@@ -22,7 +22,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 #: Chunks that belong to the animation of a PNG, not to its default image.
 ANIMATION_CHUNKS = frozenset({b"acTL", b"fcTL", b"fdAT"})
 
-#: Bytes that are decompressed at a time.
+#: Maximum number of bytes that are decompressed at a time.
 BLOCK_BYTES = 2**20
 
 #: First column and row, and steps between columns and rows, of each pass of an interlaced image.
@@ -33,9 +33,9 @@ SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 def find_png_damage(data: bytes) -> str:
-    """Return what is wrong with a PNG; an empty string if nothing is, or if the file is not a PNG.
+    """Return how a PNG is damaged; an empty string if it is not, or if the file is not a PNG.
 
-    The answer is the predicate of a sentence about the file.
+    The text completes a sentence that starts with the path of the file.
 
     Args:
         data: content of the file.
@@ -51,13 +51,13 @@ def find_png_damage(data: bytes) -> str:
 
 
 def _find_damage(data: memoryview) -> str:
-    """Return what is damaged in the content of a PNG."""
+    """Return how the content of a PNG is damaged; an empty string if it is not."""
     width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     missing = _pixel_bytes(height, width, depth * SAMPLES[color], interlaced)
     decoder = zlib.decompressobj()
     for kind, body, checksum in _chunks(data):
         if zlib.crc32(body, zlib.crc32(kind)) != checksum:
-            return f"is damaged: its chunk {kind.decode('latin-1')} has another checksum than it states"
+            return f"is damaged: the checksum of its chunk {kind.decode('latin-1')} does not match"
         if kind == b"IDAT":
             missing -= _count_decompressed(decoder, body)
         if kind == b"IEND":
@@ -112,5 +112,5 @@ def without_animation(data: bytes) -> bytes:
             if kind not in ANIMATION_CHUNKS:
                 parts.append(struct.pack(">I4s", len(body), kind) + bytes(body) + struct.pack(">I", checksum))
     except struct.error:
-        return data  # it is cut off, which the decoder reports
+        return data  # the file is cut off; the decoder reports it
     return b"".join(parts)

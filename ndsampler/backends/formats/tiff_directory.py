@@ -1,7 +1,7 @@
 """
-The header and the directories of a TIFF file, for those that this library writes without GDAL.
+Encodes the header and the directories of the TIFF files that this library writes without GDAL.
 
-The files are BigTIFFs in little-endian byte order.
+The files are little-endian BigTIFFs.
 
 References:
     Adobe, TIFF Revision 6.0 (1992), section 2 (structure); the BigTIFF design of the LibTIFF project.
@@ -14,16 +14,16 @@ from typing import Any
 
 __all__ = ["HEADER_BYTES", "LONG", "LONG8", "SAMPLE_FORMATS", "SHORT", "Tag", "pack_directory", "pack_header"]
 
-#: The types of the values of a tag.
+#: TIFF codes of the types of a tag's values.
 SHORT, LONG, LONG8 = 3, 4, 16
 
-#: The letter of each type for :mod:`struct`.
+#: The :mod:`struct` format character of each type.
 _LETTERS = {SHORT: "H", LONG: "I", LONG8: "Q"}
 
-#: Values of the tag SampleFormat for each kind of numpy's types.
+#: Value of the tag SampleFormat for each kind of numpy type.
 SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 
-#: Bytes before the first directory.
+#: Size of the file header in bytes.
 HEADER_BYTES = 16
 
 #: Number, type and values of a tag.
@@ -40,11 +40,11 @@ def pack_header(directory: int) -> bytes:
 
 
 def pack_directory(tags: list[Tag], position: int, following: int = 0) -> bytes:
-    """Return the bytes of a directory, and of the lists of values that it refers to.
+    """Return the encoded directory, followed by the values that do not fit into its entries.
 
     Args:
-        tags: in ascending order of their numbers.
-        position: of the directory in the file.
+        tags: the tags, in ascending order of their numbers.
+        position: position of the directory in the file, in bytes.
         following: position of the next directory; 0 if this is the last one.
 
     Example:

@@ -1,8 +1,8 @@
 """
-The pages of a TIFF, read from its header without decoding pixels.
+Reads the directories of a TIFF, which describe its pages, without decoding pixels.
 
-A TIFF is a chain of image file directories (IFDs). Each directory describes one page. Pages that are reduced
-versions of another may also hang below it, as sub-directories.
+A TIFF is a chain of image file directories (IFDs). Each directory describes one page. Reduced versions of a
+page may also be stored as sub-directories (SubIFDs) of its directory.
 
 References:
     Adobe, TIFF revision 6.0, section 2 (image file directory) and the list of tags. Adobe PageMaker 6.0 TIFF
@@ -13,23 +13,32 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from ndsampler.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-__all__ = ["Page", "has_color_map", "is_tiff", "read_pages"]
+__all__ = ["PALETTE", "Page", "has_color_map", "is_tiff", "read_pages"]
 
-#: The most pages that are read of one file.
+#: Maximum number of pages that are read from one file.
 MAX_PAGES = 65_536
 
-#: The most bytes of a description, which holds an XML document in an OME-TIFF.
+#: Maximum length in bytes of a description. In an OME-TIFF, it holds an XML document.
 MAX_TEXT = 2**24
 
-#: The most entries of an image file directory.
+#: Maximum number of entries of an image file directory.
 MAX_ENTRIES = 4096
+
+#: The most bytes of directories and values that are read of one file. Directories may overlap, and may share
+#: their values, so a small file can list any amount.
+MAX_BYTES = 2**27
+
+#: What a directory counts as, besides its bytes.
+DIRECTORY_BYTES = 256
 
 #: The tags that are read, by their number.
 TAGS = {
@@ -38,6 +47,7 @@ TAGS = {
     256: "width",
     257: "height",
     258: "bits",
+    259: "compression",
     262: "photometric",
     270: "description",
     277: "samples",
@@ -49,7 +59,7 @@ TAGS = {
     339: "sample_format",
 }
 
-#: Format characters of ``struct`` for the types of values that are read: texts and unsigned integers.
+#: The ``struct`` format characters of the value types that are read: texts and unsigned integers.
 TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 #: Bits of the tag NewSubfileType: a reduced version of another page, and a transparency mask.
@@ -64,7 +74,7 @@ RGB, YCBCR, PALETTE = 2, 6, 3
 
 @dataclass(frozen=True)
 class Page:
-    """What one image file directory states."""
+    """One page, as its image file directory describes it."""
 
     number: int
     """Position in the file, from 1."""
@@ -75,7 +85,7 @@ class Page:
     width: int
     """Width in pixels."""
     samples: int = 1
-    """Values of a pixel."""
+    """Number of values of a pixel."""
     kind: tuple[int, int, int] = (1, 1, 1)
     """Bits of a value, its format (1 unsigned, 2 signed, 3 float), and the photometric interpretation."""
     subfile_type: int = 0
@@ -87,9 +97,11 @@ class Page:
     has_color_map: bool = False
     """Whether the page has a color map."""
     description: str = ""
-    """What the writer says of the page."""
+    """The text in which the program that wrote the file describes the page."""
     subpages: tuple[Page, ...] = ()
-    """The pages below this one."""
+    """The pages of its sub-directories."""
+    compression: int = 1
+    """Value of the tag Compression: 1 for none, 5 for LZW, 8 for DEFLATE, 50000 for ZSTD, and so on."""
 
     @property
     def dims(self) -> tuple[int, int]:
@@ -123,8 +135,11 @@ def read_pages(path: str) -> tuple[Page, ...]:
         path: a local file.
 
     Returns:
-        The pages up to the first directory that cannot be read; none for a file that is not a TIFF or cannot
-        be opened.
+        The pages before the first directory that cannot be read; empty for a file that is not a TIFF or
+        cannot be opened.
+
+    Raises:
+        SourceError: if the directories list more than :data:`MAX_BYTES`.
 
     Example:
         >>> read_pages('/no/such/file')
@@ -134,12 +149,17 @@ def read_pages(path: str) -> tuple[Page, ...]:
         with open(path, "rb") as file:
             parser = _Parser.begin(file)
             return () if parser is None else tuple(parser.pages())
+    except _TooMuchError:
+        raise SourceError(
+            f"{path} cannot be opened as an image: its directories list more than {MAX_BYTES} bytes, as "
+            "those of no real TIFF do"
+        ) from None
     except (OSError, ValueError):
         return ()
 
 
 def is_tiff(head: bytes) -> bool:
-    r"""Whether a file starts as a TIFF or BigTIFF.
+    r"""Whether a file starts with the signature of a TIFF or BigTIFF.
 
     Args:
         head: the first bytes of the file.
@@ -152,7 +172,7 @@ def is_tiff(head: bytes) -> bool:
 
 
 def has_color_map(file: BinaryIO) -> bool:
-    """Whether the pixels of the first page are indexes into a color map that the file has.
+    """Whether the pixels of the first page are color indexes and the file contains the color map.
 
     Args:
         file: an open TIFF.
@@ -161,6 +181,10 @@ def has_color_map(file: BinaryIO) -> bool:
     parser = _Parser.begin(file)
     page = None if parser is None else next(parser.pages(), None)
     return page is not None and page.kind[2] == PALETTE and page.has_color_map
+
+
+class _TooMuchError(Exception):
+    """The directories of a file list more than is read."""
 
 
 @dataclass
@@ -173,11 +197,13 @@ class _Parser:
     big: bool
     """Whether it is a BigTIFF, with offsets of 8 bytes."""
     size: int
-    """Bytes of the file."""
+    """Size of the file in bytes."""
+    left: int = field(default_factory=lambda: MAX_BYTES)
+    """Bytes that may still be read."""
 
     @classmethod
     def begin(cls, file: BinaryIO) -> _Parser | None:
-        """Return a parser that stands at the offset of the first directory; None if the file is no TIFF."""
+        """Return a parser of an open file, about to read the first directory; None if it is not a TIFF."""
         order = {b"II": "<", b"MM": ">"}.get(file.read(2))
         if order is None:
             return None
@@ -189,7 +215,7 @@ class _Parser:
         return cls(file, order, version == 43, os.fstat(file.fileno()).st_size)
 
     def pages(self) -> Iterator[Page]:
-        """Yield the pages of the chain, each with those below it."""
+        """Yield the pages of the chain, each with the pages of its sub-directories."""
         seen: set[int] = set()
         offset = self._number(self.file.read(8 if self.big else 4))
         while offset and offset not in seen and len(seen) < MAX_PAGES:
@@ -228,11 +254,13 @@ class _Parser:
             "color_map" in tags,
             tags.get("description", ""),
             tuple(found[0] for found in subpages if found is not None),
+            _first(tags, "compression", 1),
         )
         return page, following
 
     def _directory(self, offset: int) -> tuple[dict[str, Any], int] | None:
         """Return the tags of a directory, and the offset of the next directory."""
+        self._spend(DIRECTORY_BYTES)
         if offset >= self.size:
             return None
         count_size, entry = (8, 20) if self.big else (2, 12)
@@ -240,6 +268,7 @@ class _Parser:
         count = self._number(self.file.read(count_size))
         if not 0 < count <= MAX_ENTRIES:
             return None
+        self._spend(count * entry)
         data = self.file.read(count * entry)
         following = self._number(self.file.read(8 if self.big else 4))
         if len(data) < count * entry:
@@ -252,24 +281,35 @@ class _Parser:
         return tags, following
 
     def _values(self, kind: int, length: int, stored: bytes) -> Any:
-        """Return the values of a tag: a text, or a tuple of integers; of a long list only the start."""
+        """Return the values of a tag: a text or a tuple of integers. A long list is truncated."""
         character = TYPES[kind]
         length = min(length, MAX_TEXT if character == "s" else MAX_ENTRIES)
         size = length * struct.calcsize(self.order + character)
         if size > len(stored):
+            self._spend(size)
             self.file.seek(min(self._number(stored), self.size))
             stored = self.file.read(size)
         if character == "s":
-            return stored[:length].split(b"\0")[0].decode("utf-8", "replace")
+            return stored[:length].partition(b"\0")[0].decode("utf-8", "replace")
         whole = len(stored[:size]) // struct.calcsize(self.order + character)
         return struct.unpack_from(f"{self.order}{whole}{character}", stored)
 
+    def _spend(self, count: int) -> None:
+        """Count bytes that are about to be read.
+
+        Raises:
+            _TooMuchError: if they are more than may still be read.
+        """
+        self.left -= count
+        if self.left < 0:
+            raise _TooMuchError
+
     def _number(self, data: bytes) -> int:
-        """Return an unsigned integer of the file's byte order; 0 for no bytes."""
+        """Return an unsigned integer in the file's byte order; 0 for empty data."""
         return int.from_bytes(data, "little" if self.order == "<" else "big")
 
 
 def _first(tags: dict[str, Any], name: str, default: int) -> int:
-    """Return the first value of a tag of integers."""
+    """Return the first value of a tag of integers; the default if the tag is missing."""
     values = tags.get(name)
     return int(values[0]) if isinstance(values, tuple) and values else default

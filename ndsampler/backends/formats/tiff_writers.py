@@ -1,8 +1,8 @@
 """
-What the writers of TIFFs say of their pages: tifffile, ImageJ and OME.
+Reads how tifffile, ImageJ and OME writers arranged the planes of an array in the pages of a TIFF.
 
-They store arrays of more than two axes as one page for each plane, and note in the description of the first
-page which axis is which.
+These programs store an array of more than two axes as one page for each plane, and name the axes in the
+description of the first page.
 
 References:
     tifffile: the JSON object ``{"shape": ..., "axes": ...}`` of ``tifffile.TiffWriter``.
@@ -26,15 +26,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Stack", "read_stack"]
 
-#: The axes whose positions are channels, by the letters that all three writers use.
+#: Letters of the axes that enumerate channels. All three writers use them.
 CHANNEL_AXES = frozenset("CS")
 
-#: In an array without named axes, the last axis is that of channels if it is at most this long, and shorter
-#: than the two before it. No image is that narrow.
+#: In an array without named axes, the last axis counts as channels if it is at most this long and shorter
+#: than the two axes before it, because no image is that narrow.
 MAX_CHANNEL_AXIS = 16
 
-#: The most planes of an array.
+#: Maximum number of planes of an array.
 MAX_PLANES = 2**20
+
+#: The most axes of an array, which is the most that numpy knows.
+MAX_AXES = 64
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,14 @@ class Stack:
     """An array that a writer stored as several pages."""
 
     planes: int
-    """Planes of the array, each its own page, from the first page on."""
+    """Number of planes of the array. Each is a page, starting with the first page."""
     channels: tuple[int, ...]
-    """The positions of the pages that are channels of one image; only the first if none are."""
+    """Positions of the pages that are the channels of one image; the first page alone if no axis enumerates
+    channels."""
     rows: tuple[int, int, int] | None = None
-    """(height, width, channels) of the array if a page may be a row of an image with the channels last."""
+    """(height, width, channels) of the array if each page may be one row of an image, with channels last."""
     is_by_rows: bool = False
-    """Whether each page is such a row, if the dataset does not say."""
+    """Whether each page is a row if the dataset does not state the shape of the image."""
 
 
 def read_stack(pages: Sequence[Page]) -> Stack | None:
@@ -58,7 +62,7 @@ def read_stack(pages: Sequence[Page]) -> Stack | None:
         pages: the pages of the file.
 
     Returns:
-        The arrangement; None if the first page is an array of its own, or if its description does not say.
+        The arrangement; None if the first page is a whole array, or if its description does not state one.
 
     Example:
         >>> from ndsampler.backends.formats.tiff_header import Page
@@ -75,14 +79,16 @@ def read_stack(pages: Sequence[Page]) -> Stack | None:
         if text.startswith("<") and "<OME" in text[:2000] and "<!" not in text.replace("<!--", ""):
             return _stack_of_ome(text, pages[0])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, SyntaxError):
-        return None  # XML that cannot be parsed is a SyntaxError
+        return None  # ElementTree raises a SyntaxError for malformed XML
     return None
 
 
 def _make_stack(axes: str, sizes: Sequence[int], **more: Any) -> Stack | None:
-    """Return the stack of planes along some axes; the last axis changes fastest."""
+    """Return the stack of planes along the given axes; the last axis varies fastest."""
+    if len(axes) != len(sizes) or len(sizes) > MAX_AXES or max(sizes, default=0) > MAX_PLANES:
+        return None
     planes = math.prod(sizes)
-    if not 1 < planes <= MAX_PLANES or len(axes) != len(sizes):
+    if not 1 < planes <= MAX_PLANES:
         return None
     steps = (range(size if axis in CHANNEL_AXES else 1) for axis, size in zip(axes, sizes))
     strides = [math.prod(sizes[at + 1 :]) for at in range(len(sizes))]
@@ -91,7 +97,9 @@ def _make_stack(axes: str, sizes: Sequence[int], **more: Any) -> Stack | None:
 
 
 def _stack_of_tifffile(fields: dict[str, Any], page: Page) -> Stack | None:
-    """Return the stack of an array whose shape tifffile has noted."""
+    """Return the stack of an array whose shape tifffile stored in the description."""
+    if len(fields["shape"]) > MAX_AXES:
+        return None
     shape = [int(size) for size in fields["shape"]]
     depth = _page_axes(shape, page)
     if not depth or min(shape) < 1:
@@ -101,7 +109,7 @@ def _stack_of_tifffile(fields: dict[str, Any], page: Page) -> Stack | None:
         axes = None
     rows = _rows_shape(shape, page)
     if axes is None:
-        # The planes of a gray array without names are its channels; an array of color images is a series.
+        # Without named axes, the planes of a gray array count as channels, and color images as a series.
         names = ("C" if page.samples == 1 else "I") * len(leading)
         narrow = rows is not None and rows[2] <= MAX_CHANNEL_AXIS and rows[2] < min(rows[:2])
         return _make_stack(names, leading, rows=rows, is_by_rows=narrow)
@@ -110,7 +118,7 @@ def _stack_of_tifffile(fields: dict[str, Any], page: Page) -> Stack | None:
 
 
 def _page_axes(shape: list[int], page: Page) -> int:
-    """Return how many of the last axes of an array one page holds; 0 if the page does not fit the array."""
+    """Return how many trailing axes of an array one page holds; 0 if the page does not match the array."""
     dims, samples = [page.height, page.width], page.samples
     if samples == 1:
         options = [dims, [*dims, 1]]
@@ -120,7 +128,7 @@ def _page_axes(shape: list[int], page: Page) -> int:
 
 
 def _rows_shape(shape: list[int], page: Page) -> tuple[int, int, int] | None:
-    """Return (height, width, channels) of an array whose pages are its rows; None if they cannot be."""
+    """Return (height, width, channels) of an array with a page for each row; None for other shapes."""
     long = [size for size in shape if size != 1]
     if len(long) != 3 or page.samples != 1 or long[1:] != [page.height, page.width]:
         return None
@@ -128,7 +136,7 @@ def _rows_shape(shape: list[int], page: Page) -> tuple[int, int, int] | None:
 
 
 def _stack_of_imagej(text: str) -> Stack | None:
-    """Return the stack of a file of ImageJ, whose planes are ordered by frame, slice and channel."""
+    """Return the stack of an ImageJ file. ImageJ orders planes by frame, slice and channel."""
     fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     sizes = [int(fields.get(key, 1)) for key in ("frames", "slices", "channels")]
     images = int(fields.get("images", 1))
@@ -157,9 +165,9 @@ def _stack_of_ome(text: str, page: Page) -> Stack | None:
 
 
 def _place_ome_planes(stack: Stack, pixels: ElementTree.Element, count: int, samples: int) -> Stack | None:
-    """Return a stack of OME with the pages that its elements ``TiffData`` give to the channels.
+    """Return an OME stack with the pages that its ``TiffData`` elements assign to the channels.
 
-    None if the planes are in several files.
+    Returns None if the planes are stored in several files.
     """
     blocks = pixels.findall("TiffData")
     names = (block.find("UUID") for block in blocks)

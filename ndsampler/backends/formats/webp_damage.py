@@ -1,10 +1,10 @@
 """
-Damage in WebP files that the decoder does not report.
+Detects damage in WebP files that the decoder does not report.
 
-The format has no checksums, and a part of a file that was overwritten with zeros decodes to some pixels.
-The decoder then needs fewer bytes than there are, or more; the latter is an error. A file with a long run
-of zeros is decoded once more without its last bytes: if that succeeds, it did not need them, and is
-damaged.
+The format has no checksums, so a part that was overwritten with zeros still decodes to pixels. The decoder
+then consumes either more bytes than the file has, which it reports as an error, or fewer. A file with a long
+run of zeros is therefore decoded again without its last bytes. If that succeeds, the decoder did not need
+them, and the file is damaged.
 
 References:
     RFC 9649, WebP image format, section 2 (chunks).
@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: A run of zeros in compressed data is looked into if it is this long. A flat region may have such runs.
+#: A run of zeros at least this long in compressed data is examined. Regions of one color may contain one too.
 SUSPICIOUS_ZEROS = bytes(32)
 
-#: Bytes at the end without which a whole file cannot be decoded.
+#: Number of bytes at the end that the decoder needs if the file is undamaged.
 TAIL_BYTES = 8
 
 
 def find_webp_damage(data: bytes, decodes: Callable[[bytes], bool]) -> str:
-    """Return what is wrong with a WebP that was decoded; an empty string if nothing is.
+    """Return how a decoded WebP is damaged; an empty string if it is not.
 
-    The answer is the predicate of a sentence about the file.
+    The text completes a sentence that starts with the path of the file.
 
     Args:
-        data: content of the file; any other file is not looked at.
-        decodes: whether the decoder accepts a content.
+        data: content of the file; a file of another format counts as undamaged.
+        decodes: returns whether the decoder accepts a file's content.
     """
     if not data.startswith(b"RIFF") or data[8:12] != b"WEBP":
         return ""
@@ -53,7 +53,7 @@ def find_webp_damage(data: bytes, decodes: Callable[[bytes], bool]) -> str:
 
 
 def _with_chunk(data: bytes, first: int, stop: int, kind: bytes, body: bytes) -> bytes:
-    """Return a WebP with another chunk in the place of bytes first:stop."""
+    """Return a WebP in which another chunk replaces bytes first:stop."""
     chunk = struct.pack("<4sI", kind, len(body)) + body + bytes(len(body) % 2)
     rest = data[8:first] + chunk + data[stop:]
     return b"RIFF" + struct.pack("<I", len(rest)) + rest

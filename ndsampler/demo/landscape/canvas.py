@@ -1,11 +1,11 @@
 """
-Paints one tile of a landscape.
+Painting one tile of a landscape.
 
-A tile has three planes: flat colors, the material of each pixel, and the light that falls on it.
+A tile has three planes: flat colors, the material of each pixel, and the light on it.
 :meth:`Canvas.develop` combines them into a picture.
 
 Points are (x, y) in pixels of the whole landscape. As in annotations, (0, 0) is the outer corner
-of the first pixel; OpenCV counts from the centre of that pixel.
+of the first pixel; in OpenCV it is the center of that pixel.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Color = tuple[int, int, int]
 #: Side of a tile, and the period of every texture, in pixels.
 TILE = 1024
 
-#: Pixels that are painted around a tile and cut off, since OpenCV draws the ends of clipped lines wrongly.
+#: Width in pixels of the margin of a tile that is painted and cut off, because OpenCV draws clipped lines
+#: wrongly.
 RIM = 16
 
 #: Fractional bits of the coordinates given to OpenCV.
@@ -36,7 +37,7 @@ SHIFT = 4
 # Materials: the values of the plane ``Canvas.material``.
 PLAIN, GRASS, SOIL, ASPHALT, WATER, SAND, ROOF, FOREST = range(8)
 
-#: The first of the materials with furrows, and their number; each has its own direction.
+#: Number of materials with furrows, each with another direction, and the first of them.
 FURROWS = 8
 DIRECTIONS = 8
 
@@ -51,9 +52,9 @@ def octave(rng: np.random.Generator, size: int, cell: int) -> NDArray[np.float32
     """Return smooth periodic noise of mean 0 and standard deviation 1.
 
     Args:
-        rng: the source of randomness.
+        rng: random generator.
         size: side of the result in pixels, a multiple of ``cell``.
-        cell: pixels from one random value to the next.
+        cell: distance between random values in pixels.
 
     Returns:
         A (size, size) array that repeats without a seam.
@@ -69,7 +70,7 @@ def octave(rng: np.random.Generator, size: int, cell: int) -> NDArray[np.float32
 
 
 def _mix(rng: np.random.Generator, *layers: tuple[float, int]) -> NDArray[np.float32]:
-    """Return the sum of octaves, each given as (strength in grey levels, cell)."""
+    """Return the sum of octaves, each given as (strength in gray levels, cell)."""
     texture = np.full((TILE, TILE), 128, np.float32)
     for strength, cell in layers:
         texture += np.float32(strength) * octave(rng, TILE, cell)
@@ -77,7 +78,7 @@ def _mix(rng: np.random.Generator, *layers: tuple[float, int]) -> NDArray[np.flo
 
 
 def _furrows(rng: np.random.Generator, direction: int) -> NDArray[np.float32]:
-    """Return the furrows of a field. Whole numbers of waves in x and y make them periodic."""
+    """Return the furrows of a field. They are periodic, because the numbers of waves in x and y are whole."""
     angle = math.pi * direction / DIRECTIONS
     waves = TILE / (11 + 3 * (direction % 3))
     ramp = np.arange(TILE, dtype=np.float32) * np.float32(2 * math.pi / TILE)
@@ -93,7 +94,7 @@ class Textures:
     """The textures of all materials."""
 
     tones: tuple[NDArray[np.uint8], ...]
-    """An array for each material, as large as a tile with its rim: factors of the color, 128 for 1."""
+    """For each material, factors of the color (128 means 1) in the size of a tile with its rim."""
 
     canopy: NDArray[np.uint8]
     """(rows, columns, 3) colors of a forest, of the same size."""
@@ -103,9 +104,9 @@ class Textures:
         """Draw all textures.
 
         Args:
-            rng: the source of randomness.
+            rng: random generator.
         """
-        # No noise from pixel to pixel: it would make the compressed files half as large again.
+        # There is no noise between single pixels, because it would make the compressed files 50 % larger.
         tones = [
             _mix(rng, (1.0, 4)),
             _mix(rng, (2.5, 4), (5, 16), (5, 64)),
@@ -122,12 +123,12 @@ class Textures:
 
 
 def _with_rim(texture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Continue a periodic texture over the rim of a tile."""
+    """Repeat a periodic texture in the rim of a tile."""
     return np.pad(texture, ((RIM, RIM), (RIM, RIM), (0, 0))[: texture.ndim], mode="wrap")
 
 
 def _draw_canopy(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return tree tops side by side, without a seam at the edges."""
+    """Return an area of tree tops that can be repeated without a seam."""
     canvas = Canvas(0, 0, TILE)
     canvas.colors[:] = (38, 58, 34)
     for _ in range(4200):
@@ -140,7 +141,7 @@ def _draw_canopy(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _repeats(position: int, half: int) -> list[int]:
-    """Return the positions, a tile apart, at which something of that half width touches the tile."""
+    """Return the positions, one tile apart, at which an object of a given half width touches the tile."""
     near = [position]
     if position < half:
         near.append(position + TILE)
@@ -154,21 +155,21 @@ class Sprite:
     """A small picture with soft edges."""
 
     colors: NDArray[np.uint8]
-    """(n, n, 3), n odd."""
+    """(n, n, 3) colors; n is odd."""
 
     cover: NDArray[np.float32]
     """(n, n) opacity, from 0 to 1."""
 
     @property
     def half(self) -> int:
-        """Pixels from its middle to its edges."""
+        """Distance in pixels from the center to the edges."""
         return len(self.cover) // 2
 
 
-#: Number of shapes of tree tops.
+#: Number of different shapes of tree tops.
 CROWNS = 24
 
-#: Side of the noise that the leaves of tree tops are cut from.
+#: Side in pixels of the noise that the leaves of tree tops are cut from.
 LEAVES = 512
 
 
@@ -204,7 +205,7 @@ def crown(variant: int, radius: int) -> Sprite:
 
     Args:
         variant: number of the shape, below ``CROWNS``; it determines the color too.
-        radius: in pixels.
+        radius: radius in pixels.
     """
     rng = np.random.default_rng((variant, 1))
     half = int(radius * 1.35) + 2
@@ -223,7 +224,7 @@ def crown(variant: int, radius: int) -> Sprite:
 
 @lru_cache(maxsize=2)
 def _meadow(size: int) -> NDArray[np.uint8]:
-    """Return the colors of a canvas before anything is painted; copying them is faster than filling."""
+    """Return the colors of an empty canvas, for copying, which is faster than filling."""
     return np.tile(np.array(VERGE, np.uint8), (size, size, 1))
 
 
@@ -234,7 +235,7 @@ class Canvas:
     Args:
         x0: left edge of the canvas in the landscape, in pixels.
         y0: upper edge.
-        size: its side in pixels.
+        size: side in pixels.
     """
 
     x0: int
@@ -259,12 +260,12 @@ class Canvas:
         return np.rint((points - (self.x0 + 0.5, self.y0 + 0.5)) * (1 << SHIFT)).astype(np.int32)
 
     def fill(self, color: Color, *rings: NDArray[Any], material: int = PLAIN) -> None:
-        """Fill a polygon, and put it into full light.
+        """Fill a polygon, and set full light in it.
 
         Args:
             color: red, green, blue.
-            rings: the outline, (n, 2), and its holes.
-            material: of the polygon.
+            rings: the outline, (n, 2), and the holes.
+            material: material of the polygon.
         """
         import cv2
 
@@ -281,9 +282,9 @@ class Canvas:
 
         Args:
             color: red, green, blue.
-            points: (n, 2).
-            width: in pixels.
-            material: of the line.
+            points: (n, 2) points.
+            width: width in pixels.
+            material: material of the line.
             closed: whether to join the last point to the first.
         """
         import cv2
@@ -306,9 +307,9 @@ class Canvas:
         """Darken the shadow of an object.
 
         Args:
-            outline: of the object, (n, 2).
-            reach: (x, y) from the object's top to the shadow of its top.
-            light: in the shadow, at most 255.
+            outline: outline of the object, (n, 2).
+            reach: (x, y) offset of the shadow of the object's top in pixels.
+            light: light in the shadow, at most 255.
         """
         import cv2
 
@@ -318,7 +319,7 @@ class Canvas:
             cv2.fillPoly(self.light, [self._place(moved)], light, cv2.LINE_8, SHIFT)
 
     def stamp(self, sprite: Sprite, x: int, y: int) -> None:
-        """Draw a sprite with its middle on the pixel (x, y) of the landscape."""
+        """Draw a sprite with its center at the pixel (x, y) of the landscape."""
         import cv2
 
         half = sprite.half
@@ -342,8 +343,8 @@ class Canvas:
         """Return the picture of the tile.
 
         Args:
-            textures: of the materials.
-            tint: (size, size, 3) factors of the color, 128 for 1.
+            textures: textures of the materials.
+            tint: (size, size, 3) factors of the color; 128 means 1.
 
         Returns:
             (TILE, TILE, 3) uint8 RGB: the canvas without its rim.
@@ -368,7 +369,7 @@ def bounds_of(points: Sequence[NDArray[Any]], margin: float = 0) -> tuple[float,
 
     Args:
         points: arrays of (x, y).
-        margin: in pixels.
+        margin: margin in pixels.
     """
     stacked = np.concatenate(points)
     low, high = stacked.min(0) - margin, stacked.max(0) + margin

@@ -1,8 +1,8 @@
 """
-A short film of a landscape: traffic on a main road, under a camera that drifts.
+A short video of a landscape: traffic on a main road, seen by a camera that drifts.
 
 All frames are cut from one landscape at whole pixels, so they match exactly after the movement of
-the camera is undone.
+the camera is compensated.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import numpy as np
 from ndsampler.demo.landscape import layout
 from ndsampler.demo.landscape.canvas import TILE
 from ndsampler.demo.landscape.ground import Dashes, Lane, Rect, dense
-from ndsampler.demo.landscape.objects import Car, Thing, Truck
+from ndsampler.demo.landscape.objects import Car, LandscapeObject, Truck
 from ndsampler.demo.landscape.scene import Painting, Scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Numbers of frames that a film may have: the camera would leave the landscape in a longer one.
+#: Smallest and largest number of frames. In a longer video the camera would leave the landscape.
 FRAMES = (1, 32)
 
 #: Largest side of a frame, in pixels.
 LARGEST_SIDE = 512
 
-#: Pixels (x, y) that the camera moves from frame to frame, and how much each step varies.
+#: (x, y) movement of the camera between frames in pixels, and the variation of each step.
 DRIFT = (9, 5)
 SHAKE = 3
 
-#: Pixels of an object, across and down, that must be in a frame for it to be annotated.
+#: Smallest visible width and height of an annotated object in pixels.
 MIN_VISIBLE = 6
 
 
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
     """The visible part of an object, in pixels of the frame."""
 
     track: int
-    """Number of the object, the same in all frames, from 0 up."""
+    """Number of the object from 0, the same in all frames."""
     category: str
     outline: NDArray[np.float64]
     holes: list[NDArray[np.float64]]
@@ -48,41 +48,41 @@ class Seen(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """One frame of a film."""
+    """One frame of a video."""
 
     painting: Painting
-    """Its pixels and materials."""
+    """The pixels and materials."""
     offset: tuple[int, int]
-    """The pixel (x, y) of the film where the frame's first pixel lies."""
+    """(x, y) position of the frame's first pixel in the video."""
     seen: list[Seen]
-    """The objects in it."""
+    """The visible objects."""
 
 
 @dataclass(frozen=True)
 class Mover:
-    """A vehicle that drives along its lane."""
+    """A vehicle that moves along its lane."""
 
-    thing: Thing
-    """The vehicle, at any position."""
+    obj: LandscapeObject
+    """The vehicle; its position is not used."""
     uv: tuple[float, float]
-    """Its position in the first frame, on the map before it is bent."""
+    """Position in the first frame, on the map before it is bent."""
     step: float
-    """Pixels that it moves along u from frame to frame."""
+    """Movement along u between frames in pixels."""
 
-    def at(self, plan: layout.Layout, frame: int) -> Thing:
+    def at(self, plan: layout.Layout, frame: int) -> LandscapeObject:
         """Return the vehicle at its position in a frame."""
         u, v = self.uv[0] + frame * self.step, self.uv[1]
         x, y = plan.bend.point(u, v)
-        return replace(self.thing, x=x, y=y, angle=plan.bend.heading(u, v, 0.0 if self.step > 0 else np.pi))
+        return replace(self.obj, x=x, y=y, angle=plan.bend.heading(u, v, 0.0 if self.step > 0 else np.pi))
 
 
 class Film:
-    """A film, which is painted frame by frame.
+    """A video, which is painted frame by frame.
 
     Args:
-        side: of each frame in pixels, at most ``LARGEST_SIDE``.
-        frames: how many, within ``FRAMES``.
-        seed: equal seeds give equal films.
+        side: side of each frame in pixels, at most ``LARGEST_SIDE``.
+        frames: number of frames, within ``FRAMES``.
+        seed: random seed; equal seeds give equal videos.
 
     Example:
         >>> film = Film(64, frames=3, seed=1)
@@ -102,7 +102,7 @@ class Film:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the area that all frames together show, in pixels."""
+        """(width, height) in pixels of the area that the frames cover together."""
         width, height = self.offsets.max(0) + self.side
         return int(width), int(height)
 
@@ -118,22 +118,22 @@ class Film:
             painting = Painting(*(part[window] for part in scene.paint(0, TILE)))
             yield Shot(painting, (int(offset[0]), int(offset[1])), self._look(objects, (x, y)))
 
-    def _look(self, objects: list[Thing], origin: tuple[int, int]) -> list[Seen]:
+    def _look(self, objects: list[LandscapeObject], origin: tuple[int, int]) -> list[Seen]:
         """Return the visible parts of objects in a frame whose first pixel is at the origin."""
         seen = []
-        for track, thing in enumerate(objects):
-            outline = clip(thing.outline - origin, self.side)
-            if not thing.annotated or not len(outline) or np.ptp(outline, axis=0).min() < MIN_VISIBLE:
+        for track, obj in enumerate(objects):
+            outline = clip(obj.outline - origin, self.side)
+            if not obj.annotated or not len(outline) or np.ptp(outline, axis=0).min() < MIN_VISIBLE:
                 continue
-            holes = [hole for ring in thing.holes if len(hole := clip(ring - origin, self.side))]
-            points = {name: xy - origin for name, xy in thing.keypoints.items()}
+            holes = [hole for ring in obj.holes if len(hole := clip(ring - origin, self.side))]
+            points = {name: xy - origin for name, xy in obj.keypoints.items()}
             inside = {name: xy for name, xy in points.items() if xy.min() > 1 and xy.max() < self.side - 1}
-            seen.append(Seen(track, thing.category, outline, holes, inside))
+            seen.append(Seen(track, obj.category, outline, holes, inside))
         return seen
 
 
 def _plan_road(plan: layout.Layout, frames: int) -> list[Mover]:
-    """Add a main road through the middle and a town at both sides, and return the traffic."""
+    """Add a main road through the center and a town on both sides, and return the traffic."""
     reach, half = 0.75 * TILE, layout.ROAD_WIDTH / 2
     x, y = TILE - plan.bend([(0, 0)])[0]
     plan.bend.middle = (float(x), float(y))
@@ -154,20 +154,20 @@ def _traffic(rng: np.random.Generator, lane: int, reach: float, frames: int) -> 
     movers = []
     for u in np.arange(-reach - max(way, 0), reach - min(way, 0), 150):
         kind, size = (Truck, (96.0, 26.0)) if rng.random() < 0.2 else (Car, (43.0, 19.0))
-        thing = kind(0.0, 0.0, 0.0, *size, int(rng.integers(1 << 20)))
-        movers.append(Mover(thing, (float(u + rng.uniform(0, 45)), lane * 0.24 * layout.ROAD_WIDTH), step))
+        obj = kind(0.0, 0.0, 0.0, *size, int(rng.integers(1 << 20)))
+        movers.append(Mover(obj, (float(u + rng.uniform(0, 45)), lane * 0.24 * layout.ROAD_WIDTH), step))
     return movers
 
 
 def clip(ring: NDArray[np.float64], side: int) -> NDArray[np.float64]:
-    """Return the part of a polygon that lies in a square.
+    """Return the part of a polygon that is inside a square.
 
     Args:
         ring: (n, 2) points.
-        side: the square reaches from (0, 0) to (side, side).
+        side: side of the square, which extends from (0, 0) to (side, side).
 
     Returns:
-        (m, 2) points, none if nothing of it lies there.
+        (m, 2) points; empty if the polygon is outside.
 
     References:
         Sutherland and Hodgman, Reentrant Polygon Clipping, CACM 17 (1974).

@@ -1,4 +1,4 @@
-"""The ground of a landscape: fields, streets and water, and the bend that maps them to pixels."""
+"""The ground of a landscape: fields, streets and water, and the curved transform from the map to pixels."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ class Rect(NamedTuple):
 
     @property
     def size(self) -> tuple[float, float]:
-        """Its extent along u and v."""
+        """The extent along u and v."""
         return self.u1 - self.u0, self.v1 - self.v0
 
     @property
     def middle(self) -> tuple[float, float]:
-        """Its centre."""
+        """The center."""
         return (self.u0 + self.u1) / 2, (self.v0 + self.v1) / 2
 
     def inset(self, margin: float) -> Rect:
-        """Return the rectangle without a margin on every side."""
+        """Return the rectangle shrunk by a margin on every side."""
         return Rect(self.u0 + margin, self.v0 + margin, self.u1 - margin, self.v1 - margin)
 
     def point(self, a: float, b: float) -> tuple[float, float]:
-        """Return the point at the fractions (a, b) of its extent."""
+        """Return the point at the fractions (a, b) of the extent."""
         return self.u0 + a * (self.u1 - self.u0), self.v0 + b * (self.v1 - self.v0)
 
 
 class Lane(NamedTuple):
-    """The middle line of a street on the map, before the map is bent."""
+    """The center line of a street on the map, before the map is bent."""
 
     start: tuple[float, float]
     end: tuple[float, float]
@@ -57,9 +57,9 @@ def split(rect: Rect, rng: np.random.Generator, largest: float, gap: float) -> t
 
     Args:
         rect: the rectangle.
-        rng: the source of randomness.
-        largest: the longest side that a part may have, in pixels.
-        gap: pixels between two parts.
+        rng: random generator.
+        largest: maximum side of a part in pixels.
+        gap: distance between two parts in pixels.
 
     Returns:
         The parts, and the lanes between them.
@@ -90,11 +90,11 @@ def split(rect: Rect, rng: np.random.Generator, largest: float, gap: float) -> t
 
 
 class Bend:
-    """Turns and bends the map, so that nothing is parallel to the edges of the image.
+    """Rotates and bends the map, so that nothing is parallel to the edges of the image.
 
     Args:
-        rng: the source of randomness.
-        middle: (x, y) of the landscape where the middle (0, 0) of the map lies.
+        rng: random generator.
+        middle: (x, y) in the landscape of the center (0, 0) of the map.
     """
 
     def __init__(self, rng: np.random.Generator, middle: tuple[float, float]) -> None:
@@ -107,7 +107,7 @@ class Bend:
             phases.append(rng.uniform(0, 7))
             reaches.append(rng.uniform(-1, 1, 2) * 0.02 * length)
         self._waves, self._phases, self._reaches = np.array(waves).T, np.array(phases), np.array(reaches)
-        # As plain numbers too: for a single point, Python's arithmetic is much faster than numpy's.
+        # Keep Python numbers too, because their arithmetic is much faster than numpy's for a single point.
         self._terms = [
             tuple(map(float, (*wave, phase, *reach))) for wave, phase, reach in zip(waves, phases, reaches)
         ]
@@ -135,7 +135,7 @@ class Bend:
         return math.atan2(y1 - y0, x1 - x0)
 
     def outline(self, rect: Rect, step: float = 120) -> NDArray[np.float64]:
-        """Return the bent edges of a rectangle as one ring of pixels."""
+        """Return the bent edges of a rectangle as one closed outline in pixels."""
         us = dense(rect.u0, rect.u1, step)
         vs = dense(rect.v0, rect.v1, step)
         ring = np.empty((2 * (len(us) + len(vs) - 2), 2))
@@ -158,9 +158,9 @@ def blob(rng: np.random.Generator, middle: NDArray[Any], radii: tuple[float, flo
     """Return the outline of a pond or a lake.
 
     Args:
-        rng: the source of randomness.
-        middle: (x, y).
-        radii: along x and y, in pixels.
+        rng: random generator.
+        middle: (x, y) of the center.
+        radii: radii along x and y in pixels.
     """
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     waves = [(k, rng.uniform(0, 0.22 / k), rng.uniform(0, 2 * np.pi)) for k in range(2, 7)]

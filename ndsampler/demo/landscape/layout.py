@@ -1,7 +1,7 @@
 """
-Plans where the objects of a landscape are.
+Planning the positions of the objects of a landscape.
 
-Main roads cut the map into blocks. A block is a part of a town, farm land, a forest, a park, a
+Main roads divide the map into blocks. A block is a part of a town, farm land, a forest, a park, a
 yard with warehouses, or a lake. A river may cross all blocks.
 """
 
@@ -25,7 +25,7 @@ from ndsampler.demo.landscape.canvas import (
     Color,
 )
 from ndsampler.demo.landscape.ground import Area, Bend, Dashes, Ground, Lane, Line, Rect, blob, dense, split
-from ndsampler.demo.landscape.objects import Boat, Car, Court, Hall, House, Pool, Thing, Tree, Truck
+from ndsampler.demo.landscape.objects import Boat, Car, Court, Hall, House, LandscapeObject, Pool, Tree, Truck
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,13 +51,13 @@ CROPS: tuple[Color, ...] = (
     (186, 168, 104),
 )
 
-#: Bits of the coarse map of what is occupied: by an object, by a main road, by water.
+#: Bits of the coarse occupancy map: a cell is occupied by an object, a main road or water.
 OBJECT, ROAD, WET = 1, 2, 4
 
-#: Pixels of the landscape along one cell of that map.
+#: Side of a cell of that map in pixels of the landscape.
 CELL = 8
 
-#: What most objects must not lie on.
+#: The marks that most objects must not overlap.
 ANYTHING = OBJECT | ROAD | WET
 
 
@@ -65,9 +65,9 @@ class Layout:
     """The plan of a landscape, to which ground and objects are added.
 
     Args:
-        rng: the source of randomness.
-        width: of the landscape in pixels.
-        height: of the landscape in pixels.
+        rng: random generator.
+        width: width of the landscape in pixels.
+        height: height of the landscape in pixels.
     """
 
     def __init__(self, rng: np.random.Generator, width: int, height: int) -> None:
@@ -75,7 +75,7 @@ class Layout:
         self.width, self.height = width, height
         self.bend = Bend(rng, (width / 2, height / 2))
         self.ground: list[Ground] = []
-        self.objects: list[Thing] = []
+        self.objects: list[LandscapeObject] = []
         self._taken = np.zeros((height // CELL + 2, width // CELL + 2), np.uint8)
 
     def mark(self, points: NDArray[Any], mark: int, width: float = 0) -> None:
@@ -102,35 +102,35 @@ class Layout:
             cv2.fillPoly(inside, [np.rint(ring / CELL - low).astype(np.int32) for ring in rings], 1)
         return view, inside.astype(bool)
 
-    def inside(self, thing: Thing, margin: float = 4) -> bool:
-        """Whether the outline of an object lies inside the landscape."""
-        left, top, right, bottom = thing.extent
+    def inside(self, obj: LandscapeObject, margin: float = 4) -> bool:
+        """Whether the outline of an object is inside the landscape."""
+        left, top, right, bottom = obj.extent
         return min(left, top) >= margin and right <= self.width - margin and bottom <= self.height - margin
 
-    def add(self, thing: Thing, avoid: int = ANYTHING, within: int = 0) -> bool:
-        """Place an object, if it fits.
+    def add(self, obj: LandscapeObject, avoid: int = ANYTHING, within: int = 0) -> bool:
+        """Place an object if it fits.
 
         Args:
-            thing: the object.
-            avoid: the marks that it must not lie on.
-            within: a mark that all of it must lie on.
+            obj: the object.
+            avoid: the marks that it must not overlap.
+            within: a mark that must cover it completely.
 
         Returns:
-            Whether it was placed. It is not if it would leave the landscape or cover what it must avoid.
+            Whether it was placed: False if it would leave the landscape or overlap a mark to avoid.
         """
-        if not self.inside(thing):
+        if not self.inside(obj):
             return False
-        view, here = self.marks(thing.outline, *thing.holes)
+        view, here = self.marks(obj.outline, *obj.holes)
         marks = view[here]
         if (marks & avoid).any() or (within and not (marks & within).all()):
             return False
         view[here] = marks | OBJECT
-        self.objects.append(thing)
+        self.objects.append(obj)
         return True
 
     def put(
         self,
-        kind: type[Thing],
+        kind: type[LandscapeObject],
         uv: tuple[float, float],
         size: tuple[float, float],
         direction: float = 0.0,
@@ -141,23 +141,23 @@ class Layout:
         look = int(self.rng.integers(1 << 20))
         if not (0 < x < self.width and 0 < y < self.height):
             return False
-        # Most objects that do not fit have an occupied middle, which is faster to find than their outline.
+        # Check the center first, which is faster than the outline and rejects most objects that do not fit.
         if kind.solid and self._taken[int(y / CELL), int(x / CELL)] & avoid:
             return False
         return self.add(kind(x, y, self.bend.heading(*uv, direction), *size, look), avoid)
 
     def tree(self, uv: tuple[float, float], smallest: int = 12, largest: int = 27) -> None:
-        """Place a tree, if there is room for it."""
+        """Place a tree if there is room for it."""
         size = 2 * int(self.rng.integers(smallest, largest))
         self.put(Tree, uv, (size, size))
 
     def car(self, uv: tuple[float, float], direction: float, avoid: int = ANYTHING) -> None:
-        """Place a car, if there is room for it."""
+        """Place a car if there is room for it."""
         size = (float(self.rng.uniform(40, 46)), float(self.rng.uniform(18, 20)))
         self.put(Car, uv, size, direction=direction + float(self.rng.normal(0, 0.02)), avoid=avoid)
 
     def truck(self, uv: tuple[float, float], direction: float, avoid: int = ANYTHING) -> None:
-        """Place a truck, if there is room for it."""
+        """Place a truck if there is room for it."""
         self.put(Truck, uv, (float(self.rng.uniform(84, 104)), 26.0), direction=direction, avoid=avoid)
 
     def area(self, color: Color, rect: Rect, material: int) -> None:
@@ -165,13 +165,13 @@ class Layout:
         self.ground.append(Area(self.vary(color), self.bend.outline(rect), material))
 
     def vary(self, color: Color, by: float = 0.06) -> Color:
-        """Return a color, a little lighter or darker."""
+        """Return a slightly lighter or darker color."""
         factor = 1 + float(self.rng.uniform(-by, by))
         red, green, blue = (int(min(255, part * factor)) for part in color)
         return red, green, blue
 
     def water(self, outline: NDArray[Any], beach: float = 26) -> None:
-        """Add a pond or a lake with a sandy shore and a deep middle."""
+        """Add a pond or a lake with a sandy shore and a deep center."""
         middle = outline.mean(0)
         self.ground.append(Line(MEADOW, outline, beach + 22, GRASS, closed=True))
         self.ground.append(Line(BEACH, outline, beach, SAND, closed=True))
@@ -191,7 +191,7 @@ class Layout:
             self.boat(float(x), float(y), float(self.rng.uniform(0, 2 * np.pi)))
 
     def boat(self, x: float, y: float, angle: float) -> None:
-        """Place a boat, if all of it is on water."""
+        """Place a boat if it is completely on water."""
         length = float(self.rng.uniform(46, 86))
         boat = Boat(
             x, y, angle, length, length * float(self.rng.uniform(0.3, 0.36)), int(self.rng.integers(1 << 20))
@@ -200,7 +200,7 @@ class Layout:
             self._wake(boat)
 
     def _wake(self, boat: Boat) -> None:
-        """Add the wake of a boat, if all of it is on water."""
+        """Add the wake of a boat if it is completely on water."""
         marks, here = self.marks(boat.wake[0])
         if (marks[here] & WET).all():
             self.ground.append(Area(FOAM, boat.wake[0], WATER))
@@ -273,7 +273,7 @@ def lot(plan: Layout, rect: Rect, front: int) -> None:
     Args:
         plan: the landscape.
         rect: the lot.
-        front: -1 if the street is at its upper side, 1 if it is at its lower side.
+        front: -1 if the street is on the upper side, 1 if it is on the lower side.
     """
     rng = plan.rng
     plan.area(LAWN if rng.random() < 0.7 else DRY_LAWN, rect, GRASS)
@@ -412,7 +412,7 @@ def car_park(plan: Layout, part: Rect) -> None:
 
 
 def lake(plan: Layout, block: Rect) -> None:
-    """Fill a block with a lake, boats and trees; if a river crosses it, with fields."""
+    """Fill a block with a lake, boats and trees, or with fields if a river crosses it."""
     marks, here = plan.marks(plan.bend.outline(block))
     if (marks[here] & WET).any():
         return farm(plan, block)
@@ -426,7 +426,7 @@ def lake(plan: Layout, block: Rect) -> None:
 
 
 class River(NamedTuple):
-    """A river: points along its middle, and its width in pixels."""
+    """A river: points along its center line, and its width in pixels."""
 
     course: NDArray[np.float64]
     width: float
@@ -445,7 +445,7 @@ def river(plan: Layout) -> River:
 
 
 def flood(plan: Layout, river: River) -> None:
-    """Add a river, over the blocks that it crosses, and its boats."""
+    """Add a river, which is painted over the blocks that it crosses, and its boats."""
     rng, (course, width) = plan.rng, river
     for color, more, material in (
         (MEADOW, 70, GRASS),

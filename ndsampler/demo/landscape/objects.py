@@ -1,9 +1,9 @@
 """
-The objects of a landscape: their outlines, their keypoints, and how they are painted.
+The objects of a landscape: their outlines, keypoints, and painting.
 
-An object lies at (x, y), is ``length`` long and ``width`` wide, and points in the direction
-``angle``. Its own coordinates run from -1 to 1 along both axes. The outline that is painted is the
-outline that is annotated.
+An object is at (x, y), is ``length`` long and ``width`` wide, and points in the direction
+``angle``. Its own coordinates range from -1 to 1 along both axes. The painted outline is also the
+annotated outline.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ndsampler.demo.landscape.canvas import Canvas
 
-#: (x, y) from the foot of an object of height 1 to the end of its shadow.
+#: (x, y) offset of the end of the shadow from the base of an object of height 1.
 SUN = (0.62, 0.78)
 
 #: Names of all keypoints.
@@ -48,36 +48,36 @@ def brighten(color: Color, factor: float) -> Color:
 
 
 @dataclass(eq=False)
-class Thing:
-    """An object of a landscape. Each kind is a subclass."""
+class LandscapeObject:
+    """An object of a landscape; there is a subclass for each kind."""
 
     x: float
     y: float
-    """(x, y): its middle, in pixels of the landscape."""
+    """(x, y) of the center in pixels of the landscape."""
 
     angle: float
-    """Direction of its length, in radians from x towards y."""
+    """Direction of the length, in radians from x towards y."""
 
     length: float
     width: float
     """Length and width in pixels."""
 
     look: int
-    """A number that selects its color and shape."""
+    """A number that selects the color and shape."""
 
     annotated: bool = True
-    """Whether the dataset has an annotation of it; the trees of a forest have none."""
+    """Whether the dataset has an annotation of the object; trees of a forest have none."""
 
     category: ClassVar[str] = ""
 
     height: ClassVar[float] = 0.0
-    """In pixels; decides the length of its shadow."""
+    """Height in pixels, which determines the length of the shadow."""
 
     solid: ClassVar[bool] = True
-    """Whether its middle is part of it."""
+    """Whether the center belongs to the object, which is False for a block around a courtyard."""
 
     shape: ClassVar[list[tuple[float, float]]] = []
-    """Its outline, in its own coordinates."""
+    """The outline in the object's own coordinates."""
 
     def at(self, points: list[tuple[float, float]]) -> NDArray[np.float64]:
         """Return the (n, 2) pixels of the landscape for points in the object's own coordinates."""
@@ -88,42 +88,42 @@ class Thing:
 
     @cached_property
     def outline(self) -> NDArray[np.float64]:
-        """The (n, 2) points of its outer edge."""
+        """The (n, 2) points of the outer edge."""
         return self.at(self.shape)
 
     @property
     def holes(self) -> list[NDArray[np.float64]]:
-        """The (n, 2) outlines of the holes in it."""
+        """The (n, 2) outlines of the holes."""
         return []
 
     @property
     def keypoints(self) -> dict[str, NDArray[np.float64]]:
-        """The (x, y) of its named points."""
+        """The (x, y) of the named points."""
         return {}
 
     @cached_property
     def extent(self) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom) of its outline."""
+        """(left, top, right, bottom) of the outline."""
         return bounds_of([self.outline])
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom) of its pixels and of its shadow."""
+        """(left, top, right, bottom) of the painted pixels, including the shadow."""
         left, top, right, bottom = self.extent
         margin = 8 + self.height
         return left - margin, top - margin, right + margin, bottom + margin
 
     def pick(self, choices: tuple[Any, ...]) -> Any:
-        """Return one of several choices, always the same for this object."""
+        """Return one of several choices, which is always the same for this object."""
         return choices[self.look % len(choices)]
 
     def cast(self, canvas: Canvas) -> None:
-        """Paint its shadow."""
+        """Paint the shadow."""
         if self.height:
             canvas.shade(self.outline, (SUN[0] * self.height, SUN[1] * self.height))
 
     def paint(self, canvas: Canvas) -> None:
-        """Paint it.
+        """Paint the object.
 
         Raises:
             NotImplementedError: unless a subclass overrides this.
@@ -154,7 +154,7 @@ PAINTS: tuple[Color, ...] = (
 GLASS: Color = (38, 46, 56)
 
 
-class Car(Thing):
+class Car(LandscapeObject):
     """A passenger car."""
 
     category = "car"
@@ -176,7 +176,7 @@ class Car(Thing):
         self.part(canvas, brighten(color, 1.16), box(0.56, 0.9, -0.5, 0.5))
 
 
-class Truck(Thing):
+class Truck(LandscapeObject):
     """A truck with its trailer."""
 
     category = "truck"
@@ -201,7 +201,7 @@ class Truck(Thing):
         self.part(canvas, GLASS, box(0.84, 0.94, -0.8, 0.8))
 
 
-class Boat(Thing):
+class Boat(LandscapeObject):
     """A motor boat."""
 
     category = "boat"
@@ -225,7 +225,7 @@ class Boat(Thing):
 
     @property
     def wake(self) -> list[NDArray[np.float64]]:
-        """Outlines of its wake, and the waves at both sides."""
+        """The outlines of the wake, and of the waves on both sides."""
         stirred = self.at([(-0.9, -0.5), (-0.9, 0.5), (-4.2, 0.16), (-4.2, -0.16)])
         waves = [self.at([(-0.9, 0.6 * side), (-3.2, 1.7 * side), (-5.0, 3.0 * side)]) for side in (-1, 1)]
         return [stirred, *waves]
@@ -253,7 +253,7 @@ ROOFS: tuple[Color, ...] = (
 )
 
 
-class House(Thing):
+class House(LandscapeObject):
     """A house with a hipped or a gabled roof and a chimney."""
 
     category = "building"
@@ -267,7 +267,7 @@ class House(Thing):
         return {"chimney": self.at([self.CHIMNEY])[0]}
 
     def faces(self) -> list[tuple[list[tuple[float, float]], float]]:
-        """Return the faces of the roof, each with the direction that it slopes towards."""
+        """Return the faces of the roof, each with the direction of its slope."""
         run = 1 - self.width / self.length if self.look % 2 else 1.0
         return [
             ([(-1, -1), (1, -1), (run, 0), (-run, 0)], -np.pi / 2),
@@ -277,7 +277,7 @@ class House(Thing):
         ]
 
     def paint(self, canvas: Canvas) -> None:
-        """Paint the faces of the roof as the sun lights them, then the ridge and the chimney."""
+        """Paint the faces of the roof with the light of the sun, then the ridge and the chimney."""
         color = ROOFS[(self.look // 2) % len(ROOFS)]
         canvas.fill(color, self.outline, material=ROOF)
         towards_sun = np.arctan2(-SUN[1], -SUN[0])
@@ -297,7 +297,7 @@ class House(Thing):
         canvas.fill((48, 42, 40), self.at(box(a - da / 2, a + da / 2, b - db / 2, b + db / 2)))
 
 
-class Hall(Thing):
+class Hall(LandscapeObject):
     """A warehouse with a flat roof."""
 
     category = "building"
@@ -320,7 +320,7 @@ class Hall(Thing):
                 self.part(canvas, (206, 208, 208), unit)
 
 
-class Court(Thing):
+class Court(LandscapeObject):
     """A block of flats around a courtyard, which is a hole in its outline."""
 
     category = "building"
@@ -330,7 +330,7 @@ class Court(Thing):
     DEPTH: ClassVar = 74.0
 
     def ring(self, inset: float) -> list[tuple[float, float]]:
-        """Return the outline moved inwards by some pixels."""
+        """Return the outline moved inwards by a number of pixels."""
         a, b = 1 - 2 * inset / self.length, 1 - 2 * inset / self.width
         return box(-a, a, -b, b)
 
@@ -340,7 +340,7 @@ class Court(Thing):
         return [self.at(self.ring(self.DEPTH))]
 
     def cast(self, canvas: Canvas) -> None:
-        """Paint the shadow around it and the one in the courtyard."""
+        """Paint the shadow around the building, and the one in the courtyard."""
         super().cast(canvas)
         yard = self.holes[0]
         canvas.fill((104, 124, 76), yard, material=GRASS)
@@ -349,7 +349,7 @@ class Court(Thing):
             canvas.shade(np.stack([start, end, end + reach, start + reach]), (0, 0))
 
     def paint(self, canvas: Canvas) -> None:
-        """Paint four wings, whose roofs slope to both sides."""
+        """Paint four wings with gabled roofs."""
         color = ROOFS[(self.look // 2) % len(ROOFS)]
         towards_sun = np.arctan2(-SUN[1], -SUN[0])
         rings = [self.at(self.ring(self.DEPTH * part)) for part in (0, 0.5, 1)]
@@ -363,21 +363,21 @@ class Court(Thing):
         canvas.stroke(brighten(color, 1.2), rings[1], 2, closed=True)
 
 
-class Pool(Thing):
+class Pool(LandscapeObject):
     """A swimming pool."""
 
     category = "pool"
     shape = rounded(1, 1, 0.3, 0.45)
 
     def paint(self, canvas: Canvas) -> None:
-        """Paint the stone edge and the water, the deep end darker."""
+        """Paint the stone edge and the water, which is darker at the deep end."""
         canvas.fill((214, 208, 196), self.outline)
         inner = 1 - 9 / self.width
         self.part(canvas, (96, 190, 206), rounded(1 - 9 / self.length, inner, 0.3, 0.45), WATER)
         self.part(canvas, (66, 160, 188), box(0.0, 0.8 - 9 / self.length, 0.3 - inner, inner - 0.3), WATER)
 
 
-class Tree(Thing):
+class Tree(LandscapeObject):
     """The crown of a tree, seen from above. ``length`` is its mean diameter."""
 
     category = "tree"
@@ -385,7 +385,7 @@ class Tree(Thing):
 
     @property
     def variant(self) -> int:
-        """Number of the shape of its crown."""
+        """Number of the shape of the crown."""
         return self.look % CROWNS
 
     @cached_property

@@ -1,4 +1,4 @@
-"""A whole landscape, which is planned once and painted a block of rows at a time."""
+"""A whole landscape, which is planned once and painted in blocks of rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.demo.landscape.ground import Ground
-    from ndsampler.demo.landscape.objects import Thing
+    from ndsampler.demo.landscape.objects import LandscapeObject
 
 #: Longest side of a block between main roads, in pixels.
 BLOCK = 1900
 
-#: Share of each kind of block in a large landscape.
+#: Fraction of each kind of block in a large landscape.
 SHARES = {
     layout.town: 0.45,
     layout.farm: 0.22,
@@ -52,11 +52,11 @@ class Scene:
     """A landscape that can be painted.
 
     Args:
-        width: in pixels.
-        height: in pixels.
-        ground: what is painted first, in this order.
-        objects: what is painted on the ground.
-        rng: draws how the colors vary over the landscape.
+        width: width in pixels.
+        height: height in pixels.
+        ground: areas and lines of the ground, which are painted first, in this order.
+        objects: objects, which are painted on the ground.
+        rng: random generator for the variation of colors over the landscape.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Scene:
         width: int,
         height: int,
         ground: Sequence[Ground],
-        objects: Sequence[Thing],
+        objects: Sequence[LandscapeObject],
         rng: np.random.Generator,
     ) -> None:
         self.width, self.height = width, height
@@ -76,16 +76,16 @@ class Scene:
         self._tint = np.clip(128 + hue, 96, 160).astype(np.float32)
 
     @property
-    def annotated(self) -> list[Thing]:
+    def annotated(self) -> list[LandscapeObject]:
         """The objects that have annotations."""
-        return [thing for thing in self.objects if thing.annotated]
+        return [obj for obj in self.objects if obj.annotated]
 
     def rows(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Paint a block of rows.
 
         Args:
             start: the first row, a multiple of ``TILE``.
-            stop: the row after the last one, at most ``TILE`` rows further.
+            stop: the row after the last one; at most ``start + TILE``.
 
         Returns:
             (stop - start, width, 3) uint8 RGB.
@@ -102,7 +102,7 @@ class Scene:
         return [self._paint_tile(x0, y0) for x0 in range(0, self.width, TILE)]
 
     def _join(self, parts: Sequence[NDArray[np.uint8]], rows: int) -> NDArray[np.uint8]:
-        """Put tiles side by side, without what lies outside the landscape."""
+        """Join tiles side by side, and cut off the parts outside the landscape."""
         return np.ascontiguousarray(np.concatenate(parts, 1)[:rows, : self.width])
 
     def _paint_tile(self, x0: int, y0: int) -> Painting:
@@ -110,17 +110,17 @@ class Scene:
         for index in _touching(self._ground_bounds, canvas):
             self.ground[index].paint(canvas)
         here = [self.objects[index] for index in _touching(self._object_bounds, canvas)]
-        for thing in here:
-            thing.cast(canvas)
-        for thing in here:
-            thing.paint(canvas)
+        for obj in here:
+            obj.cast(canvas)
+        for obj in here:
+            obj.paint(canvas)
         pixels = canvas.develop(_textures(), self._tint_of(x0, y0))
         return Painting(pixels, canvas.inner_material)
 
     def _tint_of(self, x0: int, y0: int) -> NDArray[np.uint8]:
         import cv2
 
-        # In two steps: the larger enlargement is much faster on bytes and with linear interpolation.
+        # Enlarge in two steps, because the larger step is much faster with bytes and linear interpolation.
         i, j, n = y0 // 256, x0 // 256, TILE // 256
         part = self._tint[i : i + n + 4, j : j + n + 4]
         medium = cv2.resize(part, None, fx=16, fy=16, interpolation=cv2.INTER_CUBIC)
@@ -141,9 +141,9 @@ def make_scene(width: int, height: int, seed: int | tuple[int, ...] = 0) -> Scen
     """Plan a landscape.
 
     Args:
-        width: in pixels.
-        height: in pixels.
-        seed: equal seeds and sizes give equal landscapes.
+        width: width in pixels.
+        height: height in pixels.
+        seed: random seed; equal seeds and sizes give equal landscapes.
 
     Returns:
         The landscape, which is not painted yet.

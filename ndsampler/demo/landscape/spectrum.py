@@ -1,10 +1,10 @@
 """
-What multispectral sensors measure of a painted landscape.
+The bands that multispectral sensors measure of a painted landscape.
 
-The bands follow from the RGB pixels and the material of each pixel: plants reflect near infrared
-(``nir``), water absorbs all infrared, and soil and roofs reflect short-wave infrared (``swir``). A
-coarse band is the mean of the fine pixels that each of its pixels covers, so all assets of a sensor
-show the same scene.
+The bands are computed from the RGB color and the material of each pixel: plants reflect near infrared
+(``nir``), water absorbs all infrared, and soil and roofs reflect short-wave infrared (``swir``). Each
+pixel of a coarse band is the mean of the fine pixels that it covers, so all assets of a sensor show
+the same scene.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ndsampler.demo.landscape.scene import Painting
 
-#: Value of a 16-bit band for a reflectance that is 1 in the 8-bit pixels.
+#: Value of a 16-bit band for a value of 1 in the 8-bit pixels.
 COUNTS = 16
 
 #: Reflectance in near and short-wave infrared of each material, for a brightness of 1.
@@ -50,10 +50,10 @@ INFRARED: Mapping[int, tuple[float, float]] = {
     **{FURROWS + direction: (0.9, 1.2) for direction in range(DIRECTIONS)},
 }
 
-#: How much an excess of green, which is a sign of plants, adds to near and to short-wave infrared.
+#: Factors with which an excess of green, a sign of plants, is added to near and to short-wave infrared.
 PLANTS = (3.0, -0.5)
 
-#: Weights of the bands that a panchromatic sensor adds up.
+#: Weights of the bands in the sum that a panchromatic sensor measures.
 PANCHROMATIC: Mapping[str, float] = {"red": 0.3, "green": 0.3, "blue": 0.2, "nir": 0.2}
 
 
@@ -64,7 +64,7 @@ def measure_bands(painting: Painting) -> dict[str, NDArray[np.float64]]:
         painting: pixels and materials, (rows, columns) each.
 
     Returns:
-        (rows, columns) arrays by the names ``red``, ``green``, ``blue``, ``nir``, ``swir`` and ``pan``.
+        (rows, columns) arrays with the names ``red``, ``green``, ``blue``, ``nir``, ``swir`` and ``pan``.
     """
     rgb = painting.pixels.astype(np.float64)
     red, green, blue = (rgb[..., channel] for channel in range(3))
@@ -88,16 +88,16 @@ class Asset:
     name: str
 
     channels: tuple[str, ...]
-    """Names of its bands."""
+    """Names of the bands."""
 
     step: int
-    """Pixels of the landscape along one of its pixels."""
+    """Side of a pixel of the file in pixels of the landscape."""
 
     def pixels(self, bands: Mapping[str, NDArray[np.float64]]) -> NDArray[np.uint16]:
         """Return the pixels of the file.
 
         Args:
-            bands: as :func:`measure_bands` returns them; rows and columns are multiples of the step.
+            bands: bands as :func:`measure_bands` returns them; rows and columns are multiples of the step.
 
         Returns:
             (rows, columns, channels) uint16.
@@ -108,13 +108,13 @@ class Asset:
 
 @dataclass(frozen=True)
 class Sensor:
-    """The files that a sensor makes of each frame, the finest first."""
+    """The files that a sensor makes of each frame, from the finest to the coarsest."""
 
     assets: tuple[Asset, ...]
 
     @property
     def step(self) -> int:
-        """Pixels of the landscape along one pixel of its images."""
+        """Side of a pixel of the sensor's images in pixels of the landscape."""
         return self.assets[0].step
 
 
@@ -130,7 +130,7 @@ SENSORS: Mapping[str, Sensor] = {
     "satellite": Sensor((Asset("multispectral", ("red", "green", "blue", "nir", "swir"), 4),)),
 }
 
-#: The side of a frame must be a multiple of this.
+#: The side of a frame must be a multiple of this number of pixels.
 SIDE_UNIT = 4
 
 
