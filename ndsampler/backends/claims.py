@@ -95,7 +95,7 @@ def check_size(path: str, height: int, width: int, bands: int = 1) -> None:
 
 
 def check_stack(path: str, pages: int, shape: tuple[int, int, int]) -> None:
-    """Refuse pages of a TIFF whose number, or whose channels, are more than the limits of the process allow.
+    """Reject an image whose pages, or whose channels, are more than the limits of the process allow.
 
     Args:
         path: the file.
@@ -103,7 +103,7 @@ def check_stack(path: str, pages: int, shape: tuple[int, int, int]) -> None:
         shape: (height, width, channels) of the image.
 
     Raises:
-        SourceError: if they are more.
+        SourceError: if there are too many pages, channels or pixels.
     """
     limit = get_limits().pages
     if pages > limit:

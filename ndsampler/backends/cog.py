@@ -45,7 +45,7 @@ GDAL_TYPES = (
 #: The side of a tile is a multiple of this number of pixels.
 TILE_STEP = 16
 
-#: The most bytes of a tile, which holds all channels and is decoded whole. More take GDAL minutes to encode.
+#: Maximum size of a tile in bytes, for all channels. GDAL would take minutes to encode larger tiles.
 MAX_TILE_BYTES = 64 * 2**20
 
 #: Other names of codecs.
@@ -61,14 +61,15 @@ class CogBackend(Backend):
     * ``compress``: ``'auto'`` (which means ZSTD), ``'ZSTD'``, ``'DEFLATE'``, ``'LZW'``, ``'NONE'``
       or ``'JPEG'``. Only JPEG is lossy. It can store 8-bit images of 1 or 3 bands; any other image is
       stored as with ``'auto'``.
-    * ``blocksize``: height and width of a tile in pixels, a multiple of 16 (default 128). Where a
-      tile would take more than 64 MiB, because the image has so many channels, it is smaller.
+    * ``blocksize``: height and width of a tile in pixels, a multiple of 16 (default 128). If a tile would
+    take
+      more than 64 MiB, because the image has many channels, a smaller tile is used.
     * ``quality``: JPEG quality, 1 to 100 (default 75).
     * ``overviews``: ``'auto'`` or True for overviews by area averaging, the name of a GDAL resampling
       method such as ``'NEAREST'``, or False for none.
     * ``in_place``: which tiled TIFFs are read directly instead of being converted. ``'auto'`` selects those
       that are read about as fast as an entry: see :mod:`ndsampler.backends.layout_cost`. True selects all
-      of them, which saves the disk, and False selects none. Entries do not depend on this setting.
+      of them, which saves disk space, and False selects none. Entries do not depend on this setting.
 
     Example:
         >>> CogBackend({'compress': 'DEFLATE'}).lossless
@@ -205,7 +206,7 @@ class CogBackend(Backend):
         return options
 
     def _tile_side(self, source: RegionReader) -> int:
-        """Return the side of a tile in pixels: of an image with many channels, less than the setting."""
+        """Return the side of a tile in pixels, which is below the setting if an image has many channels."""
         side: int = self.config["blocksize"]
         pixel_bytes = source.shape[2] * source.dtype.itemsize
         while side > TILE_STEP and side * side * pixel_bytes > MAX_TILE_BYTES:

@@ -1,9 +1,9 @@
 """
-Datasets of rasterio that look up what each read needs, instead of computing it for each band of each read.
+Rasterio datasets that cache band numbers, types and mask flags.
 
-rasterio asks a dataset for its band numbers and types several times for each band that is read or written,
-and for the flags of all bands. It makes new tuples of them each time, so the time for a window grows with the
-square of the number of bands: an image of 65 535 bands would take minutes, whatever the size of the window.
+For each band that it reads or writes, rasterio requests the numbers, types and mask flags of all bands
+several times, and makes new tuples each time. The time for a window therefore grows with the square of the
+number of bands: with 65 535 bands, even a small window would take minutes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Dataset", "WritableDataset"]
 
 
 class Dataset(DatasetReader):  # type: ignore[misc]
-    """A dataset that is open for reading, whose bands do not change."""
+    """A dataset that is open for reading. Its bands do not change."""
 
     @LazyAttribute
     def indexes(self) -> Sequence[int]:
@@ -35,12 +35,12 @@ class Dataset(DatasetReader):  # type: ignore[misc]
 
     @LazyAttribute
     def mask_flag_enums(self) -> tuple[list[Any], ...]:
-        """What the mask of each band consists of."""
+        """The mask flags of each band."""
         return tuple(super().mask_flag_enums)
 
 
 class WritableDataset(DatasetWriter):  # type: ignore[misc]
-    """A dataset that is open for writing. Its bands stay the same, but masks may be added to them."""
+    """A dataset that is open for writing. Its bands do not change, but masks may be added to them."""
 
     @LazyAttribute
     def indexes(self) -> Sequence[int]:

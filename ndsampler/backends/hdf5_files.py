@@ -1,8 +1,8 @@
 """
-HDF5 files, and netCDF files of version 4, that keep the values of a dataset in another file.
+Rejects HDF5 and netCDF 4 files that store the values of a dataset in another file.
 
-The HDF5 library takes the bytes of any file whose name such a file states. The name is in a local heap, where
-names of links are otherwise. The heaps are found by their signature, because objects may be anywhere.
+The HDF5 library reads the bytes of any file that such a file names. The name is in a local heap, which also
+contains names of links. The heaps are found by their signature, because objects may be anywhere in the file.
 
 References:
     HDF5 File Format Specification, version 3.0, sections III.D (local heaps) and IV.A.2.h (external files).
@@ -23,40 +23,40 @@ if TYPE_CHECKING:
 
 __all__ = ["SIGNATURE", "check_external_files"]
 
-#: How an HDF5 file starts, at byte 0 or at 512 times a power of two.
+#: Signature of an HDF5 file, which stands at byte 0 or at 512 times a power of two.
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-#: How a local heap starts, and the bytes from there to its sizes.
+#: Signature of a local heap, and the number of bytes from the signature to the heap's sizes.
 HEAP, HEAP_START = b"HEAP", 8
 
-#: The most bytes of names that are looked at in one file: heaps may share them.
+#: Maximum number of bytes of names that are examined in one file. Heaps may share names.
 MAX_NAMES = 2**23
 
-#: What each look at a heap counts as, besides the bytes of its names.
+#: Number of bytes that count for each read of a heap, in addition to its names.
 READ_COST = 16
 
-#: Bytes that are searched at once.
+#: Number of bytes that are searched at a time.
 CHUNK = 2**20
 
-#: Sizes in bytes that lengths and addresses may have in a file.
+#: Possible sizes in bytes of lengths and addresses, with their ``struct`` format characters.
 WIDTHS = {2: "H", 4: "I", 8: "Q"}
 
-#: Most files that are remembered because they were searched.
+#: Maximum number of searched files that one process remembers.
 MAX_KNOWN = 10_000
 
 _searched: dict[FileVersion, None] = {}
 
 
 def check_external_files(path: str) -> None:
-    """Refuse an HDF5 file that names another file as the place of its values.
+    """Reject an HDF5 file that may store its values in another file.
 
-    The whole file is searched, once for each version of it.
+    This searches the whole file, once for each version of it.
 
     Args:
-        path: a local file, which may have another format.
+        path: a local file. A file of another format is accepted.
 
     Raises:
-        SourceError: if there is a file of the name.
+        SourceError: if the file contains the name of an existing file.
     """
     with open(path, "rb") as file:
         starts = list(_find_starts(file))
@@ -75,7 +75,7 @@ def check_external_files(path: str) -> None:
 
 
 def _find_starts(file: BinaryIO) -> Iterator[int]:
-    """Yield where the signature of HDF5 stands in a file."""
+    """Yield the positions of the HDF5 signature in a file."""
     at, size = 0, os.fstat(file.fileno()).st_size
     while at < size:
         file.seek(at)
@@ -85,7 +85,7 @@ def _find_starts(file: BinaryIO) -> Iterator[int]:
 
 
 def _list_names(path: str, file: BinaryIO, starts: list[int]) -> Iterator[bytes]:
-    """Yield the texts in the local heaps of a file, whatever the width of its addresses."""
+    """Yield the texts in the local heaps of a file, for all possible sizes of its addresses."""
     left = MAX_NAMES
     for at in _find_heaps(file):
         file.seek(at + HEAP_START)
@@ -100,13 +100,13 @@ def _list_names(path: str, file: BinaryIO, starts: list[int]) -> Iterator[bytes]
                 left -= len(names) + READ_COST
                 if left < 0:
                     raise SourceError(
-                        f"{path} cannot be opened as an image: its heaps hold more than {MAX_NAMES} bytes"
+                        f"{path} cannot be opened as an image: its heaps have more than {MAX_NAMES} bytes"
                     )
                 yield from names.split(b"\0")
 
 
 def _find_heaps(file: BinaryIO) -> Iterator[int]:
-    """Yield where the signature of a local heap stands in a file."""
+    """Yield the positions of the signature of a local heap in a file."""
     position, before = 0, b""
     while True:
         file.seek(position)
@@ -122,12 +122,12 @@ def _find_heaps(file: BinaryIO) -> Iterator[int]:
 
 
 def _check_name(path: str, name: bytes) -> None:
-    """Raise a SourceError if there is a file of a name. HDF5 looks for it in the current folder."""
+    """Raise a SourceError if a file with the given name exists. HDF5 looks for it in the current folder."""
     if not 0 < len(name) < 4096:
         return
     for folder in (os.getcwd(), os.path.dirname(os.path.abspath(path))):
         if os.path.isfile(os.path.join(os.fsencode(folder), name)):
             raise SourceError(
                 f"{path} cannot be opened as an image: it names {os.fsdecode(name)!r} as the file of its "
-                "values. Store them in the file itself, with h5repack for example"
+                "values. Store them in the file itself, for example with h5repack"
             )

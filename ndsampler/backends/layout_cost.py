@@ -1,13 +1,13 @@
 """
-How long a window of a tiled TIFF takes to read, compared with a window of a cache entry.
+Estimates the time to read a window of a tiled TIFF, compared with a window of a cache entry.
 
-GDAL decodes every block that a window touches. A window of ``w`` pixels at a random place touches
-``(w - 1) / b + 1`` blocks of ``b`` pixels along each axis on average, so its cost is estimated as::
+GDAL decodes every block that a window touches. A window of ``w`` pixels at a random position touches on
+average ``(w - 1) / b + 1`` blocks of ``b`` pixels along each axis, so its cost is estimated as::
 
     blocks * (BLOCK_NS + bytes of a block * nanoseconds for each byte)
 
-``python -m benchmarks.layouts`` compares the estimates with measurements. What matters is how layouts compare
-with each other: on a faster processor, all of them cost less.
+``python -m benchmarks.layouts`` compares the estimates with measurements. Only the ratio between two layouts
+matters: on a faster processor, all of them cost less.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ if TYPE_CHECKING:
 
 __all__ = ["COMPRESSIONS", "DECODE_NS", "MAX_COST", "EntryLayout", "find_drawback", "window_cost"]
 
-#: A source is read in place if its windows take at most so many times as long as those of an entry.
+#: Maximum ratio of the time for a window of a source to that for a window of an entry at which the source is
+#: read in place.
 MAX_COST = 1.3
 
-#: Height and width of the window that layouts are compared by, in pixels.
+#: Height and width in pixels of the window for which layouts are compared.
 WINDOW = 256
 
-#: Nanoseconds to find and read a block.
+#: Time in nanoseconds to find and read a block.
 BLOCK_NS = 7000.0
 
-#: Name of each codec, by its value of the tag Compression, and nanoseconds to decode one byte of pixels:
-#: measured with rasterio 1.4 on texture of 8 and 16 bits. LERC and WebP depend on their settings most.
+#: For each value of the tag Compression, the name of the codec and the time in nanoseconds to decode one byte
+#: of pixels, measured with rasterio 1.4 on 8-bit and 16-bit textures. For LERC and WebP, the time depends
+#: most on the settings of the codec.
 DECODE_NS: Mapping[int, tuple[str, float]] = {
     1: ("no compression", 0.25),
     5: ("LZW", 4.7),
@@ -53,24 +55,24 @@ DECODE_NS: Mapping[int, tuple[str, float]] = {
     50001: ("WEBP", 3.1),
 }
 
-#: What a codec is taken for that the table lacks.
+#: Name and decoding time that are assumed for any other codec.
 OTHER_CODEC = ("another codec", 10.0)
 
-#: The tag Compression for each codec of entries.
+#: Value of the tag Compression for each codec of entries.
 COMPRESSIONS: Mapping[str, int] = {"NONE": 1, "LZW": 5, "JPEG": 7, "DEFLATE": 8, "ZSTD": 50000}
 
-#: How the name of a file of overviews ends that lies beside an image.
+#: Suffix of the file of overviews beside an image.
 SIDE_ENDING = ".ovr"
 
-#: The largest side in pixels of an image that needs no overviews to be read fast as a whole.
+#: Maximum side in pixels of an image that can be read fast as a whole without overviews.
 MAX_PLAIN_SIDE = 512
 
-#: The largest ratio of the sizes of two successive overviews. Each has half the size of the one before.
+#: Maximum ratio of the sizes of two successive overviews. Usually each has half the size of the one before.
 MAX_STEP = 2.1
 
 
 class EntryLayout(NamedTuple):
-    """How a backend lays out its entries."""
+    """The layout of a backend's entries."""
 
     compression: int
     """Value of the tag Compression."""
@@ -84,7 +86,7 @@ def window_cost(page: Page, compression: int, tile_dims: tuple[int, int]) -> flo
     """Return the estimated nanoseconds to read a window of an image that is stored in tiles.
 
     Args:
-        page: its sizes, samples, bits and planes count.
+        page: the page of the image. Only its size, samples, bits and planar layout are used.
         compression: value of the tag Compression.
         tile_dims: (height, width) of a tile in pixels.
 
@@ -101,7 +103,7 @@ def window_cost(page: Page, compression: int, tile_dims: tuple[int, int]) -> flo
 
 
 def _count_blocks(side: int, block: int) -> float:
-    """Return how many blocks a window touches along one axis of an image, on average."""
+    """Return the average number of blocks that a window touches along one axis of an image."""
     return min(math.ceil(side / block), (min(WINDOW, side) - 1) / block + 1)
 
 
@@ -112,11 +114,11 @@ def find_drawback(path: str, entry: EntryLayout) -> str | None:
 
     Args:
         path: a local file.
-        entry: how an entry would be laid out.
+        entry: the layout that an entry would have.
 
     Returns:
-        The reason, for messages; empty for a file that is read about as fast. None for a file that is not
-        a tiled TIFF of one image.
+        The reason, for messages; empty if the file is read about as fast as an entry. None for a file that is
+        not a tiled TIFF of one image.
 
     Example:
         >>> find_drawback('/no/such/file', EntryLayout(50000, 128, True)) is None
@@ -130,7 +132,7 @@ def find_drawback(path: str, entry: EntryLayout) -> str | None:
 
 @functools.lru_cache(MAX_PLANS)
 def _find_drawback(version: FileVersion, side: FileVersion | None, entry: EntryLayout) -> str | None:
-    """Return what :func:`find_drawback` does, for one version of a file and of its overviews beside it."""
+    """Return the result of :func:`find_drawback` for a version of a file and of its overview file."""
     plan = choose_plan(version)
     page = None if plan is None or plan.arrangement is not Arrangement.FIRST else plan.pages[0]
     if plan is None or page is None or not all(page.tile_dims or (0, 0)):
@@ -142,7 +144,7 @@ def _find_drawback(version: FileVersion, side: FileVersion | None, entry: EntryL
 
 
 def _slow_tiles(page: Page, entry: EntryLayout) -> str:
-    """Return why the tiles of a page are slow to read; empty if they are not."""
+    """Return why the tiles of a page are slow to read; an empty string if they are not."""
     tile_dims = page.tile_dims or page.dims
     as_entry = window_cost(replace(page, planar=False), entry.compression, (entry.blocksize,) * 2)
     cost = window_cost(page, page.compression, tile_dims) / as_entry
@@ -153,7 +155,7 @@ def _slow_tiles(page: Page, entry: EntryLayout) -> str:
 
 
 def _marked_overviews(version: FileVersion, side: FileVersion | None) -> list[Page]:
-    """Return the pages of a file, and of the file beside it, that are marked as overviews of the image."""
+    """Return the pages of a file, and of its overview file, that are marked as overviews of the image."""
     pages = read_pages(version.path)
     below = pages[0].subpages if pages else ()
     beside = read_pages(side.path) if side is not None and side.mtime_ns >= version.mtime_ns else ()
@@ -161,7 +163,7 @@ def _marked_overviews(version: FileVersion, side: FileVersion | None) -> list[Pa
 
 
 def _missing_overview(page: Page, reduced: list[Page]) -> str:
-    """Return that an image lacks overviews which an entry would have; empty if it has them."""
+    """Return which overviews an image lacks that an entry would have; an empty string if none are missing."""
     if max(page.dims) <= MAX_PLAIN_SIDE:
         return ""
     if page.kind[2] == PALETTE:  # overviews of such a file average indexes, so they are not used

@@ -57,8 +57,8 @@ MIN_CORRELATION = 0.1
 MAX_ERROR = 0.1
 
 
-#: Maximum number of reduced versions of an image that are looked at. Halving the largest image 31 times
-#: leaves one pixel.
+#: Maximum number of reduced versions of an image that are examined. Halving the largest image 31 times leaves
+#: one pixel.
 MAX_LEVELS = 64
 
 #: Maximum number of files whose levels one process remembers.

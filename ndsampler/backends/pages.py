@@ -86,7 +86,7 @@ class PagePlan:
     other_count: int = field(default=0, compare=False)
     """Total number of such pages."""
     marked_count: int = field(default=0, compare=False)
-    """How many pages the file marks as reduced versions or masks."""
+    """Number of pages that the file marks as reduced versions or masks."""
     lacks_planes: bool = False
     """Whether the description states more channels than the file has pages."""
 
@@ -247,13 +247,13 @@ def choose_plan(version: FileVersion, stated: Stated = UNSTATED) -> PagePlan | N
 
 
 def check_pages(path: str) -> None:
-    """Refuse a TIFF with so many pages that GDAL would take minutes to open it, before GDAL does so.
+    """Reject a TIFF with so many pages that GDAL would take minutes to open it.
 
     Args:
-        path: a local file, which may be of another format.
+        path: a local file. A file of another format is accepted.
 
     Raises:
-        SourceError: if its directories list too much, or too many reduced versions.
+        SourceError: if the directories are too large, or there are too many reduced versions and masks.
     """
     version = FileVersion.find(path)
     plan = None if version is None else choose_plan(version)

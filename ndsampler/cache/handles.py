@@ -84,7 +84,7 @@ def affordable_handles() -> int:
 def affordable_files() -> int:
     """Return how many files all pools of this process may keep open together.
 
-    It is the bound of one pool, less the files that a fork inherited from the pools of its parent.
+    This is the limit of one pool minus the number of files that a fork inherited from its parent's pools.
 
     Example:
         >>> 1 <= affordable_files() <= MAX_FILES
@@ -203,15 +203,15 @@ class _Idle:
     reader: RegionReader
     """The open reader."""
     file: Hashable
-    """The key of the file and its version."""
+    """A key that identifies the file and its version."""
 
 
 class HandlePool:
     """Lends open readers, and keeps the most recently used ones open.
 
     Args:
-        max_handles: maximum number of idle readers; by default 1024, or a third of the files that the system
-            lets the process open, if that is less.
+        max_handles: maximum number of idle readers; by default 1024, or a third of the number of files that
+            the process may open, if that is less.
         max_bytes: maximum memory of all shareable readers together.
 
     Example:

@@ -33,11 +33,11 @@ MAX_TEXT = 2**24
 #: Maximum number of entries of an image file directory.
 MAX_ENTRIES = 4096
 
-#: The most bytes of directories and values that are read of one file. Directories may overlap, and may share
-#: their values, so a small file can list any amount.
+#: Maximum number of bytes of directories and values that are read from one file. Directories may overlap and
+#: share values, so a small file can list any number of bytes.
 MAX_BYTES = 2**27
 
-#: What a directory counts as, besides its bytes.
+#: Number of bytes that count for each directory, in addition to its entries.
 DIRECTORY_BYTES = 256
 
 #: The tags that are read, by their number.
@@ -151,8 +151,8 @@ def read_pages(path: str) -> tuple[Page, ...]:
             return () if parser is None else tuple(parser.pages())
     except _TooMuchError:
         raise SourceError(
-            f"{path} cannot be opened as an image: its directories list more than {MAX_BYTES} bytes, as "
-            "those of no real TIFF do"
+            f"{path} cannot be opened as an image: its directories list more than {MAX_BYTES} bytes; the "
+            "directories of real TIFFs are smaller"
         ) from None
     except (OSError, ValueError):
         return ()
@@ -184,7 +184,7 @@ def has_color_map(file: BinaryIO) -> bool:
 
 
 class _TooMuchError(Exception):
-    """The directories of a file list more than is read."""
+    """The directories of a file list more than :data:`MAX_BYTES`."""
 
 
 @dataclass
@@ -199,7 +199,7 @@ class _Parser:
     size: int
     """Size of the file in bytes."""
     left: int = field(default_factory=lambda: MAX_BYTES)
-    """Bytes that may still be read."""
+    """Number of bytes that may still be read."""
 
     @classmethod
     def begin(cls, file: BinaryIO) -> _Parser | None:
@@ -298,7 +298,7 @@ class _Parser:
         """Count bytes that are about to be read.
 
         Raises:
-            _TooMuchError: if they are more than may still be read.
+            _TooMuchError: if the limit is exceeded.
         """
         self.left -= count
         if self.left < 0:

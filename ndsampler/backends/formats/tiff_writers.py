@@ -36,7 +36,7 @@ MAX_CHANNEL_AXIS = 16
 #: Maximum number of planes of an array.
 MAX_PLANES = 2**20
 
-#: The most axes of an array, which is the most that numpy knows.
+#: Maximum number of axes of an array, the same as in numpy.
 MAX_AXES = 64
 
 
