@@ -42,7 +42,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--rounds", type=int, default=15, help="rounds in which rows and limits change places"
     )
     parser.add_argument(
-        "--seconds", type=float, default=12.0, help="after which a row starts no further round"
+        "--seconds", type=float, default=6.0, help="after which a row starts no further round"
     )
     parser.add_argument("--sizes", default="20000,200000,1000000", help="annotation counts of the pool rows")
     add_data_dir(parser)

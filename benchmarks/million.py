@@ -143,7 +143,7 @@ def link_images(dpath: Path, num: int) -> list[str]:
         if not fpath.exists():
             try:
                 os.link(sources[k % N_FILES], fpath)
-            except OSError:  # a file system without hard links, or one that allows few of them
+            except OSError:  # the file system has no hard links, or allows only a few of them
                 shutil.copy(sources[k % N_FILES], fpath)
     return [f"{dpath.name}/{name}" for name in names]
 

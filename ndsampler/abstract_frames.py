@@ -167,7 +167,7 @@ class Frames(HtmlSummary):
             index: the position; a negative one counts from the end.
 
         Raises:
-            OutOfRangeError: if the position is not within the number of images.
+            OutOfRangeError: if the position is out of range.
             ArgumentTypeError: if the position is not a whole number.
 
         Example:
@@ -406,7 +406,7 @@ class Frames(HtmlSummary):
 
         Args:
             gids: image ids; all images by default.
-            workers: number of threads that convert images; decoders release Python's lock.
+            workers: number of threads that convert images; decoders release the GIL.
             use_stamp: ignored; accepted for compatibility. Each call checks which images are converted, which
                 takes microseconds per image.
             verbose: 1 shows a progress bar with the number of images, MB of sources and the remaining time; 0

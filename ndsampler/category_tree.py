@@ -114,7 +114,7 @@ class Mixin_CategoryTree_Torch:
             dim: axis of the categories.
 
         Returns:
-            Log-probabilities, of the shape of ``class_energy``.
+            Log-probabilities, in the shape of ``class_energy``.
 
         Raises:
             ArgumentError: if ``dim`` does not have one entry for each category.
@@ -138,7 +138,7 @@ class Mixin_CategoryTree_Torch:
             dim: axis of the categories.
 
         Returns:
-            Log-probabilities, of the shape of ``class_energy``.
+            Log-probabilities, in the shape of ``class_energy``.
 
         Raises:
             ArgumentError: if ``dim`` does not have one entry for each category.
@@ -162,7 +162,7 @@ class Mixin_CategoryTree_Torch:
             dim: axis of the categories.
 
         Returns:
-            Log-probabilities, of the shape of ``class_energy``.
+            Log-probabilities, in the shape of ``class_energy``.
 
         Raises:
             ArgumentError: if ``dim`` does not have one entry for each category.
@@ -191,7 +191,7 @@ class Mixin_CategoryTree_Torch:
             dim: axis of the categories.
 
         Returns:
-            Log-probabilities, of the shape of ``class_energy``.
+            Log-probabilities, in the shape of ``class_energy``.
         """
         return self.source_log_softmax(class_energy, dim)
 
@@ -203,7 +203,7 @@ class Mixin_CategoryTree_Torch:
             dim: axis of the categories.
 
         Returns:
-            Log-probabilities, of the shape of ``class_energy``.
+            Log-probabilities, in the shape of ``class_energy``.
         """
         return self.source_log_softmax(class_energy, dim)
 
@@ -215,7 +215,7 @@ class Mixin_CategoryTree_Torch:
             dim: axis of the categories.
 
         Returns:
-            Probabilities, of the shape of ``class_energy``.
+            Probabilities, in the shape of ``class_energy``.
 
         Example:
             >>> tree = CategoryTree.from_mutex(["a", "b"], bg_hack=False)
@@ -233,7 +233,7 @@ class Mixin_CategoryTree_Torch:
             dim: axis of the categories.
 
         Returns:
-            Probabilities, of the shape of ``class_energy``.
+            Probabilities, in the shape of ``class_energy``.
         """
         return self.hierarchical_softmax(class_energy, dim)
 
@@ -344,24 +344,24 @@ class Mixin_CategoryTree_Torch:
         return chosen, ops.take_per_row(rows, chosen)
 
     def heirarchical_softmax(self, class_energy: Array, dim: int) -> Array:
-        """Misspelled, warns once: :meth:`hierarchical_softmax`."""
+        """Misspelled name of :meth:`hierarchical_softmax`; warns once."""
         _warn_of_spelling("softmax")
         return self.hierarchical_softmax(class_energy, dim)
 
     def heirarchical_log_softmax(self, class_energy: Array, dim: int) -> Array:
-        """Misspelled, warns once: :meth:`hierarchical_log_softmax`."""
+        """Misspelled name of :meth:`hierarchical_log_softmax`; warns once."""
         _warn_of_spelling("log_softmax")
         return self.hierarchical_log_softmax(class_energy, dim)
 
     def heirarchical_cross_entropy(
         self, class_energy: Array, targets: Array, reduction: str = "mean"
     ) -> Array:
-        """Misspelled, warns once: :meth:`hierarchical_cross_entropy`."""
+        """Misspelled name of :meth:`hierarchical_cross_entropy`; warns once."""
         _warn_of_spelling("cross_entropy")
         return self.hierarchical_cross_entropy(class_energy, targets, reduction)
 
     def heirarchical_nll_loss(self, class_logprobs: Array, targets: Array) -> Array:
-        """Misspelled, warns once: :meth:`hierarchical_nll_loss`."""
+        """Misspelled name of :meth:`hierarchical_nll_loss`; warns once."""
         _warn_of_spelling("nll_loss")
         return self.hierarchical_nll_loss(class_logprobs, targets)
 

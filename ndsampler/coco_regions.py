@@ -509,7 +509,7 @@ class CocoRegions(AnnotQueries, Targets, DatasetCounts, HashIdentifiable, HtmlSu
             window_dims: height and width in pixels of the negatives, and of the windows that cover
                 positives. With None, negatives have the sizes of targets.
             rng: seed or random state.
-            verbose: whether to log what was chosen.
+            verbose: whether to log the numbers of selected targets.
 
         Returns:
             Number of positives and of negatives in the pool.

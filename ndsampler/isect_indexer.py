@@ -162,7 +162,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         return self.table
 
     @LazyAttribute
-    def _hot(self) -> tuple[Mapping[int, tuple[int, int]], NDArray[np.float64], NDArray[np.int64]]:
+    def _query_columns(self) -> tuple[Mapping[int, tuple[int, int]], NDArray[np.float64], NDArray[np.int64]]:
         """The rows of each image, and the signed edges and ids of all annotations, for fast access."""
         return self.columns.spans, self.columns.signed_edges, self.columns.aids
 
@@ -211,7 +211,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         Returns:
             The first row, the row after the last, and the offsets of the found rows from the first.
         """
-        spans, edges, _ = self._hot
+        spans, edges, _ = self._query_columns
         try:
             first, stop = spans[gid]
         except (KeyError, TypeError):
@@ -334,7 +334,7 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
         queries = ltrb_array(box)
         if len(queries) == 1:
             first, stop, found = self._find(gid, queries[0])
-            aids = self._hot[2][first:stop][found]
+            aids = self._query_columns[2][first:stop][found]
         else:
             rows = [self.overlapping_rows(gid, tuple(query)) for query in queries.tolist()]
             aids = self.columns.aids[np.unique(np.concatenate([NO_ROWS, *rows]))]

@@ -344,7 +344,7 @@ class DynamicToySampler(AbstractSampler):
             ``aids, cids, rel_cxywh, rel_boxes, rel_kpts, rel_ssegs``, the object at the centre first.
 
         Raises:
-            ArgumentError: if one is to be drawn and there are none.
+            ArgumentError: if a random one is requested and there are none.
             UnknownIdError: if the index is not a whole number of 0 or more.
             WindowError: if the size of the window, or the pad, is not a sane size.
 
@@ -378,7 +378,7 @@ class DynamicToySampler(AbstractSampler):
             See :meth:`load_positive`; the target's ``aid`` is -1, and its category is the background.
 
         Raises:
-            ArgumentError: if one is to be drawn and there are none.
+            ArgumentError: if a random one is requested and there are none.
             UnknownIdError: if the index is not a whole number of 0 or more.
             WindowError: if the size of the window, or the pad, is not a sane size.
 

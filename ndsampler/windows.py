@@ -109,7 +109,7 @@ def as_int(value: Any, what: str) -> int:
 
 
 def _whole(value: Any, what: str) -> int:
-    """Return a whole number of any size."""
+    """Check a whole number of any size and return it as an ``int``."""
     try:
         if not isinstance(value, bool):
             return operator.index(value)
@@ -165,7 +165,7 @@ def is_sequence(value: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """Return the representation of a value for an error message; Python refuses to print huge integers.
+    """Return the representation of a value for an error message, or the size of a huge integer.
 
     Example:
         >>> shown(5), shown(2 ** 5000)

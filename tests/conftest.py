@@ -1,4 +1,4 @@
-"""Fixtures that several test files use: frames, caches, workdirs and samplers."""
+"""Fixtures for several test files: frames, caches, workdirs and samplers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def make_simple(tmp_path):
 
 @pytest.fixture
 def make_coco(tmp_path):
-    """Return a factory of frames over a dataset whose images are given as kwcoco has them."""
+    """Return a factory of frames over a dataset, whose images are given as kwcoco dictionaries."""
 
     def make(*images: dict, backend=None, folder: str = "bundle", **kw) -> CocoFrames:
         bundle = tmp_path / folder
@@ -88,7 +88,8 @@ def bundle(tmp_path, make_coco) -> pathlib.Path:
 
 @pytest.fixture
 def multispectral(bundle):
-    """Return the entry of an RGB image, those of a like, a smaller and a shifted band, and all pixels."""
+    """Return the dictionaries of an RGB image and of an equal, a smaller and a shifted band, and all
+    pixels."""
     pixels = {
         "rgb": random_pixels("uint8", 3),
         "pan": random_pixels("uint8", 1, seed=1),
@@ -120,7 +121,7 @@ def place(tmp_path):
 
 @pytest.fixture(scope="module")
 def make_sampler(data, tmp_path_factory):
-    """Return a function from the name of a backend to a sampler of the module's ``data``, made once."""
+    """Return a cached function that makes a sampler of the module's ``data`` for a backend."""
 
     @functools.cache
     def make(backend=None):

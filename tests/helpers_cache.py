@@ -1,4 +1,4 @@
-"""What tests of the frame cache share: backends by name, files and random reads."""
+"""Helpers for tests of the frame cache: backends by name, files and random reads."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def change_time(path: pathlib.Path, seconds: int) -> None:
-    """Move the time of a file's last change, as an edit some time later does."""
+    """Change the modification time of a file, as a later edit does."""
     stat = path.stat()
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + seconds * 10**9))
 
 
 def read_at_random(cache: FrameCache, images: dict[str, np.ndarray], seed: int, count: int = 60) -> int:
-    """Read random windows of random images and return how many came back wrong."""
+    """Read random windows of random images and return the number of wrong results."""
     rng = np.random.default_rng(seed)
     paths = list(images)
     wrong = 0

@@ -1,4 +1,4 @@
-"""Category trees for tests, and what is computed on them by definition: one row, one node at a time."""
+"""Category trees for tests, and oracles that follow the definitions: one row, one node at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOFTMAXES = [
 
 
 def tree_of(parents, order=None):
-    """Return a tree whose node i has the parent parents[i], or is a root where that is None."""
+    """Return a tree in which the parent of node i is parents[i], or None for a root."""
     names = [f"n{i:02d}" for i in range(len(parents))]
     graph = nx.DiGraph()
     graph.add_nodes_from(names if order is None else [names[i] for i in order])
@@ -50,7 +50,7 @@ def trees_and_energies(draw):
 
 
 def letters_tree():
-    """A tree with two roots, a, e; b and c below a; d below c."""
+    """Return a tree with the roots a and e, the children b and c of a, and the child d of c."""
     graph = nx.DiGraph()
     graph.add_nodes_from("abcde")
     graph.add_edges_from(["ab", "ac", "cd"])
@@ -127,7 +127,7 @@ def is_refined(tree, probs, siblings, best, children, thresh, criterion):
 
 
 def decision_oracle(tree, probs, thresh, criterion, ignored=(), always=(), siblings=None):
-    """Return the decision for one row by the definition, calling itself for each level."""
+    """Return the decision for one row by the definition, with one recursive call for each level."""
     siblings = [i for i in (roots_of(tree) if siblings is None else siblings) if i not in ignored]
     best = max(siblings, key=lambda i: (probs[i], -i))
     children = [i for i in children_of(tree, best) if i not in ignored]

@@ -1,4 +1,4 @@
-"""Tiny kwcoco datasets for sampling, each with the pixels that its images must read as."""
+"""Tiny kwcoco datasets for sampling, with the expected pixels of their images."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import kwimage
 import numpy as np
 from helpers_images import random_pixels, write_png, write_tiff
 
-#: Rows and columns of the annotated image: not square, larger than a tile of the cog backend's smallest.
+#: (height, width) of the annotated image: not square, and larger than the smallest tile of the cog backend.
 DIMS = (37, 53)
 
-#: Image ids; gaps and order differ from positions, so that mixing them up shows.
+#: Image ids. They differ from positions, so that tests detect when the two are mixed up.
 RGB, GRAY, DEEP, FLOAT, ASSETS, AUXILIARY, EMPTY = 11, 4, 7, 9, 21, 20, 30
 
 #: The value that the floating point image declares as "no measurement".
 NODATA = -99.0
 
-#: The smaller file of the images made of several: its size, and how it is scaled onto the image.
+#: Size of the smaller file of images with several files, and its scale factor to the image.
 SMALL_DIMS, SMALL_SCALE = (12, 15), 2.0
 
-#: Annotation ids of the RGB image, by what is special about them.
+#: Annotation ids of the RGB image, named after their special property.
 PLAIN, OLD_POLYGON, NEW_POLYGON, HOLES, MULTI, OLD_MULTI = 101, 102, 103, 104, 105, 106
 RLE, OLD_POINTS, NEW_POINTS, COLUMN_POINTS, EVERYTHING = 107, 109, 110, 111, 112
 NO_CATEGORY, NULL_CATEGORY, NO_BOX, EMPTY_PIECES, NULL_PIECES = 113, 114, 115, 116, 117
@@ -35,7 +35,7 @@ ELSEWHERE = 55
 #: Annotations of the RGB image that have a box.
 BOXED = [*range(101, 108), *range(109, 115), 116, 117]
 
-#: Annotations of the RGB image that windows show: NO_BOX has the extent of its polygon.
+#: Annotations of the RGB image that samples list; NO_BOX has the extent of its polygon.
 SHOWN = sorted([*BOXED, NO_BOX])
 
 STAR, SHAPE, FIGURE, CHILD = 5, 3, 9, 2
@@ -43,14 +43,14 @@ STAR, SHAPE, FIGURE, CHILD = 5, 3, 9, 2
 
 @dataclass
 class Stills:
-    """A dataset and what its images hold."""
+    """A dataset and the pixels of its images."""
 
     dset: kwcoco.CocoDataset
     """The dataset."""
     pixels: dict[int, np.ndarray]
-    """(height, width, channels) of each image that is one file."""
+    """(height, width, channels) pixels of each image with one file."""
     assets: dict[str, np.ndarray]
-    """(height, width, channels) of the files of those that are several, by channel code."""
+    """(height, width, channels) pixels of the files of images with several files, by channel code."""
 
 
 def mask() -> np.ndarray:
@@ -62,7 +62,7 @@ def mask() -> np.ndarray:
 
 
 def run_lengths(values: np.ndarray) -> list[int]:
-    """Return lengths of runs of zeros and ones in turn, down the columns, as COCO counts them."""
+    """Return the lengths of alternating runs of zeros and ones in column-major order, as in COCO."""
     flat = values.ravel(order="F")
     edges = np.flatnonzero(np.diff(np.concatenate([[0], flat]))).tolist()
     return np.diff([0, *edges, flat.size]).tolist()
@@ -151,7 +151,7 @@ def annotations() -> list[dict[str, Any]]:
 
 
 def _parts(dpath: pathlib.Path, seed: int) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
-    """Write the files of an image made of several, one of them at half the resolution."""
+    """Write the files of an image with several files, one of them at half the resolution."""
     red = random_pixels("uint8", 2, DIMS, seed=seed)
     smooth = np.add.outer(np.arange(SMALL_DIMS[0]) * 40, np.arange(SMALL_DIMS[1]) * 25)
     deep = (smooth + 1000).astype(np.uint16)[:, :, None]
@@ -227,7 +227,7 @@ def stills(dpath: pathlib.Path) -> Stills:
         ],
     }
     with warnings.catch_warnings():
-        # kwcoco remarks on the annotation that lacks a category, which is there on purpose.
+        # kwcoco warns about the annotation without a category, which is intended.
         warnings.simplefilter("ignore")
         dset = kwcoco.CocoDataset(content, bundle_dpath=dpath)
     return Stills(dset, pixels, parts)
@@ -248,7 +248,7 @@ def one_image(
 
 
 def crop_oracle(full: np.ndarray, rows: tuple[int, int], cols: tuple[int, int], fill: Any = 0) -> np.ndarray:
-    """Return a window anywhere on or beside an image: the image in a large enough canvas, sliced."""
+    """Return a window that may be outside an image, by slicing the image on a large canvas."""
     height, width = full.shape[:2]
     top, bottom = max(0, -rows[0]), max(0, rows[1] - height)
     left, right = max(0, -cols[0]), max(0, cols[1] - width)
@@ -276,7 +276,7 @@ def _maybe(points: kwimage.Points, key: str) -> list[Any] | None:
 
 
 def _rings(sseg: Any) -> list[np.ndarray]:
-    """Return exteriors and holes of a polygon or several, in order."""
+    """Return the exteriors and holes of one or several polygons, in order."""
     rings = []
     for polygon in sseg.to_multi_polygon().data:
         rings.append(np.asarray(polygon.data["exterior"].data, float))

@@ -12,7 +12,7 @@ from ndsampler.__main__ import main
 
 
 def run_cli(capsys, *argv):
-    """Return exit code, stdout and stderr of a command run in this process."""
+    """Run a command in this process and return its exit code, stdout and stderr."""
     code = main([str(word) for word in argv])
     printed = capsys.readouterr()
     return code, printed.out, printed.err

@@ -1,4 +1,4 @@
-"""The small dataset that the examples of README.rst and docs/ speak of, and a runner for them."""
+"""The small dataset of the examples in README.rst and docs/, and a runner for them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CATEGORIES = [
 
 
 def smooth_texture(height: int, width: int) -> np.ndarray:
-    """Return (height, width, 3) pixels of 8 bits without noise, each row and column unlike the next."""
+    """Return (height, width, 3) 8-bit pixels without noise, in which neighboring rows and columns differ."""
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 37 + y / 91), np.cos(x / 53 - y / 29), np.sin((x + y) / 71)]
     return np.round(127 + 60 * np.stack(waves, axis=-1)).astype(np.uint8)
@@ -45,11 +45,11 @@ def boat(aid: int, gid: int, x: int, y: int) -> dict:
 def write_dataset(folder: pathlib.Path) -> pathlib.Path:
     """Write ``my.kwcoco.json``: two images, ten boats and two buoys.
 
-    ``annotations.json`` is the same in the MS-COCO format and states no sizes; its images are in the
+    ``annotations.json`` has the same content in the MS-COCO format, without sizes; its images are in the
     folder ``pictures``.
 
     Args:
-        folder: where to.
+        folder: folder to write to.
 
     Returns:
         The path of the kwcoco dataset.
@@ -81,7 +81,7 @@ def write_dataset(folder: pathlib.Path) -> pathlib.Path:
 
 
 def write_coco(folder: pathlib.Path, annots: list[dict]) -> None:
-    """Write the dataset in the MS-COCO format, with its images in a folder of their own."""
+    """Write the dataset in the MS-COCO format, with its images in a separate folder."""
     (folder / "pictures").mkdir()
     images = []
     for gid, name in enumerate(("harbour.png", "river.png"), 1):
@@ -105,7 +105,7 @@ def failures_of(document: pathlib.Path) -> str:
         document: a reStructuredText file.
 
     Returns:
-        What doctest reports about those that failed; empty when none did.
+        The report of doctest on the examples that failed; empty if none did.
     """
     text = document.read_text(encoding="utf-8")
     test = doctest.DocTestParser().get_doctest(

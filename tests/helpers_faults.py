@@ -1,4 +1,4 @@
-"""What the fault suite shares: sets of images, readers that compare, and ways to damage entries."""
+"""Helpers of the fault suite: sets of images, reads that are compared, and ways to damage entries."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ each_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 @dataclass
 class Scene:
-    """Image files, and what each must read as."""
+    """Image files and their expected pixels."""
 
     paths: dict[int, str]
     """Path of each image, by id."""
     pixels: dict[int, np.ndarray]
-    """(height, width, channels) of each image."""
+    """(height, width, channels) pixels of each image, by id."""
 
     def frames(self, workdir: Any, backend: Any, **kw: Any) -> SimpleFrames:
         """Return frames of all images."""
@@ -59,7 +59,7 @@ class Scene:
 def draw_scene(folder: pathlib.Path, count: int = 8, seed: int = 0) -> Scene:
     """Write images of several formats, types and sizes.
 
-    No png, striped or tiled file is usable in place by both caching backends.
+    No PNG, striped or tiled file can be used in place by both caching backends.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scene = Scene({}, {})
@@ -85,12 +85,12 @@ def whole(frames: Any, gid: int) -> np.ndarray:
 
 
 def differing(frames: Any, scene: Scene) -> list[int]:
-    """Return the ids of images that do not read as they should."""
+    """Return the ids of images whose pixels are wrong."""
     return [gid for gid, pixels in scene.pixels.items() if not np.array_equal(whole(frames, gid), pixels)]
 
 
 def read_windows(frames: Any, scene: Scene, seed: int, count: int) -> int:
-    """Read random windows of random images and return how many came back wrong."""
+    """Read random windows of random images and return the number of wrong results."""
     rng = np.random.default_rng(seed)
     gids = list(scene.pixels)
     wrong = 0
@@ -104,7 +104,7 @@ def read_windows(frames: Any, scene: Scene, seed: int, count: int) -> int:
 
 
 def read_samples(sampler: Any, scene: Scene, seed: int, count: int) -> int:
-    """Read random samples, some of which reach outside, and return how many came back wrong."""
+    """Read random samples, some of which extend outside, and return the number of wrong results."""
     rng = np.random.default_rng(seed)
     gids = list(scene.pixels)
     wrong = 0
@@ -121,17 +121,17 @@ def read_samples(sampler: Any, scene: Scene, seed: int, count: int) -> int:
 
 
 def read_both(frames: Any, sampler: Any, scene: Scene, seed: int, count: int) -> int:
-    """Read windows and samples by turns, and return how many came back wrong."""
+    """Read windows and samples alternately, and return the number of wrong results."""
     return read_windows(frames, scene, seed, count // 2) + read_samples(
         sampler, scene, seed, count - count // 2
     )
 
 
-# What lies in a folder
+# Contents of a folder
 
 
 def files(folder: Any) -> list[pathlib.Path]:
-    """Return all files below a folder, in which others may be at work."""
+    """Return all files below a folder, which other processes may change at the same time."""
     return sorted(pathlib.Path(place) / name for place, _, names in os.walk(folder) for name in names)
 
 
@@ -142,12 +142,12 @@ def entries(frames: Any) -> list[pathlib.Path]:
 
 
 def entry_of(frames: Any, gid: int = 1) -> pathlib.Path:
-    """Return where the entry of an image lies."""
+    """Return the path of the entry of an image."""
     return pathlib.Path(frames._cache.entry_path(Source(frames.layout(gid).assets[0].path)))
 
 
 def in_the_way(frames: Any) -> list[pathlib.Path]:
-    """Return whatever lies below the folder of entries, folders included, that is no entry."""
+    """Return all files and folders below the cache folder that are not entries."""
     suffix = frames._cache.backend.suffix
     found = pathlib.Path(frames.cache_dpath).rglob("*")
     return sorted(
@@ -161,7 +161,7 @@ def in_the_way(frames: Any) -> list[pathlib.Path]:
 
 @contextlib.contextmanager
 def public_folder() -> Iterator[pathlib.Path]:
-    """Give a folder that everybody may enter and nobody else may write to."""
+    """Provide a folder that all users may enter, but only this user may write to."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         folder.chmod(0o755)
@@ -177,7 +177,7 @@ def public_folder() -> Iterator[pathlib.Path]:
 
 
 def flip(path: pathlib.Path, *places: int) -> None:
-    """Turn one bit of each of some bytes; negative places count from the end."""
+    """Flip one bit in each of the given bytes; negative positions count from the end."""
     data = bytearray(path.read_bytes())
     for place in places:
         data[place] ^= 1 << (place % 8)
@@ -186,7 +186,7 @@ def flip(path: pathlib.Path, *places: int) -> None:
 
 
 def footer_start(path: pathlib.Path) -> int:
-    """Return where the label of an entry starts."""
+    """Return the position at which the label of an entry starts."""
     data = path.read_bytes()
     return len(data) - FOOTER.size - FOOTER.unpack(data[-FOOTER.size :])[1]
 
@@ -196,7 +196,7 @@ def _cut(path: pathlib.Path, size: float) -> None:
 
 
 def _swap_with(path: pathlib.Path, data: bytes) -> None:
-    """Put a new file in place of another, as an editor does."""
+    """Replace a file by a new one, as an editor does."""
     other = path.with_name(path.name + ".new")
     other.write_bytes(data)
     os.replace(other, path)
@@ -221,7 +221,7 @@ def _garbage(path: pathlib.Path) -> bytes:
     return np.random.default_rng(7).bytes(path.stat().st_size)
 
 
-#: What can befall an entry, by name.
+#: Ways to damage an entry, by name.
 DAMAGES: dict[str, Callable[[pathlib.Path], Any]] = {
     "removed": pathlib.Path.unlink,
     "emptied": lambda path: os.truncate(path, 0),
@@ -249,5 +249,5 @@ DAMAGES: dict[str, Callable[[pathlib.Path], Any]] = {
 
 
 def copy_without_times(source: Any, dest: Any) -> None:
-    """Copy a folder as a tool does that does not keep times."""
+    """Copy a folder without keeping modification times."""
     shutil.copytree(source, dest, copy_function=shutil.copyfile)

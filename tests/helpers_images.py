@@ -1,4 +1,4 @@
-"""Tiny image files of every kind that is sampled, each with the pixels that it must read as."""
+"""Tiny image files of every kind that is sampled, with their expected pixels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import rasterio
 from helpers_optional import import_optional
 from rasterio.errors import NotGeoreferencedWarning
 
-#: Rows and columns of test images: not square, no multiple of a tile, several tiles.
+#: (height, width) of test images: not square, not a multiple of a tile, and several tiles.
 DIMS = (90, 151)
 
 HEIGHT, WIDTH = DIMS
 
-#: Corners, borders, single pixels, rows, columns, blocks across tiles, everything and nothing.
+#: Windows: corners, borders, single pixels, rows, columns, blocks across tiles, the whole image, and empty
+#: ones.
 WINDOWS = (
     (0, HEIGHT, 0, WIDTH),
     (0, 1, 0, 1),
@@ -92,7 +93,7 @@ def _npy(path: pathlib.Path, pixels: np.ndarray) -> pathlib.Path:
     return path / "array.npy"
 
 
-#: Ways to write a file that holds any type and any number of bands.
+#: Ways to write a file with any pixel type and number of bands.
 WRITERS: dict[str, Callable[[pathlib.Path, np.ndarray], pathlib.Path]] = {
     "tiled tiff": _tiled,
     "striped tiff": _striped,
@@ -113,7 +114,7 @@ def write_png(path: pathlib.Path, pixels: np.ndarray) -> pathlib.Path:
 
 
 def write_pillow(path: pathlib.Path, image: Any, **options: Any) -> pathlib.Path:
-    """Write an image of Pillow's, or pixels that make one."""
+    """Write a Pillow image, or pixels, with Pillow."""
     from PIL import Image
 
     if isinstance(image, np.ndarray):
@@ -123,21 +124,21 @@ def write_pillow(path: pathlib.Path, image: Any, **options: Any) -> pathlib.Path
 
 
 def paletted(colors: int = 20) -> Any:
-    """Return an indexed image of Pillow's."""
+    """Return an indexed Pillow image."""
     from PIL import Image
 
     return Image.fromarray(random_pixels()).convert("P", palette=Image.Palette.ADAPTIVE, colors=colors)
 
 
 def imread(path: pathlib.Path) -> np.ndarray:
-    """Return what kwimage reads, always with a channel axis."""
+    """Read an image with kwimage, and add a channel axis if there is none."""
     import kwimage
 
     pixels = kwimage.imread(path)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-#: A file and the pixels that it must read as.
+#: A function that writes a file and returns its path and the expected pixels.
 Case = Callable[[pathlib.Path], tuple[pathlib.Path, np.ndarray]]
 
 
@@ -216,7 +217,7 @@ def _exif() -> Any:
     return exif
 
 
-#: Every kind of file: TIFF and .npy of all types, many numbers of bands, and what only some formats have.
+#: Every kind of file: TIFF and .npy of all types, many numbers of bands, and features of single formats.
 CASES: dict[str, Case] = {
     **{
         f"{writer}, {dtype} x {channels}": _plain_case(writer, dtype, channels)

@@ -1,4 +1,4 @@
-"""Datasets for loaders, without torch, so that worker processes that are spawned start fast."""
+"""Datasets for loaders that do not import torch, so that spawned worker processes start fast."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Windows:
-    """A dataset whose samples tell where they stand in which epoch; some have no boxes."""
+    """A dataset whose samples contain their epoch and position; some have no boxes."""
 
     def __init__(self, size: int = 16) -> None:
         self.size = size
@@ -28,7 +28,7 @@ class Windows:
 
 
 class Failing(Windows):
-    """A dataset that fails at one index, in some way."""
+    """A dataset that calls a failing function at one index."""
 
     def __init__(self, index: int, how: Any) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Failing(Windows):
 
 
 class Unpicklable(ValueError):
-    """An error that holds what cannot be sent, however other libraries pickle errors."""
+    """An error with an argument that cannot be pickled."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(f"{one} and {two}", lambda: None)
@@ -60,7 +60,7 @@ def wait_long() -> None:
 
 
 class KillOnce:
-    """Kills the process that calls it first."""
+    """Kills the first process that calls it."""
 
     def __init__(self, flag: pathlib.Path) -> None:
         self.flag = flag
@@ -77,7 +77,7 @@ def worker_ids(loader: Any) -> list[int]:
 
 
 def lives(pid: int) -> bool:
-    """Return whether a process runs; one that has ended and was not waited for does not."""
+    """Return whether a process is running; a zombie process is not."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0] not in "ZX"
@@ -86,7 +86,7 @@ def lives(pid: int) -> bool:
 
 
 def count_shared() -> int:
-    """Return how many pieces of shared memory this process has open or mapped."""
+    """Return the number of shared memory blocks that this process has open or mapped."""
     links = []
     for link in pathlib.Path("/proc/self/fd").iterdir():
         try:

@@ -1,4 +1,4 @@
-"""A georeferenced image, a sampler of it, and the blend of windows computed the plain way."""
+"""A georeferenced image, a sampler of it, and an oracle for blending windows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 import ndsampler
 
-#: Rows and columns of the image: more than two rows of tiles, no multiple of a tile or a window.
+#: (height, width) of the image: more than two rows of tiles, and not a multiple of a tile or window.
 DIMS = (600, 70)
 
 #: (height, width) of the windows.
@@ -32,7 +32,7 @@ def make_sampler(folder: pathlib.Path, pixels: np.ndarray | None = None, **profi
 
 
 def placed(length: int, size: int, overlap: float) -> list[int]:
-    """Return where windows start: side by side from 0, the last one moved back to the border."""
+    """Return the start of each window along an axis; the last one is moved back to the border."""
     starts = list(range(0, length - size + 1, round(size - size * overlap)))
     return starts if starts[-1] + size == length else [*starts, length - size]
 
@@ -71,7 +71,7 @@ def blended(
 
 
 def read_map(path: str) -> dict[str, Any]:
-    """Return all that a map holds: pixels, overviews, georeference and tags."""
+    """Return the contents of a map: pixels, overviews, georeference and tags."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         return _read_map(path)
@@ -93,7 +93,7 @@ def _read_map(path: str) -> dict[str, Any]:
 
 
 def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
-    """Compare two maps in all that they hold."""
+    """Assert that all contents of two maps are equal."""
     assert first.keys() == second.keys()
     for key, value in first.items():
         if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""Random changes to bytes and to values, for tests that read what somebody has garbled."""
+"""Random changes of bytes and values, for tests that read damaged data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def repeat(data: bytearray, rng) -> bytearray:
 
 
 def near_the_ends(data: bytearray, rng) -> bytearray:
-    """Change a header or a label, where each byte means something."""
+    """Change bytes of a header or label, where each byte has a meaning."""
     for _ in range(int(rng.integers(1, 6))):
         place = int(rng.integers(min(200, len(data))))
         data[place if rng.random() < 0.5 else -1 - place] = int(rng.integers(256))
@@ -69,7 +69,7 @@ def mutate_bytes(data: bytes, rng) -> bytes:
 
 
 def mutate(path: pathlib.Path, rng, *, keep_times: bool = False) -> None:
-    """Change the bytes of a file, in place or by a new file in its place."""
+    """Change the bytes of a file, in place or by replacing the file."""
     stat = path.stat()
     data = mutate_bytes(path.read_bytes(), rng)
     if rng.random() < 0.5:
@@ -83,7 +83,7 @@ def mutate(path: pathlib.Path, rng, *, keep_times: bool = False) -> None:
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
-#: Values that stand in no dataset, and some that might.
+#: Values that no valid dataset contains, and some that a dataset might contain.
 VALUES: list[Any] = [
     *[None, "", " ", 0, -1, 1, 2, 7, 10**9, 10**400, -(10**20), 1.5, -0.0, float("nan"), float("inf"), True],
     *[

@@ -1,4 +1,4 @@
-"""Packages that only some tests need; those tests are skipped by name without them."""
+"""Packages that only some tests need; these tests are skipped if the packages are missing."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from types import ModuleType
 
 import pytest
 
-#: Extras of this package, by the packages that they install. All others come with the extra ``tests``.
+#: Package to the extra that installs it. All other packages are installed by the extra ``tests``.
 EXTRAS = {"torch": "torch"}
 
-#: Packages that no extra installs, since none of ours needs them: they are tried where they are installed.
+#: Packages that no extra installs. Tests with them run only if they are installed.
 OTHERS = ("albumentations", "torchdata", "torchvision")
 
 
 def import_optional(name: str) -> ModuleType:
-    """Return a package or a module of one; without it, skip the test and say how to install the package."""
+    """Import a package or module. If it is missing, skip the test; the reason says how to install it."""
     package = name.partition(".")[0]
     source = package if package in OTHERS else f'"ndsampler[{EXTRAS.get(package, "tests")}]"'
     return pytest.importorskip(name, reason=f"needs {package}: pip install {source}")

@@ -1,6 +1,6 @@
-"""Takes away what only POSIX systems have, so that its fallbacks run on Linux.
+"""Removes features that only POSIX systems have, so that the fallbacks are tested on Linux.
 
-This imports nothing of the library, because everything must be gone before it is imported.
+This module does not import the library, because the features must be removed before the library is imported.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 #: Modules that Windows lacks. Importing one raises ModuleNotFoundError.
 MODULES = ("fcntl", "resource")
 
-#: Names in ``os`` that Windows lacks (the documentation of Python says "Availability: Unix"), as far as
-#: pytest, rasterio and Python's own modules do without them on Linux.
+#: Names in ``os`` that Windows lacks (the documentation of Python says "Availability: Unix"), except those
+#: that pytest, rasterio and Python's own modules need on Linux.
 NAMES = (
     "O_DIRECTORY",
     "O_NOFOLLOW",
@@ -72,16 +72,17 @@ NAMES = (
 #: Names in ``signal`` that Windows lacks.
 SIGNALS = ("SIGALRM", "SIGHUP", "SIGKILL", "SIGPIPE", "SIGUSR1", "SIGUSR2", "SIGXFSZ", "alarm", "pause")
 
-#: Functions that Windows does not offer for file descriptors, or beside those of another folder.
+#: Sets of functions that accept file descriptors or folder descriptors, which Windows does not support.
 OPTIONS = ("supports_dir_fd", "supports_fd", "supports_follow_symlinks")
 
 
-#: Packages that ask for what is gone when they are imported, because they know that this is Linux.
+#: Packages that need removed features when they are imported, because they detect Linux.
 UNAWARE = ("distributed", "torch")
 
 
 def take_away_posix() -> None:
-    """Remove all of it from this process, and give each remaining function the options of Windows only."""
+    """Remove the POSIX features from this process, and limit the remaining functions to options of
+    Windows."""
     with contextlib.suppress(ImportError):
         import psutil  # noqa: F401  (it needs the module resource on Linux)
     for name in (*MODULES, *UNAWARE):
@@ -98,7 +99,7 @@ def take_away_posix() -> None:
 
 
 def _refuse_descriptors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that takes paths and no descriptors."""
+    """Return a function that accepts only paths, not descriptors."""
 
     def call(path: Any, *args: Any, **kw: Any) -> Any:
         if isinstance(path, int):
@@ -123,17 +124,17 @@ def is_open(path: Any) -> bool:
 
 
 def windows_error(path: Any) -> PermissionError:
-    """Return the error with which Windows refuses to replace or remove a file that is open."""
+    """Return the error that Windows raises if an open file is replaced or removed."""
     error = PermissionError(errno.EACCES, "The file is used by another process", os.fspath(path))
     error.winerror = 32  # type: ignore[attr-defined]
     return error
 
 
 def refuse_open_files(patch: Callable[[object, str, Any], Any] = setattr) -> None:
-    """Let nobody rename, replace or remove a file that this process has open, as on Windows.
+    """Make renaming, replacing and removing files that this process has open fail, as on Windows.
 
     Args:
-        patch: sets an attribute; that of ``monkeypatch`` restores it.
+        patch: function that sets an attribute; ``monkeypatch.setattr`` restores it later.
     """
 
     def guard(function: Callable[..., Any], paths: int) -> Callable[..., Any]:

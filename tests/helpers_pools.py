@@ -1,4 +1,4 @@
-"""Small datasets without image files, and what a loop over their dictionaries says of them."""
+"""Small datasets without image files, and oracles that loop over their dictionaries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_dataset(
 
 
 def random_dataset(rng: np.random.RandomState, per_image: int = 20, whole: bool = True) -> kwcoco.CocoDataset:
-    """Return a dataset of three images, with boxes that may reach out of them, annotations interleaved."""
+    """Return a dataset of three images with interleaved annotations, whose boxes may extend outside."""
     dset = make_dataset({gid: [] for gid in GIDS})
     for gid in np.repeat(GIDS, per_image)[rng.permutation(per_image * len(GIDS))].tolist():
         box = np.concatenate([rng.rand(2) * 100 - 10, rng.rand(2) * 40])
@@ -38,7 +38,7 @@ def random_dataset(rng: np.random.RandomState, per_image: int = 20, whole: bool 
 
 
 def ltrb_of(dset: kwcoco.CocoDataset, gid: int) -> dict[int, NDArray[np.float64]]:
-    """Return the edges of each annotation of an image that has a box, by a loop."""
+    """Return the edges of the boxes of an image by annotation id, with a loop over its annotations."""
     edges = {}
     for aid in sorted(dset.gid_to_aids[gid]):
         if dset.anns[aid].get("bbox"):
@@ -48,7 +48,7 @@ def ltrb_of(dset: kwcoco.CocoDataset, gid: int) -> dict[int, NDArray[np.float64]
 
 
 def touches(first: Any, second: Any) -> bool:
-    """Tell whether two boxes have a point in common, their edges included."""
+    """Return whether two boxes have a point in common, including their edges."""
     return bool(
         first[0] <= second[2] and second[0] <= first[2] and first[1] <= second[3] and second[1] <= first[3]
     )

@@ -1,4 +1,4 @@
-"""Processes that a test starts and waits for within a limit: forks, pools of workers and programs."""
+"""Processes that a test starts and waits for with a time limit: forks, worker pools and programs."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from helpers_threads import PATIENCE
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
-#: Python warns about what these tests are for: forks while other threads run.
+#: Ignores Python's warning about forks while other threads run, which these tests do on purpose.
 forks_beside_threads = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
-#: The user id of somebody without rights.
+#: User id without privileges.
 NOBODY = 65534
 
-#: Seconds within which a process ends that has done its work or was killed.
+#: Maximum number of seconds until a process ends after it has done its work or was killed.
 DYING_SECONDS = 30.0
 
-#: Seconds between two looks whether a child has ended.
+#: Seconds between two checks whether a child has ended.
 LOOK_SECONDS = 0.05
 
-#: Seconds after which the system ends a fork whose parent no longer waits for it.
+#: Number of seconds after which the system ends a fork whose parent no longer waits for it.
 LIFETIME = 2 * 3600
 
 
 class SharedEvent:
-    """An event that one process sets and forks of it, or its parent, wait for."""
+    """An event that one process sets, and that its forks or its parent wait for."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
 
     def set(self) -> None:
-        """Let all processes that wait go on."""
+        """Set the event, so that all waiting processes continue."""
         os.write(self._write, b"x")
 
     def wait(self, timeout: float) -> None:
@@ -59,7 +59,7 @@ class SharedEvent:
             raise TimeoutError(f"no process set the event within {timeout:g} s")
 
     def close(self) -> None:
-        """Free the descriptors of this process."""
+        """Close the descriptors of this process."""
         os.close(self._read)
         os.close(self._write)
 
@@ -97,7 +97,7 @@ class Child:
             os._exit(code)
 
     def join(self, timeout: float) -> tuple[int, str]:
-        """Return the exit status, negative for a signal, and what the child sent.
+        """Wait for the child; return its exit status, which is negative for a signal, and its message.
 
         A child that hangs is aborted.
         """
@@ -122,13 +122,13 @@ class Child:
         return self.reap(), told.decode(errors="replace")
 
     def kill(self) -> int:
-        """Kill the child, whatever it has sent, and return its exit status."""
+        """Kill the child, and return its exit status."""
         os.close(self._read)
         os.kill(self.pid, signal.SIGKILL)
         return self.reap()
 
     def reap(self) -> int:
-        """Return the exit status of a child that is about to end; one that does not end is killed."""
+        """Wait for a child that is about to end, kill it if it does not end, and return its exit status."""
         self.running.discard(self)
         for _ in range(2):
             deadline = time.monotonic() + DYING_SECONDS
@@ -140,14 +140,14 @@ class Child:
         raise TimeoutError(f"process {self.pid} was killed and does not end")
 
     def _has_ended(self) -> bool:
-        """Return whether the child has ended, and keep its status."""
+        """Return whether the child has ended, and store its exit status."""
         if not self._reaped:
             self._reaped, self._status = os.waitpid(self.pid, os.WNOHANG)
         return bool(self._reaped)
 
 
 def read_soon(descriptor: int, size: int = 65_536, timeout: float = PATIENCE) -> bytes:
-    """Return what can be read from a pipe.
+    """Read from a pipe with a time limit.
 
     Raises:
         TimeoutError: if nothing comes within ``timeout`` seconds.
@@ -158,7 +158,7 @@ def read_soon(descriptor: int, size: int = 65_536, timeout: float = PATIENCE) ->
 
 
 def run_child(work: Callable[[], Any], timeout: float = PATIENCE) -> str:
-    """Run a function in a fork and return what it sent.
+    """Run a function in a fork and return its message.
 
     Raises:
         AssertionError: if it failed.
@@ -169,7 +169,7 @@ def run_child(work: Callable[[], Any], timeout: float = PATIENCE) -> str:
 
 
 def run_children(works: list[Callable[[], Any]], timeout: float = PATIENCE) -> list[str]:
-    """Run functions in forks that all start at once, and return what each sent."""
+    """Run functions in forks that all start at the same time, and return the message of each."""
     gate = SharedEvent()
 
     def begin(work: Callable[[], Any]) -> Any:
@@ -186,9 +186,9 @@ def run_children(works: list[Callable[[], Any]], timeout: float = PATIENCE) -> l
 
 
 def as_nobody(work: Callable[[], Any]) -> str:
-    """Run a function in a fork that has no rights, and return what it sent.
+    """Run a function in a fork without privileges, and return its message.
 
-    What it imports must be loaded already: it may not be allowed to read the installation.
+    Modules that it needs must already be imported, because it may not be allowed to read the installation.
     """
     if os.geteuid() != 0:
         return run_child(work)
@@ -204,11 +204,11 @@ def as_nobody(work: Callable[[], Any]) -> str:
 
 @contextlib.contextmanager
 def process_pool(method: str, workers: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    """Provide an executor of processes, which are killed if the block fails, so that none is waited for.
+    """Provide an executor of processes. If the block fails, they are killed, so that the test does not wait.
 
     Args:
-        method: how they start, ``'fork'``, ``'spawn'`` or ``'forkserver'``.
-        workers: their number.
+        method: start method, ``'fork'``, ``'spawn'`` or ``'forkserver'``.
+        workers: number of processes.
     """
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context(method)
@@ -224,12 +224,12 @@ def process_pool(method: str, workers: int) -> Iterator[concurrent.futures.Proce
 def run_python(
     *args: object, timeout: float = PATIENCE, env: dict[str, str] | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run this interpreter in a process of its own, which can import the helpers of tests.
+    """Run this interpreter in a new process, which can import the helpers of tests.
 
     Args:
         args: arguments of the interpreter.
-        timeout: seconds after which it is killed.
-        env: environment variables beside those of this process.
+        timeout: seconds after which the process is killed.
+        env: environment variables in addition to those of this process.
         options: further arguments of ``subprocess.run``.
 
     Returns:
@@ -248,12 +248,12 @@ def run_python(
 
 
 def run_script(script: str, *args: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program that is given as text, as ``run_python`` does."""
+    """Run a program that is given as text; see ``run_python``."""
     return run_python("-c", textwrap.dedent(script), *args, **options)
 
 
 def check_script(script: str, *args: object, **options: Any) -> str:
-    """Run a program that is given as text and must succeed, and return what it printed."""
+    """Run a program that is given as text, assert that it succeeds, and return its output."""
     done = run_script(script, *args, **options)
     assert done.returncode == 0, f"exit status {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout

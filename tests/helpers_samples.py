@@ -1,4 +1,4 @@
-"""Samples of the small datasets: windows to load, and what they must equal."""
+"""Samples of the small datasets: windows to load, and the expected results."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from helpers_datasets import ASSETS, DEEP, DIMS, FLOAT, PLAIN, RGB, STAR, geometry
 from hypothesis import strategies as st
 
-#: How far sample coordinates may be off, in pixels.
+#: Tolerance of sample coordinates in pixels.
 TOLERANCE = 1e-6
 
 #: Targets of several kinds.
@@ -28,13 +28,13 @@ scales = st.sampled_from([1, 1.0, 0.5, 2, (0.25, 3), (1, 2.5), 1.1])
 
 @st.composite
 def windows(draw, dims=DIMS):
-    """Return slices anywhere in, across or beside an image."""
+    """Return slices that are inside, partly outside or completely outside an image."""
     starts = [draw(st.integers(-25, length + 25)) for length in dims]
     return tuple(slice(start, start + draw(st.integers(1, 60))) for start in starts)
 
 
 def expected_geometry(dset, aids, warp):
-    """Return what kwimage makes of annotations, warped by a 3x3 matrix."""
+    """Return the geometry of annotations, parsed and warped by kwimage with a 3x3 matrix."""
     anns = []
     for aid in aids:
         ann = {key: value for key, value in dset.anns[aid].items() if value not in (None, [])}
@@ -46,7 +46,7 @@ def expected_geometry(dset, aids, warp):
 
 
 def box_of(ann):
-    """Return the box of an annotation, or that of its polygon, which is a flat list."""
+    """Return the box of an annotation, or the box around its polygon, which is a flat list."""
     if ann.get("bbox"):
         return ann["bbox"]
     x, y = ann["segmentation"][0::2], ann["segmentation"][1::2]
@@ -69,9 +69,9 @@ def assert_same_geometry(found, expected):
 
 
 def overlapping(dset, gid, ltrb, thresh=0.0):
-    """Return the annotations whose box touches a window, and shows more than a share of itself.
+    """Return the annotations whose box touches a window and is inside by more than a fraction.
 
-    The box of an annotation without one is that of its polygon.
+    For an annotation without a box, the box around its polygon is used.
     """
     found = []
     for aid in sorted(dset.index.gid_to_aids[gid]):
@@ -97,15 +97,15 @@ def load(sampler, gid, rows, cols, **keys):
 
 def load_all(sampler):
     """Return the comparable parts of a sample of each target."""
-    return [essence(sampler.load_sample(target)) for target in TARGETS]
+    return [comparable_parts(sampler.load_sample(target)) for target in TARGETS]
 
 
 def load_all_and_process(sampler):
-    """Load all targets, and return the id of the process too."""
+    """Load all targets; also return the id of the process."""
     return load_all(sampler), os.getpid()
 
 
-def essence(sample):
+def comparable_parts(sample):
     """Return the parts of a sample that can be compared."""
     annots = sample["annots"]
     ssegs = [sseg and sseg.to_coco(style="new") for sseg in annots["rel_ssegs"]]

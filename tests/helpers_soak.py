@@ -1,7 +1,7 @@
 """
-Samplers at work while their dataset is edited, images are replaced, and their cache is verified and pruned.
+Sampling while the dataset is edited, images are replaced, and the cache is verified and pruned.
 
-``python tests/helpers_soak.py 600`` runs for ten minutes and prints what it counted.
+``python tests/helpers_soak.py 600`` runs for ten minutes and prints its counts.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from ndsampler.cache.verify import verify
 
 HEIGHT, WIDTH = 90, 120
 
-#: Images that stay, and one that is replaced all the time.
+#: Ids of the images that stay unchanged, and of the one that is replaced repeatedly.
 STABLE, REPLACED = (1, 2, 3, 4), 5
 
 ANNOTS = 200
 
-#: Seconds that a fork, and a thread after the end, may take.
+#: Maximum number of seconds for a fork, and for a thread after the end of the run.
 PATIENCE = 120.0
 
 
 def box_of(aid: int) -> list[float]:
-    """Return the box of an annotation, which its id decides."""
+    """Return the box of an annotation, which depends on its id."""
     return [aid % (WIDTH - 20), aid // 7 % (HEIGHT - 20), 5 + aid % 11, 5 + aid % 13]
 
 
@@ -55,11 +55,11 @@ def pixels_of(gid: int, version: int = 0) -> np.ndarray:
 
 
 class Soak:
-    """The dataset, the sampler, and what each thread does with them again and again.
+    """The dataset, the sampler, and the actions that threads repeat.
 
     Args:
         folder: an empty folder.
-        backend: of the sampler.
+        backend: backend of the sampler.
     """
 
     def __init__(self, folder: pathlib.Path, backend: str) -> None:
@@ -91,16 +91,16 @@ class Soak:
 
     @staticmethod
     def home(aid: int) -> int:
-        """Return the image of an annotation, which its id decides."""
+        """Return the image of an annotation, which depends on its id."""
         return aid % (len(STABLE) + 1) + 1
 
     def count(self, what: str) -> None:
-        """Count something, from any thread."""
+        """Increase a counter, from any thread."""
         with self._lock:
             self.counts[what] += 1
 
     def read(self, rng: random.Random, gids: Sequence[int] = (*STABLE, REPLACED)) -> None:
-        """Read a window of one of some images, and check its pixels and annotations."""
+        """Read a window of a random image, and check its pixels and annotations."""
         gid = rng.choice(gids)
         y, x = rng.randrange(HEIGHT - 30), rng.randrange(WIDTH - 30)
         place = (slice(y, y + 30), slice(x, x + 30))
@@ -124,14 +124,14 @@ class Soak:
         time.sleep(0.005)
 
     def replace(self, rng: random.Random) -> None:
-        """Put another image in the place of one."""
+        """Replace the file of an image by a new version."""
         self._write(REPLACED, len(self.versions))
         self.versions.append(len(self.versions))
         self.count("replaced images")
         time.sleep(rng.uniform(0, 0.2))
 
     def maintain(self, rng: random.Random) -> None:
-        """Verify, prune, or remove an entry as somebody might."""
+        """Verify the cache, prune it, or remove an entry."""
         way = rng.randrange(3)
         if way == 0 and not verify(self.workdir).ok:
             self.count("damaged entries")
@@ -145,7 +145,7 @@ class Soak:
         time.sleep(0.02)
 
     def fork(self, rng: random.Random) -> None:
-        """Let a fork read windows, in two threads."""
+        """Read windows in two threads of a forked process."""
         seeds = [rng.random() for _ in range(2)]
 
         def work() -> str:
@@ -162,13 +162,13 @@ class Soak:
         self.count("forks")
 
     def _read_stable(self, seed: float) -> None:
-        """Read images that are not replaced: a fork is not told of new versions."""
+        """Read images that are not replaced, because a fork does not know of new versions."""
         rng = random.Random(seed)
         for _ in range(20):
             self.read(rng, STABLE)
 
     def work(self, act: Callable[[random.Random], None], seed: int, deadline: float) -> None:
-        """Do something until the time is over, and count its errors."""
+        """Repeat an action until the time is over, and count its errors."""
         rng = random.Random(seed)
         while time.monotonic() < deadline:
             try:
@@ -178,7 +178,8 @@ class Soak:
                 self.errors.append(traceback.format_exc(limit=-8))
 
     def leftovers(self) -> list[str]:
-        """Return what is in the workdir that is neither a good entry nor a lock; after pruning once."""
+        """Prune the workdir, and return files that are neither intact entries nor locks, and processes left
+        over."""
         prune(self.workdir)
         report = prune(self.workdir, dry_run=True)
         removed = [f"prune would remove {reason}" for reason, tally in report.removed.items() if tally.count]
@@ -187,15 +188,15 @@ class Soak:
 
 
 def soak(folder: pathlib.Path, backend: str, seconds: float) -> tuple[dict[str, int], list[str]]:
-    """Let threads and forks use a sampler under edit and maintenance.
+    """Use a sampler in threads and forks while its dataset and cache change.
 
     Args:
         folder: an empty folder.
-        backend: of the sampler.
-        seconds: how long.
+        backend: backend of the sampler.
+        seconds: duration of the run.
 
     Returns:
-        What was counted, and the errors and leftovers in words.
+        The counts, and descriptions of errors and leftovers.
     """
     scene = Soak(folder, backend)
     deadline = time.monotonic() + seconds
@@ -208,7 +209,7 @@ def soak(folder: pathlib.Path, backend: str, seconds: float) -> tuple[dict[str, 
 
 
 def main() -> int:
-    """Run for the seconds that the command line names, half of them with each backend."""
+    """Run for the number of seconds on the command line, half of the time with each backend."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     status = 0
@@ -226,7 +227,7 @@ WRONG = ("wrong pixels", "wrong annotations", "damaged entries", "errors", "left
 
 
 def expect_nothing_wrong(counts: dict[str, int], words: list[Any]) -> None:
-    """Assert that nothing went wrong, and that each kind of work was done."""
+    """Assert that nothing went wrong, and that each kind of action happened."""
     assert {name: counts[name] for name in WRONG if counts.get(name)} == {}, words[:3]
     for name in ("samples", "edits", "replaced images", "forks"):
         assert counts.get(name), counts

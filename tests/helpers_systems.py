@@ -1,4 +1,4 @@
-"""What tests need of the operating system, with the reason for which they are skipped on others."""
+"""Marks for tests that need features of the operating system, with the reason for skipping them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def have_locks() -> bool:
 
 
 def can_remove_open_files() -> bool:
-    """Return whether the system removes a file that is open."""
+    """Return whether the system can remove an open file."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "open")
         with open(path, "wb"):

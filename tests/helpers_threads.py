@@ -1,4 +1,4 @@
-"""Threads that a test waits for within a limit."""
+"""Threads that a test waits for with a time limit."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-#: Seconds after which a thread, a process or an event that a test waits for counts as hanging. The limit on
-#: whole tests in pyproject.toml is higher, so that a test fails by itself and says what hangs.
+#: Seconds after which a thread, process or event that a test waits for is considered to hang. The limit for
+#: whole tests in pyproject.toml is higher, so that a test fails with a message that names what hangs.
 PATIENCE = 120.0
 
 
 def wait_until(condition: Callable[[], Any], timeout: float = PATIENCE) -> None:
-    """Return when a condition holds.
+    """Wait until a condition is true.
 
     Raises:
-        AssertionError: if it does not hold within ``timeout`` seconds.
+        AssertionError: if it is not true within ``timeout`` seconds.
     """
     deadline = time.monotonic() + timeout
     while not condition():
@@ -27,14 +27,14 @@ def wait_until(condition: Callable[[], Any], timeout: float = PATIENCE) -> None:
 
 
 def start_thread(work: Callable[..., Any], *args: Any) -> Future:
-    """Run a function in a daemon thread, which cannot keep the interpreter from ending.
+    """Run a function in a daemon thread, which cannot keep the interpreter from exiting.
 
     Args:
         work: the function.
-        args: its arguments.
+        args: arguments of the function.
 
     Returns:
-        A future of its result.
+        A future for the result.
     """
     future: Future = Future()
 
@@ -52,7 +52,7 @@ def results(futures: Sequence[Future], timeout: float = PATIENCE) -> list[Any]:
     """Return the results of futures in their order.
 
     Args:
-        futures: of threads or of an executor.
+        futures: futures of threads or of an executor.
         timeout: seconds to wait for all of them together.
 
     Raises:
@@ -71,8 +71,8 @@ def in_threads(
 
     Args:
         work: a function of one item.
-        items: what it is applied to.
-        threads: their number; by default each item has a thread of its own.
+        items: the items.
+        threads: number of threads; by default one for each item.
         timeout: seconds to wait for all of them together.
 
     Raises:

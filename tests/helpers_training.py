@@ -67,7 +67,7 @@ class Jitter:
     """A transform that flips, rolls and shifts by the global generators of torch, numpy and python."""
 
     def __call__(self, sample: dict[str, Any]) -> dict[str, Any]:
-        """Return the sample changed."""
+        """Return the changed sample."""
         import torch
 
         image = sample["image"].float() + torch.rand(1) + random.random()
@@ -78,7 +78,7 @@ class Jitter:
 
 
 def digest(sample: dict[str, Any]) -> str:
-    """Return the SHA-256 of all tensors of a sample, their names, types and shapes."""
+    """Return the SHA-256 of the names, types, shapes and values of all tensors of a sample."""
     found = hashlib.sha256()
     for name in sorted(sample):
         array = np.ascontiguousarray(sample[name].numpy())
@@ -88,7 +88,7 @@ def digest(sample: dict[str, Any]) -> str:
 
 
 class Placed:
-    """A dataset whose samples come with the epoch and the position of their index.
+    """A dataset that returns each sample with the epoch and position of its index.
 
     Args:
         dataset: a ``SampleDataset``.
@@ -98,7 +98,7 @@ class Placed:
         self.dataset = dataset
 
     def __getitems__(self, indexes: list[Any]) -> list[tuple[tuple[int, int], dict[str, Any]]]:
-        """Return places and samples."""
+        """Return (epoch, position) pairs and samples."""
         samples = self.dataset.__getitems__(indexes)
         return [((index.epoch, index.g), sample) for index, sample in zip(indexes, samples)]
 

@@ -1,4 +1,4 @@
-"""Tiny kwcoco videos for sampling, each frame with the pixels and matrices that its samples must follow."""
+"""Tiny kwcoco videos for sampling, with the pixels and matrices of each frame."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy as np
 from helpers_images import random_pixels, write_tiff
 from hypothesis import strategies as st
 
-#: Videos: frames that lie each differently; frames of several files; files with gaps; and exact pixels.
+#: Video ids: frames with different transforms; frames of several files; missing pixels, twice; and exact
+#: pixels.
 MOVING, BANDS, GAPS, FLOATS, EXACT = 7, 3, 5, 6, 2
 
-#: Frames of MOVING, in the order of their frame index, by how they lie in the video.
+#: Frames of MOVING, in the order of their frame index, named after their transform to the video.
 SAME, SHIFTED, ENLARGED, TURNED = 31, 12, 25, 8
 
-#: Frames of BANDS: all three files; the first alone; all three, at twice the resolution, moved and turned.
+#: Frames of BANDS: all three files; only the first; all three at twice the resolution, shifted and rotated.
 COMPLETE, SPARSE, FINE = 40, 43, 41
 
 #: Frames of the other videos, in order.
@@ -34,13 +35,14 @@ FRAME_DIMS = (40, 56)
 #: What the files of GAPS and FLOATS declare as "no measurement".
 DEEP_NODATA, FLOAT_NODATA = 9, -99.0
 
-#: Annotations: all three pieces, a box alone, and one at the border, in each frame of MOVING and LOOSE.
+#: Annotations in each frame of MOVING and LOOSE: box, polygon and keypoints; only a box; and one at the
+#: border.
 WHOLE, BOXED, BORDER = 0, 1, 2
 
 #: Frames of MOVING again, to loop over.
 MOVING_FRAMES = (SAME, SHIFTED, ENLARGED, TURNED)
 
-#: How far from a frame, in pixels, windows are drawn.
+#: Maximum distance of random windows from a frame in pixels.
 REACH = 12
 
 #: A window of rows and columns inside every video.
@@ -57,7 +59,7 @@ class File:
     """One file of a frame."""
 
     channels: tuple[str, ...]
-    """Names of its bands."""
+    """Names of the bands."""
     pixels: np.ndarray
     """(height, width, channels)."""
     warp_img_from_asset: np.ndarray = field(default_factory=lambda: np.eye(3))
@@ -73,21 +75,21 @@ class Frame:
     dims: tuple[int, int]
     """(height, width) of the image."""
     files: tuple[File, ...]
-    """What it is made of."""
+    """The files of the frame."""
     warp_vid_from_img: np.ndarray = field(default_factory=lambda: np.eye(3))
     """3x3 matrix to the video."""
     nodata: float | None = None
-    """What its files declare."""
+    """The nodata value that the files declare."""
 
 
 @dataclass(repr=False)
 class Videos:
-    """A dataset and what its frames hold."""
+    """A dataset and the contents of its frames."""
 
     dset: kwcoco.CocoDataset
     """The dataset."""
     frames: dict[int, Frame]
-    """By image id."""
+    """The frames by image id."""
 
 
 def affine(
@@ -173,7 +175,7 @@ def annotation_id(gid: int, kind: int) -> int:
 
 
 def annotations(gid: int) -> list[dict[str, Any]]:
-    """Return the annotations of one frame, in its own pixels; later frames show them further to the right."""
+    """Return the annotations of one frame in its own pixels; they move to the right from frame to frame."""
     step = gid % 5
     outline = [[12 + step, 8], [25 + step, 9.5], [23 + step, 22.5], [13 + step, 20]]
     hole = [[15 + step, 12], [19 + step, 12], [17 + step, 16]]
@@ -199,7 +201,7 @@ def annotations(gid: int) -> list[dict[str, Any]]:
 
 
 def _entry(frame: Frame, dpath: pathlib.Path, key: str) -> dict[str, Any]:
-    """Write the files of a frame and return its entry in a dataset."""
+    """Write the files of a frame and return its dictionary for the dataset."""
     height, width = frame.dims
     entry: dict[str, Any] = {"id": frame.gid, "width": width, "height": height}
     parts = []
@@ -220,11 +222,11 @@ def _entry(frame: Frame, dpath: pathlib.Path, key: str) -> dict[str, Any]:
 
 
 def videos(dpath: pathlib.Path, key: str = "assets") -> Videos:
-    """Return a dataset of five videos and two images, its files in a folder.
+    """Return a dataset of five videos and two images, and write its files to a folder.
 
     Args:
         dpath: the folder.
-        key: under which the files of a frame are listed: ``'assets'`` or ``'auxiliary'``.
+        key: key for the files of a frame: ``'assets'`` or ``'auxiliary'``.
     """
     groups = {
         MOVING: _moving_frames(),
@@ -241,7 +243,7 @@ def videos(dpath: pathlib.Path, key: str = "assets") -> Videos:
             if vidid is not None:
                 entry.update(video_id=vidid, frame_index=10 + 3 * index)
             entries.append(entry)
-    # The order in the file says nothing about the order in time.
+    # Shuffle the images, because their order in the file must not matter.
     entries.sort(key=lambda entry: (entry["id"] * 7) % 11)
     annotated = (SAME, SHIFTED, ENLARGED, TURNED, *LOOSE)
     content = {
@@ -261,13 +263,13 @@ def videos(dpath: pathlib.Path, key: str = "assets") -> Videos:
 def warp_whole(
     pixels: np.ndarray, warp: np.ndarray, dims: tuple[int, int], margin: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a whole file on a grid by one warp, and where that is farther than a margin from its border.
+    """Warp a whole file onto a grid once; also return which pixels are farther than a margin from its border.
 
     Args:
         pixels: (height, width, channels).
         warp: 3x3 matrix from the file to the grid, whole numbers at the corners of pixels.
         dims: (height, width) of the grid.
-        margin: in pixels of the file.
+        margin: margin in pixels of the file.
     """
     kind = np.float32 if pixels.dtype.kind == "f" else pixels.dtype
     shrinks = np.linalg.svd(warp[:2, :2], compute_uv=False).min() < 1
@@ -294,14 +296,14 @@ def centers_in(warp: np.ndarray, dims: tuple[int, int]) -> tuple[np.ndarray, np.
 
 
 def sample_from_video(rows: tuple[int, int], cols: tuple[int, int], scale: Any = 1.0) -> np.ndarray:
-    """Return the 3x3 matrix from a video to a scaled window, by hand."""
+    """Compute the 3x3 matrix from a video to a scaled window."""
     scale_x, scale_y = scale if isinstance(scale, tuple) else (scale, scale)
     return np.diag([scale_x, scale_y, 1.0]) @ affine(offset=(-cols[0], -rows[0]))
 
 
 @st.composite
 def windows(draw, dims, smallest=1):
-    """Return (start, stop) for rows and columns, in, across or beside a frame."""
+    """Return (start, stop) for rows and columns that are inside, partly outside or outside a frame."""
     rows, cols = (
         (start, start + draw(st.integers(smallest, length + REACH)))
         for length in dims
@@ -323,7 +325,7 @@ def as_slices(rows, cols):
 
 
 def whole(data, gid, channels=None):
-    """The pixels of a frame that is one file, its channels sorted or as named."""
+    """Return the pixels of a frame with one file, with sorted or given channels."""
     file = data.frames[gid].files[0]
     names = sorted(file.channels) if channels is None else channels
     return file.pixels[..., [file.channels.index(name) for name in names]]

@@ -1,4 +1,4 @@
-"""A workdir with entries, and ways to damage it."""
+"""A workdir with cache entries, and ways to damage it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ndsampler.cache.identity import Source
 from ndsampler.cache.inventory import scan
 from ndsampler.cache.partial import LOCK
 
-#: Name of the file that a dead writer left half written.
+#: Name of the incomplete file that a dead writer left behind.
 FILE = "entry.partial"
 
 
 class HashedFrames(SimpleFrames):
-    """Frames that name their entries by any of the hash modes."""
+    """Frames with a choice of the hash mode that names their entries."""
 
     def __init__(self, id_to_path, mode, **kw):
         Frames.__init__(self, mode, **kw)
@@ -52,7 +52,7 @@ class Place:
 
 
 def files_below(folder):
-    """Return every file and link below a folder with what it holds."""
+    """Return every file and link below a folder with its contents."""
     return {
         path: os.readlink(path) if path.is_symlink() else path.read_bytes()
         for path in folder.rglob("*")
@@ -61,14 +61,14 @@ def files_below(folder):
 
 
 def edit(path):
-    """Change the content and the modification time of a file, as an edit does."""
+    """Change the contents and the modification time of a file, as an edit does."""
     stat = path.stat()
     path.write_bytes(path.read_bytes() + b"\0")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
 
 
 def flip(path, at=0.5, keep_times=True):
-    """Flip a bit, as a failing disk does, or as a program does."""
+    """Flip a bit, as a failing disk does (times are kept) or as a program does."""
     stat = path.stat()
     data = bytearray(path.read_bytes())
     data[int(len(data) * at)] ^= 1
@@ -78,7 +78,7 @@ def flip(path, at=0.5, keep_times=True):
 
 
 def leave_behind(entries):
-    """Create the folder that a dead writer leaves, with a half-written file, and return it."""
+    """Create the folder of a dead writer, with an incomplete file, and return it."""
     place = entries / "_partial" / ("ab" * 16)
     place.mkdir(parents=True)
     (place / LOCK).touch()

@@ -102,7 +102,7 @@ class TestDemoCommand:
         assert not list(demo_run[0].rglob("*.partial"))
 
     def test_the_largest_image_is_not_converted_to_npy(self, demo_run, capsys, monkeypatch, tmp_path):
-        monkeypatch.setattr(compare, "MOST_NPY_BYTES", 3 * 1200 * 1190)
+        monkeypatch.setattr(compare, "MAX_NPY_BYTES", 3 * 1200 * 1190)
         workdir = tmp_path / "cache"
         options = ["--out", demo_run[0], "--workdir", workdir, "--size", SIZE]
         code, text, _ = run_cli(capsys, "demo", *options, "--seconds", "0.05", "--samples", "2")

@@ -177,7 +177,7 @@ def test_negatives_are_targets_of_the_background(regions):
 
 
 def test_a_negative_that_a_program_changes_stays_as_it_was_in_the_pool(regions, monkeypatch):
-    monkeypatch.setattr(pool_targets, "_MOST_KEPT", 2)
+    monkeypatch.setattr(pool_targets, "_MAX_CACHED", 2)
     regions.preselect(n_neg=4, window_dims=(6, 5), rng=0)
     before = [dict(regions.get_negative(i)) for i in range(4)]
     for i in range(4):

@@ -116,7 +116,7 @@ class TestSelection:
     def test_the_first_target_of_a_measurement_is_on_an_annotation(self, make_sampler):
         sampler = make_sampler(ANNOTS, [{"id": 4, "name": "cat"}])
         targets = selection.speed_targets(sampler, 16, np.random.default_rng(0))
-        assert len(targets) == selection.MOST_TARGETS
+        assert len(targets) == selection.MAX_TARGETS
         assert targets[0] == {"gid": 1, "cx": 20.0, "cy": 17.5, "window_dims": [16, 16]}
         centers = np.array([(target["cx"], target["cy"]) for target in targets])
         assert (centers >= 8).all()

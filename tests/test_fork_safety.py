@@ -461,8 +461,8 @@ def test_a_stack_that_ends_at_a_suspended_generator_counts_as_inside():
     numbers = generate(pass_door, lambda: 1)
     assert next(numbers) == 1
     # What a fork finds if another thread leaves the generator while its stack is looked at.
-    assert fork_safety._count_doors(numbers.gi_frame) == (0, True)
-    assert fork_safety._count_doors(sys._getframe()) == (0, False)
+    assert fork_safety._count_guarded(numbers.gi_frame) == (0, True)
+    assert fork_safety._count_guarded(sys._getframe()) == (0, False)
 
 
 # Exceptions

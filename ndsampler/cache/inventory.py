@@ -23,6 +23,7 @@ from ndsampler.cache.partial import FOLDER as PARTIAL_FOLDER
 from ndsampler.cache.partial import PartialFiles
 from ndsampler.cache.reports import CacheReport, EntryReport, FolderReport, Status, Tally
 from ndsampler.errors import ArgumentError, CacheError
+from ndsampler.utils.walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,8 +163,7 @@ def count_files(workdir: PathLike) -> int:
     Raises:
         ArgumentError: if the folder is not a workdir.
     """
-    walk = os.walk(find_entries(workdir))
-    return sum(names.token_of_entry(name) is not None for _, _, files in walk for name in files)
+    return names.count_entries(find_entries(workdir))
 
 
 def _list(path: str, folder: str) -> tuple[list[os.DirEntry[str]], list[EntryReport]]:
@@ -219,9 +219,7 @@ def _scan_writer_folders(folder: os.DirEntry[str], top: os.DirEntry[str]) -> Ite
 def _scan_old(top: os.DirEntry[str]) -> Iterator[EntryReport]:
     """Yield a report on each file in a cache of ndsampler 0.8 or earlier."""
     trouble: list[OSError] = []
-    for base, folders, files in os.walk(top.path, onerror=trouble.append):
-        folders.sort()
-        # os.walk lists links to folders as folders, without following them.
+    for base, folders, files in walk(top.path, trouble.append):
         for name in sorted([*files, *(sub for sub in folders if os.path.islink(os.path.join(base, sub)))]):
             path = os.path.join(base, name)
             inner = os.path.relpath(path, top.path).replace(os.sep, "/")

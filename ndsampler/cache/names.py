@@ -21,6 +21,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ndsampler.backends.base import FORMAT_VERSION, REGISTRY
+from ndsampler.utils.walk import walk
 
 if TYPE_CHECKING:
     from ndsampler.backends.base import Backend
@@ -131,7 +132,7 @@ def token_of_entry(name: str) -> str | None:
 
 def count_entries(folder: str) -> int:
     """Return how many entries a folder of entries has; 0 if it does not exist."""
-    names = (name for _, _, files in os.walk(folder) for name in files)
+    names = (name for _, _, files in walk(folder) for name in files)
     return sum(token_of_entry(name) is not None for name in names)
 
 

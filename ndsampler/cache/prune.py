@@ -18,6 +18,7 @@ from ndsampler.cache.inventory import scan
 from ndsampler.cache.partial import FOLDER as PARTIAL_FOLDER
 from ndsampler.cache.removal import find_own_entries, remove_item
 from ndsampler.cache.reports import EntryReport, Status, Tally
+from ndsampler.utils.walk import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -191,8 +192,8 @@ def _remove_empty_folders(root: str) -> None:
 def _inner_folders(top: str, name: str) -> list[str]:
     """Return the folders of this library inside a folder of the cache, the deepest first."""
     if names.is_old_folder(name):
-        walk = os.walk(top, topdown=False)
-        return [base for base, _, _ in walk if names.is_old_inner_folder(os.path.basename(base))]
+        folders = [base for base, _, _ in walk(top) if names.is_old_inner_folder(os.path.basename(base))]
+        return folders[::-1]
     # While any writer is active, it may be about to move an entry into an empty folder.
     if not names.backend_of_folder(name) or _list(os.path.join(top, PARTIAL_FOLDER)):
         return []

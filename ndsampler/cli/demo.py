@@ -328,12 +328,12 @@ def images_for_npy(demo: Run) -> list[int] | None:
     The demo's large image is left out unless the user chooses the npy backend. Its uncompressed pixels would
     take as much disk space as all other files together.
     """
-    from ndsampler.demo.compare import MOST_NPY_BYTES, small_images
+    from ndsampler.demo.compare import MAX_NPY_BYTES, small_images
 
     if demo.args.data or demo.args.backend == "npy":
         return None
     sampler = demo.samplers.get("none")
-    small = small_images(sampler, MOST_NPY_BYTES)
+    small = small_images(sampler, MAX_NPY_BYTES)
     return small if len(small) < len(sampler.image_ids) else None
 
 

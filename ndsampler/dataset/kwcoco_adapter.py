@@ -132,7 +132,7 @@ def find_video(dset: Any, vidid: Any) -> dict[str, Any]:
 
 
 def find_category(dset: Any, name: Any) -> dict[str, Any] | None:
-    """Return the dictionary of the category with a name; None if the dataset has none.
+    """Return the dictionary of the category with the given name; None if there is none.
 
     Args:
         dset: the dataset.

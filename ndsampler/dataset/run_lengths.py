@@ -90,7 +90,7 @@ class RunLengths:
 
     @classmethod
     def from_coco(cls, raw: dict[str, Any], dims: tuple[int, int] | None = None) -> RunLengths:
-        """Return the mask of a dictionary.
+        """Return the mask that a COCO dictionary describes.
 
         Args:
             raw: a dictionary with ``counts`` (numbers or text) and ``size`` or ``shape``: (height, width).

@@ -191,7 +191,7 @@ def _count_channels(code: Any) -> int | None:
     try:
         return int(FusedChannelSpec.coerce(code).numel())
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        # The layout of the image reports what is wrong with it.
+        # Building the layout of the image raises an error with the reason.
         return None
 
 

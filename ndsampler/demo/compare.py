@@ -24,7 +24,7 @@ BACKENDS: dict[str, BackendName | None] = {"none": None, "npy": "npy", "cog": "c
 
 #: Maximum number of bytes of the pixels of an image that the npy backend is measured with, to save disk
 #: space.
-MOST_NPY_BYTES = 100_000_000
+MAX_NPY_BYTES = 100_000_000
 
 #: A whole image that takes longer than this many seconds to read is read only once.
 PATIENCE = 1.0

@@ -59,7 +59,7 @@ def landscape_dataset(
 
     The still images show towns, farms, forests, lakes and roads. The annotations are buildings,
     cars, trucks, boats, trees and pools, each with a box and a polygon, and some with keypoints. The
-    large image is a TIFF in strips of rows, from which reading windows is slow; the others are JPEG,
+    large image is a TIFF in strips of rows, from which windows are read slowly; the others are JPEG,
     PNG and TIFF files.
 
     The videos show traffic on a road, in frames of at most 512 x 512 pixels, and every object has a

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 POSITIVES = 0.75
 
 #: Maximum number of targets for the measurement of speed; few computers load all of them in the given time.
-MOST_TARGETS = 30_000
+MAX_TARGETS = 30_000
 
 
 def choose_images(dset: Any, most: int, rng: np.random.Generator) -> Any:
@@ -88,7 +88,7 @@ def speed_targets(sampler: CocoSampler, window: int, rng: np.random.Generator) -
         window: side of each window in pixels.
         rng: random generator.
     """
-    count = MOST_TARGETS // 2
+    count = MAX_TARGETS // 2
     targets = random_windows(sampler, count, window, rng)
     table = sampler.regions.targets
     if len(table):

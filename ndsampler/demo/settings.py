@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SIZES = (64, 32768)
 
 #: Maximum number of still images of a dataset.
-MOST_IMAGES = 1000
+MAX_IMAGES = 1000
 
 #: Version of the generator. Increase it if equal settings give other files than before.
 EDITION = 3
@@ -73,7 +73,7 @@ class LandscapeSettings:
 
     def __post_init__(self) -> None:
         _check_range("size", self.size, SIZES)
-        _check_range("images", self.images, (0, MOST_IMAGES))
+        _check_range("images", self.images, (0, MAX_IMAGES))
         _check_range("frames", self.frames, FRAMES)
         if self.seed < 0:
             raise ArgumentError(f"seed is {self.seed}; expected a number from 0 up")

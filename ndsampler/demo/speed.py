@@ -82,7 +82,7 @@ def measure(task: Task) -> Speed:
     """Measure a backend in a new process.
 
     Args:
-        task: what to measure.
+        task: the measurement to make.
 
     Raises:
         SourceError: if a sample cannot be read.
@@ -137,7 +137,7 @@ def run(task: Task) -> Speed:
     """Measure a backend in this process.
 
     Args:
-        task: what to measure.
+        task: the measurement to make.
     """
     from ndsampler.coco_sampler import CocoSampler
     from ndsampler.dataset.opening import open_dataset

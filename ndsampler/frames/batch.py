@@ -290,7 +290,7 @@ class _Batch:
                 y0, x0 = inside.y0 - region.box.y0, inside.x0 - region.box.x0
                 part = pixels[y0 : y0 + inside.dims[0], x0 : x0 + inside.dims[1]]
                 window, margin = windows[member], embedded[member][1]
-                self.results[window.number] = _lay(part, margin, window.read, own)
+                self.results[window.number] = _fill_output(part, margin, window.read, own)
 
 
 def _choose_read(
@@ -311,7 +311,7 @@ def _selects(bands: tuple[int, ...] | None, reader: RegionReader) -> bool:
     return bands is not None and bands != tuple(range(reader.shape[2]))
 
 
-def _lay(pixels: NDArray[Any], margin: Any, read: FrameRead, own: bool) -> NDArray[Any]:
+def _fill_output(pixels: NDArray[Any], margin: Any, read: FrameRead, own: bool) -> NDArray[Any]:
     """Return the pixels of a window, with filled margins, in the requested array.
 
     Args:

@@ -117,7 +117,7 @@ def choose_pixels(
         warp = warp @ asset.warp_img_from_asset
     if not grid.resampling.averages(warp):
         return SourcePixels(0, shape.dims, warp, averages=False)
-    usable = shape.overviews if _leave_gaps_out(asset, shape, grid.nodata) else ()
+    usable = shape.overviews if _overviews_skip_gaps(asset, shape, grid.nodata) else ()
     level = choose_level(warp, usable, grid.resampling, shape.dims)
     if level == 0:
         return SourcePixels(0, shape.dims, warp, averages=True)
@@ -126,7 +126,7 @@ def choose_pixels(
     return SourcePixels(level, dims, warp @ shrink, averages=True)
 
 
-def _leave_gaps_out(asset: Asset, shape: AssetShape, nodata: Any) -> bool:
+def _overviews_skip_gaps(asset: Asset, shape: AssetShape, nodata: Any) -> bool:
     """Whether the averages in overviews leave out the requested missing pixels.
 
     They include pixels with a value that only the target declares, not the file, and transparent pixels.

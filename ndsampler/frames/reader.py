@@ -105,7 +105,7 @@ class FrameReader:
             SourceError: if a source cannot be read; the message names the image.
             CacheError: if an entry cannot be written; the message names the image.
         """
-        with _naming(layout):
+        with _image_in_errors(layout):
             return [self._cache.ensure(asset.source) for asset in layout.assets]
 
     def find_file(self, layout: FrameLayout, asset: Asset) -> str:
@@ -115,7 +115,7 @@ class FrameReader:
             SourceError: if the source cannot be read; the message names the image.
             CacheError: if an entry cannot be written; the message names the image.
         """
-        with _naming(layout):
+        with _image_in_errors(layout):
             return self._cache.find_file(asset.source)
 
     def find_ready(self, layout: FrameLayout) -> list[str | None]:
@@ -124,7 +124,7 @@ class FrameReader:
         Raises:
             MissingSourceError: if a source does not exist; the message names the image.
         """
-        with _naming(layout):
+        with _image_in_errors(layout):
             return [self._cache.find_ready(asset.source) for asset in layout.assets]
 
     def explain_conversion(self, path: str) -> str:
@@ -376,7 +376,7 @@ def _read_block(
 
 
 @contextlib.contextmanager
-def _naming(layout: FrameLayout) -> Iterator[None]:
+def _image_in_errors(layout: FrameLayout) -> Iterator[None]:
     """Add the image to the messages of errors about its files."""
     try:
         yield

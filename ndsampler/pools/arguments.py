@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 #: Maximum number of targets in a pool. The columns of a larger pool do not fit into memory.
-MOST_TARGETS = 10**9
+MAX_TARGETS = 10**9
 
 _NUMBERS = (int, float, np.integer, np.floating)
 
@@ -35,15 +35,15 @@ def as_count(value: Any, name: str) -> int:
         name: name of the argument, for the error message.
 
     Raises:
-        ArgumentError: if it is not a whole number from 0 to :data:`MOST_TARGETS`.
+        ArgumentError: if it is not a whole number from 0 to :data:`MAX_TARGETS`.
 
     Example:
         >>> as_count(3.0, "n_pos")
         3
     """
-    if isinstance(value, _NUMBERS) and 0 <= value <= MOST_TARGETS and float(value).is_integer():
+    if isinstance(value, _NUMBERS) and 0 <= value <= MAX_TARGETS and float(value).is_integer():
         return int(value)
-    raise ArgumentError(f"{name}={value!r}; expected a whole number from 0 to {MOST_TARGETS:,}")
+    raise ArgumentError(f"{name}={value!r}; expected a whole number from 0 to {MAX_TARGETS:,}")
 
 
 def as_amount(value: Any, name: str, expected: str) -> float:
@@ -117,7 +117,7 @@ def as_position(index: Any, total: int, what: str) -> int:
 
     Raises:
         ArgumentTypeError: if it is not a whole number.
-        OutOfRangeError: if the pool is not that long.
+        OutOfRangeError: if the index is beyond the end of the pool.
 
     Example:
         >>> as_position(-1, 3, "positives")

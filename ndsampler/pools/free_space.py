@@ -100,7 +100,7 @@ class ValidArea:
         return bool(shapely.equals(self.polygon, shapely.box(*self.bounds)))
 
     def holds(self, ltrb: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which boxes lie completely inside; a box may touch the border of the area.
+        """Return which boxes are completely inside; a box may touch the border of the area.
 
         Args:
             ltrb: (N, 4) boxes in image pixels.

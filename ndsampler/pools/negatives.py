@@ -1,5 +1,5 @@
 """
-Drawing random windows that do not overlap annotations, or overlap them little.
+Drawing random windows that annotations do not cover, or cover only in part.
 
 A window consists of whole pixels, so that it is the window that is read. With a threshold of 0 it does not
 even touch an annotation, so that its sample lists none. If all places in an image touch an annotation, those
@@ -172,7 +172,7 @@ class NegativeRequest:
             table: the annotations to avoid.
             num: number of negatives.
             sizes: sizes of the negatives.
-            gids: ids of the images to draw from; all when None.
+            gids: ids of the images to draw from; None for all.
             thresh: largest fraction of a negative's area that annotations may cover.
             patience: number of successive rounds without a new negative after which the search stops; None
                 for the default.
@@ -390,7 +390,7 @@ class _Search:
     def acceptable(
         self, image_rows: NDArray[np.int64], ltrb: NDArray[np.float64], may_touch: bool = False
     ) -> NDArray[np.bool_]:
-        """Return which windows avoid the annotations and lie inside the valid regions."""
+        """Return which windows avoid the annotations and are inside the valid regions."""
         good = self.uncovered(image_rows, ltrb, may_touch)
         for row, area in self.areas.items():
             mine = np.nonzero((image_rows == row) & good)[0]

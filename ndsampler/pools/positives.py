@@ -222,7 +222,7 @@ def select_disparate(
     thresh: float,
     rng: np.random.RandomState,
 ) -> NDArray[np.int64]:
-    """Return a maximal set of windows of which no two of the same image overlap by more than a threshold.
+    """Return a maximal set of windows such that no two in the same image overlap by more than a threshold.
 
     Windows that contain more targets are preferred.
 
@@ -262,7 +262,7 @@ def select_disparate(
 
 @dataclass(frozen=True, eq=False)
 class _OverlapLimit:
-    """The overlap that two windows of the same size may have."""
+    """The maximum overlap of two windows of the same size."""
 
     size: NDArray[np.float64]
     """Width and height of the windows in pixels."""

@@ -64,11 +64,12 @@ def new_image_sample_grid(
             size of the image.
         window_overlap: fraction of a window that overlaps with the next one, at least 0 and below 1, for
             all axes or for each axis.
-        classes_of_interest: names of the categories that make a window positive, in any case; when None, all
-            that are not in ``negative_classes``.
+        classes_of_interest: names of the categories that make a window positive, compared without regard to
+            case; None for all that are not in ``negative_classes``.
         ignore_coverage_thresh: fraction of a window (of its part in the image) covered by boxes of the
             category ``ignore`` above which the window is left out; None or 0 keeps all windows.
-        negative_classes: names of the categories that do not make a window positive, in any case.
+        negative_classes: names of the categories that do not make a window positive, compared without regard
+            to case.
         use_annots: False ignores annotations: ``aids`` is None and every target is negative.
         legacy: False leaves out ``positives`` and ``negatives``, which contain the same targets again.
         verbose: whether to log the numbers of targets.
@@ -135,11 +136,12 @@ def new_video_sample_grid(
             all axes or for each axis.
         space_dims: (height, width) instead of those in ``window_dims``.
         time_dim: number of frames instead of that in ``window_dims``.
-        classes_of_interest: names of the categories that make a window positive, in any case; when None, all
-            that are not in ``negative_classes``.
+        classes_of_interest: names of the categories that make a window positive, compared without regard to
+            case; None for all that are not in ``negative_classes``.
         ignore_coverage_thresh: fraction of a window, over its frames, covered by boxes of the category
             ``ignore`` above which the window is left out; None or 0 keeps all windows.
-        negative_classes: names of the categories that do not make a window positive, in any case.
+        negative_classes: names of the categories that do not make a window positive, compared without regard
+            to case.
         use_annots: False ignores annotations: ``aids`` is None and every target is negative.
         legacy: False leaves out ``positives`` and ``negatives``, which contain the same targets again.
         verbose: whether to log the numbers of targets.
@@ -363,7 +365,7 @@ def _slices(top: int, bottom: int, left: int, right: int) -> tuple[slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class _Videos:
-    """The videos of a dataset in its order, with their frames in order of time."""
+    """The videos in the order of the dataset, with their frames in temporal order."""
 
     vidids: list[int]
     """Video ids."""

@@ -49,7 +49,7 @@ WHOLE = frozenset({"aid", "img_width", "img_height", "category_id"})
 _WORKER_BATCH = 256
 
 #: Maximum number of negatives of a pool that are cached as dictionaries, which take about 600 bytes each.
-_MOST_KEPT = 4096
+_MAX_CACHED = 4096
 
 
 class Targets:
@@ -65,7 +65,7 @@ class Targets:
         """Return a negative target; None from an empty pool.
 
         Args:
-            index: position in the pool; a random target when None.
+            index: position in the pool; None for a random target.
             rng: seed or random state, used if ``index`` is None.
         """
 
@@ -73,7 +73,7 @@ class Targets:
         """Return a positive target; None from an empty pool.
 
         Args:
-            index: position in the pool; a random target when None.
+            index: position in the pool; None for a random target.
             rng: seed or random state, used if ``index`` is None.
         """
 
@@ -101,8 +101,8 @@ class Targets:
         """Choose the positives and negatives of the pool.
 
         Args:
-            n_pos: number of positives; all when None.
-            n_neg: number of negatives; none when None.
+            n_pos: number of positives; None for all.
+            n_neg: number of negatives; None for none.
             neg_to_pos_ratio: number of negatives for each positive, instead of ``n_neg``.
             window_dims: height and width of the windows.
             rng: seed or random state.
@@ -260,7 +260,7 @@ class NegativePool:
         if row is None:
             position = as_position(index, len(self), "preselected negatives")
             row = _row(self._table, position)
-            if len(self._kept) < _MOST_KEPT:
+            if len(self._kept) < _MAX_CACHED:
                 self._kept[position] = row
         return row.copy()
 
@@ -309,8 +309,8 @@ def pool_sizes(n_pos: Any, n_neg: Any, neg_to_pos_ratio: Any) -> tuple[int | Non
     """Return the sizes of a pool as plain numbers.
 
     Args:
-        n_pos: number of positives; all when None.
-        n_neg: number of negatives; none when None.
+        n_pos: number of positives; None for all.
+        n_neg: number of negatives; None for none.
         neg_to_pos_ratio: number of negatives for each positive, instead of ``n_neg``.
 
     Raises:

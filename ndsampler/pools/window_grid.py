@@ -203,7 +203,7 @@ class WindowGrid:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         left, top, right, bottom = frames.ltrb[:, rows]
         frame = frames.position[rows]
-        # A frame lies in a window if start <= frame < start + size; a box may touch either edge.
+        # A frame is in a window if start <= frame < start + size; a box may touch either edge.
         spans = ((frame + 1, frame), (top, bottom), (left, right))
         first, number = np.empty((3, len(rows)), np.int64), np.empty((3, len(rows)), np.int64)
         for axis, (low, high) in enumerate(spans):

@@ -194,9 +194,9 @@ def warp_annots(
 
     Args:
         region: the window and its transforms.
-        rows_of_frames: the annotations, as :func:`find_annots` returns them.
-        table: gives boxes and categories.
-        geometries: gives polygons and keypoints.
+        rows_of_frames: the result of :func:`find_annots`.
+        table: provides boxes and categories.
+        geometries: provides polygons and keypoints.
         request: which kinds to include.
     """
     geometries.follow(table)
@@ -218,7 +218,7 @@ def load_annots(
     Args:
         region: the window and its transforms.
         index: the annotations of the dataset.
-        geometries: gives polygons and keypoints.
+        geometries: provides polygons and keypoints.
         request: which annotations, and which kinds.
     """
     rows = find_annots(region, index, request)

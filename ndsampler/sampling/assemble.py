@@ -74,7 +74,7 @@ def assemble_annots(
 
     Args:
         annots: annotations of each frame.
-        target: with its key ``legacy_annots`` False, the arrays for older programs are left out.
+        target: if its key ``legacy_annots`` is False, the arrays for older programs are left out.
         classes: tree of the categories.
         kp_classes: tree of the keypoint categories.
 

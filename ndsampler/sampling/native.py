@@ -78,7 +78,7 @@ def plan_parts(warp: NDArray[Any] | None, plan: ReadPlan) -> list[NativePart]:
 
     Args:
         warp: 3x3 matrix from the frame to the video; None for the identity.
-        plan: gives the file and band of each channel.
+        plan: provides the file and band of each channel.
     """
     source: dict[int, tuple[Asset, int]] = {}
     for read in plan.reads:
@@ -114,7 +114,7 @@ def frame_parts(request: FrameRequest, frames: Frames) -> list[NativePart]:
 
     Args:
         request: the frame and its channels.
-        frames: knows the files.
+        frames: provides the files.
     """
     if request.layout is None:
         return [_missing_part(request.channels)]
@@ -192,7 +192,7 @@ def video_channels(region: SampleRegion, frames: Frames) -> tuple[str, ...]:
 
     Args:
         region: the frames and the reading options.
-        frames: knows the channels of the files.
+        frames: provides the channels of the files.
     """
     asked = region.options.channels
     if isinstance(asked, tuple):
@@ -209,7 +209,7 @@ def realign_largest(region: SampleRegion, frames: Frames) -> SampleRegion:
 
     Args:
         region: region of a video in native scale.
-        frames: knows the resolutions of the files.
+        frames: provides the resolutions of the files.
     """
     dims = [(1, 1)]
     for request in region.frame_requests(video_channels(region, frames)):

@@ -72,7 +72,7 @@ def describe_pixels(pixels: NDArray[Any] | None, request: FrameRequest, frames: 
     Args:
         pixels: the window of the frame, on its output grid; None for a frame outside the video.
         request: the frame.
-        frames: knows the files.
+        frames: provides the files.
     """
     layout, names, options = request.layout, request.channels, request.region.options
     if options is DEFAULT_OPTIONS or layout is None or pixels is None:

@@ -27,8 +27,8 @@ def resolve_region(target: dict[str, Any], frames: CocoFrames) -> tuple[SampleRe
     """Resolve a target into a region.
 
     Args:
-        target: as :func:`ndsampler.sampling.target.normalize_target` returns it.
-        frames: gives the files and sizes of images and videos.
+        target: the result of :func:`ndsampler.sampling.target.normalize_target`.
+        frames: provides the files and sizes of images and videos.
 
     Returns:
         The region, and the target with the inferred keys: ``space_dims`` and ``data_dims``, ``space_slice``

@@ -318,7 +318,7 @@ class Warp:
 
     @classmethod
     def from_matrix(cls, matrix: NDArray[Any]) -> Warp:
-        """Return the transform of a matrix.
+        """Make the transform for a matrix.
 
         Args:
             matrix: 3x3 matrix from the image to the sample.

@@ -32,7 +32,7 @@ def resolve_unedited(
     Args:
         target: the user's dictionary.
         dset: the dataset.
-        frames: gives the files and sizes of images and videos.
+        frames: provides the files and sizes of images and videos.
         regions: provides the index, and detects edits.
 
     Returns:

@@ -114,7 +114,7 @@ def choose_frames(
         target: states a video (``vidid``) or images (``gids``); ``gids`` takes precedence.
         time_slice: positions of frames in the video; a negative start is before the first frame.
         time_pad: number of frames to add before and after.
-        frames: gives the frames of a video.
+        frames: provides the frames of a video.
 
     Returns:
         The frames; positions outside the video have no image.

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from stat import S_ISDIR, S_ISREG
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,9 @@ SUFFIX = ".partial"
 #: Names of the files in the folder.
 _LOCK, _STATE, _TILES, _MAP = "lock", "state.json", "tiles.tif", "map.tif"
 
+#: The most characters of the state, and the most bands of a map, which is what a TIFF can have.
+_MAX_STATE, _MAX_BANDS = 2**26, 65_535
+
 #: Options of GDAL's COG driver.
 _OPTIONS = {"COMPRESS": "ZSTD", "LEVEL": "1", "PREDICTOR": "YES", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER"}
 
@@ -49,7 +53,8 @@ class UnfinishedMap:
 
     Raises:
         MissingSourceError: if the folder of the map does not exist.
-        ArgumentError: if the path is a folder, or another process writes the same map.
+        ArgumentError: if the path is a folder, another process writes the same map, or its folder holds what
+            a run of this user has not made.
     """
 
     def __init__(self, path: str, plan: dict[str, Any], dims: tuple[int, int]) -> None:
@@ -154,14 +159,18 @@ class UnfinishedMap:
         """Return the state of an unfinished run with the same plan; None if there is none."""
         try:
             with open(os.path.join(self.folder, _STATE), encoding="utf-8") as file:
-                state: dict[str, Any] = json.load(file)
+                state: dict[str, Any] = json.loads(file.read(_MAX_STATE))
             known = state["plan"] == self._plan
-            shape = (*self._dims, int(state["bands"]))
-            tiles = TileFile(os.path.join(self.folder, _TILES), shape, np.dtype(state["dtype"]))
-            whole = os.path.getsize(tiles.path) >= tiles.size_of(int(state["tile_rows"]))
+            bands, tile_rows, dtype = state["bands"], state["tile_rows"], np.dtype(state["dtype"])
+            tiles = TileFile(os.path.join(self.folder, _TILES), (*self._dims, bands), dtype)
+            if (type(bands), type(tile_rows)) != (int, int) or dtype.kind not in "iufcb":
+                raise ValueError("it has values of other types")
+            if not (0 < bands <= _MAX_BANDS and 0 <= tile_rows <= tiles.tile_rows):
+                raise ValueError(f"it states {bands} bands and {tile_rows} rows of tiles")
+            whole = os.path.getsize(tiles.path) >= tiles.size_of(tile_rows)
         except FileNotFoundError:
             return None
-        except (KeyError, TypeError, ValueError) as ex:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError) as ex:
             logger.warning("%s is started over: its state cannot be read: %s", self.path, ex)
             return None
         if not (known and whole):
@@ -198,6 +207,7 @@ def _lock_folder(path: str, folder: str) -> LockFile:
     if os.path.isdir(path):
         raise ArgumentError(f"out is {path!r}, which is a folder; expected the path of a file")
     os.makedirs(folder, exist_ok=True)
+    _check_folder(folder)
     lock = LockFile(os.path.join(folder, _LOCK))
     try:
         free = lock.acquire()
@@ -208,3 +218,27 @@ def _lock_folder(path: str, folder: str) -> LockFile:
         lock.close()
         raise ArgumentError(f"{path} is being written by another process; wait for it, or choose another out")
     return lock
+
+
+def _check_folder(folder: str) -> None:
+    """Refuse a folder of a map, or a file in it, that this user's runs have not made.
+
+    What is written to a link changes another file, and reading a pipe may never end.
+
+    Raises:
+        ArgumentError: if the folder is a link or belongs to another user, or holds a link, pipe or the like.
+    """
+    stat = os.lstat(folder)
+    owners = {0, os.geteuid()} if hasattr(os, "geteuid") else {stat.st_uid}
+    wrong = [] if S_ISDIR(stat.st_mode) and stat.st_uid in owners else [folder]
+    for name in (_STATE, f"{_STATE}.new", _TILES, _MAP):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(FileNotFoundError):
+            stat = os.lstat(path)
+            if not S_ISREG(stat.st_mode) or stat.st_nlink > 1 or stat.st_uid not in owners:
+                wrong.append(path)
+    if wrong:
+        raise ArgumentError(
+            f"{wrong[0]} is a link, a pipe or the like, or belongs to another user; expected what a run that "
+            f"was stopped has left. Remove {folder}, or choose another out"
+        )

@@ -75,7 +75,7 @@ Absence: TypeAlias = "tuple[ref[Leave], int]"
 _chosen: bool | None = None
 
 #: The code of the functions that :func:`fork_safe` returns.
-_door_codes: set[CodeType] = set()
+_guarded_codes: set[CodeType] = set()
 
 
 def enable() -> None:
@@ -179,7 +179,7 @@ class ForkGate:
         own = get_ident()
         levels = [self.absences.get(own)]
         leave = [functools.partial(self._end_absence, levels)]
-        levels.append((ref(leave[0]), _count_doors(frame)[0]))
+        levels.append((ref(leave[0]), _count_guarded(frame)[0]))
         self._set_absence(own, levels[1])
         return leave.pop()
 
@@ -255,9 +255,9 @@ class ForkGate:
         block = self.blocks.get(ident)
         if block is not None and _is_alive(block):
             return True
-        absence, doors_then = self.absences.get(ident, (None, 0))
-        doors, is_cut = _count_doors(frame)
-        return is_cut or doors > (doors_then if absence is not None and _is_alive(absence) else 0)
+        absence, guarded_then = self.absences.get(ident, (None, 0))
+        guarded, is_cut = _count_guarded(frame)
+        return is_cut or guarded > (guarded_then if absence is not None and _is_alive(absence) else 0)
 
 
 class _StepOut:
@@ -294,19 +294,19 @@ def _is_alive(reference: ref[Leave]) -> bool:
     return None not in map(ref.__call__, (reference,))
 
 
-def _count_doors(frame: FrameType) -> tuple[int, bool]:
+def _count_guarded(frame: FrameType) -> tuple[int, bool]:
     """Return the number of decorated functions on a stack, and whether its outer part was not visible.
 
     Args:
         frame: the innermost frame of the stack.
     """
-    doors = 0
+    guarded = 0
     inner: FrameType | None = frame
     while inner is not None:
         frame, inner = inner, inner.f_back
-        doors += frame.f_code in _door_codes
+        guarded += frame.f_code in _guarded_codes
     # The stack of another thread seems to end at a generator if it was suspended while this loop ran.
-    return doors, bool(frame.f_code.co_flags & SUSPENDABLE)
+    return guarded, bool(frame.f_code.co_flags & SUSPENDABLE)
 
 
 def _is_forking(frame: FrameType | None) -> bool:
@@ -319,7 +319,7 @@ def _is_forking(frame: FrameType | None) -> bool:
 #: The gate of this process.
 GATE = ForkGate()
 
-_door_codes.add(vars(ForkGate)["__exit__"].fget.__code__)
+_guarded_codes.add(vars(ForkGate)["__exit__"].fget.__code__)
 
 atexit.register(GATE.close)
 
@@ -343,13 +343,13 @@ def fork_safe(function: Callable[Params, Result]) -> Callable[Params, Result]:
     pending = GATE.pending
 
     @functools.wraps(function)
-    def door(*args: Params.args, **kwargs: Params.kwargs) -> Result:
+    def guarded(*args: Params.args, **kwargs: Params.kwargs) -> Result:
         if pending:
             GATE.wait_for_forks(sys._getframe(1))
         return function(*args, **kwargs)
 
-    _door_codes.add(door.__code__)  # type: ignore[attr-defined]
-    return door
+    _guarded_codes.add(guarded.__code__)  # type: ignore[attr-defined]
+    return guarded
 
 
 def _stop_opencv_threads() -> None:

@@ -40,7 +40,7 @@ SMALL_SIDE = 512
 STRIP_WIDTH = 1024
 
 #: Maximum number of blocks that are searched for one with pixels; a sparse file may have many empty blocks.
-MOST_EMPTY_BLOCKS = 10_000
+MAX_EMPTY_BLOCKS = 10_000
 
 #: Start of the description of its layout that GDAL writes before the first IFD.
 GHOST_HEADER = re.compile(r"GDAL_STRUCTURAL_METADATA_SIZE=(\d{6}) bytes\n")
@@ -211,7 +211,7 @@ def _first_block(path: str, dataset: DatasetReader, level: int) -> int:
     factor = 1 if level < 0 else dataset.overviews(1)[level]
     rows, cols = _block_shape(path, dataset, level)
     blocks = product(range(-(-dataset.height // factor // rows)), range(-(-dataset.width // factor // cols)))
-    for y, x in islice(blocks, MOST_EMPTY_BLOCKS):
+    for y, x in islice(blocks, MAX_EMPTY_BLOCKS):
         offset = dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=1, **_at(level))
         if offset:
             return int(offset)

@@ -163,7 +163,7 @@ class Car(LandscapeObject):
 
     @property
     def keypoints(self) -> dict[str, NDArray[np.float64]]:
-        """The middles of both ends."""
+        """The centers of both ends."""
         return dict(zip(("front", "rear"), self.at([(0.94, 0), (-0.94, 0)])))
 
     def paint(self, canvas: Canvas) -> None:
@@ -185,7 +185,7 @@ class Truck(LandscapeObject):
 
     @property
     def keypoints(self) -> dict[str, NDArray[np.float64]]:
-        """The middles of both ends."""
+        """The centers of both ends."""
         return dict(zip(("front", "rear"), self.at([(0.96, 0), (-0.96, 0)])))
 
     def paint(self, canvas: Canvas) -> None:
