@@ -150,11 +150,11 @@ class TileFile:
 
 
 class TileRows:
-    """Collects rows of an image, and writes them as soon as they fill a row of tiles.
+    """Collects rows of an image, and writes them as soon as they complete a row of tiles.
 
     Args:
         file: the file.
-        tile_row: number of rows of tiles that are written already.
+        tile_row: number of rows of tiles that have already been written.
     """
 
     def __init__(self, file: TileFile, tile_row: int) -> None:

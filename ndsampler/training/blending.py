@@ -2,8 +2,8 @@
 Blends overlapping windows of an image, with a weight for each pixel of each window.
 
 The windows form a grid, so the weight of a pixel is the product of a weight for its row and one for its
-column. Each window is blended with those on its left first, and the columns that are complete then with the
-rows above.
+column. Each window is first blended with the windows on its left. The columns that are then complete are
+blended with the rows above.
 
 A step updates the weighted mean of the windows so far, ``mean += share * (value - mean)``, where the share is
 the weight of the new window in the sum of the weights. Where windows agree, the mean is exactly their value.
@@ -52,10 +52,10 @@ class Span(NamedTuple):
     """The pixel after the last one."""
 
     earlier: bool
-    """Whether earlier windows cover it too."""
+    """Whether earlier windows also cover it."""
 
     later: bool
-    """Whether later windows cover it too."""
+    """Whether later windows also cover it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,22 +69,23 @@ class Axis:
     """Length of a window in pixels."""
 
     bounds: list[int]
-    """For each window, the first pixel that earlier windows do not complete; then the length of the image."""
+    """For each window, the first pixel that earlier windows do not complete; at the end, the image's
+    length."""
 
     shares: NDArray[np.float64]
-    """(windows, size) weight of each pixel of a window, divided by the sum of it and of earlier ones."""
+    """(windows, size) weight of each pixel, divided by the sum of the weights of this and earlier windows."""
 
     spans: list[list[Span]]
     """The parts of each window that are used."""
 
     @property
     def length(self) -> int:
-        """Pixels of the image."""
+        """Length of the image in pixels."""
         return self.bounds[-1]
 
     @property
     def overlap(self) -> int:
-        """Pixels of the largest overlap of two windows that are averaged."""
+        """Largest overlap, in pixels, of two windows that are averaged."""
         return max(spans[-1].stop - bound for spans, bound in zip(self.spans, self.bounds[1:], strict=True))
 
     @classmethod
@@ -119,10 +120,10 @@ class Axis:
         return cls(starts, size, bounds, shares, _covered_spans(bounds, size))
 
     def repeated(self, count: int) -> Axis:
-        """Return the axis with each pixel repeated, as one axis of pixels and of the values of each.
+        """Return a combined axis of pixels and their values, on which each pixel takes several positions.
 
         Args:
-            count: values of a pixel.
+            count: number of values of a pixel.
 
         Example:
             >>> Axis.from_starts([0, 2], 2, 4, 'uniform').repeated(3).starts
@@ -146,7 +147,7 @@ class Axis:
 
 
 def _covered_spans(bounds: list[int], size: int) -> list[list[Span]]:
-    """Return the parts of each window, cut where the previous one ends and where the next one starts."""
+    """Return the parts of each window, divided where the previous one ends and where the next one starts."""
     result = []
     for i, (start, after) in enumerate(pairwise(bounds)):
         stop = start + size
@@ -242,10 +243,10 @@ class Blend:
 
 
 class _Seam:
-    """Blends windows along the first axis of arrays, and keeps what the next window overlaps.
+    """Blends windows along the first axis of arrays, and keeps the means that the next window overlaps.
 
     Args:
-        axis: the windows.
+        axis: the windows along the axis.
         dtype: type in which values are averaged.
     """
 
@@ -253,19 +254,19 @@ class _Seam:
         self.axis = axis
         self._overlap = axis.overlap
         self._shares = axis.shares.astype(dtype)[..., None]
-        # One contiguous array for each place along the other axis is faster to use than parts of a wide one.
+        # A contiguous array for each position along the other axis is faster than parts of one wide array.
         self._means: dict[int, NDArray[Any]] = {}
         self._buffers: dict[tuple[int, ...], NDArray[Any]] = {}
 
     def blend(self, window: int, values: NDArray[Any], place: int) -> Iterator[tuple[int, int, NDArray[Any]]]:
-        """Yield the parts of a window that are complete: first pixel, the one after the last, and the values.
+        """Yield the complete parts of a window: first pixel, pixel after the last, and values.
 
-        The values are valid until the next part.
+        The values are valid until the next part is requested.
 
         Args:
-            window: its number. Windows come in ascending order.
-            values: its values, (size of a window, n).
-            place: where they begin along the second axis of the image.
+            window: number of the window. Windows must be passed in ascending order.
+            values: (size of a window, n) values of the window.
+            place: first position of the values along the second axis of the image.
         """
         start = self.axis.starts[window]
         bound, following = self.axis.bounds[window : window + 2]
@@ -281,13 +282,13 @@ class _Seam:
                 yield first, stop, part
 
     def _means_of(self, place: int, values: NDArray[Any]) -> NDArray[Any]:
-        """Return the means so far of the pixels that are not complete."""
+        """Return the current means of the pixels that are not complete."""
         if place not in self._means:
             self._means[place] = np.zeros_like(values[: self._overlap], self._shares.dtype)
         return self._means[place]
 
     def _move(self, means: NDArray[Any], values: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:
-        """Return means, moved towards values by a share of the difference."""
+        """Return the means after moving them towards the values by a share of the difference."""
         if values.shape not in self._buffers:
             self._buffers[values.shape] = np.empty_like(values, means.dtype)
         moved = self._buffers[values.shape]

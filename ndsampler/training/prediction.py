@@ -253,7 +253,7 @@ def _write_rows(job: _Job, unfinished: UnfinishedMap, batch_size: int) -> None:
         blend.add(row, column, values)
         if column == len(job.columns.starts) - 1:
             complete = blend.take(row)
-            # A resumed run computes the windows above the first missing row again, for the rows they overlap.
+            # A resumed run recomputes the windows above the first missing row, because they overlap it.
             unfinished.append(complete[max(0, done - job.rows.bounds[row]) :])
 
 

@@ -116,7 +116,7 @@ class UnfinishedMap:
             self._writing.result()
 
     def _write(self, rows: NDArray[Any]) -> None:
-        """Write rows as far as they fill whole tiles."""
+        """Write the rows that complete a row of tiles, and keep the others."""
         assert self._rows is not None
         assert self._state is not None
         for tile_rows in self._rows.append(rows):
