@@ -155,7 +155,7 @@ def _large_sampler(work: Workload) -> Any:
 
     count, side = (2 if work.smoke else IMAGES_OF_BATCHES), work.image_size
     images = [
-        {"id": index + 1, "file_name": str(work.source("zstd", index)), "width": side, "height": side}
+        {"id": index + 1, "file_name": str(work.source("pyramid", index)), "width": side, "height": side}
         for index in range(count)
     ]
     dset = kwcoco.CocoDataset({"images": images, "annotations": [], "categories": []})

@@ -146,7 +146,7 @@ def prepare_in_place(work: Workload) -> Pair:
     workdir = work.dpath / f"prepare_in_place_{work.workdir.name}"
 
     def step(index: int) -> float:
-        frames = _fresh_frames(work, "zstd", "cog", workdir)
+        frames = _fresh_frames(work, "pyramid", "cog", workdir)
         start = time.perf_counter()
         frames.prepare(gids=[1], workers=0, use_stamp=False)
         return time.perf_counter() - start

@@ -48,8 +48,8 @@ WORDS = {
     "prepare PNG to": "a PNG of 4096² to",
     "prepare, source tiled already": "a tiled TIFF, which stays as it is",
     "cog 256², source of slow layout": "256² of an entry whose source has blocks of 512²",
-    "32768² against 1024²,": "256² window of 32768² / 1024²,",
-    "20,000 files against 100,": "64² file, one of 20,000 / 100,",
+    "32768² against 1024²,": "images of 32768² / 1024²,",
+    "20,000 files against 100,": "one of 20,000 / 100 files,",
 }
 
 #: A measured row as it is stored.

@@ -57,21 +57,24 @@ def write_geotiff(fpath: Path, pixels: np.ndarray, **options: Any) -> None:
             file.write(pixels.transpose(2, 0, 1))
 
 
+#: Creation options for GDAL that give the layout of cache entries.
+ENTRY_LAYOUT = {
+    **{"tiled": True, "blockxsize": 128, "blockysize": 128},
+    **{"compress": "ZSTD", "zstd_level": 1, "predictor": 2},
+}
+
 #: Formats of the sources, each with its creation options for GDAL.
 SOURCES: dict[str, dict[str, Any] | None] = {
     "png": None,
     "tiled": {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "DEFLATE", "predictor": 2},
     "deflate": {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "DEFLATE", "predictor": 2},
     "striped": {"compress": "DEFLATE", "predictor": 2, "blockysize": 16},
-    "zstd": {
-        "tiled": True,
-        "blockxsize": 128,
-        "blockysize": 128,
-        "compress": "ZSTD",
-        "zstd_level": 1,
-        "predictor": 2,
-    },
+    "zstd": ENTRY_LAYOUT,
+    "pyramid": ENTRY_LAYOUT,
 }
+
+#: The formats whose files have overviews.
+WITH_OVERVIEWS = ("pyramid",)
 
 
 def write_source(fpath: Path, kind: str, pixels: np.ndarray) -> None:
@@ -83,6 +86,18 @@ def write_source(fpath: Path, kind: str, pixels: np.ndarray) -> None:
         cv2.imwrite(str(fpath), pixels[..., ::-1])
     else:
         write_geotiff(fpath, pixels, **options)
+    if kind in WITH_OVERVIEWS:
+        build_overviews(fpath)
+
+
+def build_overviews(fpath: Path) -> None:
+    """Add averages of 2, 4, 8 and 16 pixels to a GeoTIFF."""
+    import rasterio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(fpath, "r+") as file:
+            file.build_overviews([2, 4, 8, 16], rasterio.enums.Resampling.average)
 
 
 def decode(fpath: Path) -> np.ndarray:
