@@ -62,8 +62,7 @@ class CogBackend(Backend):
       or ``'JPEG'``. Only JPEG is lossy. It can store 8-bit images of 1 or 3 bands; any other image is
       stored as with ``'auto'``.
     * ``blocksize``: height and width of a tile in pixels, a multiple of 16 (default 128). If a tile would
-    take
-      more than 64 MiB, because the image has many channels, a smaller tile is used.
+      take more than 64 MiB, because the image has many channels, a smaller tile is used.
     * ``quality``: JPEG quality, 1 to 100 (default 75).
     * ``overviews``: ``'auto'`` or True for overviews by area averaging, the name of a GDAL resampling
       method such as ``'NEAREST'``, or False for none.
