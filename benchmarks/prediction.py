@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -118,6 +117,8 @@ def write_blocks(folder: Path, pixels: NDArray[np.uint8]) -> None:
 
 def act(folder: Path, args: argparse.Namespace) -> None:
     """Do one side in this process, and print its seconds and the peak of its memory as JSON."""
+    import resource
+
     work = (plan_prediction if args.act == "predict" else plan_blocks)(folder, args)
     begin, cpu = time.perf_counter(), cpu_seconds()
     work()
