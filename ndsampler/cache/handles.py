@@ -283,9 +283,9 @@ class HandlePool:
             _close([reader])
             raise
         if is_new or not reader.shareable:
-            self._give_back(key, reader)
-        if is_new:
-            _close_excess()
+            has_grown = self._give_back(key, reader)
+            if is_new and has_grown:
+                _close_excess()
         return result
 
     def _take(self, key: Hashable) -> RegionReader | None:
@@ -310,16 +310,23 @@ class HandlePool:
         self._in_memory -= bool(reader.nbytes)
         return reader
 
-    def _give_back(self, key: Hashable, reader: RegionReader) -> None:
-        """Put a reader back into the pool for the next use, within the limits."""
+    def _give_back(self, key: Hashable, reader: RegionReader) -> bool:
+        """Put a reader back into the pool for the next use, within the limits.
+
+        Returns:
+            Whether more files are open in this pool than before.
+        """
         own_key = key if reader.shareable else (threading.get_ident(), key)
         with _lock:
+            files = self.count_files()
             evicted = [self.remove(own_key)] if own_key in self._idle else []
             self._idle[own_key] = _Idle(next(_uses), reader, key)
             self._bytes += reader.nbytes
             self._in_memory += bool(reader.nbytes)
             evicted += self._take_excess()
+            has_grown = self.count_files() > files
         _close(evicted)
+        return has_grown
 
     def _take_excess(self) -> list[RegionReader]:
         """Remove the least recently used readers beyond the limits; the caller holds the lock."""
