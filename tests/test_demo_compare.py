@@ -122,9 +122,12 @@ class TestSelection:
         assert (centers >= 8).all()
         assert (centers <= (82, 62)).all()
 
-    @pytest.mark.parametrize("videos", [(), ({"id": 1, "name": "of unknown size"},)])
-    def test_without_a_video_of_known_size_there_is_no_strip(self, make_sampler, videos):
-        assert choice.load_strip(make_sampler(videos=videos), 32) is None
+    def test_without_a_video_there_is_no_strip(self, make_sampler):
+        assert choice.load_strip(make_sampler(videos=()), (32, 32)) is None
+
+    def test_a_video_of_unknown_size_has_the_size_of_its_frames(self, make_sampler):
+        strip = choice.load_strip(make_sampler(videos=[{"id": 1, "name": "film"}]), (32, 900))
+        assert strip["im"].shape[1:3] == (32, 90)
 
     def test_a_large_image_is_shown_as_a_whole(self, make_sampler):
         sampler = make_sampler(ANNOTS, [{"id": 4, "name": "cat"}], size=(900, 400))

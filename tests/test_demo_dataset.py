@@ -262,7 +262,7 @@ class TestFilmFrames:
         film = frames_of(dset, dataset.FILM)
         part = dset.subset([image["id"] for image in film])
         sampler = ndsampler.CocoSampler(part, workdir=tmp_path)
-        strip = choice.load_strip(sampler, 128)
+        strip = choice.load_strip(sampler, (128, 128))
         gids, (rows, columns) = strip["target"]["gids"], strip["target"]["space_slice"]
         assert len(gids) == choice.STRIP_FRAMES
         bare = {key: value for key, value in strip.items() if key != "annots"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from helpers_images import random_pixels, write_tiff
+from helpers_images import assert_same, random_pixels, write_tiff
 
 import ndsampler
 from ndsampler import preview
@@ -125,6 +125,27 @@ class TestShow:
         samples, options = sheets[0]
         assert options["captions"] == [f"video 1 | frame {frame} | 64 x 64" for frame in range(3)]
         assert [len(sample["annots"]["frame_dets"]) for sample in samples] == [1, 1, 1]
+
+    @pytest.mark.parametrize(("count", "frames"), [(1, [1]), (2, [0, 1]), (3, [0, 1, 2]), (8, [0, 1, 2])])
+    def test_the_number_of_frames_of_a_video_is_limited(self, sampler, sheets, count, frames):
+        sampler.show("video", count=count, window_dims=(30, 50))
+        samples, options = sheets[0]
+        assert options["captions"] == [f"video 1 | frame {frame} | 50 x 30" for frame in frames]
+        assert f"Frames {frames[0]} to {frames[-1]} of the 3 of video" in options["title"]
+        assert {sample["im"].shape[:2] for sample in samples} == {(30, 50)}
+
+    def test_the_window_of_a_video_is_around_the_annotation_nearest_to_its_center(self, sampler, sheets):
+        sampler.show("video", window_dims=(24, 24))
+        samples, _ = sheets[0]
+        centers = [(x + width / 2, y + height / 2) for x, y, width, height in BOXES]
+        x, y = min(centers, key=lambda place: (place[0] - 151 / 2) ** 2 + (place[1] - 90 / 2) ** 2)
+        left, top = min(max(0, round(x - 12)), 151 - 24), min(max(0, round(y - 12)), 90 - 24)
+        assert_same(samples[0]["im"], random_pixels("uint8", 3, seed=3)[top : top + 24, left : left + 24])
+
+    @pytest.mark.parametrize("dims", ["square", (30,), 64])
+    def test_the_window_of_a_video_has_a_height_and_a_width(self, sampler, dims):
+        with pytest.raises(ArgumentError, match=r"window_dims is .*; expected the \(height, width\)"):
+            sampler.show("video", window_dims=dims)
 
     @pytest.mark.parametrize("given", ["target", "sample", "list", "video"])
     def test_a_target_and_its_sample_show_the_same(self, sampler, given):

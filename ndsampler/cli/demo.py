@@ -279,7 +279,7 @@ def draw(demo: Run) -> Path:
     samples = load_samples(demo.stills(), args.samples, args.window, demo.rng)
     target = overview_target(sampler, overview_side())
     overview = sampler.load_sample(target, with_annots="boxes") if target else None
-    strip = load_strip(sampler, args.window)
+    strip = load_strip(sampler, (args.window, args.window))
     path = demo.out / "samples.png"
     where = demo.data.name if args.data else "the demo dataset"
     title = f"{len(samples)} random windows of {where}, {args.window} x {args.window} pixels each"

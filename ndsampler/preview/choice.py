@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,22 +89,47 @@ def natural_colors(sampler: CocoSampler, gid: Any) -> dict[str, Any]:
     return {}
 
 
-def load_strip(sampler: CocoSampler, window: int, **keys: Any) -> Any:
-    """Return a sample from the center of the video with the most frames; None without a video.
+def load_strip(sampler: CocoSampler, dims: tuple[int, int], count: int = STRIP_FRAMES, **keys: Any) -> Any:
+    """Return a sample from the middle of the video with the most frames; None without a video.
+
+    Its window is around the annotation of its first frame that is closest to the center of the video, or
+    around the center of the video if that frame has none.
 
     Args:
         sampler: sampler of the dataset.
-        window: side of the sample in pixels; less if the video is smaller.
+        dims: (height, width) of the window in pixels; less if the video is smaller.
+        count: number of frames; all frames if there are fewer.
         **keys: further keys of the target.
     """
-    videos = sampler.dset.videos().objs
-    frames = {video["id"]: len(frames_of_video(sampler.dset, video["id"])) for video in videos}
-    video: dict[str, Any] = max(videos, key=lambda video: frames[video["id"]], default={})
-    count = min(frames.get(video.get("id"), 0), STRIP_FRAMES)
-    if count < 2 or not (video.get("width") and video.get("height")):
+    frames = {video["id"]: frames_of_video(sampler.dset, video["id"]) for video in sampler.dset.videos().objs}
+    vidid = max(frames, key=lambda key: len(frames[key]), default=None)
+    if vidid is None or len(frames[vidid]) < 2:
         return None
-    first = (frames[video["id"]] - count) // 2
-    sides = [(extent // 2, min(window, extent)) for extent in (video["height"], video["width"])]
-    rows, columns = (slice(middle - side // 2, middle - side // 2 + side) for middle, side in sides)
-    target = {"vidid": video["id"], "time_slice": slice(first, first + count), "space_slice": (rows, columns)}
-    return sampler.load_sample({**target, **keys})
+    first = max(0, len(frames[vidid]) - count) // 2
+    whole = sampler.frames.video_dims(vidid, frames[vidid][first])
+    place = _central_annotation(sampler, vidid, first, whole)
+    window = tuple(_slice_around(*axis) for axis in zip(place, dims, whole))
+    times = slice(first, min(first + count, len(frames[vidid])))
+    return sampler.load_sample({"vidid": vidid, "time_slice": times, "space_slice": window, **keys})
+
+
+def _central_annotation(
+    sampler: CocoSampler, vidid: Any, frame: int, whole: tuple[int, int]
+) -> tuple[float, float]:
+    """Return the (y, x) center of the annotation of a frame that is closest to the center of the video."""
+    center = (whole[0] / 2, whole[1] / 2)
+    target = {
+        "vidid": vidid,
+        "time_slice": slice(frame, frame + 1),
+        "space_slice": (slice(0, whole[0]), slice(0, whole[1])),
+    }
+    boxes = sampler.load_annots(target, with_annots="boxes")["rel_boxes"]
+    places = [(float(y), float(x)) for x, y in boxes.to_cxywh().data[:, :2]]
+    return min(places, key=lambda place: math.dist(place, center), default=center)
+
+
+def _slice_around(center: float, side: int, extent: int) -> slice:
+    """Return a slice of an axis around a position, inside the axis."""
+    side = min(side, extent)
+    start = min(max(0, round(center - side / 2)), extent - side)
+    return slice(start, start + side)

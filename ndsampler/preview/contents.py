@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.coco_regions import CocoRegions
+from ndsampler.dataset.kwcoco_adapter import frames_of_video
 from ndsampler.errors import ArgumentError, ArgumentTypeError
 from ndsampler.preview.choice import in_turn, load_strip, natural_colors, usual_window
 from ndsampler.preview.picture import Picture
 from ndsampler.preview.predictions import Predict, pair_up
-from ndsampler.preview.sample import Bands, parse_bands, rgb_of, split_frames
+from ndsampler.preview.sample import (
+    RGB_CHANNELS,
+    Bands,
+    channel_names,
+    parse_bands,
+    rgb_of,
+    split_frames,
+)
 from ndsampler.preview.sheet import draw_sheet, frame_captions
 from ndsampler.preview.show import name_of
 from ndsampler.preview.windows import draw_windows
@@ -88,7 +96,8 @@ def draw_contents(sampler: CocoSampler, request: ShowRequest, side: int | None, 
     if what == "grid" or (isinstance(what, Mapping) and "positives_indexes" in what):
         return _show_grid(sampler, request, title)
     samples, captions, usual = _load(sampler, request)
-    title = usual + _describe_bands(request.bands) if title is None else title
+    bands = _default_bands(samples) if usual and request.bands is None else request.bands
+    title = usual + _describe_bands(bands) if title is None else title
     options: dict[str, Any] = {}
     if request.predict is not None:
         options["columns"], title = 2 * _PAIRS, f"{title}: each beside its prediction" if title else title
@@ -172,22 +181,32 @@ def _load_images(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
     if not gids:
         raise ArgumentError("there are no images to show; the dataset is empty")
     chosen = sorted(int(row) for row in request.rng.permutation(len(gids))[: request.count])
-    samples = []
+    samples, captions = [], []
     for gid in (gids[row] for row in chosen):
-        scale = min(1.0, IMAGE_SIDE / max(sampler.frames.image_dims(gid)))
+        height, width = sampler.frames.image_dims(gid)
+        scale = min(1.0, IMAGE_SIDE / max(height, width))
+        captions.append(f"image {gid} | {width} x {height} at {scale:.0%}")
         target = {"gid": gid, "scale": scale, **request.keys_for(sampler, gid)}
         samples.append(sampler.load_sample(target, with_annots="boxes"))
-    return samples, None, f"{len(samples)} of {len(gids):,} images{name_of(sampler)}"
+    return samples, captions, f"{len(samples)} of {len(gids):,} images{name_of(sampler)}"
 
 
 def _load_video(sampler: CocoSampler, request: ShowRequest) -> _Loaded:
     dims = (VIDEO_SIDE, VIDEO_SIDE) if request.window_dims is None else request.window_dims
-    sample = load_strip(sampler, max(dims), **request.keys)
+    if not (np.ndim(dims) == 1 and len(dims) == 2):
+        raise ArgumentError(f"window_dims is {dims!r}; expected the (height, width) of a window in the video")
+    sample = load_strip(sampler, (int(dims[0]), int(dims[1])), request.count, **request.keys)
     if sample is None:
-        raise ArgumentError(
-            "there is no video to show; expected one with at least two frames, a width and a height"
-        )
-    return split_frames(sample), frame_captions(sample), f"A video{name_of(sampler)}"
+        raise ArgumentError("there is no video to show; expected one with at least two frames")
+    return split_frames(sample), frame_captions(sample), _title_of_video(sampler, sample["target"])
+
+
+def _title_of_video(sampler: CocoSampler, target: Mapping[str, Any]) -> str:
+    """Return a title that says which frames of a video are shown."""
+    vidid, times = target["vidid"], target["time_slice"]
+    total = len(frames_of_video(sampler.dset, vidid))
+    name = sampler.dset.index.videos[vidid].get("name", vidid)
+    return f"Frames {times.start} to {times.stop - 1} of the {total:,} of video {name}{name_of(sampler)}"
 
 
 _LOADERS: dict[str, Callable[[CocoSampler, ShowRequest], _Loaded]] = {
@@ -216,6 +235,15 @@ def _describe_bands(bands: Bands) -> str:
         return ""
     names = [name if isinstance(name, str) else f"channel {name}" for name in parse_bands(bands)]
     return f": {names[0]} in gray" if len(names) == 1 else f": {', '.join(names)} as red, green, blue"
+
+
+def _default_bands(samples: list[Any]) -> Bands:
+    """Return the bands that are shown of samples with more than three; None if they show natural colors."""
+    names = channel_names(samples[0])
+    count = np.shape(samples[0]["im"])[-1]
+    if count <= 3 or any(set(wanted) <= set(names) for wanted in RGB_CHANNELS):
+        return None
+    return names[:3] if len(names) == count else [0, 1, 2]
 
 
 def _select_bands(sample: Any, bands: Bands) -> Any:

@@ -44,7 +44,7 @@ class Showing:
                 ``'grid'``, the windows of a grid on the largest image; ``'video'``, some frames of the
                 longest video; or a target, a sample, a list of targets or samples, or a grid from
                 ``new_sample_grid``.
-            count: maximum number of samples on the sheet.
+            count: maximum number of samples on the sheet, or of frames of a video.
             window_dims: (height, width) of windows in pixels, or another value that targets accept; by
                 default that of the pools, or a square that shows most annotations with some context.
             bands: one channel, or the three that are shown as red, green and blue, as a code such as

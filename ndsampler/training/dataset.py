@@ -36,7 +36,13 @@ torch = require("torch", "torch", "ndsampler.training.SampleDataset")
 MASKS = ("masks", "mask", "valid")
 
 
-class SampleDataset(torch.utils.data.Dataset):  # type: ignore[misc, name-defined]
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+else:
+    Dataset = torch.utils.data.Dataset
+
+
+class SampleDataset(Dataset[dict[str, Any]]):  # type: ignore[misc, unused-ignore]
     """Windows with their annotations as tensors, for a ``DataLoader``.
 
     The window, pixels, annotations and augmentation of a sample depend only on the seed, and on the index,
