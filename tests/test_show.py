@@ -131,7 +131,7 @@ class TestShow:
         sampler.show("video", count=count, window_dims=(30, 50))
         samples, options = sheets[0]
         assert options["captions"] == [f"video 1 | frame {frame} | 50 x 30" for frame in frames]
-        assert f"Frames {frames[0]} to {frames[-1]} of the 3 of video" in options["title"]
+        assert f"Frames {frames[0]} to {frames[-1]} of 3, video film" in options["title"]
         assert {sample["im"].shape[:2] for sample in samples} == {(30, 50)}
 
     def test_the_window_of_a_video_is_around_the_annotation_nearest_to_its_center(self, sampler, sheets):

@@ -206,7 +206,7 @@ def _title_of_video(sampler: CocoSampler, target: Mapping[str, Any]) -> str:
     vidid, times = target["vidid"], target["time_slice"]
     total = len(frames_of_video(sampler.dset, vidid))
     name = sampler.dset.index.videos[vidid].get("name", vidid)
-    return f"Frames {times.start} to {times.stop - 1} of the {total:,} of video {name}{name_of(sampler)}"
+    return f"Frames {times.start} to {times.stop - 1} of {total:,}, video {name}{name_of(sampler)}"
 
 
 _LOADERS: dict[str, Callable[[CocoSampler, ShowRequest], _Loaded]] = {
