@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.dataset.entries import stated_video_dims
 from ndsampler.dataset.kwcoco_adapter import frames_of_video
 from ndsampler.preview.sample import RGB_CHANNELS
 
@@ -100,10 +101,11 @@ def load_strip(sampler: CocoSampler, window: int, **keys: Any) -> Any:
     frames = {video["id"]: len(frames_of_video(sampler.dset, video["id"])) for video in videos}
     video: dict[str, Any] = max(videos, key=lambda video: frames[video["id"]], default={})
     count = min(frames.get(video.get("id"), 0), STRIP_FRAMES)
-    if count < 2 or not (video.get("width") and video.get("height")):
+    dims = stated_video_dims(video["id"], video) if count > 1 else None
+    if dims is None or not all(dims):
         return None
     first = (frames[video["id"]] - count) // 2
-    sides = [(extent // 2, min(window, extent)) for extent in (video["height"], video["width"])]
+    sides = [(extent // 2, min(window, extent)) for extent in dims]
     rows, columns = (slice(middle - side // 2, middle - side // 2 + side) for middle, side in sides)
     target = {"vidid": video["id"], "time_slice": slice(first, first + count), "space_slice": (rows, columns)}
     return sampler.load_sample({**target, **keys})
