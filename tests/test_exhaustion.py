@@ -247,9 +247,14 @@ class TestTruncatedNpy:
 
     @needs_fork
     @pytest.mark.parametrize("backend", [None, "npy"])
-    def test_no_process_dies_while_its_source_is_written_anew(self, backend, tmp_path):
-        path = tmp_path / "a.npy"
-        np.save(path, np.ones((1500, 1000, 3), np.uint8))
+    @pytest.mark.parametrize("ending", [".npy", ".tif"])
+    def test_no_process_dies_while_its_source_is_written_anew(self, ending, backend, tmp_path):
+        path = tmp_path / f"a{ending}"
+        ones = np.ones((1500, 1000, 3), np.uint8)
+        if ending == ".npy":
+            np.save(path, ones)
+        else:
+            write_tiff(path, ones, tiled=True, blockxsize=256, blockysize=256)
         content = path.read_bytes()
 
         def work() -> int:
