@@ -15,6 +15,7 @@ from ndsampler.cache.identity import Source
 from ndsampler.cache.names import config_folder
 from ndsampler.dataset.columns import as_ids
 from ndsampler.dataset.edits import DatasetHash
+from ndsampler.dataset.entries import MAX_SIDE, malformed_image, stated_video_dims
 from ndsampler.dataset.kwcoco_adapter import (
     find_video,
     frames_of_video,
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ndsampler.types import BackendChoice, CacheErrorMode, HashidMode, PathLike, TrustMode
-
-#: Maximum side of an image in pixels; no format allows more.
-MAX_SIDE = 2**32
 
 #: Maximum number of cached layouts. Beyond it, all are dropped, and they are built again when needed.
 MAX_LAYOUTS = 20_000
@@ -127,7 +125,7 @@ class CocoFrames(Frames, DatasetHash):
             gid = own_id if own_id == image_id else image_id
             layout = build_layout(gid, img, folder)
         except (TypeError, ValueError, AttributeError, OverflowError) as ex:
-            raise _not_understood(image_id, ex) from ex
+            raise malformed_image(image_id, ex) from ex
         if len(self._layouts) >= MAX_LAYOUTS:
             self._layouts.clear()
         self._layouts[image_id] = (marks, layout)
@@ -166,6 +164,7 @@ class CocoFrames(Frames, DatasetHash):
 
         Raises:
             UnknownIdError: if there is no such image or video.
+            SourceError: if the size that the video states is malformed.
         """
         try:
             video = {} if vidid is None else find_video(self.dset, vidid)
@@ -175,12 +174,9 @@ class CocoFrames(Frames, DatasetHash):
                 f"image {image_id!r} is a frame of video {vidid!r}; expected a video id of the dataset: "
                 f"{known}"
             ) from None
-        width, height = video.get("width"), video.get("height")
-        if width is not None and height is not None:
-            try:
-                return int(height), int(width)
-            except (TypeError, ValueError, OverflowError) as ex:
-                raise SourceError(f"video {vidid} has width {width!r} and height {height!r}: {ex}") from ex
+        stated = stated_video_dims(vidid, video)
+        if stated is not None:
+            return stated
         height, width = self.image_dims(image_id)
         warp = self.layout(image_id).warp_vid_from_img
         if warp is None:
@@ -200,7 +196,7 @@ class CocoFrames(Frames, DatasetHash):
             try:
                 layout = build_layout(img["id"], img, folder)
             except (TypeError, ValueError, AttributeError) as ex:
-                raise _not_understood(img["id"], ex) from ex
+                raise malformed_image(img["id"], ex) from ex
             paths.append([int(layout.gid), [asset.path for asset in layout.assets]])
         paths.sort()
         parts = [[self.hashid_mode, config_folder(self._cache.backend)], paths]
@@ -208,11 +204,6 @@ class CocoFrames(Frames, DatasetHash):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_layouts": {}}
-
-
-def _not_understood(image_id: Any, error: Exception) -> SourceError:
-    """Return the error for an image whose dictionary in the dataset is malformed."""
-    return SourceError(f"the dictionary of image {image_id} in the dataset is malformed: {error}")
 
 
 def _edit_marks(img: dict[str, Any], folder: str) -> tuple[Any, ...]:

@@ -7,7 +7,9 @@ import hashlib
 import os
 import pathlib
 import shutil
+import stat
 
+import pytest
 from helpers_systems import have_locks
 
 from ndsampler.abstract_frames import Frames, SimpleFrames
@@ -25,6 +27,14 @@ class HashedFrames(SimpleFrames):
     def __init__(self, id_to_path, mode, **kw):
         Frames.__init__(self, mode, **kw)
         self.id_to_path = id_to_path
+
+
+def make_socket(path):
+    """Make a socket in the file system, or skip the test where that is not possible."""
+    try:
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    except (AttributeError, OSError):
+        pytest.skip("no sockets here")
 
 
 @dataclasses.dataclass

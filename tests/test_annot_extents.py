@@ -254,8 +254,9 @@ def limits():
 def test_geometry_beyond_a_limit_is_an_error_with_the_annotation(tmp_path, limits, few, geometry, box):
     sampler = ndsampler.CocoSampler(dataset(tmp_path, [{**geometry, **box}]))
     limits(few)
-    with pytest.raises(ArgumentError, match="annotation 3 of image 6 .*the limit is"):
-        sampler.load_sample({"gid": 6})
+    for read in (sampler.load_sample, sampler.load_annots):
+        with pytest.raises(ArgumentError, match="annotation 3 of image 6 .*the limit is"):
+            read({"gid": 6})
     limits(Limits())
     assert sampler.load_sample({"gid": 6})["annots"]["aids"].tolist() == [3]
 

@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 from helpers_images import random_pixels, write_png
-from helpers_workdir import leave_behind
+from helpers_workdir import leave_behind, make_socket
 
 from ndsampler.abstract_frames import SimpleFrames
 from ndsampler.cache import folders
@@ -96,7 +96,7 @@ def test_a_folder_that_holds_what_no_writer_makes_stays(foreign, frames, home):
     assert [item.status for item in scan(frames.workdir) if item.path == str(place)] == [Status.FOREIGN]
 
 
-@pytest.mark.parametrize("kind", ["hard link", "fifo", "device", "folder", "link"])
+@pytest.mark.parametrize("kind", ["hard link", "fifo", "device", "socket", "folder", "link"])
 @pytest.mark.parametrize("own", [True, False], ids=["of this image", "of another"])
 def test_what_is_named_as_a_lock_file_and_is_none_stays(kind, own, frames, tmp_path):
     token = frames._cache.identify(frames.sources(1)[0]).token if own else TOKEN
@@ -115,6 +115,8 @@ def test_what_is_named_as_a_lock_file_and_is_none_stays(kind, own, frames, tmp_p
             os.mknod(lock, 0o20666, os.makedev(1, 5))
         except (AttributeError, PermissionError):
             pytest.skip("only root makes devices")
+    elif kind == "socket":
+        make_socket(lock)
     elif kind == "folder":
         lock.mkdir()
     else:

@@ -9,10 +9,12 @@ import os
 import pathlib
 import struct
 import zlib
+from itertools import product
 
+import numpy as np
 import pytest
 from helpers_cache import each_caching
-from helpers_images import random_pixels, write_png
+from helpers_images import random_pixels, write_png, write_tiff
 
 import ndsampler
 from ndsampler.abstract_frames import SimpleFrames
@@ -131,3 +133,37 @@ def test_a_poisoned_label_is_an_error_of_the_cache(backend, field, image, tmp_pa
         entry.write_bytes(image_bytes + text + struct.pack("<II12s", checksum, len(text), labels.MARK))
         verify(tmp_path / "work", pixels=True)
         assert (make(image, tmp_path, backend).load_region(1) == random_pixels()).all()
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind"), [*product(["npy", "cog"], ["VRT", "GeoTIFF", "PNG"]), ("cog", "npy")]
+)
+def test_a_file_of_another_format_with_a_valid_label_is_no_entry(backend, kind, image, tmp_path):
+    """The planted file refers to, or holds, pixels of the right shape and type that no read may return."""
+    frames = make(image, tmp_path, backend)
+    frames.prepare()
+    (entry,) = pathlib.Path(frames.cache_dpath).glob("*/*")
+    label = labels.read_label(str(entry))
+    secret = 255 - random_pixels()
+    write_tiff(tmp_path / "secret.tif", secret)
+    sources = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><SimpleSource><SourceFilename>{tmp_path}/secret.tif'
+        f"</SourceFilename><SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
+        for band in (1, 2, 3)
+    )
+    rows, columns = secret.shape[:2]
+    (tmp_path / "VRT").write_text(
+        f'<VRTDataset rasterXSize="{columns}" rasterYSize="{rows}">{sources}</VRTDataset>'
+    )
+    write_tiff(tmp_path / "a.tif", secret).rename(tmp_path / "GeoTIFF")
+    write_png(tmp_path / "a.png", secret).rename(tmp_path / "PNG")
+    np.save(tmp_path / "a.npy", secret)
+    (tmp_path / "a.npy").rename(tmp_path / "npy")
+    entry.write_bytes((tmp_path / kind).read_bytes())
+    labels.append_label(str(entry), label)
+    for read in (SimpleFrames.load_region, SimpleFrames.load_image):
+        with pytest.raises(CacheError):
+            read(make(image, tmp_path, backend), 1)
+    report = verify(tmp_path / "work", pixels=True, remove=True)
+    assert [item.path for item in report.damaged] == [str(entry)]
+    assert (make(image, tmp_path, backend).load_region(1) == random_pixels()).all()

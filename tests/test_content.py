@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 import rasterio
+from helpers_hosts import listening_host
 from helpers_images import (
     DIMS,
     HEIGHT,
@@ -29,13 +30,13 @@ BACKENDS = [None, "npy", "cog"]
 #: Endings that stand for a format with pixels of its own.
 ENDINGS = ["tif", "tiff", "gtiff", "jp2", "ntf", "png", "jpg", "bmp", "dat"]
 
-#: Texts that GDAL follows to other files or hosts.
+#: Texts that GDAL follows to other files or hosts; HOST stands for a server.
 TEXTS = {
-    "WMS": '<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:9/</ServerUrl></Service></GDAL_WMS>',
-    "WMTS": "<GDAL_WMTS><GetCapabilitiesUrl>http://127.0.0.1:9/</GetCapabilitiesUrl></GDAL_WMTS>",
-    "WCS": "<WCS_GDAL><ServiceURL>http://127.0.0.1:9/</ServiceURL></WCS_GDAL>",
+    "WMS": '<GDAL_WMS><Service name="TMS"><ServerUrl>http://HOST/</ServerUrl></Service></GDAL_WMS>',
+    "WMTS": "<GDAL_WMTS><GetCapabilitiesUrl>http://HOST/</GetCapabilitiesUrl></GDAL_WMTS>",
+    "WCS": "<WCS_GDAL><ServiceURL>http://HOST/</ServiceURL></WCS_GDAL>",
     "GTI": "<GDALTileIndexDataset><IndexDataset>a.gpkg</IndexDataset></GDALTileIndexDataset>",
-    "MRF": "<MRF_META><CachedSource><Source>http://127.0.0.1:9/</Source></CachedSource></MRF_META>",
+    "MRF": "<MRF_META><CachedSource><Source>http://HOST/</Source></CachedSource></MRF_META>",
     "STACIT": '{"type": "FeatureCollection", "stac_version": "1.0.0", "features": []}',
     "STACTA": '{"type": "Feature", "stac_version": "1.0.0", "asset_templates": {}}',
     "PLMosaic": '[{"a": 1}]',
@@ -66,6 +67,12 @@ def read_all(path: pathlib.Path, workdir: pathlib.Path, backend) -> np.ndarray:
     return SimpleFrames({1: str(path)}, workdir, backend).load_region(1)
 
 
+@pytest.fixture(scope="module", name="host")
+def fixture_host():
+    with listening_host() as host:
+        yield host
+
+
 class TestReferences:
     @pytest.mark.parametrize("backend", BACKENDS)
     @pytest.mark.parametrize("ending", ENDINGS)
@@ -79,11 +86,12 @@ class TestReferences:
 
     @pytest.mark.parametrize("ending", ["tif", "vrt", "png", "xml", "json", "dat"])
     @pytest.mark.parametrize("kind", TEXTS)
-    def test_a_text_that_refers_to_a_host_is_refused(self, kind, ending, tmp_path):
+    def test_a_text_that_refers_to_a_host_is_refused(self, kind, ending, tmp_path, host):
         path = tmp_path / f"a.{ending}"
-        path.write_text(TEXTS[kind])
+        path.write_text(TEXTS[kind].replace("HOST", host.address))
         with pytest.raises(SourceError):
             open_source(str(path))
+        assert host.connections == 0
 
     def test_a_vrt_reads_its_sources_and_follows_their_edits(self, tmp_path):
         (tmp_path / "a.vrt").write_text(make_vrt(str(tmp_path / "real.tif")))
@@ -97,20 +105,21 @@ class TestReferences:
     @pytest.mark.parametrize(
         "source",
         [
-            *("/vsicurl/http://127.0.0.1:9/a.tif", "http://127.0.0.1:9/a.tif", "/vsis3/a/b.tif"),
+            *("/vsicurl/http://HOST/a.tif", "http://HOST/a.tif", "/vsis3/a/b.tif"),
             *(
-                "/vsizip//vsicurl/http://127.0.0.1:9/a.zip/b.tif",
+                "/vsizip//vsicurl/http://HOST/a.zip/b.tif",
                 "WMS:a",
                 "&lt;GDAL_WMS&gt;&lt;/GDAL_WMS&gt;",
             ),
-            *("GTIFF_DIR:1:/vsicurl/http://127.0.0.1:9/a.tif", "../../../../../../vsicurl/a.tif"),
-            *('{"type": "Feature"}', "NETCDF:/vsicurl/http://127.0.0.1:9/a.nc:b"),
+            *("GTIFF_DIR:1:/vsicurl/http://HOST/a.tif", "../../../../../../vsicurl/a.tif"),
+            *('{"type": "Feature"}', "NETCDF:/vsicurl/http://HOST/a.nc:b"),
         ],
     )
-    def test_a_vrt_with_a_source_elsewhere_is_refused(self, source, tmp_path):
-        (tmp_path / "a.vrt").write_text(make_vrt(source))
+    def test_a_vrt_with_a_source_elsewhere_is_refused(self, source, tmp_path, host):
+        (tmp_path / "a.vrt").write_text(make_vrt(source.replace("HOST", host.address)))
         with pytest.raises(SourceError, match="local files only"):
             open_source(str(tmp_path / "a.vrt"))
+        assert host.connections == 0
 
     def test_a_source_of_a_vrt_is_checked_as_the_vrt_is(self, tmp_path):
         (tmp_path / "hidden.tif").write_text(make_vrt("/vsicurl/http://127.0.0.1:9/a.tif"))

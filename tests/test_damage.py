@@ -251,11 +251,15 @@ class TestDamagedTiffs:
                 assert_same(frames.load_region(1, region), pixels[: BLOCK[0]])
 
     @each_backend
+    @pytest.mark.parametrize("nodata", [None, 7])
     @pytest.mark.parametrize("codec", ["none", "deflate", "jpeg"])
-    def test_a_block_that_was_never_written_is_zero(self, codec, backend, tmp_path):
+    def test_a_block_that_was_never_written_is_zero(self, codec, nodata, backend, tmp_path):
         pixels = write_blocks(tmp_path / "a.tif", codec, True).copy()
+        if nodata is not None:
+            with rasterio.open(tmp_path / "a.tif", "r+") as file:
+                file.nodata = nodata
         data = (tmp_path / "a.tif").read_bytes()
-        pixels[BLOCK[0] : 2 * BLOCK[0]] = 0
+        pixels[BLOCK[0] : 2 * BLOCK[0]] = nodata or 0
         for name, content in {
             "no place": with_block(data, 1, offset=0, size=0),
             "no size": with_block(data, 1, size=0),

@@ -176,6 +176,16 @@ def test_a_number_of_an_image_that_is_none_is_an_error_with_its_image(path, key,
             BOX_DOORS[name](ndsampler.CocoSampler(make(path, img={key: value})))
 
 
+@pytest.mark.parametrize("parts", [-1, "x", [1], [None], [{"file_name": 5}]])
+@pytest.mark.parametrize("key", ["assets", "auxiliary"])
+def test_garbled_parts_of_an_image_without_a_size_are_an_error_with_the_image(path, key, parts):
+    for name in ("load_sample", "preselect", "an image grid"):
+        dset = make(path)
+        dset.imgs[3] |= {key: parts, "width": None, "height": None}
+        with pytest.raises(NDSamplerError, match="image 3"):
+            BOX_DOORS[name](ndsampler.CocoSampler(dset))
+
+
 # --- ids -----------------------------------------------------------------------------------------
 
 

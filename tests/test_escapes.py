@@ -20,6 +20,7 @@ from ndsampler import errors
 from ndsampler.abstract_frames import SimpleFrames
 from ndsampler.cli.main import main
 from ndsampler.errors import NDSamplerError, SourceError, escape_controls
+from ndsampler.preview import caption_of, describe
 from ndsampler.utils.deprecation import warn_user
 from ndsampler.utils.logs import get_logger
 
@@ -139,6 +140,23 @@ class TestFiles:
         assert "owned" in out
         assert "owned" in err
         assert not controls(out + err)
+
+    def test_no_description_of_samplers_and_samples_shows_them(self, dataset, tmp_path, capfd):
+        content = json.loads(dataset.read_text())
+        content["images"].pop()
+        content["images"][0] |= {"channels": f"{HOSTILE}|g|b", "video_id": 1, "frame_index": 0}
+        content["videos"] = [{"id": 1, "name": HOSTILE, "width": WIDTH, "height": HEIGHT}]
+        content["annotations"] = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}]
+        dataset.write_text(json.dumps(content))
+        sampler = ndsampler.CocoSampler(dataset, workdir=tmp_path)
+        assert main(["stats", str(dataset)]) == 0
+        assert main(["show", str(dataset), "--out", str(tmp_path / f"{HOSTILE}.png")]) == 0
+        texts = [*capfd.readouterr(), sampler._repr_html_(), repr(sampler.classes)]
+        for target in ({"gid": 1}, {"aid": 1}, {"vidid": 1, "channels": HOSTILE}):
+            sample = sampler.load_sample(target)
+            texts += [describe(sample), caption_of(sample, sampler.classes)]
+        assert not controls("".join(texts))
+        assert sum("owned" in text for text in texts) >= 6
 
     @pytest.mark.parametrize("backend", [None, "npy", "cog"])
     def test_no_traceback_shows_them(self, backend, dataset, tmp_path):

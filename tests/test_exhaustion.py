@@ -19,6 +19,7 @@ from helpers_images import imread, random_pixels, write_png, write_tiff
 from helpers_processes import needs_fork, read_soon, run_child
 from helpers_threads import PATIENCE, in_threads, results, start_thread, wait_until
 
+import ndsampler
 from ndsampler.abstract_frames import SimpleFrames
 from ndsampler.backends import gdal_process, npy
 from ndsampler.cache import frame_cache, handles
@@ -247,9 +248,14 @@ class TestTruncatedNpy:
 
     @needs_fork
     @pytest.mark.parametrize("backend", [None, "npy"])
-    def test_no_process_dies_while_its_source_is_written_anew(self, backend, tmp_path):
-        path = tmp_path / "a.npy"
-        np.save(path, np.ones((1500, 1000, 3), np.uint8))
+    @pytest.mark.parametrize("ending", [".npy", ".tif"])
+    def test_no_process_dies_while_its_source_is_written_anew(self, ending, backend, tmp_path):
+        path = tmp_path / f"a{ending}"
+        ones = np.ones((1500, 1000, 3), np.uint8)
+        if ending == ".npy":
+            np.save(path, ones)
+        else:
+            write_tiff(path, ones, tiled=True, blockxsize=256, blockysize=256)
         content = path.read_bytes()
 
         def work() -> int:
@@ -274,6 +280,24 @@ class TestTruncatedNpy:
             return read
 
         run_child(work)
+
+
+@each_backend
+@pytest.mark.parametrize("ending", [".npy", ".tif", ".png"])
+def test_a_source_that_is_truncated_between_reads_is_an_error(ending, backend, tmp_path):
+    path, pixels = tmp_path / f"a{ending}", random_pixels("uint8", 3, (200, 90))
+    {".npy": np.save, ".tif": write_tiff, ".png": write_png}[ending](path, pixels)
+    record = {"id": 1, "file_name": str(path), "width": 90, "height": 200}
+    sampler = ndsampler.CocoSampler({"images": [record]}, workdir=tmp_path / "work", backend=backend)
+    assert np.array_equal(sampler.load_sample({"gid": 1})["im"], pixels)
+    os.truncate(path, path.stat().st_size // 2)
+    for read in (
+        sampler.frames.load_region,
+        sampler.load_image,
+        lambda gid: sampler.load_sample({"gid": gid}),
+    ):
+        with pytest.raises(SourceError):
+            read(1)
 
 
 @needs_fork

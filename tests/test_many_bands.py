@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import os
 import pathlib
 import struct
@@ -73,6 +74,22 @@ def test_a_window_of_very_many_channels_is_read(backend, interleave, tmp_path):
     assert_same(
         frames.load_region(1, (slice(1, 3), slice(0, 2), slice(7_998, None))), pixels[1:3, :2, 7_998:]
     )
+
+
+@pytest.mark.parametrize("backend", [None, "npy"])
+def test_a_channel_more_takes_a_fixed_number_of_calls(backend, tmp_path):
+    def count(channels: int) -> int:
+        folder = tmp_path / f"{channels}"
+        folder.mkdir()
+        pixels = np.zeros((4, 4, channels), np.uint16)
+        frames = SimpleFrames({1: str(write_planes(folder / "a.tif", pixels))}, folder / "work", backend)
+        profile = cProfile.Profile()
+        profile.runcall(lambda: (frames.load_region(1, (slice(1, 3), slice(0, 2))), frames.load_image(1)))
+        return sum(entry.callcount for entry in profile.getstats())
+
+    count(10)
+    few, more = count(700), count(1400)
+    assert more < 2.2 * few
 
 
 def write_planes(path: pathlib.Path, pixels: np.ndarray) -> pathlib.Path:

@@ -26,6 +26,9 @@ from ndsampler.errors import (
     WindowError,
 )
 from ndsampler.training import predict
+from ndsampler.training.blending import Axis, Blend
+
+INF = float("inf")
 
 
 @pytest.fixture
@@ -122,6 +125,38 @@ def test_overlapping_windows_are_averaged_as_by_brute_force(
     expected = blended(image, function, WINDOW, overlap, weights)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=0.5001 if found.dtype.kind in "iu" else 1e-4)
+
+
+@pytest.mark.parametrize(("weights", "dtype"), [("hann", "float32"), ("uniform", "float64")])
+def test_averages_of_the_largest_numbers_are_finite(tmp_path, sampler, image, weights, dtype):
+    def signs(pixels):
+        return np.where(pixels[..., :2] + place_in_window(pixels)[..., :1] % 3 > 100, 1.0, -1.0)
+
+    most = np.finfo(dtype).max
+
+    def function(pixels):
+        return (signs(pixels) * most).astype(dtype)
+
+    path = predict(sampler, 1, function, WINDOW, 0.6, tmp_path / "map.tif", weights=weights)
+    expected = blended(image, signs, WINDOW, 0.6, weights)
+    np.testing.assert_allclose(read_map(path)["pixels"] / most, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mean"),
+    [
+        *((INF, INF, INF), (INF, 5, INF), (5, INF, INF), (-INF, 5, -INF)),
+        *((INF, -INF, np.nan), (np.nan, 5, np.nan), (5, np.nan, np.nan)),
+    ],
+)
+def test_infinite_values_are_averaged_as_limits(first, second, mean):
+    rows, columns = (Axis.from_starts(starts, 4, starts[-1] + 4, "hann") for starts in ([0, 2], [0]))
+    blend = Blend(rows, columns, 1, np.dtype(np.float32), "hann")
+    blend.add(0, 0, np.full((4, 4, 1), first, np.float32))
+    assert blend.take(0).ravel().tolist() == pytest.approx([first] * 8, nan_ok=True)
+    blend.add(1, 0, np.full((4, 4, 1), second, np.float32))
+    expected = [mean] * 8 + [second] * 8
+    assert blend.take(1).ravel().tolist() == pytest.approx(expected, nan_ok=True)
 
 
 def test_the_nearest_window_gives_class_indexes_unchanged(tmp_path, sampler):

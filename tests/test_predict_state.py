@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers_images import random_pixels
 from helpers_maps import DIMS, WINDOW, make_sampler, read_map
+from helpers_workdir import make_socket
 
 from ndsampler.errors import ArgumentError
 from ndsampler.training import predict
@@ -55,6 +56,7 @@ def leave_unfinished(sampler, out: pathlib.Path) -> pathlib.Path:
             ("pipe", "state.json"),
             ("pipe", "map.tif"),
         ),
+        *(("socket", name) for name in ("state.json", "tiles.tif")),
         ("folder", "state.json"),
     ],
 )
@@ -68,6 +70,8 @@ def test_what_is_no_file_of_a_run_is_not_written_to(name, kind, sampler, tmp_pat
         put[kind](precious, folder / name)
     elif kind == "pipe":
         os.mkfifo(folder / name)
+    elif kind == "socket":
+        make_socket(folder / name)
     else:
         (folder / name).mkdir()
     with pytest.raises(ArgumentError, match="is a link, a pipe or the like"):

@@ -263,6 +263,51 @@ def test_a_split_that_cannot_be_made_is_an_error(case):
     assert message in str(info.value)
 
 
+NOT_A_SIZE = ["x", [1], {"a": 1}, float("nan"), float("inf"), 10**30, -5]
+
+GARBLED = [
+    *(("file_name", value) for value in (-1, 1.5, b"a.png", True)),
+    *(("assets", value) for value in (-1, "x", [1], [None], [{"file_name": 5}], {"a": 1})),
+    *(("warp_img_to_vid", value) for value in (0, "x", [], {"scale": 0}, {"offset": [1e300, 0]})),
+    *(("video_id", value) for value in (0, 99)),
+    *((("video", key), value) for key in ("width", "height") for value in NOT_A_SIZE),
+]
+
+
+def gids_or_error(dset, by):
+    """Return the images of two splits, or the error of the library."""
+    try:
+        return set().union(*(split.gids for split in spatial_split(dset, (0.6, 0.4), by=by)))
+    except NDSamplerError as error:
+        return error
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(("key", "value"), GARBLED, ids=repr)
+def test_a_garbled_dataset_is_divided_or_an_error_with_the_record(key, value):
+    images = [
+        {"id": gid, "file_name": f"{gid}.png", "width": 64, "height": 64, "video_id": 1, "frame_index": gid}
+        for gid in (1, 2, 3)
+    ]
+    content = {"images": images, "videos": [{"id": 1, "name": "v", "width": 64, "height": 64}]}
+    record = content["videos"][0] if isinstance(key, tuple) else images[1]
+    record[key[1] if isinstance(key, tuple) else key] = value
+    name = "video 1" if isinstance(key, tuple) else "image 2"
+    dset = kwcoco.CocoDataset(content)
+    for by in ("image", "block", (32, 32)):
+        found = gids_or_error(dset, by)
+        assert found == {1, 2, 3} or name in str(found)
+
+
+def test_the_stated_size_of_an_image_takes_no_memory():
+    side = 2**31 - 1
+    dset = kwcoco.CocoDataset({"images": [{"id": 1, "file_name": "a", "width": side, "height": side}]})
+    assert len(spatial_split(dset, (0.5, 0.5), by="block")) == 2
+    for by in ((1, 1), (256, 256)):
+        with pytest.raises(ArgumentError, match="blocks of"):
+            spatial_split(dset, (0.5, 0.5), by=by)
+
+
 def test_windows_that_are_not_understood_are_errors():
     split = spatial_split(stills(4), (0.5, 0.5))[0]
     with pytest.raises(UnknownIdError, match="image id is 99"):

@@ -52,6 +52,10 @@ BYPASS_SECONDS = 10.0
 #: Maximum attempts to read a file that is replaced, removed or damaged during the read.
 READ_ATTEMPTS = 5
 
+#: Maximum attempts to make an entry of a source that programs replace in the meantime. A conversion takes
+#: longer than a read, so that more of them are disturbed.
+MAKE_ATTEMPTS = 20
+
 #: Seconds between two checks whether a missing source has reappeared, and the maximum number of checks.
 REPLACE_SECONDS = 0.02
 MAX_WAITS = 25
@@ -336,7 +340,7 @@ class FrameCache:
                         file = self._make(source, patience)
                 return file
             except (ChangedSourceError, MissingSourceError):
-                if attempt == READ_ATTEMPTS:
+                if attempt == MAKE_ATTEMPTS:
                     raise
             self._stat(source.path)  # raises an error if the source does not reappear
             attempt += 1

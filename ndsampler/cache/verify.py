@@ -129,6 +129,9 @@ def _compare(item: EntryReport) -> tuple[EntryReport, bool]:
     try:
         if not backend.is_exact(item.path):
             return item, False
+    except SourceError as ex:
+        return replace(item, status=Status.DAMAGED, reason=f"it cannot be opened: {ex}"), True
+    try:
         with contextlib.closing(RecordedSource(open_form(identity.path, identity.form))) as source:
             compare_entry(source, item.path, backend)
     except SourceError as ex:

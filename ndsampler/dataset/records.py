@@ -163,10 +163,10 @@ def _id_column(rows: Collection[Mapping[str, Any]], key: str, what: str) -> NDAr
 
 
 def _checked_number(row: Mapping[str, Any], key: str, what: str) -> int:
-    """Return the value of a row as an integer, NO_ID if it is missing or None."""
+    """Return the value of a row as an integer; NO_ID if it is missing or None, unless it is the row's id."""
     value = row.get(key)
     try:
-        number = NO_ID if value is None else int(value)
+        number = NO_ID if value is None and key != "id" else int(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         raise ArgumentError(
             f"{what} {row.get('id')!r} has {key} {value!r}; expected a whole number"

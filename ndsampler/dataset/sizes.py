@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ndsampler.backends.base import Stated
 from ndsampler.backends.dims import read_dims
-from ndsampler.dataset.kwcoco_adapter import UNSIZED_QUERY, is_view, list_parts
+from ndsampler.dataset.entries import list_files
+from ndsampler.dataset.kwcoco_adapter import UNSIZED_QUERY, is_view
 from ndsampler.dataset.missing_file import describe_missing
 from ndsampler.dataset.sql_view import fetch
 from ndsampler.errors import MissingSourceError, SourceError
@@ -153,11 +154,9 @@ class SizeSource:
         if all(map(_stated_dims, images.values())):
             return
         for gid, img in images.items():
-            for entry in (img, *list_parts(img)):
-                name = entry.get("file_name")
-                if name and not _stated_dims(entry):
-                    path = os.path.abspath(os.path.join(root, os.fspath(name)))
-                    yield _Unsized(gid, path, entry is img, entry)
+            for path, entry in list_files(gid, img, root):
+                if not _stated_dims(entry):
+                    yield _Unsized(gid, os.path.abspath(path), entry is img, entry)
 
     def _read(self, keys: set[FileKey]) -> dict[FileKey, Dims | SourceError]:
         """Return the size of each file, or the error if it cannot be read."""

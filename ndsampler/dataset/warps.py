@@ -35,6 +35,8 @@ def warp_matrix(warp: Any) -> NDArray[np.float64] | None:
     except Exception as ex:  # kwimage raises errors of many kinds
         raise ValueError(f"the warp {warp!r} is not a valid transform: {type(ex).__name__}: {ex}") from ex
     matrix = np.vstack([matrix, [0.0, 0.0, 1.0]]) if matrix.shape == (2, 3) else matrix
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
+    with np.errstate(over="ignore", invalid="ignore"):
+        invertible = matrix.shape == (3, 3) and np.isfinite(matrix).all() and np.linalg.det(matrix) != 0
+    if not invertible:
         raise ValueError(f"the warp {warp!r} is not an affine matrix that can be inverted")
     return None if np.allclose(matrix, np.eye(3), rtol=0, atol=1e-12) else matrix

@@ -107,6 +107,8 @@ def load_strip(sampler: CocoSampler, dims: tuple[int, int], count: int = STRIP_F
         return None
     first = max(0, len(frames[vidid]) - count) // 2
     whole = sampler.frames.video_dims(vidid, frames[vidid][first])
+    if not all(whole):
+        return None
     place = _central_annotation(sampler, vidid, first, whole)
     window = tuple(_slice_around(*axis) for axis in zip(place, dims, whole))
     times = slice(first, min(first + count, len(frames[vidid])))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ndsampler.errors import escape_controls
 from ndsampler.preview.sample import CategoryNames
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def describe(sample: Sample | Mapping[str, Any]) -> str:
 
     A sample is a dictionary, so ``print`` writes out its pixels and category trees. The description states
     the shape, type and range of the pixels, the target, and the number of annotations of each category.
+    Control characters of names are escaped.
 
     Args:
         sample: a sample that ``load_sample`` has returned.
@@ -44,7 +46,7 @@ def describe(sample: Sample | Mapping[str, Any]) -> str:
         lines.append(f"{'annots':<9}{_describe_annots(sample)}")
     if sample.get("params"):
         lines.append(f"{'params':<9}{', '.join(sample['params'])}")
-    return "\n".join(lines)
+    return "\n".join(escape_controls(line, keep="") for line in lines)
 
 
 def _describe_pixels(im: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, escape_controls
 from ndsampler.preview.drawing import Color, Drawing
 from ndsampler.utils.fork_safety import fork_safe
 from ndsampler.utils.require import require_opencv
@@ -462,6 +462,8 @@ def _draw_marks(drawing: Drawing, marks: list[Mark]) -> None:
 def caption_of(sample: Sample | Mapping[str, Any], classes: Any = None) -> str:
     """Return a line that describes a sample: positive or negative, category, image, size.
 
+    Control characters of names are escaped.
+
     Args:
         sample: a sample that ``load_sample`` has returned.
         classes: names of the categories, as for :func:`draw_sample`.
@@ -482,4 +484,4 @@ def caption_of(sample: Sample | Mapping[str, Any], classes: Any = None) -> str:
     elif "gid" in target:
         parts.append(f"image {target['gid']}")
     height, width = np.shape(sample["im"])[-3:-1] if np.ndim(sample["im"]) > 2 else np.shape(sample["im"])
-    return " | ".join([*parts, f"{width} x {height}"])
+    return escape_controls(" | ".join([*parts, f"{width} x {height}"]), keep="")

@@ -7,8 +7,9 @@ blended with the rows above.
 
 A step updates the weighted mean of the windows so far, ``mean += share * (value - mean)``, where the share is
 the weight of the new window in the sum of the weights. Where windows agree, the mean is exactly their value.
-Pixels that one window covers are copied. Each step works on a part of one window, which fits into the cache
-of the processor.
+A step that overflows, or meets infinite values, is ``mean * (1 - share) + value * share`` instead. Pixels
+that one window covers are copied. Each step works on a part of one window, which fits into the cache of the
+processor.
 """
 
 from __future__ import annotations
@@ -293,7 +294,21 @@ class _Seam:
             self._buffers[values.shape] = np.empty_like(values, means.dtype)
         moved = self._buffers[values.shape]
         np.copyto(moved, values)
-        moved -= means
-        moved *= share
-        moved += means
+        try:
+            # NumPy reads flags of the processor after each operation, so that ordinary values cost nothing.
+            with np.errstate(over="raise", invalid="raise"):
+                moved -= means
+                moved *= share
+                moved += means
+        except FloatingPointError:
+            np.copyto(moved, _move_far(means, values.astype(moved.dtype), share))
         return moved
+
+
+def _move_far(means: NDArray[Any], values: NDArray[Any], share: NDArray[Any]) -> NDArray[Any]:
+    """Return the means after moving them towards values that are infinite or too far for a difference."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved = means + share * (values - means)
+        averaged = means * (1 - share) + values * share
+    averaged = np.where(means == values, values, averaged)
+    return np.where(np.isfinite(moved), moved, averaged)

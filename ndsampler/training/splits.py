@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ndsampler.dataset.columns import NO_ID
+from ndsampler.dataset.entries import list_files, malformed_image, stated_video_dims
 from ndsampler.dataset.image_table import ImageTable
-from ndsampler.dataset.kwcoco_adapter import find_video, list_parts
+from ndsampler.dataset.kwcoco_adapter import find_video
 from ndsampler.dataset.warps import warp_matrix
-from ndsampler.errors import ArgumentError
+from ndsampler.errors import ArgumentError, UnknownTargetError
 from ndsampler.pools.arguments import as_amount
 from ndsampler.training.areas import Cells, Places, warp_boxes
 from ndsampler.training.windows import SPACES, WindowBoxes
@@ -31,6 +32,9 @@ _WHOLE = 2**40
 
 #: Number of rows, and of columns, of blocks into which ``by='block'`` divides an image.
 BLOCKS = 8
+
+#: Maximum number of blocks of a given size; the size of an image may be false.
+MAX_BLOCKS = 2**25
 
 
 class Split:
@@ -164,7 +168,10 @@ def spatial_split(
         seed: the same seed returns the same splits.
 
     Raises:
-        ArgumentError: for an invalid argument, or if there are too few images, videos or blocks.
+        ArgumentError: for an invalid argument, or if there are too few images, videos or blocks, or too many
+            blocks.
+        SourceError: if the dictionary of an image or video is malformed.
+        UnknownTargetError: if the dataset lacks the video of an image.
 
     Example:
         >>> import kwcoco
@@ -252,10 +259,8 @@ def _join_files(dset: Any, images: ImageTable, keys: list[Hashable]) -> NDArray[
 
 def _files_of(dset: Any, gid: int) -> list[str]:
     """Return the paths of the files of an image."""
-    img = dset.imgs[gid]
-    names = [part.get("file_name") for part in (img, *list_parts(img))]
-    folder = os.fspath(dset.bundle_dpath)
-    return [os.path.normpath(os.path.join(folder, os.fspath(name))) for name in names if name]
+    files = list_files(gid, dset.imgs[gid], os.fspath(dset.bundle_dpath))
+    return [os.path.normpath(path) for path, _ in files]
 
 
 def _number(keys: Iterable[Hashable]) -> NDArray[np.int64]:
@@ -275,7 +280,10 @@ def _find_sources(dset: Any, images: ImageTable) -> Places:
             keys.append(("file", *(_files_of(dset, gid)[:1] or [gid]), *size))
             continue
         keys.append(("video", vidid))
-        matrix = warp_matrix(images.warps.get(gid))
+        try:
+            matrix = warp_matrix(images.warps.get(gid))
+        except ValueError as ex:
+            raise malformed_image(gid, ex) from ex
         if matrix is not None:
             warps[gid] = matrix
     source = _number(keys)
@@ -284,21 +292,48 @@ def _find_sources(dset: Any, images: ImageTable) -> Places:
         height, width = sizes[row].tolist()
         if gid in warps:
             corners = warp_boxes(warps[gid], np.array([[0.0, 0, width, height]]))[0]
+            if not (np.abs(corners) < _WHOLE).all():
+                raise malformed_image(gid, ValueError("its transform leads too far outside the video"))
             width, height = np.ceil(corners[2:]).astype(np.int64).tolist()
         if vidid != NO_ID:
-            video = find_video(dset, vidid)
-            height, width = video.get("height") or height, video.get("width") or width
+            stated = _stated_size(dset, gid, vidid)
+            height, width = stated[0] or height, stated[1] or width
         extents[source[row]] = np.maximum(extents[source[row]], [height, width])
     return Places(images.gids, source, extents, warps)
 
 
+def _stated_size(dset: Any, gid: int, vidid: int) -> tuple[int, int]:
+    """Return the (height, width) that the video of a frame states, or 0 for each.
+
+    Raises:
+        UnknownTargetError: if the dataset has no such video.
+    """
+    try:
+        video = find_video(dset, vidid)
+    except KeyError:
+        raise UnknownTargetError(
+            f"image {gid} is a frame of video {vidid}; expected the id of a video of the dataset"
+        ) from None
+    return stated_video_dims(vidid, video) or (0, 0)
+
+
 def _divide_into_cells(places: Places, blocks: tuple[int, int]) -> Cells:
-    """Return the blocks of all sources."""
+    """Return the blocks of all sources.
+
+    Raises:
+        ArgumentError: if there are more blocks than fit into memory.
+    """
     sizes = np.maximum(-(-places.sizes // BLOCKS), 1)
     for axis, length in enumerate(blocks):
         if length:
             sizes[:, axis] = length
-    return Cells(sizes, np.maximum(-(-places.sizes // sizes), 1))
+    counts = np.maximum(-(-places.sizes // sizes), 1)
+    if any(blocks) and (total := counts.astype(float).prod(axis=1).sum()) > MAX_BLOCKS:
+        raise ArgumentError(
+            f"the images have {total:.3g} blocks of {blocks} pixels according to their sizes in the dataset; "
+            f"expected at most {MAX_BLOCKS:,}. Use larger blocks, or correct the sizes"
+        )
+    return Cells(sizes, counts)
 
 
 def _assign(count: int, shares: NDArray[np.float64], seed: Any, what: str) -> NDArray[np.int64]:

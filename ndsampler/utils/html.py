@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ndsampler.errors import escape_controls
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
 def html_table(title: str, rows: Mapping[str, object]) -> str:
-    """Return a small table as HTML.
+    """Return a small table as HTML. Control characters of names are escaped.
 
     Args:
         title: caption of the table.
@@ -19,11 +21,9 @@ def html_table(title: str, rows: Mapping[str, object]) -> str:
         >>> html_table('images', {'count': 1200, 'folder': None})
         '<table><caption>images</caption><tr><th>count</th><td>1,200</td></tr></table>'
     """
-    from html import escape
-
     cells = [(name, _text(value)) for name, value in rows.items() if value is not None]
-    lines = [f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in cells]
-    return f"<table><caption>{escape(title)}</caption>{''.join(lines)}</table>"
+    lines = [f"<tr><th>{_escape(name)}</th><td>{_escape(text)}</td></tr>" for name, text in cells]
+    return f"<table><caption>{_escape(title)}</caption>{''.join(lines)}</table>"
 
 
 class HtmlSummary:
@@ -36,6 +36,13 @@ class HtmlSummary:
     def _repr_html_(self) -> str:
         """Return :meth:`summary` as a table for notebooks."""
         return html_table(type(self).__name__, self.summary())
+
+
+def _escape(text: str) -> str:
+    """Return text without control characters and without the syntax of HTML."""
+    from html import escape
+
+    return escape(escape_controls(text, keep=""))
 
 
 def _text(value: object) -> str:

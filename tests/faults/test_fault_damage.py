@@ -26,6 +26,7 @@ from helpers_faults import (
 from helpers_processes import as_nobody, needs_fork, run_child
 from helpers_systems import needs_locks, removes_open_files
 from helpers_threads import PATIENCE, in_threads, results, start_thread
+from helpers_workdir import make_socket
 
 from ndsampler.backends.label import verify_entry
 from ndsampler.errors import CacheError
@@ -211,7 +212,7 @@ class TestDamage:
         assert differing(bypassing, scene) == []
 
     @needs_fork
-    @pytest.mark.parametrize("kind", ["file", "dangling link", "pipe", "folder of strangers"])
+    @pytest.mark.parametrize("kind", ["file", "dangling link", "pipe", "socket", "folder of strangers"])
     def test_what_lies_where_writers_work_neither_hangs_nor_hurts(self, backend, kind, scene, tmp_path):
         frames = scene.frames(tmp_path / "work", backend, on_cache_error="bypass")
         place = os.path.join(frames.cache_dpath, "_partial")
@@ -222,6 +223,8 @@ class TestDamage:
             os.symlink("nowhere", place)
         elif kind == "pipe":
             os.mkfifo(place)
+        elif kind == "socket":
+            make_socket(place)
         else:
             os.makedirs(os.path.join(place, "notes", "deep"))
         run_child(frames.prepare)
@@ -230,11 +233,12 @@ class TestDamage:
             assert os.path.isdir(os.path.join(place, "notes", "deep"))
 
     @needs_fork
-    def test_a_pipe_in_the_place_of_an_entry_does_not_hang(self, backend, prepared, scene):
+    @pytest.mark.parametrize("kind", ["pipe", "socket"])
+    def test_a_pipe_in_the_place_of_an_entry_does_not_hang(self, backend, kind, prepared, scene):
         frames = prepared(backend)
         entry = entry_of(frames)
         entry.unlink()
-        os.mkfifo(entry)
+        (os.mkfifo if kind == "pipe" else make_socket)(entry)
         assert run_child(lambda: differing(frames, scene)) == "[]"
         verify_entry(str(entry))
 

@@ -12,7 +12,8 @@ import zlib
 import kwcoco
 import numpy as np
 import pytest
-from helpers_faults import differing, draw_scene, each_backend, each_caching, entries, files, whole
+from helpers_faults import differing, draw_scene, each_backend, entries, files, whole
+from helpers_hosts import listening_host
 from helpers_images import random_pixels, write_png, write_tiff
 from helpers_processes import needs_fork, run_child
 
@@ -22,7 +23,7 @@ from ndsampler.errors import NDSamplerError, SourceError
 
 PIXELS = random_pixels("uint8", 3, (40, 50))
 
-#: File names that lead elsewhere, or that no file can have.
+#: File names that lead elsewhere, or that no file can have; HOST stands for a server.
 BAD_NAMES = [
     "../../../../../../etc/passwd",
     "/etc/passwd",
@@ -44,11 +45,15 @@ BAD_NAMES = [
     "`touch owned`.png",
     "; touch owned; .png",
     "| touch owned",
-    "/vsicurl/http://127.0.0.1:9/image.tif",
+    "/vsicurl/http://HOST/image.tif",
     "/vsizip/a.zip/b.tif",
     "NETCDF:image.nc:band",
     "<VRTDataset rasterXSize='1' rasterYSize='1'></VRTDataset>",
-    "http://127.0.0.1:9/image.png",
+    "http://HOST/image.png",
+    "/vsicurl_streaming/http://HOST/image.tif",
+    "/vsizip//vsicurl/http://HOST/a.zip/b.tif",
+    "WMS:http://HOST/?SERVICE=WMS",
+    '<GDAL_WMS><Service name="TMS"><ServerUrl>http://HOST/</ServerUrl></Service></GDAL_WMS>',
 ]
 
 #: Names that files can have, odd as they are.
@@ -74,23 +79,30 @@ def make_frames(name, tmp_path: pathlib.Path, backend, mode: str = "PATH") -> Co
     return CocoFrames(dset, mode, tmp_path / "work", backend=backend)
 
 
+@pytest.fixture(scope="module", name="host")
+def fixture_host():
+    with listening_host() as host:
+        yield host
+
+
 @each_backend
 class TestNames:
     @pytest.mark.parametrize("mode", ["PATH", "PIXELS", "GIVEN"])
     @pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: ascii(name)[:30])
     def test_a_name_of_no_image_is_an_error_and_writes_nothing(
-        self, backend, name, mode, tmp_path, monkeypatch
+        self, backend, name, mode, tmp_path, monkeypatch, host
     ):
         (tmp_path / "bundle").mkdir()
         monkeypatch.chdir(tmp_path / "bundle")
-        frames = make_frames(name, tmp_path, backend, mode)
-        for _ in range(2):
+        frames = make_frames(name.replace("HOST", host.address), tmp_path, backend, mode)
+        for read in (frames.load_region, frames.load_region, frames.load_image, frames.load_frame):
             with pytest.raises(NDSamplerError):
-                whole(frames, 1)
+                read(1)
         if backend:
             with pytest.raises(NDSamplerError):
                 frames.prepare()
         assert files(tmp_path) == []
+        assert host.connections == 0
 
     @pytest.mark.parametrize("mode", ["PATH", "PIXELS", "GIVEN"])
     @pytest.mark.parametrize("ending", [".png", ".tif"])
@@ -337,7 +349,7 @@ def test_a_file_that_claims_absurd_dimensions_fails_before_memory_is_taken(backe
     assert [file for file in files(tmp_path / "work") if name[0] == file.name[0]] == []
 
 
-@each_caching
+@each_backend
 def test_a_dataset_cannot_ask_for_a_window_that_takes_the_memory(backend, tmp_path):
     scene = draw_scene(tmp_path / "images", 1)
     dset = scene.dset()
