@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ndsampler.coco_regions import CocoRegions
-from ndsampler.dataset.kwcoco_adapter import frames_of_video
+from ndsampler.dataset.kwcoco_adapter import find_video, frames_of_video
 from ndsampler.errors import ArgumentError, ArgumentTypeError
 from ndsampler.preview.choice import in_turn, load_strip, natural_colors, usual_window
 from ndsampler.preview.picture import Picture
@@ -205,7 +205,7 @@ def _title_of_video(sampler: CocoSampler, target: Mapping[str, Any]) -> str:
     """Return a title that says which frames of a video are shown."""
     vidid, times = target["vidid"], target["time_slice"]
     total = len(frames_of_video(sampler.dset, vidid))
-    name = sampler.dset.index.videos[vidid].get("name", vidid)
+    name = find_video(sampler.dset, vidid).get("name", vidid)
     return f"Frames {times.start} to {times.stop - 1} of {total:,}, video {name}{name_of(sampler)}"
 
 
