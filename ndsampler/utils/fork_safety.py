@@ -56,6 +56,9 @@ VARIABLE = "NDSAMPLER_FORK_SAFETY"
 #: Seconds between two checks of a waiting fork or thread.
 POLL_SECONDS = 0.0005
 
+#: Seconds that a thread gets to end after a fork has waited for it.
+END_SECONDS = 0.02
+
 #: Maximum number of seconds that a fork waits for other threads.
 PATIENCE_SECONDS = 60.0
 
@@ -217,9 +220,15 @@ class ForkGate:
                 pass
 
     def wait_for_threads(self) -> None:
-        """Wait until no other thread is inside, before a fork."""
+        """Wait until no other thread is inside, before a fork.
+
+        A thread that was inside may end now, and OpenCV then frees what it keeps for the thread, under a
+        lock that the fork must not copy. So the fork gives it time to end.
+        """
         deadline = time.monotonic() + PATIENCE_SECONDS
+        has_waited = False
         while is_enabled() and self._are_others_inside():
+            has_waited = True
             if time.monotonic() > deadline:
                 logger.warning(
                     "forked although another thread had been reading or converting an image for more than "
@@ -228,6 +237,8 @@ class ForkGate:
                 )
                 return
             time.sleep(POLL_SECONDS)
+        if has_waited:
+            time.sleep(END_SECONDS)
 
     def close(self) -> None:
         """At the end of the program, keep other threads from entering, and wait for those inside."""
