@@ -126,7 +126,7 @@ def batch_places(kind: str) -> list[tuple[int, int, int]]:
 
 
 def conversions(work: CountsWorkload) -> Rows:
-    """Conversion of one source, of which the library has not made an entry."""
+    """Conversion of a source that has no entry yet."""
     import ndsampler
 
     for backend in ("npy", "cog"):

@@ -159,43 +159,34 @@ def memory(work: Workload, backend: str | None) -> Pair:
 
 def rows() -> list[Row]:
     """All rows of this module. Their aims hold as they stand."""
-    part = functools.partial
+    part, row = functools.partial, functools.partial(Row, group="flat", band=1.0)
     names = {"npy": "npy", "cog": "cog", None: "no cache"}
-    return [
-        *(
-            Row(
-                f"32768² against 1024², {name} 256²",
-                "flat",
-                part(large_image, backend=backend),
-                reach=1.2,
-                number=60,
-                band=1.0,
-            )
-            for backend, name in names.items()
-        ),
-        *(
-            Row(
-                f"20,000 files against 100, {backend} 64²",
-                "flat",
-                part(many_files, backend=backend),
-                reach=1.5,
-                number=200,
-                band=1.0,
-            )
-            for backend in ("npy", "cog")
-        ),
-        *(
-            Row(
-                f"memory of a process, 32768², {name}",
-                "flat",
-                part(memory, backend=backend),
-                "MB",
-                reach_absolute=300,
-                number=1,
-                rounds=1,
-                self_timed=True,
-                band=1.0,
-            )
-            for backend, name in names.items()
-        ),
+    once = {"unit": "MB", "number": 1, "rounds": 1, "self_timed": True}
+    large = [
+        row(
+            f"32768² against 1024², {name} 256²",
+            build=part(large_image, backend=backend),
+            reach=1.2,
+            number=60,
+        )
+        for backend, name in names.items()
     ]
+    many = [
+        row(
+            f"20,000 files against 100, {backend} 64²",
+            build=part(many_files, backend=backend),
+            reach=1.5,
+            number=200,
+        )
+        for backend in ("npy", "cog")
+    ]
+    memories = [
+        row(
+            f"memory of a process, 32768², {name}",
+            build=part(memory, backend=backend),
+            reach_absolute=300,
+            **once,
+        )
+        for backend, name in names.items()
+    ]
+    return [*large, *many, *memories]

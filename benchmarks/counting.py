@@ -124,7 +124,7 @@ class Meter:
         del result
         packages = [name.partition(".")[0] for name in set(sys.modules) - modules]
         counts.modules = sum(name not in sys.stdlib_module_names for name in packages)
-        # Modules are read from compiled files, some of which may have to be written first.
+        # An import reads the compiled file of a module, or the source if there is no compiled file yet.
         if before and after and not packages:
             # The call that read the counts before is among those after.
             counts.reads = after[0] - before[0] - 1

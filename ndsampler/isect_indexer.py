@@ -440,8 +440,8 @@ class FrameIntersectionIndex(ub.NiceRepr):  # type: ignore[misc]
 
         Args:
             num: number of boxes.
-            anchors: (A, 2) widths and heights as fractions of the image's width and height, one of which is
-                drawn for each box. Pass either this or ``window_size``.
+            anchors: (A, 2) widths and heights as fractions of the image's width and height. One row is drawn
+                for each box. Pass either this or ``window_size``.
             window_size: width and height of all boxes in pixels. Pass either this or ``anchors``.
             gids: ids of the images to draw from; None for all.
             thresh: fraction of the *negative's own* area that annotations may cover together: 0 allows

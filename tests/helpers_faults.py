@@ -104,7 +104,7 @@ def read_windows(frames: Any, scene: Scene, seed: int, count: int) -> int:
 
 
 def read_samples(sampler: Any, scene: Scene, seed: int, count: int) -> int:
-    """Read random samples, some of which extend outside, and return the number of wrong results."""
+    """Read random samples, also beyond the borders of images, and return the number of wrong results."""
     rng = np.random.default_rng(seed)
     gids = list(scene.pixels)
     wrong = 0

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Dataset", "WritableDataset"]
 
 
-class Dataset(DatasetReader):  # type: ignore[misc]
-    """A dataset that is open for reading. Its bands do not change."""
+class _Bands:
+    """The numbers and types of bands that do not change. It precedes rasterio's class among the bases."""
+
+    count: int
 
     @LazyAttribute
     def indexes(self) -> Sequence[int]:
@@ -31,7 +33,11 @@ class Dataset(DatasetReader):  # type: ignore[misc]
     @LazyAttribute
     def dtypes(self) -> tuple[str, ...]:
         """The type of each band."""
-        return tuple(super().dtypes)
+        return tuple(super().dtypes)  # type: ignore[misc]
+
+
+class Dataset(_Bands, DatasetReader):  # type: ignore[misc]
+    """A dataset that is open for reading."""
 
     @LazyAttribute
     def mask_flag_enums(self) -> tuple[list[Any], ...]:
@@ -39,15 +45,5 @@ class Dataset(DatasetReader):  # type: ignore[misc]
         return tuple(super().mask_flag_enums)
 
 
-class WritableDataset(DatasetWriter):  # type: ignore[misc]
-    """A dataset that is open for writing. Its bands do not change, but masks may be added to them."""
-
-    @LazyAttribute
-    def indexes(self) -> Sequence[int]:
-        """The numbers of the bands, from 1."""
-        return range(1, self.count + 1)
-
-    @LazyAttribute
-    def dtypes(self) -> tuple[str, ...]:
-        """The type of each band."""
-        return tuple(super().dtypes)
+class WritableDataset(_Bands, DatasetWriter):  # type: ignore[misc]
+    """A dataset that is open for writing. Masks may be added to its bands."""

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ndsampler.backends.formats.tiff_header import PALETTE, read_pages
-from ndsampler.backends.pages import MAX_PLANS, Arrangement, choose_plan
+from ndsampler.backends.pages import MAX_PLANS, OVERVIEW_ENDING, Arrangement, choose_plan, reduced_pages
 from ndsampler.utils.file_version import FileVersion
 
 if TYPE_CHECKING:
@@ -60,9 +60,6 @@ OTHER_CODEC = ("another codec", 10.0)
 
 #: Value of the tag Compression for each codec of entries.
 COMPRESSIONS: Mapping[str, int] = {"NONE": 1, "LZW": 5, "JPEG": 7, "DEFLATE": 8, "ZSTD": 50000}
-
-#: Suffix of the file of overviews beside an image.
-SIDE_ENDING = ".ovr"
 
 #: Maximum side in pixels of an image that can be read fast as a whole without overviews.
 MAX_PLAIN_SIDE = 512
@@ -127,7 +124,7 @@ def find_drawback(path: str, entry: EntryLayout) -> str | None:
     version = FileVersion.find(path)
     if version is None:
         return None
-    return _find_drawback(version, FileVersion.find(path + SIDE_ENDING), entry)
+    return _find_drawback(version, FileVersion.find(path + OVERVIEW_ENDING), entry)
 
 
 @functools.lru_cache(MAX_PLANS)
@@ -156,10 +153,8 @@ def _slow_tiles(page: Page, entry: EntryLayout) -> str:
 
 def _marked_overviews(version: FileVersion, side: FileVersion | None) -> list[Page]:
     """Return the pages of a file, and of its overview file, that are marked as overviews of the image."""
-    pages = read_pages(version.path)
-    below = pages[0].subpages if pages else ()
     beside = read_pages(side.path) if side is not None and side.mtime_ns >= version.mtime_ns else ()
-    return [page for page in (*pages[1:], *below, *beside) if page.is_reduced]
+    return [*reduced_pages(read_pages(version.path)), *(page for page in beside if page.is_reduced)]
 
 
 def _missing_overview(page: Page, reduced: list[Page]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ndsampler.backends.formats.tiff_header import read_pages
 from ndsampler.backends.gdal import RasterReader, page_name
-from ndsampler.backends.pages import is_reduced_size
+from ndsampler.backends.pages import OVERVIEW_ENDING, is_reduced_size, reduced_pages
 from ndsampler.errors import SourceError
 from ndsampler.utils.file_version import FileVersion
 from ndsampler.utils.fork_safety import GATE
@@ -35,7 +35,7 @@ __all__ = ["Level", "find_levels", "looks_reduced", "open_level", "recall_levels
 logger = get_logger(__name__)
 
 #: File name extensions of the files beside an image that hold its overviews.
-SIDE_ENDINGS = (".ovr", ".rrd", ".aux")
+SIDE_ENDINGS = (OVERVIEW_ENDING, ".rrd", ".aux")
 
 #: Side of the patches of a level that are compared with the image, in pixels of the level.
 PATCH = 16
@@ -110,7 +110,7 @@ def recall_levels(
         plan: see :func:`find_levels`.
         reader: the open image; None to open it only if needed.
     """
-    key = version, FileVersion.find(version.path + SIDE_ENDINGS[0])
+    key = version, FileVersion.find(version.path + OVERVIEW_ENDING)
     known = _known.get(key)
     if known is None:
         if reader is None:
@@ -163,7 +163,7 @@ def _listed_by_gdal(reader: RasterReader) -> list[Level]:
     if not 0 < count <= MAX_LEVELS:
         return []
     pages = read_pages(reader.path)
-    inside = _reduced_pages(pages)
+    inside = reduced_pages(pages)
     if len(inside) == count:
         return [
             Level(page.dims, at, page, page in pages[0].subpages or _is_typical_overview(page, pages[0]))
@@ -180,14 +180,6 @@ def _listed_by_gdal(reader: RasterReader) -> list[Level]:
     if len(outside) == count:
         return [Level(page.dims, at, page, is_beside=True) for at, page in enumerate(outside)]
     return [replace(level, is_beside=True) for level in _open_each(reader.path, count)]
-
-
-def _reduced_pages(pages: Sequence[Page]) -> list[Page]:
-    """Return the pages of a TIFF that GDAL lists as overviews of the first one."""
-    if not pages:
-        return []
-    marked = [page for page in pages[1:] if page.is_reduced and page.samples == pages[0].samples]
-    return [*marked, *(page for page in pages[0].subpages if page.is_reduced)]
 
 
 def _is_typical_overview(page: Page, full: Page) -> bool:

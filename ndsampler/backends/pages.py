@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ndsampler.backends.formats.tiff_writers import Stack
 
 __all__ = [
+    "OVERVIEW_ENDING",
     "Arrangement",
     "PagePlan",
     "check_pages",
@@ -36,6 +37,7 @@ __all__ = [
     "is_reduced_size",
     "plan_pages",
     "recall_plan",
+    "reduced_pages",
     "warn_of_others",
 ]
 
@@ -46,6 +48,9 @@ GRAY = (0, 1)
 
 #: The first characters of descriptions in which writers state the arrangement of pages.
 WRITER_MARKS = ('{"shape"', "ImageJ=", "<")
+
+#: Suffix of the file that contains the overviews of the image beside it.
+OVERVIEW_ENDING = ".ovr"
 
 #: Maximum number of files whose plans one process remembers.
 MAX_PLANS = 1024
@@ -209,6 +214,18 @@ def is_reduction(page: Page, full: Page) -> bool:
         False
     """
     return page.is_like(full) and is_reduced_size(page.dims, full.dims)
+
+
+def reduced_pages(pages: Sequence[Page]) -> list[Page]:
+    """Return the pages of a TIFF that GDAL lists as overviews of the first one.
+
+    Args:
+        pages: the pages of the file.
+    """
+    if not pages:
+        return []
+    marked = [page for page in pages[1:] if page.is_reduced and page.samples == pages[0].samples]
+    return [*marked, *(page for page in pages[0].subpages if page.is_reduced)]
 
 
 def is_reduced_size(dims: tuple[int, int], full: tuple[int, int]) -> bool:

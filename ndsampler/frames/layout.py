@@ -160,7 +160,7 @@ def plan_reads(
     allow_missing: bool = False,
     sort_all: bool = False,
 ) -> ReadPlan:
-    """Decide which bands of which assets give the requested channels.
+    """Choose the assets, and the bands in them, that contain the requested channels.
 
     Args:
         layout: the assets of the frame.
